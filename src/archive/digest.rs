@@ -1,0 +1,92 @@
+//! The digest of an archive's content: what it holds, whatever its form and compression.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::EntryPath;
+
+/// BLAKE3 of the sorted list of (path, length, BLAKE3 of the content), manifest included; written
+/// `b3:HEX`.
+///
+/// Each item of the list is the path's bytes, a zero byte, the length as eight bytes in little
+/// endian and the 32 bytes of the content's BLAKE3.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest([u8; 32]);
+
+/// A text that is no digest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no digest (`b3:` and 64 hexadecimal digits)")]
+pub struct DigestError(String);
+
+impl Digest {
+    /// The digest of `items`, in whatever order they come.
+    pub fn of<'a>(items: impl IntoIterator<Item = (&'a EntryPath, u64, &'a [u8; 32])>) -> Self {
+        let mut items: Vec<_> = items.into_iter().collect();
+        items.sort_unstable_by_key(|&(path, ..)| path);
+        let mut hasher = blake3::Hasher::new();
+        for (path, size, content) in items {
+            hasher.update(path.as_str().as_bytes());
+            hasher.update(&[0]);
+            hasher.update(&size.to_le_bytes());
+            hasher.update(content);
+        }
+        Self(*hasher.finalize().as_bytes())
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "b3:{}", blake3::Hash::from_bytes(self.0).to_hex())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = DigestError;
+
+    fn from_str(text: &str) -> Result<Self, DigestError> {
+        let error = || DigestError(text.to_owned());
+        let hex = text.strip_prefix("b3:").ok_or_else(error)?;
+        blake3::Hash::from_hex(hex).map(|hash| Self(*hash.as_bytes())).map_err(|_| error())
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = DigestError;
+
+    fn try_from(text: String) -> Result<Self, DigestError> {
+        text.parse()
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> String {
+        digest.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_does_not_count_and_everything_else_does() {
+        let (a, b) = (EntryPath::parse("a").unwrap(), EntryPath::parse("b").unwrap());
+        let of = |items: &[(&EntryPath, u64, &[u8; 32])]| Digest::of(items.iter().copied());
+        let one = of(&[(&a, 1, &[1; 32]), (&b, 2, &[2; 32])]);
+        assert_eq!(one, of(&[(&b, 2, &[2; 32]), (&a, 1, &[1; 32])]));
+        assert_ne!(one, of(&[(&a, 2, &[1; 32]), (&b, 2, &[2; 32])]));
+        assert_ne!(one, of(&[(&a, 1, &[3; 32]), (&b, 2, &[2; 32])]));
+        assert_ne!(one, of(&[(&b, 1, &[1; 32]), (&a, 2, &[2; 32])]));
+        assert_eq!(one.to_string().parse(), Ok(one));
+        assert!("b3:12".parse::<Digest>().is_err());
+    }
+}

@@ -1,0 +1,64 @@
+//! Archives: from a plan to bytes, and from bytes back to what they hold.
+//!
+//! The profile, which makes the same content give the same bytes: `MAR-INF/MANIFEST.json` first,
+//! then the large stored entries by path with their data on page boundaries, then everything else
+//! by path; every local header complete, no data descriptors, no gap between entries, UTF-8 names,
+//! fixed timestamps and modes, zip64 only where needed. The server reads an archive as a stream of
+//! local headers and never looks at the central directory, so both have to say the same.
+
+pub mod digest;
+
+use std::fs::File;
+use std::io;
+
+pub use digest::Digest;
+
+use crate::model::EntryPath;
+
+/// Where the packer gets the model's files from.
+pub trait Source: Sync {
+    /// Opens a listed file for reading, never one outside the model.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or is no longer the file that was listed.
+    fn open(&self, path: &EntryPath) -> io::Result<File>;
+}
+
+/// A file of the model as it was listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Input {
+    /// Its path in the model and in the archive.
+    pub path: EntryPath,
+    /// Its length in bytes when it was listed.
+    pub size: u64,
+}
+
+/// How an entry's bytes stand in the archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub enum Method {
+    /// As they are.
+    Stored,
+    /// As a raw DEFLATE stream.
+    Deflated,
+}
+
+/// What is known of an entry once it has been packed.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Entry {
+    /// Its path.
+    pub path: EntryPath,
+    /// Bytes of its content.
+    pub size: u64,
+    /// CRC-32 of its content.
+    pub crc32: u32,
+    /// BLAKE3 of its content.
+    pub blake3: [u8; 32],
+    /// How it is packed.
+    pub method: Method,
+    /// Where its local header begins in the archive (0 in a folder).
+    pub header_offset: u64,
+    /// Where its data begins in the archive (0 in a folder).
+    pub data_offset: u64,
+    /// Bytes of its data in the archive.
+    pub packed_size: u64,
+}

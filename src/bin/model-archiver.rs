@@ -1,0 +1,2 @@
+//! marwatch.
+fn main() {}

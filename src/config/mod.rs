@@ -1,0 +1,212 @@
+//! The daemon's configuration, checked.
+//!
+//! [`Config`] is what the rest of the crate works with: every path absolute, every value in range.
+//! Only loading makes one, from a file or from the
+//! command line; both report every problem at once.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::Settings;
+
+/// A valid configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The model store.
+    pub store: PathBuf,
+    /// Folders of which every direct sub-folder is a model.
+    pub drop_folders: Vec<PathBuf>,
+    /// Single models with their settings.
+    pub models: Vec<ModelEntry>,
+    /// When a model counts as come to rest.
+    pub settle: Settle,
+    /// How often everything is looked at without cause, as a safety net.
+    pub rescan_interval: Duration,
+    /// How changes are noticed.
+    pub watch_mode: WatchMode,
+    /// How often is looked where nothing is notified.
+    pub poll_interval: Duration,
+    /// How many models are built at the same time.
+    pub jobs: usize,
+    /// What becomes of the archive of a removed model.
+    pub on_remove: OnRemove,
+    /// Whether an archive that marwatch did not build may be replaced.
+    pub adopt: bool,
+    /// How long running builds may finish after the first SIGTERM.
+    pub shutdown_grace: Duration,
+    /// Where fingerprints are kept; `STORE/.marwatch/state` unless configured.
+    pub state_dir: PathBuf,
+    /// Whether records and catalog carry the SHA-256 of each archive file.
+    pub archive_sha256: bool,
+    /// What a model may not exceed.
+    pub limits: Limits,
+    /// How failures that can heal are tried again.
+    pub retry: Retry,
+    /// How the results log is rotated.
+    pub results: ResultsLog,
+    /// How archives are packed unless a model says otherwise.
+    pub pack: PackDefaults,
+}
+
+/// One entry of `models:`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelEntry {
+    /// The model's folder.
+    pub path: PathBuf,
+    /// What the entry says of it.
+    pub settings: Settings,
+}
+
+/// When a model counts as come to rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settle {
+    /// Time without a change before a known model is looked at.
+    pub quiet: Duration,
+    /// The same for a model that is new, or that has been changing for long: the quiet time grows
+    /// with a quarter of the time for which changes went on, up to this.
+    pub quiet_long: Duration,
+    /// Time after the first change at which a model is looked at although changes go on.
+    pub max_wait: Duration,
+}
+
+/// How changes are noticed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum WatchMode {
+    /// By the kernel's notifications, and by polling where those do not work.
+    #[default]
+    Auto,
+    /// By the kernel's notifications alone.
+    Native,
+    /// By polling alone.
+    Poll,
+}
+
+/// What becomes of the archive of a removed model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnRemove {
+    /// It stays in the store.
+    #[default]
+    Keep,
+    /// It is taken out of the store.
+    Delete,
+}
+
+/// What a model may not exceed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of all its files together.
+    pub total_size: u64,
+    /// Bytes of one file.
+    pub file_size: u64,
+    /// Number of files.
+    pub files: usize,
+    /// Folders one inside the other.
+    pub depth: usize,
+}
+
+/// How failures that can heal are tried again: after `initial`, then twice as long each time, at
+/// most `max` apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    /// The first wait.
+    pub initial: Duration,
+    /// The longest wait.
+    pub max: Duration,
+}
+
+/// How the results log is rotated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResultsLog {
+    /// Bytes at which `results.jsonl` is put aside.
+    pub max_size: u64,
+    /// How many files that were put aside stay.
+    pub keep: usize,
+}
+
+/// How archives are packed unless a model says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PackDefaults {
+    /// What is compressed.
+    pub compression: crate::model::Compression,
+    /// How hard, 1 to 9.
+    pub level: u8,
+    /// With `compression: auto`, the ratio of compressed to plain size above which a file is
+    /// stored.
+    pub store_above: f64,
+}
+
+impl Default for Settle {
+    /// Quick for someone who saves a file, patient with someone who copies gigabytes.
+    fn default() -> Self {
+        Self {
+            quiet: Duration::from_millis(300),
+            quiet_long: Duration::from_secs(2),
+            max_wait: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const GIB: u64 = 1 << 30;
+        Self { total_size: 256 * GIB, file_size: 128 * GIB, files: 200_000, depth: 64 }
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { initial: Duration::from_secs(1), max: Duration::from_secs(300) }
+    }
+}
+
+impl Default for ResultsLog {
+    fn default() -> Self {
+        Self { max_size: 16 << 20, keep: 4 }
+    }
+}
+
+impl Default for PackDefaults {
+    fn default() -> Self {
+        Self { compression: crate::model::Compression::Auto, level: 6, store_above: 0.85 }
+    }
+}
+
+impl Config {
+    /// The configuration for drop folders and a store, everything else as by default. Paths must
+    /// be absolute.
+    pub fn with_defaults(store: PathBuf, drop_folders: Vec<PathBuf>) -> Self {
+        let state_dir = store.join(STORE_DIR).join("state");
+        Self {
+            store,
+            drop_folders,
+            models: Vec::new(),
+            settle: Settle::default(),
+            rescan_interval: Duration::from_secs(600),
+            watch_mode: WatchMode::Auto,
+            poll_interval: Duration::from_secs(2),
+            jobs: 2,
+            on_remove: OnRemove::Keep,
+            adopt: false,
+            shutdown_grace: Duration::from_secs(30),
+            state_dir,
+            archive_sha256: false,
+            limits: Limits::default(),
+            retry: Retry::default(),
+            results: ResultsLog::default(),
+            pack: PackDefaults::default(),
+        }
+    }
+
+    /// What `models:` says of the model in `folder`.
+    pub fn entry(&self, folder: &Path) -> Option<&ModelEntry> {
+        self.models.iter().find(|entry| entry.path == folder)
+    }
+}
+
+/// The hidden folder of marwatch in a store. The server skips hidden entries.
+pub const STORE_DIR: &str = ".marwatch";

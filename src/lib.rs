@@ -1,0 +1,16 @@
+//! marwatch keeps a Multi-Model-Server model store true to the model folders that it watches.
+//!
+//! ```text
+//!  notify ──┐                                   ┌───────────── one build, on a blocking worker ─────────────┐
+//!  poll   ──┤ Change                     Effect │ snapshot → validate → plan → pack → verify → publish     │
+//!  signals ─┼──────► Reconciler (pure) ───────► │   IO         pure      pure    IO      IO       IO        │
+//!  timers ──┤        one state per model        └───────────────────────────┬───────────────────────────────┘
+//!  outcomes ┘◄──────────────────────────────────────────── Outcome ─────────┴──► results log, catalog
+//! ```
+//!
+//! `docs/architecture.md` describes the parts and the promises they keep.
+
+pub mod archive;
+pub mod config;
+pub mod model;
+pub mod problem;

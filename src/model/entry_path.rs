@@ -1,0 +1,116 @@
+//! The path of a file inside a model and, unchanged, inside its archive.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// A relative path in UTF-8 with `/` between its components; never empty, absolute or upward.
+/// Ordered by bytes, which is the order of entries in an archive.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct EntryPath(String);
+
+/// Why a path cannot become an entry of an archive.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum EntryPathError {
+    /// Empty, absolute, or with an empty, `.` or `..` component.
+    #[error("it is not a plain relative path")]
+    NotRelative,
+    /// Not UTF-8: such an entry can keep the server from starting.
+    #[error("its name is not UTF-8")]
+    NotUtf8,
+    /// A control character or a backslash, which Java and other readers take for something else.
+    #[error("its name contains {0:?}")]
+    Character(char),
+    /// Longer than the 65,535 bytes of a zip name field.
+    #[error("its path is longer than 65535 bytes")]
+    TooLong,
+}
+
+impl EntryPath {
+    /// Checks a path that is already relative to the model folder.
+    ///
+    /// # Errors
+    /// Says what keeps the path from being an entry.
+    pub fn parse(path: &str) -> Result<Self, EntryPathError> {
+        if path.len() > usize::from(u16::MAX) {
+            return Err(EntryPathError::TooLong);
+        }
+        if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err(EntryPathError::NotRelative);
+        }
+        if let Some(character) = path.chars().find(|&c| c == '\\' || c.is_control()) {
+            return Err(EntryPathError::Character(character));
+        }
+        Ok(Self(path.to_owned()))
+    }
+
+    /// The same for a path of the file system.
+    ///
+    /// # Errors
+    /// As [`EntryPath::parse`], and when it is not UTF-8.
+    pub fn from_path(path: &Path) -> Result<Self, EntryPathError> {
+        Self::parse(path.to_str().ok_or(EntryPathError::NotUtf8)?)
+    }
+
+    /// The path as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The path for the file system, relative to the model folder.
+    pub fn as_path(&self) -> &Path {
+        Path::new(&self.0)
+    }
+
+    /// Whether the file lies directly in the model folder.
+    pub fn is_top_level(&self) -> bool {
+        !self.0.contains('/')
+    }
+}
+
+impl fmt::Display for EntryPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for EntryPath {
+    type Error = EntryPathError;
+
+    fn try_from(path: String) -> Result<Self, EntryPathError> {
+        Self::parse(&path)
+    }
+}
+
+impl From<EntryPath> for String {
+    fn from(path: EntryPath) -> String {
+        path.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_relative_paths() {
+        for good in ["a", "a/b.c", "ä/ö", "a b", ".hidden", "a..b/c", "CON", "a:b"] {
+            assert!(EntryPath::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", "/a", "a/", "a//b", "../a", "a/..", "./a", "a\\b", "a\nb", "a\u{7f}"] {
+            assert!(EntryPath::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn order_is_by_bytes() {
+        let mut paths: Vec<_> =
+            ["b", "a/b", "a.b", "a", "Z"].map(|p| EntryPath::parse(p).unwrap()).into();
+        paths.sort();
+        let order: Vec<_> = paths.iter().map(EntryPath::as_str).collect();
+        assert_eq!(order, ["Z", "a", "a.b", "a/b", "b"]);
+    }
+}

@@ -1,0 +1,144 @@
+//! Which files never get into an archive.
+//!
+//! The specification leaves out hidden files, `__MACOSX`, `.DS_Store`, `MANIFEST.json`, `*.pyc`
+//! and `__pycache__`; the published tool also leaves out `*.mar`. A model's `exclude` globs add to
+//! these and can take none of them back.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+use super::EntryPath;
+use super::manifest::MAR_INF;
+
+/// The exclusions of one model: the specification's and its own.
+#[derive(Debug, Clone)]
+pub struct Exclude {
+    globs: GlobSet,
+    ready_marker: Option<String>,
+}
+
+/// A glob that cannot be understood.
+#[derive(Debug, thiserror::Error)]
+#[error("the exclude pattern `{pattern}` is not a valid glob")]
+pub struct GlobError {
+    /// The pattern as written.
+    pub pattern: String,
+    /// What is wrong with it.
+    #[source]
+    pub source: globset::Error,
+}
+
+impl Exclude {
+    /// The specification's exclusions and `patterns`, globs over paths relative to the model
+    /// folder: `*` stays within a folder, `**` crosses them, and a pattern without a `/` matches
+    /// at any depth. A folder that matches is left out with all that is in it.
+    ///
+    /// # Errors
+    /// The first pattern that is no glob.
+    pub fn new<S: AsRef<str>>(
+        patterns: &[S],
+        ready_marker: Option<&str>,
+    ) -> Result<Self, GlobError> {
+        let mut globs = GlobSetBuilder::new();
+        for pattern in patterns {
+            let pattern = pattern.as_ref();
+            let error = |source| GlobError { pattern: pattern.to_owned(), source };
+            let plain = pattern.trim_end_matches('/').trim_start_matches('/');
+            let anywhere =
+                if pattern.trim_end_matches('/').contains('/') { plain.to_owned() } else { format!("**/{plain}") };
+            let glob = GlobBuilder::new(&anywhere).literal_separator(true).build().map_err(error)?;
+            globs.add(glob);
+        }
+        let globs = globs
+            .build()
+            .map_err(|source| GlobError { pattern: String::from("(all together)"), source })?;
+        Ok(Self { globs, ready_marker: ready_marker.map(str::to_owned) })
+    }
+
+    /// The specification's exclusions alone.
+    pub fn built_in() -> Self {
+        Self { globs: GlobSet::empty(), ready_marker: None }
+    }
+
+    /// Whether the file or folder at `path`, with all that is below it, stays out.
+    pub fn matches(&self, path: &EntryPath) -> bool {
+        let name = path.as_str().rsplit('/').next().unwrap_or_default();
+        is_built_in(OsStr::new(name))
+            || self.ready_marker.as_deref() == Some(path.as_str())
+            || self.globs.is_match(path.as_path())
+    }
+}
+
+/// Whether a file or folder of this name stays out of every archive, whatever is configured.
+pub fn is_built_in(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    name.starts_with(b".")
+        || name == b"__MACOSX"
+        || name == b"MANIFEST.json"
+        || name == b"__pycache__"
+        || name.ends_with(b".pyc")
+        || name.ends_with(b".mar")
+}
+
+/// Whether `path` lies in the reserved folder, of which only the manifest that is made is packed.
+pub fn is_reserved(path: &EntryPath) -> bool {
+    path.as_str().split('/').next() == Some(MAR_INF)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> EntryPath {
+        EntryPath::parse(text).unwrap()
+    }
+
+    #[test]
+    fn the_list_of_the_specification() {
+        let exclude = Exclude::built_in();
+        for out in [
+            ".hidden",
+            "a/.hidden",
+            "__MACOSX",
+            ".DS_Store",
+            "MANIFEST.json",
+            "sub/MANIFEST.json",
+            "a.pyc",
+            "__pycache__",
+            "old.mar",
+        ] {
+            assert!(exclude.matches(&path(out)), "{out}");
+        }
+        for kept in ["a.py", "pyc", "a.mar.txt", "manifest.json", "MANIFEST.json.bak", "MAR-INF"] {
+            assert!(!exclude.matches(&path(kept)), "{kept}");
+        }
+    }
+
+    #[test]
+    fn own_patterns_add_to_it() {
+        let exclude = Exclude::new(&["*.ckpt", "data/raw", "/top.txt", "logs/"], None).unwrap();
+        for out in ["a.ckpt", "x/y/b.ckpt", "data/raw", "top.txt", "x/logs", ".hidden"] {
+            assert!(exclude.matches(&path(out)), "{out}");
+        }
+        for kept in ["x/data/raw", "x/top.txt", "a.ckpt.json"] {
+            assert!(!exclude.matches(&path(kept)), "{kept}");
+        }
+        assert_eq!(Exclude::new(&["a{"], None).unwrap_err().pattern, "a{");
+    }
+
+    #[test]
+    fn the_ready_marker_is_never_packed() {
+        let exclude = Exclude::new::<&str>(&[], Some("READY")).unwrap();
+        assert!(exclude.matches(&path("READY")));
+        assert!(!exclude.matches(&path("sub/READY")));
+    }
+
+    #[test]
+    fn the_reserved_folder() {
+        assert!(is_reserved(&path("MAR-INF")));
+        assert!(is_reserved(&path("MAR-INF/x")));
+        assert!(!is_reserved(&path("x/MAR-INF")));
+    }
+}

@@ -1,0 +1,20 @@
+//! The words of the domain: names, handlers, settings, manifests, exclusions. All of it is pure.
+//!
+//! Rules come from the model-archiver specification (names, runtimes, exclusions, handlers) and
+//! from what the server accepts; each type says which. Nothing here touches the disk.
+
+pub mod entry_path;
+pub mod exclude;
+pub mod handler;
+pub mod manifest;
+pub mod name;
+pub mod runtime;
+pub mod settings;
+
+pub use entry_path::EntryPath;
+pub use exclude::Exclude;
+pub use handler::Handler;
+pub use manifest::Manifest;
+pub use name::ModelName;
+pub use runtime::Runtime;
+pub use settings::{ArchiveFormat, Compression, Settings};

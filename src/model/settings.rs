@@ -1,0 +1,154 @@
+//! What can be said about a model, and by whom.
+//!
+//! Three layers say it: the daemon's `models:` entry, `.mar.yaml` in the model's folder, and the
+//! `MAR-INF/MANIFEST.json` of an unpacked archive. Each is one [`Settings`], in which everything
+//! is optional; [`Settings::or`] lays one over the next, so the first that says a thing wins.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Handler, ModelName, Runtime};
+
+/// What one layer says about a model. Every value has been checked by itself.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Settings {
+    /// The model's name, where it differs from the folder's.
+    pub name: Option<ModelName>,
+    /// The entry point.
+    pub handler: Option<Handler>,
+    /// Which interpreter runs it.
+    pub runtime: Option<Runtime>,
+    /// The deep-learning engine, for the manifest alone.
+    pub engine: Option<Engine>,
+    /// The author's version of the model (`modelVersion`).
+    pub version: Option<String>,
+    /// What the model is (`description` of the manifest and of its model).
+    pub description: Option<String>,
+    /// The licence of the model.
+    pub license: Option<String>,
+    /// Who made it.
+    pub publisher: Option<Publisher>,
+    /// A free map for the model's own use (`model.extensions`).
+    pub extensions: Option<serde_json::Map<String, serde_json::Value>>,
+    /// A free value for the model's own use (`userData`).
+    pub user_data: Option<serde_json::Value>,
+    /// The form of the archive.
+    pub archive_format: Option<ArchiveFormat>,
+    /// What is compressed.
+    pub compression: Option<Compression>,
+    /// Globs of files to leave out, relative to the model folder.
+    pub exclude: Option<Vec<String>>,
+    /// A file whose presence says that the model is complete; it is never packed.
+    pub ready_marker: Option<String>,
+}
+
+impl Settings {
+    /// Lays these settings over `lower`: what these do not say, `lower` says.
+    #[must_use]
+    pub fn or(self, lower: Settings) -> Settings {
+        Settings {
+            name: self.name.or(lower.name),
+            handler: self.handler.or(lower.handler),
+            runtime: self.runtime.or(lower.runtime),
+            engine: self.engine.or(lower.engine),
+            version: self.version.or(lower.version),
+            description: self.description.or(lower.description),
+            license: self.license.or(lower.license),
+            publisher: self.publisher.or(lower.publisher),
+            extensions: self.extensions.or(lower.extensions),
+            user_data: self.user_data.or(lower.user_data),
+            archive_format: self.archive_format.or(lower.archive_format),
+            compression: self.compression.or(lower.compression),
+            exclude: self.exclude.or(lower.exclude),
+            ready_marker: self.ready_marker.or(lower.ready_marker),
+        }
+    }
+}
+
+/// The engine entry of the manifest; the server refuses one without a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Engine {
+    /// For example `MXNet`.
+    pub name: String,
+    /// For example `1.9`.
+    #[serde(default)]
+    pub version: Option<String>,
+}
+
+/// The publisher entry of the manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Publisher {
+    /// A person or a team.
+    pub author: String,
+    /// How to reach them.
+    #[serde(default)]
+    pub email: Option<String>,
+}
+
+/// The form in which a model is published, named as on `model-archiver`'s command line.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum ArchiveFormat {
+    /// `NAME.mar`, a zip archive that the server loads.
+    #[default]
+    Default,
+    /// `NAME.tar.gz`, every path under `NAME/`.
+    Tgz,
+    /// A folder `NAME/`.
+    NoArchive,
+}
+
+impl ArchiveFormat {
+    /// The file name under which a model of this form is published.
+    pub fn file_name(self, name: &ModelName) -> String {
+        match self {
+            ArchiveFormat::Default => format!("{name}.mar"),
+            ArchiveFormat::Tgz => format!("{name}.tar.gz"),
+            ArchiveFormat::NoArchive => name.to_string(),
+        }
+    }
+}
+
+/// What of an archive is compressed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// Deflate what shrinks, store what does not; the default.
+    #[default]
+    Auto,
+    /// Store everything.
+    Store,
+    /// Deflate everything that becomes smaller by it.
+    Deflate,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_layer_that_says_a_thing_wins() {
+        let daemon = Settings { version: Some("2".into()), ..Settings::default() };
+        let folder = Settings {
+            version: Some("1".into()),
+            description: Some("d".into()),
+            ..Settings::default()
+        };
+        let merged = daemon.or(folder);
+        assert_eq!(merged.version.as_deref(), Some("2"));
+        assert_eq!(merged.description.as_deref(), Some("d"));
+        assert_eq!(merged.handler, None);
+    }
+
+    #[test]
+    fn file_names() {
+        let name = ModelName::parse("m.1").unwrap();
+        assert_eq!(ArchiveFormat::Default.file_name(&name), "m.1.mar");
+        assert_eq!(ArchiveFormat::Tgz.file_name(&name), "m.1.tar.gz");
+        assert_eq!(ArchiveFormat::NoArchive.file_name(&name), "m.1");
+    }
+}

@@ -1,0 +1,251 @@
+//! What is wrong with a model, a configuration or an archive, said so that its owner can mend it.
+//!
+//! Every check in the crate reports [`Problem`]s: what, where and how to mend it, under a stable
+//! [`Code`]. A check never stops at the first one; it returns all it finds, and whoever asked
+//! decides. Problems are plain values: they are printed, counted and written into the results log.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Whether a problem refuses the input or is only worth saying.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Worth knowing; the archive is built all the same.
+    Warning,
+    /// The input is refused; nothing is built from it.
+    Error,
+}
+
+/// One thing that is wrong, where, and how to mend it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Problem {
+    /// Whether it refuses the input.
+    pub severity: Severity,
+    /// The stable name of this kind of problem; scripts may match on it.
+    pub code: Code,
+    /// The file or folder at fault.
+    pub path: PathBuf,
+    /// Line in `path`, counted from 1.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub line: Option<u32>,
+    /// Column in `line`, counted from 1 in characters.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub column: Option<u32>,
+    /// What is wrong, without a full stop.
+    pub message: String,
+    /// How to mend it, without a full stop.
+    pub help: String,
+}
+
+impl Problem {
+    /// A problem that refuses the input.
+    pub fn error(
+        code: Code,
+        path: impl Into<PathBuf>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
+        Self {
+            severity: Severity::Error,
+            code,
+            path: path.into(),
+            line: None,
+            column: None,
+            message: message.into(),
+            help: help.into(),
+        }
+    }
+
+    /// A problem that is only worth saying.
+    pub fn warning(
+        code: Code,
+        path: impl Into<PathBuf>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(code, path, message, help) }
+    }
+
+    /// The same problem at a line and column, both counted from 1.
+    #[must_use]
+    pub fn at(mut self, line: u32, column: u32) -> Self {
+        self.line = Some(line);
+        self.column = Some(column);
+        self
+    }
+
+    /// The same problem with its path placed under `base`.
+    #[must_use]
+    pub fn under(mut self, base: &Path) -> Self {
+        self.path = base.join(&self.path);
+        self
+    }
+
+    /// Whether it refuses the input.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+}
+
+/// `path:line:column: code: what – how to mend it`, the form that editors and terminals can follow.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+            if let Some(column) = self.column {
+                write!(f, ":{column}")?;
+            }
+        }
+        let warning = if self.is_error() { "" } else { "warning: " };
+        write!(f, ": {}: {warning}{} – {}", self.code, self.message, self.help)
+    }
+}
+
+/// Whether any of `problems` refuses the input.
+pub fn any_error(problems: &[Problem]) -> bool {
+    problems.iter().any(Problem::is_error)
+}
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $text:literal,)+) => {
+        /// The stable name of a kind of problem, written in kebab case.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+        pub enum Code {
+            $($(#[doc = $doc])+ #[serde(rename = $text)] $variant,)+
+        }
+
+        impl Code {
+            /// Every code there is, in the order of the documentation.
+            pub const ALL: &[Code] = &[$(Code::$variant,)+];
+
+            /// The code as it is written, for example `handler-module-missing`.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Code::$variant => $text,)+
+                }
+            }
+
+            /// One sentence on what the code stands for.
+            pub fn summary(self) -> &'static str {
+                match self {
+                    $(Code::$variant => concat!($($doc),+).trim_ascii(),)+
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// A configuration or settings file is not valid YAML or JSON.
+    SettingsSyntax = "settings-syntax",
+    /// A key that marwatch does not know.
+    SettingsUnknownKey = "settings-unknown-key",
+    /// A value of the wrong type or out of range.
+    SettingsValue = "settings-value",
+    /// A required key is missing.
+    SettingsMissing = "settings-missing",
+    /// Two settings contradict each other.
+    SettingsConflict = "settings-conflict",
+    /// The model name breaks the rule of the archive format.
+    NameInvalid = "name-invalid",
+    /// The archive format allows the name, but the server cannot load it.
+    NameNotLoadable = "name-not-loadable",
+    /// Two folders claim one model name.
+    NameTaken = "name-taken",
+    /// The handler setting is not `module[:function]`.
+    HandlerInvalid = "handler-invalid",
+    /// No handler is configured and none could be inferred.
+    HandlerNotFound = "handler-not-found",
+    /// No handler is configured and several modules could be one.
+    HandlerAmbiguous = "handler-ambiguous",
+    /// The handler's module file is not in the model.
+    HandlerModuleMissing = "handler-module-missing",
+    /// The handler's module is not valid Python.
+    HandlerSyntax = "handler-syntax",
+    /// The module does not define the handler function, nor exactly one service class.
+    HandlerEntryPoint = "handler-entry-point",
+    /// The entry point exists but cannot be called as `(data, context)`.
+    HandlerSignature = "handler-signature",
+    /// Whether the entry point exists cannot be decided without running the module.
+    HandlerUndecided = "handler-undecided",
+    /// A JSON file at the top level of the model does not parse.
+    JsonSyntax = "json-syntax",
+    /// The model has no file to pack.
+    ModelEmpty = "model-empty",
+    /// A path under the reserved folder `MAR-INF`.
+    ReservedName = "reserved-name",
+    /// A file name that the server or the archive format cannot take.
+    FileName = "file-name",
+    /// A symbolic link that leads out of the model folder.
+    SymlinkOutside = "symlink-outside",
+    /// A symbolic link that leads nowhere.
+    SymlinkBroken = "symlink-broken",
+    /// A symbolic link that leads back to a folder above it.
+    SymlinkCircle = "symlink-circle",
+    /// A FIFO, socket or device among the model's files.
+    SpecialFile = "special-file",
+    /// A file or folder that marwatch may not read.
+    Unreadable = "unreadable",
+    /// The model has more files than `limits.files` allows.
+    LimitFiles = "limit-files",
+    /// The model is larger than `limits.total_size` allows.
+    LimitTotalSize = "limit-total-size",
+    /// A file is larger than `limits.file_size` allows.
+    LimitFileSize = "limit-file-size",
+    /// Folders are nested deeper than `limits.depth` allows.
+    LimitDepth = "limit-depth",
+    /// The store already holds an archive of this name that marwatch did not build.
+    ArchiveForeign = "archive-foreign",
+    /// An archive is cut short or its structure is damaged.
+    ArchiveDamaged = "archive-damaged",
+    /// An archive uses a feature of the format that the server's reader does not accept.
+    ArchiveUnsupported = "archive-unsupported",
+    /// An archive departs from what the server or the specification expects, without breaking it.
+    ArchiveUnusual = "archive-unusual",
+    /// The archive's manifest is missing, misplaced or not what the server accepts.
+    ManifestInvalid = "manifest-invalid",
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_prints_as_editors_expect() {
+        let problem = Problem::error(
+            Code::HandlerEntryPoint,
+            "service.py",
+            "no function `handel`",
+            "define it or name another one",
+        );
+        assert_eq!(
+            problem.clone().at(3, 5).under(Path::new("/models/resnet")).to_string(),
+            "/models/resnet/service.py:3:5: handler-entry-point: no function `handel` – define it or name another one"
+        );
+        assert_eq!(
+            Problem { severity: Severity::Warning, ..problem }.to_string(),
+            "service.py: handler-entry-point: warning: no function `handel` – define it or name another one"
+        );
+    }
+
+    #[test]
+    fn codes_are_distinct_and_survive_serialisation() {
+        let mut seen = std::collections::BTreeSet::new();
+        for &code in Code::ALL {
+            assert!(seen.insert(code.as_str()), "{code} twice");
+            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+            assert!(!code.summary().is_empty());
+        }
+    }
+}
