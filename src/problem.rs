@@ -11,7 +11,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Whether a problem refuses the input or is only worth saying.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Worth knowing; the archive is built all the same.
@@ -167,6 +169,8 @@ codes! {
     HandlerModuleMissing = "handler-module-missing",
     /// The handler's module is not valid Python.
     HandlerSyntax = "handler-syntax",
+    /// The handler's module cannot be imported the way the server imports it.
+    HandlerImport = "handler-import",
     /// The module does not define the handler function, nor exactly one service class.
     HandlerEntryPoint = "handler-entry-point",
     /// The entry point exists but cannot be called as `(data, context)`.

@@ -46,9 +46,13 @@ impl Exclude {
             let pattern = pattern.as_ref();
             let error = |source| GlobError { pattern: pattern.to_owned(), source };
             let plain = pattern.trim_end_matches('/').trim_start_matches('/');
-            let anywhere =
-                if pattern.trim_end_matches('/').contains('/') { plain.to_owned() } else { format!("**/{plain}") };
-            let glob = GlobBuilder::new(&anywhere).literal_separator(true).build().map_err(error)?;
+            let anywhere = if pattern.trim_end_matches('/').contains('/') {
+                plain.to_owned()
+            } else {
+                format!("**/{plain}")
+            };
+            let glob =
+                GlobBuilder::new(&anywhere).literal_separator(true).build().map_err(error)?;
             globs.add(glob);
         }
         let globs = globs

@@ -44,8 +44,7 @@ pub enum NameError {
 
 impl NameError {
     /// How to mend any of them.
-    pub const HELP: &str =
-        "begin with a letter and use only letters, digits, `_`, `-` and `.` (`name:` sets a name that differs from the folder's)";
+    pub const HELP: &str = "begin with a letter and use only letters, digits, `_`, `-` and `.` (`name:` sets a name that differs from the folder's)";
 }
 
 impl ModelName {

@@ -1,0 +1,182 @@
+//! What a module says about names from elsewhere than where they are bound: `global` in functions,
+//! `globals()[…] = …`, attributes set on a class from outside, `self.x = …`.
+
+use std::collections::BTreeSet;
+
+use ruff_python_ast::visitor::{Visitor, walk_expr, walk_stmt};
+use ruff_python_ast::{Expr, ExprCall, ExprNamed, Stmt, StmtClassDef, StmtFunctionDef};
+
+use super::signature;
+
+/// Gathered over a whole module, functions included, whether they run or not.
+#[derive(Debug, Default)]
+pub(super) struct Facts<'a> {
+    /// Names that some function declares `global`.
+    pub(super) globals: BTreeSet<&'a str>,
+    /// Whether names may be bound in ways that no reader sees: `globals()`, `exec`, `sys.modules`.
+    pub(super) dynamic: bool,
+    /// Names whose attributes are set from outside: `Service.handle = …`, `setattr(Service, …)`.
+    pub(super) patched: BTreeSet<&'a str>,
+}
+
+impl<'a> Facts<'a> {
+    pub(super) fn of(body: &'a [Stmt]) -> Self {
+        let mut facts = Self::default();
+        facts.visit_body(body);
+        facts
+    }
+}
+
+impl<'a> Visitor<'a> for Facts<'a> {
+    fn visit_stmt(&mut self, statement: &'a Stmt) {
+        if let Stmt::Global(global) = statement {
+            self.globals.extend(global.names.iter().map(|name| name.as_str()));
+        }
+        walk_stmt(self, statement);
+    }
+
+    fn visit_expr(&mut self, expression: &'a Expr) {
+        match expression {
+            // Reading `globals()` binds nothing.
+            Expr::Subscript(subscript)
+                if subscript.ctx.is_load() && is_namespace(&subscript.value) =>
+            {
+                return self.visit_expr(&subscript.slice);
+            }
+            Expr::Attribute(attribute)
+                if is_namespace(&attribute.value)
+                    && matches!(
+                        attribute.attr.as_str(),
+                        "get" | "items" | "keys" | "values" | "copy"
+                    ) =>
+            {
+                return;
+            }
+            Expr::Compare(compare) if compare.comparators.iter().all(is_namespace) => {
+                return self.visit_expr(&compare.left);
+            }
+            Expr::Attribute(attribute) if attribute.ctx.is_store() => {
+                if let Expr::Name(name) = &*attribute.value {
+                    self.patched.insert(name.id.as_str());
+                }
+            }
+            Expr::Subscript(subscript) => {
+                self.dynamic |= subscript.ctx.is_store()
+                    && matches!(&*subscript.value, Expr::Call(call)
+                        if matches!(called(call), Some("locals" | "vars")));
+                self.dynamic |= is_attribute(&subscript.value, "sys", "modules")
+                    && matches!(&*subscript.slice, Expr::Name(name) if name.id.as_str() == "__name__");
+            }
+            Expr::Call(call) => self.call(call),
+            _ => {}
+        }
+        self.dynamic |= is_namespace(expression);
+        walk_expr(self, expression);
+    }
+}
+
+impl<'a> Facts<'a> {
+    fn call(&mut self, call: &'a ExprCall) {
+        match called(call) {
+            Some("exec" | "execfile") => self.dynamic = true,
+            Some("setattr") => {
+                if let Some(Expr::Name(name)) = call.arguments.args.first() {
+                    self.patched.insert(name.id.as_str());
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn called(call: &ExprCall) -> Option<&str> {
+    match &*call.func {
+        Expr::Name(name) => Some(name.id.as_str()),
+        _ => None,
+    }
+}
+
+/// `globals()`. `locals()` and `vars()` are the same at module level, but almost always read.
+fn is_namespace(expression: &Expr) -> bool {
+    matches!(expression, Expr::Call(call) if called(call) == Some("globals"))
+}
+
+fn is_attribute(expression: &Expr, object: &str, attribute: &str) -> bool {
+    matches!(expression, Expr::Attribute(it) if it.attr.as_str() == attribute
+        && matches!(&*it.value, Expr::Name(name) if name.id.as_str() == object))
+}
+
+/// The `:=` that evaluating the expression runs, innermost first; not those inside a `lambda`.
+pub(super) fn assigned_in_expression(expression: &Expr) -> Vec<&ExprNamed> {
+    struct Named<'a>(Vec<&'a ExprNamed>);
+    impl<'a> Visitor<'a> for Named<'a> {
+        fn visit_expr(&mut self, expression: &'a Expr) {
+            if !expression.is_lambda_expr() {
+                walk_expr(self, expression);
+            }
+            if let Expr::Named(named) = expression {
+                self.0.push(named);
+            }
+        }
+    }
+    let mut named = Named(Vec::new());
+    named.visit_expr(expression);
+    named.0
+}
+
+/// Whether a method of the class sets the attribute `name` on its instance.
+pub(super) fn sets_on_instance(class: &StmtClassDef, name: &str) -> bool {
+    struct Sets<'n> {
+        this: &'n str,
+        name: &'n str,
+        found: bool,
+    }
+    impl<'a> Visitor<'a> for Sets<'_> {
+        fn visit_expr(&mut self, expression: &'a Expr) {
+            let this = |expression: &Expr| matches!(expression, Expr::Name(name) if name.id.as_str() == self.this);
+            let hit = match expression {
+                Expr::Attribute(attribute) => {
+                    (attribute.ctx.is_store()
+                        && this(&attribute.value)
+                        && attribute.attr.as_str() == self.name)
+                        || (this(&attribute.value) && attribute.attr.as_str() == "__dict__")
+                }
+                Expr::Call(call) => {
+                    called(call) == Some("setattr") && call.arguments.args.first().is_some_and(this)
+                }
+                _ => false,
+            };
+            self.found |= hit;
+            walk_expr(self, expression);
+        }
+    }
+    class.body.iter().any(|member| {
+        let Stmt::FunctionDef(method) = member else { return false };
+        let Some(this) = signature::first(&method.parameters) else { return false };
+        let mut sets = Sets { this, name, found: false };
+        sets.visit_body(&method.body);
+        sets.found
+    })
+}
+
+/// Whether calling the function gives a generator instead of running it.
+pub(super) fn is_generator(function: &StmtFunctionDef) -> bool {
+    struct Yields(bool);
+    impl<'a> Visitor<'a> for Yields {
+        fn visit_stmt(&mut self, statement: &'a Stmt) {
+            if !matches!(statement, Stmt::FunctionDef(_) | Stmt::ClassDef(_)) {
+                walk_stmt(self, statement);
+            }
+        }
+
+        fn visit_expr(&mut self, expression: &'a Expr) {
+            self.0 |= matches!(expression, Expr::Yield(_) | Expr::YieldFrom(_));
+            if !expression.is_lambda_expr() {
+                walk_expr(self, expression);
+            }
+        }
+    }
+    let mut yields = Yields(false);
+    yields.visit_body(&function.body);
+    yields.0
+}
