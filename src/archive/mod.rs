@@ -6,12 +6,20 @@
 //! fixed timestamps and modes, zip64 only where needed. The server reads an archive as a stream of
 //! local headers and never looks at the central directory, so both have to say the same.
 
+mod deflate;
 pub mod digest;
+pub mod pack;
+pub mod plan;
+pub mod probe;
+mod zip_writer;
 
 use std::fs::File;
 use std::io;
 
 pub use digest::Digest;
+pub use pack::{Control, Cost, PackError, Packed, pack_folder, pack_tgz, pack_zip};
+pub use plan::{Plan, Profile, Step, plan};
+pub use probe::probe;
 
 use crate::model::EntryPath;
 

@@ -1,0 +1,148 @@
+//! Raw DEFLATE in the two forms that an archive needs: whole streams, and chunks that are joined.
+//!
+//! Whole streams come from libdeflate, which is the faster and emits nothing else. A large file is
+//! cut into chunks that do not know of each other, so that several threads can work at it; each
+//! chunk but the last ends in a sync flush, after which any other may follow. Both depend on their
+//! input and the level alone.
+
+use flate2::{Compress, FlushCompress, Status};
+use libdeflater::{CompressionLvl, Compressor};
+
+/// Compresses at one level; keeps its tables from one input to the next.
+pub(crate) struct Deflater {
+    level: u8,
+    whole: Option<Compressor>,
+    chunk: Option<Compress>,
+}
+
+impl Deflater {
+    /// Nothing is allocated before the first use.
+    pub(crate) fn new(level: u8) -> Self {
+        Self { level: level.clamp(1, 9), whole: None, chunk: None }
+    }
+
+    /// Appends `data` to `out` as a complete stream; returns its length.
+    pub(crate) fn whole(&mut self, data: &[u8], out: &mut Vec<u8>) -> usize {
+        let level = i32::from(self.level);
+        let whole = self
+            .whole
+            .get_or_insert_with(|| Compressor::new(CompressionLvl::new(level).unwrap_or_default()));
+        let start = out.len();
+        out.resize(start + whole.deflate_compress_bound(data.len()), 0);
+        #[expect(clippy::expect_used, reason = "the bound is room enough, says libdeflate")]
+        let length = whole.deflate_compress(data, &mut out[start..]).expect("room enough");
+        out.truncate(start + length);
+        length
+    }
+
+    /// Appends one chunk of a stream to `out`; `last` ends the stream. A chunk refers to nothing
+    /// before it.
+    pub(crate) fn chunk(&mut self, data: &[u8], last: bool, out: &mut Vec<u8>) {
+        let level = u32::from(self.level);
+        let chunk =
+            self.chunk.get_or_insert_with(|| Compress::new(flate2::Compression::new(level), false));
+        chunk.reset();
+        let flush = if last { FlushCompress::Finish } else { FlushCompress::Sync };
+        // Level 1 knows only the fixed code, which makes noise grow by a sixteenth. The loop is there
+        // should it not suffice: a full buffer may hide a flush that is not yet complete.
+        let mut room = data.len() + data.len() / 8 + 256;
+        loop {
+            out.reserve(room);
+            let rest = &data[chunk.total_in() as usize..];
+            #[expect(clippy::expect_used, reason = "fails only on a state that is no stream")]
+            let status = chunk.compress_vec(rest, out, flush).expect("a fresh stream");
+            if status == Status::StreamEnd || out.len() < out.capacity() {
+                return;
+            }
+            room = 4096;
+        }
+    }
+}
+
+/// Bytes that `data` takes at the fastest level, to judge whether it shrinks at all.
+pub(crate) fn measure(fastest: &mut Deflater, data: &[u8], scratch: &mut Vec<u8>) -> usize {
+    scratch.clear();
+    fastest.whole(data, scratch)
+}
+
+/// Appends `data` to `out` as stored blocks, of which none is the last: what a stream holds of
+/// data that does not shrink. The blocks end on a byte, so any chunk may follow.
+pub(crate) fn stored_blocks(data: &[u8], out: &mut Vec<u8>) {
+    for block in data.chunks(usize::from(u16::MAX)) {
+        let length = block.len() as u16;
+        out.push(0);
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(&(!length).to_le_bytes());
+        out.extend_from_slice(block);
+    }
+}
+
+/// The last block of a stream that ends with nothing: a stored one of no bytes.
+pub(crate) const LAST_BLOCK: [u8; 5] = [1, 0, 0, 0xff, 0xff];
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn inflate(stream: &[u8]) -> Vec<u8> {
+        let mut plain = Vec::new();
+        let mut decoder = flate2::bufread::DeflateDecoder::new(stream);
+        decoder.read_to_end(&mut plain).unwrap();
+        assert_eq!(decoder.total_in(), stream.len() as u64, "bytes after the stream");
+        plain
+    }
+
+    /// Runs of repeated text and noise, so that all kinds of blocks occur.
+    fn data() -> impl Strategy<Value = Vec<u8>> {
+        let run = (proptest::collection::vec(any::<u8>(), 1..300), 1..200usize);
+        proptest::collection::vec(run, 0..8).prop_map(|runs| {
+            runs.into_iter().flat_map(|(bytes, times)| bytes.repeat(times)).collect()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn what_is_deflated_inflates(data in data(), level in 1..=9u8, cut in 1..70_000usize) {
+            let mut deflater = Deflater::new(level);
+            let mut out = Vec::new();
+            prop_assert_eq!(deflater.whole(&data, &mut out), out.len());
+            prop_assert_eq!(&inflate(&out), &data);
+
+            let chunks: Vec<_> = data.chunks(cut).collect();
+            let mut joined = Vec::new();
+            for (i, chunk) in chunks.iter().enumerate() {
+                let mut alone = Vec::new();
+                Deflater::new(level).chunk(chunk, i + 1 == chunks.len(), &mut alone);
+                let before = joined.len();
+                deflater.chunk(chunk, i + 1 == chunks.len(), &mut joined);
+                prop_assert!(joined[before..] == alone, "a chunk depends on its past");
+            }
+            if !data.is_empty() {
+                prop_assert_eq!(&inflate(&joined), &data);
+            }
+
+            let mut stored = Vec::new();
+            stored_blocks(&data, &mut stored);
+            stored.extend_from_slice(&LAST_BLOCK);
+            prop_assert_eq!(&inflate(&stored), &data);
+        }
+    }
+
+    #[test]
+    fn noise_does_not_burst_the_buffer() {
+        let mut noise = vec![0; 1 << 20];
+        blake3::Hasher::new().finalize_xof().fill(&mut noise);
+        for level in [1, 6, 9] {
+            let (mut out, mut deflater) = (Vec::new(), Deflater::new(level));
+            deflater.chunk(&noise, false, &mut out);
+            assert!(out.len() < noise.len() + noise.len() / 8);
+            deflater.chunk(&[], true, &mut out);
+            assert!(inflate(&out) == noise);
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The plan of an archive: which steps make it, in which order. Pure.
+//!
+//! The order is the layout: the manifest, the large stored files by path, then everything else by
+//! path. It depends on the inputs alone, not on the order in which they were listed.
+
+use super::{Input, Method};
+use crate::model::{Compression, EntryPath, manifest};
+
+/// Bytes up to which a file is packed in one go. Larger ones are *large*: they are probed, read in
+/// pieces of this length, and deflated piece by piece. A power of two, as the tree of BLAKE3 wants
+/// it. Archives depend on it, so changing it changes their bytes.
+pub const CHUNK: usize = 1 << 20;
+
+/// What is compressed, and how hard. With the content it determines every byte of an archive.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Profile {
+    /// What is compressed.
+    pub compression: Compression,
+    /// How hard, 1 to 9; values beyond are taken for the nearest of these.
+    pub level: u8,
+    /// With [`Compression::Auto`], the ratio of compressed to plain size above which a file is
+    /// stored.
+    pub store_above: f64,
+}
+
+impl Profile {
+    /// Whether `packed` bytes are few enough to deflate `size` bytes.
+    pub(crate) fn is_worth(&self, packed: u64, size: u64) -> bool {
+        match self.compression {
+            Compression::Store => false,
+            Compression::Deflate => packed < size,
+            Compression::Auto => packed < size && (packed as f64) <= self.store_above * size as f64,
+        }
+    }
+}
+
+/// The ordered steps that make an archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The manifest, the large stored files, everything else.
+    pub steps: Vec<Step>,
+}
+
+/// One step; each makes one entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Writes the manifest from these bytes.
+    Manifest(Vec<u8>),
+    /// Copies a large file, its data on a page boundary.
+    StoreLarge(Input),
+    /// Deflates a large file in chunks.
+    DeflateLarge(Input),
+    /// Packs a file of at most [`CHUNK`] bytes, stored or deflated, whichever suits it.
+    Small(Input),
+}
+
+impl Plan {
+    /// Bytes of all inputs together, the manifest left out; what progress counts up to.
+    pub fn input_bytes(&self) -> u64 {
+        self.steps.iter().filter_map(Step::input).map(|input| input.size).sum()
+    }
+}
+
+impl Step {
+    /// The file that the step reads; the manifest is made, not read.
+    pub fn input(&self) -> Option<&Input> {
+        match self {
+            Step::Manifest(_) => None,
+            Step::StoreLarge(input) | Step::DeflateLarge(input) | Step::Small(input) => Some(input),
+        }
+    }
+}
+
+/// Plans the archive of `manifest` and `inputs`, with the methods that probing chose for them, one
+/// an input. Every path occurs once, and none is that of the manifest.
+pub fn plan(manifest: Vec<u8>, inputs: &[Input], methods: &[Method]) -> Plan {
+    debug_assert_eq!(inputs.len(), methods.len());
+    let mut steps: Vec<Step> = inputs
+        .iter()
+        .zip(methods)
+        .map(|(input, method)| match method {
+            _ if !is_large(input) => Step::Small(input.clone()),
+            Method::Stored => Step::StoreLarge(input.clone()),
+            Method::Deflated => Step::DeflateLarge(input.clone()),
+        })
+        .collect();
+    steps.sort_unstable_by(|a, b| place(a).cmp(&place(b)));
+    steps.insert(0, Step::Manifest(manifest));
+    Plan { steps }
+}
+
+/// Whether a file is packed in pieces.
+pub(crate) fn is_large(input: &Input) -> bool {
+    input.size > CHUNK as u64
+}
+
+/// What steps are ordered by: large stored ones come first, then the path decides.
+fn place(step: &Step) -> (bool, Option<&EntryPath>) {
+    (!matches!(step, Step::StoreLarge(_)), step.input().map(|input| &input.path))
+}
+
+/// The path of the manifest as an entry.
+pub(crate) fn manifest_path() -> EntryPath {
+    #[expect(clippy::expect_used, reason = "the constant is a plain relative path")]
+    EntryPath::parse(manifest::MANIFEST_PATH).expect("a valid path")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn input(path: &str, size: u64) -> Input {
+        Input { path: EntryPath::parse(path).unwrap(), size }
+    }
+
+    #[test]
+    fn the_manifest_then_what_is_large_and_stored_then_the_rest() {
+        let large = CHUNK as u64 + 1;
+        let inputs = [input("z", 1), input("y", large), input("b", large), input("a", large)];
+        let methods = [Method::Stored, Method::Stored, Method::Deflated, Method::Stored];
+        let [z, y, b, a] = inputs.clone();
+        assert_eq!(
+            plan(vec![1], &inputs, &methods).steps,
+            [
+                Step::Manifest(vec![1]),
+                Step::StoreLarge(a),
+                Step::StoreLarge(y),
+                Step::DeflateLarge(b),
+                Step::Small(z)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_chunk_is_not_large() {
+        assert!(!is_large(&input("a", CHUNK as u64)));
+        assert!(is_large(&input("a", CHUNK as u64 + 1)));
+    }
+
+    #[test]
+    fn what_is_worth_deflating() {
+        let profile = |compression| Profile { compression, level: 6, store_above: 0.85 };
+        assert!(profile(Compression::Auto).is_worth(85, 100));
+        assert!(!profile(Compression::Auto).is_worth(86, 100));
+        assert!(profile(Compression::Deflate).is_worth(99, 100));
+        assert!(!profile(Compression::Deflate).is_worth(100, 100));
+        assert!(!profile(Compression::Store).is_worth(1, 100));
+        let generous = Profile { store_above: 2.0, ..profile(Compression::Auto) };
+        assert!(!generous.is_worth(100, 100), "never what grows");
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_the_listing_does_not_count(
+            files in proptest::collection::btree_map("[a-c/]{0,2}[a-z]", (0..3u64, any::<bool>()), 0..12),
+            seed in any::<prop::sample::Index>(),
+        ) {
+            let mut listed: Vec<_> = files
+                .iter()
+                .filter_map(|(path, &(chunks, stored))| {
+                    let path = EntryPath::parse(path).ok()?;
+                    let method = if stored { Method::Stored } else { Method::Deflated };
+                    Some((Input { path, size: chunks * CHUNK as u64 }, method))
+                })
+                .collect();
+            let planned = |listed: &[(Input, Method)]| {
+                let (inputs, methods): (Vec<_>, Vec<_>) = listed.iter().cloned().unzip();
+                plan(Vec::new(), &inputs, &methods)
+            };
+            let first = planned(&listed);
+            if !listed.is_empty() {
+                let middle = seed.index(listed.len());
+                listed.rotate_left(middle);
+                listed.reverse();
+            }
+            prop_assert_eq!(first, planned(&listed));
+        }
+    }
+}
