@@ -6,7 +6,15 @@
 //! fixed timestamps and modes, zip64 only where needed. The server reads an archive as a stream of
 //! local headers and never looks at the central directory, so both have to say the same.
 
+mod central;
 pub mod digest;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod inspect;
+mod listing;
+pub mod stream;
+pub mod verify;
+mod window;
 
 use std::fs::File;
 use std::io;
