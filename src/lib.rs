@@ -11,6 +11,7 @@
 //! `docs/architecture.md` describes the parts and the promises they keep.
 
 pub mod archive;
+pub mod cli;
 pub mod config;
 pub mod model;
 pub mod problem;

@@ -6,11 +6,19 @@
 //! fixed timestamps and modes, zip64 only where needed. The server reads an archive as a stream of
 //! local headers and never looks at the central directory, so both have to say the same.
 
+mod central;
 mod deflate;
 pub mod digest;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod inspect;
+mod listing;
 pub mod pack;
 pub mod plan;
 pub mod probe;
+pub mod stream;
+pub mod verify;
+mod window;
 mod zip_writer;
 
 use std::fs::File;

@@ -1,0 +1,187 @@
+//! What all forms have in common once their entries are known, and the two forms that are no zip.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::path::Path;
+
+use super::super::listing::{Item, Kind, Listing, MAX_MANIFEST, read_folder, read_tgz};
+use super::super::window::{DATA_PIECE, WindowReader};
+use super::findings::Findings;
+use super::names::{self, printable, shown};
+use super::{Form, InspectedEntry, Inspection, Totals, blank, manifest};
+use crate::archive::Digest;
+use crate::model::EntryPath;
+use crate::model::manifest::MANIFEST_PATH;
+use crate::problem::Code;
+
+/// A file or folder as its form gave it, relative to the model.
+pub(super) struct Part {
+    pub(super) name: Vec<u8>,
+    pub(super) folder: bool,
+    pub(super) size: u64,
+    /// BLAKE3 of the content, where it is beyond doubt.
+    pub(super) blake3: Option<[u8; 32]>,
+}
+
+impl Part {
+    fn is_manifest(&self) -> bool {
+        self.name == MANIFEST_PATH.as_bytes()
+    }
+}
+
+/// Checks names and manifest, computes digest and totals, and closes the inspection.
+pub(super) fn finish(
+    path: &Path,
+    mut inspection: Inspection,
+    mut findings: Findings,
+    parts: &[Part],
+    manifest_bytes: Option<&[u8]>,
+) -> Inspection {
+    names::check(parts.iter().map(|part| part.name.as_slice()), &mut findings);
+    let stem = stem(path, inspection.form);
+    match manifest_bytes {
+        Some(bytes) => {
+            let files: HashSet<&[u8]> =
+                parts.iter().filter(|part| !part.folder).map(|part| part.name.as_slice()).collect();
+            inspection.manifest = manifest::check(bytes, &files, stem.as_deref(), &mut findings);
+        }
+        None => {
+            let stated = parts.iter().find(|part| part.is_manifest());
+            // One whose data is damaged was reported as that.
+            if stated.is_none_or(|part| part.blake3.is_some()) {
+                let overlong = stated.is_some_and(|part| part.size > MAX_MANIFEST);
+                manifest::missing(overlong, &mut findings);
+            }
+        }
+    }
+    let mut totals = Totals::default();
+    for entry in &inspection.entries {
+        if entry.folder {
+            totals.folders += 1;
+        } else {
+            totals.files += 1;
+        }
+        totals.size = totals.size.saturating_add(entry.size);
+        totals.packed_size = totals.packed_size.saturating_add(entry.packed_size);
+    }
+    inspection.totals = totals;
+    inspection.digest = digest(parts);
+    inspection.problems = findings.finish();
+    inspection
+}
+
+/// The digest over all files, if every one has a proper path of its own and certain content.
+fn digest(parts: &[Part]) -> Option<Digest> {
+    let mut items = Vec::new();
+    for part in parts.iter().filter(|part| !part.folder) {
+        let path = EntryPath::parse(std::str::from_utf8(&part.name).ok()?).ok()?;
+        items.push((path, part.size, part.blake3?));
+    }
+    let paths: HashSet<&EntryPath> = items.iter().map(|(path, ..)| path).collect();
+    (!items.is_empty() && paths.len() == items.len())
+        .then(|| Digest::of(items.iter().map(|(path, size, hash)| (path, *size, hash))))
+}
+
+/// The model's name as the file name says it; nothing where the name does not say so.
+fn stem(path: &Path, form: Form) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    if form == Form::Folder {
+        return Some(name.to_owned());
+    }
+    let suffixes = [".mar", ".model", ".tar.gz", ".tgz"];
+    suffixes.iter().find_map(|suffix| name.strip_suffix(suffix)).map(str::to_owned)
+}
+
+/// A folder, as `--archive-format no-archive` makes it.
+pub(super) fn folder(path: &Path, place: &Path) -> Inspection {
+    let listing = read_folder(place);
+    from_listing(path, blank(path, Form::Folder, 0), listing, None)
+}
+
+/// A `.tar.gz`, as `--archive-format tgz` makes it.
+pub(super) fn tgz(path: &Path, file: &File, bytes: u64) -> Inspection {
+    let listing = read_tgz(WindowReader::new(file, bytes, DATA_PIECE));
+    let (inspection, mut findings) = blank(path, Form::Tgz, bytes);
+    // Everything stands under NAME/. Which name that is, the first item says.
+    let top = listing.items.first().and_then(|item| item.name.split(|&byte| byte == b'/').next());
+    let top = top.map(<[u8]>::to_vec).unwrap_or_default();
+    for item in &listing.items {
+        if item.name != top && inside(&item.name, &top).is_none() {
+            let message =
+                format!("`{}` does not stand under `{}/`", shown(&item.name), shown(&top));
+            let help = "pack everything under one folder that is named after the model";
+            findings.error(Code::ArchiveUnusual, message, help);
+        }
+    }
+    from_listing(path, (inspection, findings), listing, Some(&top))
+}
+
+fn from_listing(
+    path: &Path,
+    (mut inspection, mut findings): (Inspection, Findings),
+    listing: Listing,
+    top: Option<&[u8]>,
+) -> Inspection {
+    let mut parts = Vec::new();
+    let mut manifest_bytes = None;
+    for mut item in listing.items {
+        if let Some(top) = top {
+            match inside(&item.name, top).map(<[u8]>::to_vec) {
+                Some(name) if name.is_empty() => continue,
+                Some(name) => item.name = name,
+                None if item.name == top && item.kind == Kind::Folder => continue,
+                None => {}
+            }
+        }
+        let part = part(&item, &mut findings);
+        if part.is_manifest() {
+            manifest_bytes = item.manifest;
+        }
+        inspection.entries.push(InspectedEntry {
+            path: shown(&part.name),
+            folder: part.folder,
+            method: String::from("-"),
+            size: part.size,
+            packed_size: part.size,
+            offset: None,
+            data_offset: None,
+            crc32: None,
+            blake3: part.blake3.map(|hash| blake3::Hash::from_bytes(hash).to_hex().to_string()),
+        });
+        parts.push(part);
+    }
+    if let Some(damage) = listing.damage {
+        let message = format!("it cannot be read to its end: {}", printable(&damage.to_string()));
+        findings.error(Code::ArchiveDamaged, message, "build the archive anew");
+        // What is missing behind the damage may change what the digest would say.
+        parts.iter_mut().for_each(|part| part.blake3 = None);
+    }
+    finish(path, inspection, findings, &parts, manifest_bytes.as_deref())
+}
+
+fn part(item: &Item, findings: &mut Findings) -> Part {
+    match item.kind {
+        Kind::File | Kind::Folder => {}
+        Kind::Symlink => findings.error(
+            Code::ArchiveUnsupported,
+            format!("`{}` is a link, not a file", shown(&item.name)),
+            "pack what it leads to",
+        ),
+        Kind::Other => findings.error(
+            Code::SpecialFile,
+            format!("`{}` is neither a file nor a folder", shown(&item.name)),
+            "leave it out",
+        ),
+    }
+    let mut name = item.name.clone();
+    let folder = item.kind == Kind::Folder;
+    if folder && !name.ends_with(b"/") {
+        name.push(b'/');
+    }
+    Part { name, folder, size: item.size, blake3: (item.kind == Kind::File).then_some(item.blake3) }
+}
+
+/// The rest of `name` below the folder `top`.
+fn inside<'a>(name: &'a [u8], top: &[u8]) -> Option<&'a [u8]> {
+    name.strip_prefix(top)?.strip_prefix(b"/")
+}
