@@ -14,3 +14,4 @@ pub mod archive;
 pub mod config;
 pub mod model;
 pub mod problem;
+pub mod watch;
