@@ -70,14 +70,23 @@ impl Watched {
         }
     }
 
-    /// What is said until a new model, made now, is seen.
+    /// What is said until new models, made now, are seen: two, one after the other, because within
+    /// a batch the changes are sorted.
     #[track_caller]
     fn until_now(&self) -> Vec<Change> {
-        let probe = (0..).map(|n| format!("probe{n}")).find(|name| !self.model(name).exists());
-        let probe = probe.unwrap();
-        fs::create_dir(self.model(&probe)).unwrap();
-        let mut seen = self.wait(&self.touched(&probe));
-        seen.retain(|change| *change != self.root_changed());
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            let free = |name: &String| !self.model(name).exists();
+            let probe = (0..).map(|n| format!("probe{n}")).find(free).unwrap();
+            fs::create_dir(self.model(&probe)).unwrap();
+            seen.extend(self.wait(&self.touched(&probe)));
+        }
+        let is_probe = |change: &Change| match change {
+            Change::RootChanged { root } => *root == self.path("drop"),
+            Change::Touched { folder } => folder.to_string_lossy().contains("/probe"),
+            _ => false,
+        };
+        seen.retain(|change| !is_probe(change));
         seen
     }
 
@@ -237,7 +246,8 @@ fn a_file_that_is_being_written_is_said_to_be() {
     let before = watched.wait(&writing("sub/g"));
     assert!(before.contains(&watched.touched("m")), "{before:?}");
     open.write_all(b"more").unwrap();
-    assert_eq!(watched.until_now(), [watched.touched("m")], "said once");
+    let before = watched.until_now();
+    assert!(!before.contains(&writing("sub/g")), "said once: {before:?}");
     drop(open);
     watched.wait(&closed("sub/g"));
 

@@ -188,7 +188,8 @@ mod tests {
     #[test]
     fn what_each_event_asks_for() {
         use Raw::{Came, Closed, Gone, Meta, Unmounted, Written};
-        let table: &[(fn(PathBuf) -> Raw, &str, &str)] = &[
+        type Row = (fn(PathBuf) -> Raw, &'static str, &'static str);
+        let table: &[Row] = &[
             // In a model.
             (Came, "/d/m/f", "+/d/m ?/d/m/f"),
             (Gone, "/d/m/sub", "+/d/m !/d/m/sub"),
