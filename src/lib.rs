@@ -16,3 +16,4 @@ pub mod config;
 pub mod model;
 pub mod problem;
 pub mod python;
+pub mod watch;

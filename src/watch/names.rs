@@ -1,0 +1,93 @@
+//! Which names can matter to an archive, and so are worth a look. Pure.
+//!
+//! Folders that are left out of every archive get no watch. Of files, those left out are passed
+//! over, except hidden ones: the settings (`.mar.yaml`), a hidden ready marker and the temporary
+//! file of a transfer (rsync's `.weights.bin.Xy12Ab`) all decide when a model is complete, and a
+//! look is cheap. What editors and desktops scatter about is no cause for one.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::model::exclude::is_built_in;
+use crate::model::manifest::MAR_INF;
+
+/// Whether a folder of this name directly in a drop folder can be a model.
+pub(super) fn is_model_folder(name: &OsStr) -> bool {
+    !name.as_bytes().starts_with(b".") && name != "__MACOSX" && name != "__pycache__"
+}
+
+/// Whether a folder of this name inside a model is watched.
+pub(super) fn is_entered(name: &OsStr) -> bool {
+    !is_built_in(name)
+}
+
+/// Whether a change of the file or folder at `path` inside a model is worth a look.
+pub(super) fn counts(path: &Path) -> bool {
+    let Some(name) = path.file_name() else { return true };
+    if name.as_bytes().starts_with(b".") {
+        return !is_scattered(name.as_bytes());
+    }
+    let reserved = || path.parent().and_then(Path::file_name) == Some(OsStr::new(MAR_INF));
+    !is_built_in(name) || reserved()
+}
+
+/// Swap and lock files of editors, Finder's settings, and what NFS keeps of a deleted open file.
+fn is_scattered(name: &[u8]) -> bool {
+    let vim_swap = name.len() > 4 && {
+        let tail = &name[name.len() - 4..];
+        tail.starts_with(b".sw") && tail[3].is_ascii_lowercase()
+    };
+    vim_swap
+        || name.ends_with(b".kate-swp")
+        || name.starts_with(b".#")
+        || name == b".DS_Store"
+        || name.starts_with(b".nfs")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_worth_a_look() {
+        for yes in [
+            "handler.py",
+            ".mar.yaml",
+            ".ready",
+            "sub/.weights.bin.Xy12Ab",
+            ".~tmp~",
+            "weights.part",
+            "MAR-INF/MANIFEST.json",
+            "MAR-INF",
+            ".swp",
+        ] {
+            assert!(counts(Path::new(yes)), "{yes}");
+        }
+        for no in [
+            ".handler.py.swp",
+            "sub/.handler.py.swo",
+            ".#handler.py",
+            ".DS_Store",
+            ".nfs0000000000a1",
+            "__pycache__",
+            "a.pyc",
+            "MANIFEST.json",
+            "old.mar",
+            "__MACOSX",
+        ] {
+            assert!(!counts(Path::new(no)), "{no}");
+        }
+    }
+
+    #[test]
+    fn which_folders_are_watched() {
+        for yes in ["MAR-INF", "data", "v1.2"] {
+            assert!(is_entered(OsStr::new(yes)) && is_model_folder(OsStr::new(yes)), "{yes}");
+        }
+        for no in [".git", ".~tmp~", "__pycache__", "__MACOSX"] {
+            assert!(!is_entered(OsStr::new(no)) && !is_model_folder(OsStr::new(no)), "{no}");
+        }
+        assert!(is_model_folder(OsStr::new("resnet.mar")), "a model's name, if an odd one");
+    }
+}

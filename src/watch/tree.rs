@@ -1,0 +1,128 @@
+//! The folders that have a watch of the kernel. Pure: who changes the watches says so here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::Metadata;
+use std::ops::Bound;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Device and inode: the same path with another identity is another folder, and its watch is not
+/// ours any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl From<&Metadata> for Identity {
+    fn from(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+}
+
+/// The watched folders, by real path.
+#[derive(Debug, Default)]
+pub(super) struct WatchTree {
+    folders: BTreeMap<PathBuf, Identity>,
+    /// Watched only because a missing root is to appear below them.
+    ancestors: BTreeSet<PathBuf>,
+}
+
+impl WatchTree {
+    /// Whether the folder is watched for its own sake.
+    pub(super) fn has_folder(&self, path: &Path) -> bool {
+        self.folders.contains_key(path)
+    }
+
+    /// Which folder the watch at `path` was set on.
+    pub(super) fn identity(&self, path: &Path) -> Option<Identity> {
+        self.folders.get(path).copied()
+    }
+
+    /// Notes a watch.
+    pub(super) fn insert(&mut self, path: PathBuf, identity: Identity) {
+        self.folders.insert(path, identity);
+    }
+
+    /// Notes a watch for a missing root; false if it had one for that already.
+    pub(super) fn insert_ancestor(&mut self, path: &Path) -> bool {
+        self.ancestors.insert(path.to_owned())
+    }
+
+    /// Takes out the folder with all below it: whose watches are to be removed.
+    pub(super) fn remove_below(&mut self, path: &Path) -> Vec<PathBuf> {
+        let folders = self.folders.range::<Path, _>(from(path)).map(|(path, _)| path);
+        let ancestors = self.ancestors.range::<Path, _>(from(path));
+        let below: BTreeSet<PathBuf> = folders
+            .take_while(|folder| folder.starts_with(path))
+            .chain(ancestors.take_while(|folder| folder.starts_with(path)))
+            .cloned()
+            .collect();
+        for path in &below {
+            self.folders.remove(path);
+            self.ancestors.remove(path);
+        }
+        below.into_iter().collect()
+    }
+
+    /// Keeps only what is wanted: whose watches are to be removed.
+    pub(super) fn keep(
+        &mut self,
+        folder: impl Fn(&Path) -> bool,
+        ancestor: impl Fn(&Path) -> bool,
+    ) -> Vec<PathBuf> {
+        let before: Vec<PathBuf> = self.folders.keys().chain(&self.ancestors).cloned().collect();
+        self.folders.retain(|path, _| folder(path));
+        self.ancestors.retain(|path| ancestor(path));
+        before
+            .into_iter()
+            .filter(|path| !self.folders.contains_key(path) && !self.ancestors.contains(path))
+            .collect()
+    }
+
+    /// How many watches there are.
+    pub(super) fn len(&self) -> usize {
+        self.folders.len()
+            + self.ancestors.iter().filter(|path| !self.folders.contains_key(*path)).count()
+    }
+}
+
+/// The range that begins at `path`. Paths are ordered by components, so `path` and all that is
+/// below it come first in it.
+pub(super) fn from(path: &Path) -> (Bound<&Path>, Bound<&Path>) {
+    (Bound::Included(path), Bound::Unbounded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(folders: &[&str], ancestors: &[&str]) -> WatchTree {
+        let identity = Identity { device: 1, inode: 1 };
+        let mut tree = WatchTree::default();
+        for folder in folders {
+            tree.insert(PathBuf::from(folder), identity);
+        }
+        for folder in ancestors {
+            tree.insert_ancestor(Path::new(folder));
+        }
+        tree
+    }
+
+    #[test]
+    fn removes_a_subtree_and_not_its_neighbours() {
+        let mut tree = tree(&["/a", "/a/b", "/a/b/c", "/a/b-", "/a/bb"], &["/a/b/c", "/x"]);
+        assert_eq!(tree.len(), 6);
+        assert_eq!(tree.remove_below(Path::new("/a/b")), ["/a/b", "/a/b/c"].map(PathBuf::from));
+        assert_eq!(tree.len(), 4);
+        assert!(tree.has_folder(Path::new("/a/bb")));
+    }
+
+    #[test]
+    fn a_watch_wanted_for_either_reason_stays() {
+        let mut tree = tree(&["/a", "/b"], &["/a", "/c"]);
+        let gone = tree.keep(|path| path == Path::new("/b"), |path| path == Path::new("/a"));
+        assert_eq!(gone, [PathBuf::from("/c")]);
+        assert_eq!(tree.len(), 2);
+    }
+}
