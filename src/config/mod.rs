@@ -3,6 +3,28 @@
 //! [`Config`] is what the rest of the crate works with: every path absolute, every value in range.
 //! Only loading makes one, from a file or from the
 //! command line; both report every problem at once.
+//!
+//! ```text
+//! text ─┬─ serde_yaml ───► document ─► raw: fields that keep their mistakes ─┐
+//!       └─ saphyr-parser ► outline: where everything stands ─────────────────┴► load ─► Config
+//! ```
+
+mod document;
+mod field;
+mod folders;
+mod load;
+mod model_settings;
+mod outline;
+mod raw;
+mod reader;
+mod sections;
+mod size;
+mod suggest;
+mod template;
+
+pub use load::{ConfigError, from_flags, load, parse, schema};
+pub use model_settings::{SETTINGS_FILE, parse_manifest_settings, parse_settings};
+pub use template::template;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -73,7 +95,9 @@ pub struct Settle {
 }
 
 /// How changes are noticed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum WatchMode {
     /// By the kernel's notifications, and by polling where those do not work.
@@ -210,3 +234,6 @@ impl Config {
 
 /// The hidden folder of marwatch in a store. The server skips hidden entries.
 pub const STORE_DIR: &str = ".marwatch";
+
+#[cfg(test)]
+mod tests;

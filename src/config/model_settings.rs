@@ -1,0 +1,384 @@
+//! What is said about a model: a `models:` entry, `.mar.yaml` in its folder, and the
+//! `MAR-INF/MANIFEST.json` of an unpacked archive.
+//!
+//! A value that is wrong is reported and left out of the settings, so that nothing is said twice.
+//! Whether the settings fit the model's files is for validation to see.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::document::{self, Cursor};
+use super::field::{Any, Choice, Field, FromValue, List, Map, Text, Version, Wrong, kind, shown};
+use super::outline::outline;
+use super::raw::{RawEngine, RawPublisher, RawSettings};
+use super::reader::Reader;
+use crate::model::entry_path::EntryPathError;
+use crate::model::exclude::{self, GlobError};
+use crate::model::handler::HandlerError;
+use crate::model::name::NameError;
+use crate::model::settings::{Engine, Publisher};
+use crate::model::{EntryPath, Exclude, Handler, ModelName, Runtime, Settings};
+use crate::problem::{Code, Problem};
+
+/// The settings file in a model's folder. Hidden, so that it is never packed.
+pub const SETTINGS_FILE: &str = ".mar.yaml";
+
+/// What a `.mar.yaml` says, and everything that is wrong with it. `path` is only for the problems.
+///
+/// An empty file says nothing and is fine.
+pub fn parse_settings(path: &Path, text: &[u8]) -> (Settings, Vec<Problem>) {
+    let mut reader = Reader::default();
+    let Some(document) = document::read(path, text, &mut reader.problems) else {
+        return (Settings::default(), reader.problems);
+    };
+    let settings = match document.values::<RawSettings>() {
+        Ok(raw) => {
+            let at = document.cursor(path);
+            reader.refuse_unknown(&at, &raw);
+            settings(&mut reader, &at, raw)
+        }
+        Err(error) => {
+            reader.problems.push(document::syntax(path, error.to_string(), None));
+            Settings::default()
+        }
+    };
+    (settings, in_order(reader.problems))
+}
+
+/// What the manifest of an unpacked archive says, and everything that is wrong with it. `path` is
+/// only for the problems.
+///
+/// The format is someone else's: unknown keys and empty values are fine.
+pub fn parse_manifest_settings(path: &Path, text: &[u8]) -> (Settings, Vec<Problem>) {
+    let mut reader = Reader { null_is_absent: true, ..Reader::default() };
+    let Some(text) = document::plain_text(path, text, &mut reader.problems) else {
+        return (Settings::default(), reader.problems);
+    };
+    // By way of a value: serde would also fill a struct from a list.
+    let object = match serde_json::from_str(text) {
+        Ok(object @ serde_json::Value::Object(_)) => object,
+        Ok(_) => {
+            let what = "the manifest is not a JSON object".to_owned();
+            return (Settings::default(), vec![document::syntax(path, what, Some((1, 1)))]);
+        }
+        Err(error) => return (Settings::default(), vec![json_flaw(path, &error)]),
+    };
+    let raw = match serde_json::from_value(object) {
+        Ok(raw) => raw,
+        Err(error) => return (Settings::default(), vec![json_flaw(path, &error)]),
+    };
+    // Positions as far as they go: not everything that is JSON is YAML.
+    let places = outline(text).root;
+    let at = Cursor::new(path, places.as_ref());
+    let settings = manifest_settings(&mut reader, &at, raw);
+    (settings, in_order(reader.problems))
+}
+
+fn json_flaw(path: &Path, error: &serde_json::Error) -> Problem {
+    let mut what = error.to_string();
+    if let Some(end) = what.rfind(" at line ") {
+        what.truncate(end);
+    }
+    let place = Some((error.line(), error.column()));
+    document::syntax(path, format!("not valid JSON: {what}"), place)
+}
+
+/// The checked settings of a section that may say more than these.
+pub(super) fn settings(reader: &mut Reader, at: &Cursor<'_>, raw: RawSettings) -> Settings {
+    let text = |reader: &mut Reader, key: &str, field| {
+        reader.take(&at.member(key), field).map(|Text(text)| text)
+    };
+    let choice = &at.member("compression");
+    let mut settings = Settings {
+        name: name(reader, &at.member("name"), raw.name),
+        handler: handler(reader, &at.member("handler"), raw.handler),
+        runtime: reader.take(&at.member("runtime"), raw.runtime).map(|Choice(runtime)| runtime),
+        engine: engine(reader, &at.member("engine"), raw.engine),
+        version: version(reader, &at.member("version"), raw.version),
+        description: text(reader, "description", raw.description),
+        license: text(reader, "license", raw.license),
+        publisher: publisher(reader, &at.member("publisher"), raw.publisher),
+        extensions: reader.take(&at.member("extensions"), raw.extensions).map(|Map(map)| map),
+        user_data: reader.take(&at.member("user_data"), raw.user_data).map(|Any(value)| value),
+        archive_format: reader
+            .take(&at.member("archive_format"), raw.archive_format)
+            .map(|Choice(format)| format),
+        compression: reader.take(choice, raw.compression).map(|Choice(compression)| compression),
+        exclude: exclude(reader, &at.member("exclude"), raw.exclude),
+        ready_marker: text(reader, "ready_marker", raw.ready_marker),
+    };
+    let marker_at = at.member("ready_marker");
+    if let Some(problem) = settings.ready_marker.as_deref().and_then(|marker| {
+        marker_flaw(&marker_at, marker, settings.exclude.as_deref().unwrap_or_default())
+    }) {
+        reader.problems.push(problem);
+        settings.ready_marker = None;
+    }
+    settings
+}
+
+fn name(reader: &mut Reader, at: &Cursor<'_>, field: Field<Text>) -> Option<ModelName> {
+    let Text(text) = reader.take(at, field)?;
+    match ModelName::parse(&text) {
+        Ok(name) if name.is_loadable() => Some(name),
+        Ok(name) => {
+            let what = format!("is `{name}`, which the server cannot load");
+            let help = "take the `..` out: the server refuses every URL that contains it";
+            reader.problems.push(at.problem(Code::NameNotLoadable, what, help));
+            None
+        }
+        Err(error) => {
+            let what = match &error {
+                NameError::Empty => "is empty".to_owned(),
+                NameError::First { first, .. } => {
+                    format!("is `{}`, which begins with {first:?}, not with a letter", shown(&text))
+                }
+                NameError::Character { character, .. } => {
+                    format!("is `{}`, which contains {character:?}", shown(&text))
+                }
+                NameError::TooLong { length } => format!("has {length} characters, too many"),
+            };
+            reader.problems.push(at.problem(Code::NameInvalid, what, NameError::HELP));
+            None
+        }
+    }
+}
+
+fn handler(reader: &mut Reader, at: &Cursor<'_>, field: Field<Text>) -> Option<Handler> {
+    let Text(text) = reader.take(at, field)?;
+    Handler::parse(&text)
+        .map_err(|error| {
+            let why = match error {
+                HandlerError::NoModule(_) => "which names no module",
+                HandlerError::NoFunction(_) => "which names no function behind the colon",
+                HandlerError::Module(_) => "which is no importable module of the model",
+            };
+            let what = format!("is `{}`, {why}", shown(&text));
+            reader.problems.push(at.problem(Code::HandlerInvalid, what, HandlerError::HELP));
+        })
+        .ok()
+}
+
+/// A version as it is written, so that `1.10` stays what it is.
+fn version(reader: &mut Reader, at: &Cursor<'_>, field: Field<Version>) -> Option<String> {
+    match (reader.take(at, field)?, at.written()) {
+        (Version::Text(text), _) => Some(text),
+        (Version::AsWritten, Some(written)) => Some(written.to_owned()),
+        (Version::AsWritten, None) => {
+            reader.wrong(at, "is a number", "put it in quotes, so that nothing of it is lost");
+            None
+        }
+    }
+}
+
+fn engine(reader: &mut Reader, at: &Cursor<'_>, field: Field<RawEngine>) -> Option<Engine> {
+    match reader.take(at, field)? {
+        RawEngine::Name(name) => {
+            let name = filled(reader, at, name)?;
+            Some(Engine { name, version: None })
+        }
+        RawEngine::Map(map) => {
+            reader.refuse_unknown(at, &map);
+            let version = version(reader, &at.member("version"), map.version);
+            let help = "write for example `MXNet`; the server refuses an engine without a name";
+            required(reader, at, "name", map.name, help).map(|name| Engine { name, version })
+        }
+    }
+}
+
+fn publisher(
+    reader: &mut Reader,
+    at: &Cursor<'_>,
+    field: Field<RawPublisher>,
+) -> Option<Publisher> {
+    let raw = reader.section(at, field)?;
+    let email = reader.take(&at.member("email"), raw.email).map(|Text(text)| text);
+    let help = "write a person or a team";
+    required(reader, at, "author", raw.author, help).map(|author| Publisher { author, email })
+}
+
+/// A text that its section cannot be without.
+fn required(
+    reader: &mut Reader,
+    at: &Cursor<'_>,
+    key: &str,
+    field: Field<Text>,
+    help: &str,
+) -> Option<String> {
+    let missing = matches!(field, Field::Absent);
+    let at_key = at.member(key);
+    match reader.take(&at_key, field) {
+        Some(Text(text)) => filled(reader, &at_key, text),
+        None if missing => {
+            let what = format!("has no `{key}`");
+            reader.problems.push(at.problem_at_key(Code::SettingsMissing, what, help));
+            None
+        }
+        None => None,
+    }
+}
+
+fn filled(reader: &mut Reader, at: &Cursor<'_>, text: String) -> Option<String> {
+    if text.trim().is_empty() {
+        reader.wrong(at, "is empty", "write a text, or take the key out");
+        return None;
+    }
+    Some(text)
+}
+
+fn exclude(reader: &mut Reader, at: &Cursor<'_>, field: Field<List<Text>>) -> Option<Vec<String>> {
+    let items = reader.list(at, field)?;
+    let globs = items.into_iter().filter_map(|(at, item)| {
+        let Text(glob) = reader.take(&at, item)?;
+        let glob = filled(reader, &at, glob)?;
+        match Exclude::new(&[&glob], None) {
+            Ok(_) => Some(glob),
+            Err(GlobError { source, .. }) => {
+                let what = format!("is `{}`, which is no glob: {}", shown(&glob), source.kind());
+                reader.wrong(&at, &what, "write for example `*.ckpt` or `data/raw/**`");
+                None
+            }
+        }
+    });
+    Some(globs.collect())
+}
+
+/// What keeps `marker` from ever being seen as one.
+fn marker_flaw(at: &Cursor<'_>, marker: &str, globs: &[String]) -> Option<Problem> {
+    let path = match EntryPath::parse(marker) {
+        Ok(path) => path,
+        Err(error) => {
+            let why = match error {
+                EntryPathError::NotRelative => "is no plain path inside the model".to_owned(),
+                error => format!("cannot be a file of the model: {error}"),
+            };
+            let help = "write the path of a file from the model's folder, for example `READY`";
+            return Some(at.problem(Code::SettingsValue, why, help));
+        }
+    };
+    if exclude::is_reserved(&path) {
+        let help = "put the marker elsewhere; this folder is reserved";
+        return Some(at.problem(Code::SettingsConflict, "lies in `MAR-INF`", help));
+    }
+    let out = Exclude::new(globs, None).is_ok_and(|exclude| {
+        let mut parents = path.as_path().ancestors().filter_map(|p| EntryPath::from_path(p).ok());
+        // A hidden marker is a good one. What else is never packed is not watched for either.
+        parents.any(|part| {
+            let hidden = part.as_str().rsplit('/').next().is_some_and(|name| name.starts_with('.'));
+            exclude.matches(&part) && !hidden
+        })
+    });
+    out.then(|| {
+        let what = format!("is `{}`, which is excluded", shown(marker));
+        let help = "take it out of `exclude` or name another file; a marker is never packed anyway";
+        at.problem(Code::SettingsConflict, what, help)
+    })
+}
+
+/// A manifest as far as settings come from it; everything else is ignored.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RawManifest {
+    description: Field<Text>,
+    license: Field<Text>,
+    runtime: Field<Choice<Runtime>>,
+    engine: Field<ManifestPart<ManifestEngine>>,
+    model: Field<ManifestPart<ManifestModel>>,
+    publisher: Field<ManifestPart<ManifestPublisher>>,
+    user_data: Field<Any>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ManifestEngine {
+    engine_name: Field<Text>,
+    engine_version: Field<Version>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ManifestModel {
+    model_name: Field<Text>,
+    description: Field<Text>,
+    model_version: Field<Version>,
+    extensions: Field<Map>,
+    handler: Field<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ManifestPublisher {
+    author: Field<Text>,
+    email: Field<Text>,
+}
+
+/// A JSON object of the manifest.
+#[derive(Debug)]
+struct ManifestPart<T>(T);
+
+impl<T: serde::de::DeserializeOwned> FromValue for ManifestPart<T> {
+    fn from_value(value: serde_yaml::Value) -> Result<Self, Wrong> {
+        const HELP: &str = "write an object, or take the key out";
+        if !value.is_mapping() {
+            return Err(Wrong::new(format!("is {}, not an object", kind(&value)), HELP));
+        }
+        serde_yaml::from_value(value)
+            .map(Self)
+            .map_err(|error| Wrong::new(format!("is unreadable: {error}"), HELP))
+    }
+}
+
+fn manifest_settings(reader: &mut Reader, at: &Cursor<'_>, raw: RawManifest) -> Settings {
+    let model_at = at.member("model");
+    let model =
+        reader.take(&model_at, raw.model).map(|ManifestPart(part)| part).unwrap_or_default();
+    let text =
+        |reader: &mut Reader, at: Cursor<'_>, field| reader.take(&at, field).map(|Text(text)| text);
+    let description = text(reader, at.member("description"), raw.description);
+    let model_description = text(reader, model_at.member("description"), model.description);
+    Settings {
+        name: name(reader, &model_at.member("modelName"), model.model_name),
+        handler: handler(reader, &model_at.member("handler"), model.handler),
+        runtime: reader.take(&at.member("runtime"), raw.runtime).map(|Choice(runtime)| runtime),
+        engine: manifest_engine(reader, &at.member("engine"), raw.engine),
+        version: version(reader, &model_at.member("modelVersion"), model.model_version),
+        description: description.or(model_description),
+        license: text(reader, at.member("license"), raw.license),
+        publisher: manifest_publisher(reader, &at.member("publisher"), raw.publisher),
+        extensions: reader
+            .take(&model_at.member("extensions"), model.extensions)
+            .map(|Map(map)| map),
+        user_data: reader.take(&at.member("userData"), raw.user_data).map(|Any(value)| value),
+        ..Settings::default()
+    }
+}
+
+fn manifest_engine(
+    reader: &mut Reader,
+    at: &Cursor<'_>,
+    field: Field<ManifestPart<ManifestEngine>>,
+) -> Option<Engine> {
+    let ManifestPart(part) = reader.take(at, field)?;
+    let version = version(reader, &at.member("engineVersion"), part.engine_version);
+    let help = "write one or take `engine` out; the server refuses an engine without a name";
+    required(reader, at, "engineName", part.engine_name, help).map(|name| Engine { name, version })
+}
+
+/// A publisher without an author, as other tools write it, says nothing.
+fn manifest_publisher(
+    reader: &mut Reader,
+    at: &Cursor<'_>,
+    field: Field<ManifestPart<ManifestPublisher>>,
+) -> Option<Publisher> {
+    let ManifestPart(part) = reader.take(at, field)?;
+    let author = reader.take(&at.member("author"), part.author);
+    let email = reader.take(&at.member("email"), part.email).map(|Text(text)| text);
+    author.map(|Text(author)| Publisher { author, email })
+}
+
+/// The problems as they come in the file.
+pub(super) fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort_by_key(|problem| (problem.line, problem.column));
+    problems
+}
