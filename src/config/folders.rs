@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::STORE_DIR;
-use super::document::Cursor;
+use super::cursor::Cursor;
 use super::outline::Place;
 use crate::problem::{Code, Problem};
 

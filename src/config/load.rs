@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::document::{self, Cursor, MAX_BYTES};
-use super::field::{Field, List, PathText, path_flaw};
+use super::cursor::Cursor;
+use super::document::{self, MAX_BYTES};
+use super::field::{Field, List};
 use super::folders::{self, Folder, Folders};
+use super::leaf::{PathText, path_flaw};
 use super::model_settings::{in_order, settings};
 use super::raw::{RawConfig, RawModel, schema_of};
 use super::reader::{Reader, absolute};

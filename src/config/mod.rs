@@ -9,10 +9,14 @@
 //!       └─ saphyr-parser ► outline: where everything stands ─────────────────┴► load ─► Config
 //! ```
 
+mod cursor;
 mod document;
 mod field;
 mod folders;
+mod leaf;
+mod lenient;
 mod load;
+mod manifest_settings;
 mod model_settings;
 mod outline;
 mod raw;
@@ -23,7 +27,8 @@ mod suggest;
 mod template;
 
 pub use load::{ConfigError, from_flags, load, parse, schema};
-pub use model_settings::{SETTINGS_FILE, parse_manifest_settings, parse_settings};
+pub use manifest_settings::parse_manifest_settings;
+pub use model_settings::{SETTINGS_FILE, parse_settings};
 pub use template::template;
 
 use std::path::{Path, PathBuf};

@@ -29,6 +29,14 @@ pub(super) struct Node {
     pub(super) content: Content,
 }
 
+impl Node {
+    /// Whether there is nothing at all: a key with nothing behind it.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(&self.content, Content::Scalar { text, plain: true } if text.is_empty())
+    }
+}
+
+/// What a value consists of.
 #[derive(Debug)]
 pub(super) enum Content {
     /// The text as written, before anything takes it for a number.

@@ -11,10 +11,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_yaml::Value;
 
-use super::field::{
-    Any, Choice, Count, Field, FromValue, List, Map, PathText, Ratio, Size, Span, Switch, Text,
-    Version, Wrong, kind,
-};
+use super::field::{Field, FromValue, List, Wrong, kind};
+use super::leaf::{Any, Choice, Count, Map, PathText, Ratio, Size, Span, Switch, Text, Version};
 use super::{OnRemove, WatchMode};
 use crate::model::{ArchiveFormat, Compression, Runtime};
 

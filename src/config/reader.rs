@@ -3,8 +3,9 @@
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use super::document::Cursor;
-use super::field::{Choice, Count, Field, List, PathText, Size, Span, Switch, shown};
+use super::cursor::Cursor;
+use super::field::{Field, List, shown};
+use super::leaf::{Choice, Count, PathText, Size, Span, Switch};
 use super::raw::{Section, keys_of, schema_of};
 use super::suggest;
 use crate::problem::{Code, Problem};

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::document::Cursor;
-use super::field::{Count, Field, Ratio};
+use super::cursor::Cursor;
+use super::field::Field;
+use super::leaf::{Count, Ratio};
 use super::raw::{RawLimits, RawPack, RawResults, RawRetry, RawSettle};
 use super::reader::Reader;
 use super::{Limits, PackDefaults, ResultsLog, Retry, Settle};
