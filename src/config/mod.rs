@@ -3,6 +3,33 @@
 //! [`Config`] is what the rest of the crate works with: every path absolute, every value in range.
 //! Only loading makes one, from a file or from the
 //! command line; both report every problem at once.
+//!
+//! ```text
+//! text ─┬─ serde_yaml ───► document ─► raw: fields that keep their mistakes ─┐
+//!       └─ saphyr-parser ► outline: where everything stands ─────────────────┴► load ─► Config
+//! ```
+
+mod cursor;
+mod document;
+mod field;
+mod folders;
+mod leaf;
+mod lenient;
+mod load;
+mod manifest_settings;
+mod model_settings;
+mod outline;
+mod raw;
+mod reader;
+mod sections;
+mod size;
+mod suggest;
+mod template;
+
+pub use load::{ConfigError, from_flags, load, parse, schema};
+pub use manifest_settings::parse_manifest_settings;
+pub use model_settings::{SETTINGS_FILE, parse_settings};
+pub use template::template;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -212,3 +239,6 @@ impl Config {
 
 /// The hidden folder of marwatch in a store. The server skips hidden entries.
 pub const STORE_DIR: &str = ".marwatch";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,252 @@
+//! Which folders may lie in which: the store, the drop folders, the models, the state.
+//!
+//! By their names alone; whether they exist and what links lead where is not looked at, because a
+//! drop folder may appear later.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::STORE_DIR;
+use super::cursor::Cursor;
+use super::outline::Place;
+use crate::problem::{Code, Problem};
+
+/// A folder and where it was named.
+#[derive(Debug, Clone)]
+pub(super) struct Folder {
+    /// Absolute and without `.` and `..`.
+    path: PathBuf,
+    /// The key or flag that names it.
+    key: String,
+    /// The file, or for a flag the folder itself.
+    file: PathBuf,
+    place: Option<Place>,
+}
+
+/// All folders of a configuration.
+#[derive(Debug)]
+pub(super) struct Folders {
+    pub(super) store: Option<Folder>,
+    pub(super) state_dir: Option<Folder>,
+    pub(super) drop_folders: Vec<Folder>,
+    pub(super) models: Vec<Folder>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Drop,
+    Model,
+}
+
+/// The watched folders by path.
+type Watched<'f> = HashMap<&'f Path, (Role, &'f Folder)>;
+
+const STORE_HELP: &str =
+    "place them side by side: the server tries every visible folder in its store as a model";
+
+impl Folder {
+    /// The folder that a configuration file names at `at`.
+    pub(super) fn in_file(at: &Cursor<'_>, path: &Path) -> Self {
+        let (file, place) = (at.file().to_owned(), at.place());
+        Self { path: path.to_owned(), key: at.key().to_owned(), file, place }
+    }
+
+    /// The folder that a command line names by `flag`.
+    pub(super) fn by_flag(flag: &str, path: &Path) -> Self {
+        let key = format!("{flag} {}", path.display());
+        Self { path: path.to_owned(), key, file: path.to_owned(), place: None }
+    }
+
+    fn conflict(&self, what: impl AsRef<str>, help: &str) -> Problem {
+        let message = format!("`{}` {}", self.key, what.as_ref());
+        let problem = Problem::error(Code::SettingsConflict, &self.file, message, help);
+        match self.place {
+            Some(place) => problem.at(place.line, place.column),
+            None => problem,
+        }
+    }
+}
+
+/// Everything that lies where it must not.
+pub(super) fn check(folders: &Folders) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let drops = folders.drop_folders.iter().map(|folder| (Role::Drop, folder));
+    let models = folders.models.iter().map(|folder| (Role::Model, folder));
+    let mut watched = Watched::new();
+    let mut distinct = Vec::new();
+    for (role, folder) in drops.chain(models) {
+        if let Some(&(first_role, first)) = watched.get(folder.path.as_path()) {
+            problems.push(same(folder, role, first, first_role));
+        } else {
+            watched.insert(&folder.path, (role, folder));
+            distinct.push((role, folder));
+        }
+    }
+    problems.extend(distinct.iter().filter_map(|&(role, folder)| nested(role, folder, &watched)));
+    if let Some(store) = &folders.store {
+        problems.extend(around_store(store, &distinct, &watched));
+    }
+    if let Some(state_dir) = &folders.state_dir {
+        problems.extend(state(state_dir, folders.store.as_ref(), &watched));
+    }
+    problems
+}
+
+fn same(folder: &Folder, role: Role, first: &Folder, first_role: Role) -> Problem {
+    let what = format!("is the same folder as `{}`", first.key);
+    let help = if role == first_role {
+        "keep one of them"
+    } else {
+        "keep one of them: every sub-folder of a drop folder is a model, it is none itself"
+    };
+    folder.conflict(what, help)
+}
+
+/// A folder inside another that is watched as a whole. A model directly in a drop folder is fine:
+/// the entry gives its settings.
+fn nested(role: Role, folder: &Folder, watched: &Watched<'_>) -> Option<Problem> {
+    let (outer_role, outer) = holder(&folder.path, watched)?;
+    let direct = folder.path.parent() == Some(&outer.path);
+    let what = format!("lies in `{}`", outer.key);
+    let help = match (role, outer_role) {
+        (Role::Model, Role::Drop) if direct => return None,
+        (Role::Model, Role::Drop) => "move it: only direct sub-folders of a drop folder are models",
+        (Role::Drop, Role::Drop) => {
+            "place them side by side: every sub-folder of a drop folder is a model"
+        }
+        (_, Role::Model) => "move it: all that lies in a model folder belongs to that model",
+    };
+    Some(folder.conflict(what, help))
+}
+
+fn around_store(
+    store: &Folder,
+    distinct: &[(Role, &Folder)],
+    watched: &Watched<'_>,
+) -> Vec<Problem> {
+    if let Some((_, folder)) = watched.get(store.path.as_path()) {
+        return vec![store.conflict(format!("is the same folder as `{}`", folder.key), STORE_HELP)];
+    }
+    let inside = distinct.iter().filter(|(_, folder)| folder.path.starts_with(&store.path));
+    let mut problems: Vec<_> =
+        inside.map(|(_, folder)| folder.conflict("lies in the store", STORE_HELP)).collect();
+    if let Some((role, outer)) = holder(&store.path, watched) {
+        let help = match role {
+            Role::Drop => "place them side by side: every sub-folder of a drop folder is a model",
+            Role::Model => "place them side by side: the archives would be files of the model",
+        };
+        problems.push(store.conflict(format!("lies in `{}`", outer.key), help));
+    }
+    problems
+}
+
+fn state(state_dir: &Folder, store: Option<&Folder>, watched: &Watched<'_>) -> Option<Problem> {
+    if let Some(store) = store
+        && let Ok(inside) = state_dir.path.strip_prefix(&store.path)
+    {
+        let mut parts = inside.iter();
+        let first = parts.next();
+        let hidden = first.is_some_and(|first| first.as_encoded_bytes().starts_with(b"."));
+        if !hidden {
+            let what = "would be visible in the store";
+            let help = "name a hidden folder or one outside: the server tries every visible folder in its store as a model";
+            return Some(state_dir.conflict(what, help));
+        }
+        let taken = match parts.next().map(|part| part.as_encoded_bytes()) {
+            None => true,
+            Some(part) => {
+                let taken: [&[u8]; 5] =
+                    [b"lock", b"staging", b"history", b"results.jsonl", b"catalog.json"];
+                taken.contains(&part)
+            }
+        };
+        return (first.is_some_and(|first| first == STORE_DIR) && taken).then(|| {
+            let what = format!("is used by the store itself ({STORE_DIR})");
+            state_dir.conflict(what, "take the key out, or name a folder outside the store")
+        });
+    }
+    let outer = match watched.get(state_dir.path.as_path()) {
+        Some((_, folder)) => folder,
+        None => holder(&state_dir.path, watched)?.1,
+    };
+    let what = format!("lies in `{}`, which is watched", outer.key);
+    Some(state_dir.conflict(what, "take the key out, or name a folder that is not watched"))
+}
+
+/// The innermost watched folder that `path` lies in.
+fn holder<'f>(path: &Path, watched: &Watched<'f>) -> Option<(Role, &'f Folder)> {
+    path.ancestors().skip(1).find_map(|outer| watched.get(outer).copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The conflicts of these folders as `key what`.
+    fn conflicts(store: &str, state_dir: Option<&str>, drops: &[&str], models: &[&str]) -> String {
+        let folder = |key: String, path: &str| Folder {
+            path: path.into(),
+            key,
+            file: PathBuf::new(),
+            place: None,
+        };
+        let list = |key: &str, paths: &[&str]| {
+            let named = paths.iter().enumerate();
+            named.map(|(index, path)| folder(format!("{key}{index}"), path)).collect()
+        };
+        let problems = check(&Folders {
+            store: Some(folder("store".into(), store)),
+            state_dir: state_dir.map(|path| folder("state".into(), path)),
+            drop_folders: list("d", drops),
+            models: list("m", models),
+        });
+        let messages: Vec<_> = problems.into_iter().map(|problem| problem.message).collect();
+        messages.join("; ").replace('`', "")
+    }
+
+    #[test]
+    fn what_may_lie_where() {
+        for (store, state, drops, models, expected) in [
+            ("/s", None, &["/d", "/d2"][..], &["/d/x", "/m"][..], ""),
+            ("/s", Some("/var/state"), &["/d"], &[], ""),
+            ("/s", Some("/s/.marwatch/state"), &["/d"], &[], ""),
+            ("/s", Some("/s/.state"), &["/d"], &[], ""),
+            ("/a/s", None, &["/a/d"], &["/a/s2"], ""),
+            ("/d", None, &["/d"], &[], "store is the same folder as d0"),
+            ("/d/s", None, &["/d"], &[], "store lies in d0"),
+            ("/m/x/s", None, &[], &["/m"], "store lies in m0"),
+            ("/s", None, &["/s/d"], &["/s/.m"], "d0 lies in the store; m0 lies in the store"),
+            ("/s", None, &["/d", "/d"], &[], "d1 is the same folder as d0"),
+            ("/s", None, &["/d"], &["/d"], "m0 is the same folder as d0"),
+            ("/s", None, &[], &["/m", "/m"], "m1 is the same folder as m0"),
+            ("/s", None, &["/d/e", "/d"], &[], "d0 lies in d1"),
+            ("/s", None, &["/d"], &["/d/x/y"], "m0 lies in d0"),
+            ("/s", None, &["/m/d"], &["/m"], "d0 lies in m0"),
+            ("/s", None, &["/d"], &["/d/x", "/d/x/y"], "m1 lies in m0"),
+            ("/s", Some("/d/x"), &["/d"], &[], "state lies in d0, which is watched"),
+            ("/s", Some("/m"), &[], &["/m"], "state lies in m0, which is watched"),
+            ("/s", Some("/s"), &["/d"], &[], "state would be visible in the store"),
+            ("/s", Some("/s/x"), &["/d"], &[], "state would be visible in the store"),
+            (
+                "/s",
+                Some("/s/.marwatch"),
+                &["/d"],
+                &[],
+                "state is used by the store itself (.marwatch)",
+            ),
+            (
+                "/s",
+                Some("/s/.marwatch/staging/x"),
+                &["/d"],
+                &[],
+                "state is used by the store itself (.marwatch)",
+            ),
+        ] {
+            assert_eq!(
+                conflicts(store, state, drops, models),
+                expected,
+                "{store} {state:?} {drops:?} {models:?}"
+            );
+        }
+    }
+}

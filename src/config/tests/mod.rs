@@ -1,0 +1,270 @@
+//! Tests of the whole way from a text to a configuration.
+
+mod document;
+mod generated;
+mod model_settings;
+mod template;
+
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::problem::{Problem, Severity};
+
+const FILE: &str = "/etc/mw/marwatch.yaml";
+/// What a configuration needs at least, on two lines.
+const LEAST: &str = "store: s\ndrop_folders: [d]\n";
+
+fn read(text: &str) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
+    parse(Path::new(FILE), text)
+}
+
+fn good(text: &str) -> Config {
+    match read(text) {
+        Ok((config, warnings)) => {
+            assert_eq!(warnings, [], "{text}");
+            config
+        }
+        Err(problems) => panic!("{text}\n{}", printed(&problems)),
+    }
+}
+
+/// Problems as people see them, the file's name left out.
+fn printed(problems: &[Problem]) -> String {
+    let lines = problems.iter().map(|problem| problem.to_string().replace(FILE, "") + "\n");
+    lines.collect()
+}
+
+/// What is wrong with `text` behind the least configuration: `line:column code message` each.
+fn errors_behind_least(text: &str) -> String {
+    match read(&format!("{LEAST}{text}")) {
+        Ok((_, problems)) | Err(problems) => short(&problems),
+    }
+}
+
+fn short(problems: &[Problem]) -> String {
+    let line = |problem: &Problem| {
+        let place = match (problem.line, problem.column) {
+            (Some(line), Some(column)) => format!("{line}:{column} "),
+            _ => String::new(),
+        };
+        let warning = if problem.severity == Severity::Warning { "warning " } else { "" };
+        format!("{place}{warning}{} {}", problem.code, problem.message)
+    };
+    problems.iter().map(line).collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn the_least_configuration_has_the_defaults() {
+    let config = good(LEAST);
+    assert_eq!(config, Config::with_defaults("/etc/mw/s".into(), vec!["/etc/mw/d".into()]));
+    assert_eq!(config.state_dir, Path::new("/etc/mw/s/.marwatch/state"));
+}
+
+#[test]
+fn every_key_is_taken() {
+    let config = good(
+        r#"
+store: /srv/store/
+drop_folders: [../drop, ./more/., /abs//x/../y]
+models:
+  - path: lone
+    name: lone-1
+    handler: service:handle
+    runtime: python3
+    engine: {name: MXNet, version: 1.10}
+    version: 2.0
+    description: d
+    license: MIT
+    publisher: {author: Ada, email: a@b.c}
+    extensions: {a: [1, 2.5, null], 7: true}
+    user_data: text
+    archive_format: no-archive
+    compression: store
+    exclude: ["*.ckpt"]
+    ready_marker: sub/READY
+  - path: ../drop/x
+    engine: TVM
+settle: {quiet: 1s, quiet_long: 3s, max_wait: 1m 30s}
+rescan_interval: 1h
+watch_mode: poll
+poll_interval: 500ms
+jobs: 8
+on_remove: delete
+adopt: true
+shutdown_grace: 0s
+state_dir: state
+archive_sha256: true
+limits: {total_size: 10GiB, file_size: 4 GB, files: 10, depth: 3}
+retry: {initial: 2s, max: 2s}
+results: {max_size: 65536, keep: 0}
+pack: {compression: deflate, level: 9, store_above: 1}
+"#,
+    );
+    insta::assert_debug_snapshot!(config);
+}
+
+#[test]
+fn every_mistake_at_once() {
+    let text = r#"# Fifteen mistakes and more.
+store: ~/store
+drop_folders:
+  - models
+  - models/vision
+  - 7
+models:
+  - path: lone
+    name: 1st
+    handler: "service:"
+    runtime: python4
+    version: yes please
+    versoin: "1"
+  - name: second
+    exclude: ["a{", "ok"]
+    ready_marker: ../READY
+    publisher: {email: x@y.z}
+settle:
+  quiet: 300
+  quiet_long: fast
+  max_wait: 10M
+quiet: 1s
+poll-interval: 2s
+rescan_interval: 0s
+jobs: 0
+adopt: "yes"
+on_remove: delet
+limits: {total_size: 64M, files: -1, depth: 1.5}
+retry: {initial: 10m}
+retry: {initial: 1s}
+pack: [level, 6]
+watch_mode:
+results: {max_size: &anchor 12, keep: many}
+"#;
+    insta::assert_snapshot!(printed(&read(text).unwrap_err()));
+}
+
+#[test]
+fn values_and_where_they_are_wrong() {
+    for (text, expected) in [
+        ("jobs: 257", "3:7 settings-value `jobs` is 257, which is out of range"),
+        ("jobs: two", "3:7 settings-value `jobs` is the text `two`, not a whole number"),
+        ("jobs:", "3:1 settings-value `jobs` has no value"),
+        ("jobs: ~", "3:7 settings-value `jobs` has no value"),
+        (
+            "limits: {files: 200_000}",
+            "3:17 settings-value `limits.files` is the text `200_000`, not a whole number",
+        ),
+        ("settle:\n  quiet: '5'", "4:10 settings-value `settle.quiet` is `5` without a unit"),
+        ("settle:\n  quiet: 1ns", "4:10 settings-value `settle.quiet` is `1ns`, shorter than 10ms"),
+        ("settle:\n", ""),
+        (
+            "settle: {quiet: 3s}",
+            "3:17 settings-conflict `settle.quiet` (3s) is longer than `settle.quiet_long` (2s, its default)",
+        ),
+        (
+            "settle: {max_wait: 1s}",
+            "3:20 warning settings-conflict `settle.quiet_long` (2s, its default) is longer than `settle.max_wait` (1s)",
+        ),
+        (
+            "retry: {max: 500ms}",
+            "3:14 settings-conflict `retry.initial` (1s, its default) is longer than `retry.max` (500ms)",
+        ),
+        ("poll_interval: 0ms", "3:16 settings-value `poll_interval` is zero"),
+        (
+            "results: {max_size: 1KB}",
+            "3:21 settings-value `results.max_size` is 1000 bytes, which is too little",
+        ),
+        (
+            "pack: {store_above: 1.5}",
+            "3:21 settings-value `pack.store_above` is 1.5, which is out of range",
+        ),
+        (
+            "pack: {store_above: .nan}",
+            "3:21 settings-value `pack.store_above` is the number `.nan`, not a number",
+        ),
+        (
+            "archive_sha256: on",
+            "3:17 settings-value `archive_sha256` is the text `on`, neither true nor false",
+        ),
+        (
+            "state_dir: d/state",
+            "3:12 settings-conflict `state_dir` lies in `drop_folders[0]`, which is watched",
+        ),
+        ("models: {path: x}", "3:9 settings-value `models` is a section, not a list"),
+        ("models: [x]", "3:10 settings-value `models[0]` is the text `x`, not a section"),
+        ("models:\n- path: ''", "4:9 settings-value `models[0].path` is empty"),
+        ("models:\n- path: s/x", "4:9 settings-conflict `models[0].path` lies in the store"),
+        (
+            "models:\n- path: m\n  name: a..b",
+            "5:9 name-not-loadable `models[0].name` is `a..b`, which the server cannot load",
+        ),
+        (
+            "models:\n- {path: m, name: x}\n- {path: n, name: x}",
+            "5:19 settings-conflict `models[1].name` gives the model the same name as `models[0]`: `x`",
+        ),
+        (
+            "models:\n- {path: a/m}\n- {path: b/m}",
+            "5:10 warning settings-conflict `models[1].path` gives the model the same name as `models[0]`: `m`",
+        ),
+        (
+            "models:\n- path: m\n  extensions: [a]",
+            "5:15 settings-value `models[0].extensions` is a list, not a section",
+        ),
+        (
+            "models:\n- path: m\n  user_data: [.inf]",
+            "5:14 settings-value `models[0].user_data` holds `inf`, which JSON cannot express",
+        ),
+        ("? [a, b]\n: 1", "3:3 settings-syntax a key is a list or a section"),
+        ("jobs: !!int 3", "3:7 settings-syntax tags (`!!int`) are not known here"),
+        ("<<: {jobs: 3}", "3:1 settings-unknown-key unknown key `<<`"),
+        ("---\njobs: 0", "3:1 settings-syntax a second document begins here"),
+    ] {
+        assert_eq!(errors_behind_least(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn nothing_to_work_with() {
+    for (text, expected) in [
+        ("", "settings-missing `store` is missing; settings-missing nothing to watch"),
+        ("# nothing\n", "settings-missing `store` is missing; settings-missing nothing to watch"),
+        ("store: s", "settings-missing nothing to watch"),
+        ("store: s\nmodels: []\ndrop_folders:", "settings-missing nothing to watch"),
+        ("drop_folders: [d]", "settings-missing `store` is missing"),
+        (
+            "store: d\ndrop_folders: [d]",
+            "1:8 settings-conflict `store` is the same folder as `drop_folders[0]`",
+        ),
+    ] {
+        assert_eq!(short(&read(text).unwrap_err()), expected, "{text}");
+    }
+}
+
+#[test]
+fn from_the_command_line() {
+    let cwd = Path::new("/home/ada");
+    let config = from_flags(&["in".into(), "/srv/in".into()], Path::new("../store"), cwd).unwrap();
+    let drops = vec!["/home/ada/in".into(), "/srv/in".into()];
+    assert_eq!(config, Config::with_defaults("/home/store".into(), drops));
+
+    let problems = |watch: &[&str], store: &str| {
+        let watch: Vec<PathBuf> = watch.iter().map(PathBuf::from).collect();
+        printed(&from_flags(&watch, Path::new(store), cwd).unwrap_err())
+    };
+    insta::assert_snapshot!(problems(&[], "store") + &problems(&["~/in", "a", "a/b"], "a/store"));
+}
+
+#[test]
+fn reading_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("marwatch.yaml");
+    let error = load(&path).unwrap_err();
+    assert!(matches!(&error, ConfigError::Read { path: missing, .. } if *missing == path));
+    assert_eq!(error.to_string(), format!("cannot read the configuration {}", path.display()));
+
+    std::fs::write(&path, LEAST).unwrap();
+    assert_eq!(load(&path).unwrap().0.store, folder.path().join("s"));
+
+    std::fs::write(&path, vec![b'#'; 2 << 20]).unwrap();
+    let ConfigError::Invalid { problems } = load(&path).unwrap_err() else { panic!("readable") };
+    assert_eq!(short(&problems), "settings-syntax the file is larger than 1 MiB");
+}
