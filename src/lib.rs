@@ -11,9 +11,19 @@
 //! `docs/architecture.md` describes the parts and the promises they keep.
 
 pub mod archive;
+pub mod build;
 pub mod cli;
+pub mod clock;
 pub mod config;
+pub mod daemon;
+pub mod discover;
+pub mod engine;
+pub mod exit;
 pub mod model;
 pub mod problem;
 pub mod python;
+pub mod reconcile;
+pub mod results;
+pub mod signals;
+pub mod store;
 pub mod watch;

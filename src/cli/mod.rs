@@ -1,4 +1,111 @@
 //! The subcommands, one file each: arguments with their help, and a `run` that writes to whatever
 //! it is given.
 
+pub mod build;
+pub mod check;
+pub mod init;
 pub mod inspect;
+pub mod logging;
+pub mod run;
+pub mod schema;
+pub mod source;
+
+use std::io::{self, Write};
+
+use clap::{Parser, Subcommand};
+
+use crate::archive::inspect::printable;
+use crate::build::report::chain;
+use crate::exit::Exit;
+
+/// Keep an MMS model store true to the model folders that you edit
+///
+/// marwatch watches model folders, waits until a model has really come to rest, checks it, and
+/// puts a complete new NAME.mar into the model store of Multi-Model-Server, or says why not and
+/// leaves the old one alone.
+#[derive(Debug, Parser)]
+#[command(name = "marwatch", version, max_term_width = 100, after_long_help = AFTER)]
+pub struct Cli {
+    /// What to log: error, warn, info, debug, trace, or a filter such as marwatch::watch=debug
+    /// [default: RUST_LOG, or info for `run`]
+    #[arg(long, global = true, value_name = "FILTER")]
+    pub log_level: Option<String>,
+    /// How to log to standard error
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    pub log_format: logging::Format,
+    /// The subcommand.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER: &str = "\
+Start with:
+  marwatch init                                   write a commented marwatch.yaml
+  marwatch check                                  see what is wrong with configuration and models
+  marwatch run                                    watch and build until you stop it
+Without any file:
+  marwatch run --watch models --store model-store
+
+Exit codes: 0 all is well; 1 a model was rejected, failed or is not at rest, or an archive has
+problems; 2 wrong usage; 3 the configuration is not valid; 4 another marwatch holds the store;
+5 the store or something else cannot be used; 6 stopped before builds had ended.";
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run.
+    Run(run::Args),
+    /// Build.
+    Build(build::Args),
+    /// Check.
+    Check(check::Args),
+    /// Inspect.
+    Inspect(inspect::Args),
+    /// Init.
+    Init(init::Args),
+    /// Schema.
+    Schema(schema::Args),
+}
+
+/// Does what the command line asks for.
+pub fn main(cli: Cli) -> Exit {
+    let default = match cli.command {
+        Command::Run(_) => "info",
+        // The table shows what the log would say again.
+        Command::Build(_) => "warn,marwatch::results::say=off",
+        _ => "warn",
+    };
+    if let Err(message) = logging::start(cli.log_level.as_deref(), cli.log_format, default) {
+        return fail(Exit::Usage, &message);
+    }
+    match cli.command {
+        Command::Run(args) => run::run(&args),
+        Command::Build(args) => build::run(&args, &mut io::stdout().lock()),
+        Command::Check(args) => check::run(&args, &mut io::stdout().lock()),
+        Command::Inspect(args) => match inspect::run(&args, &mut io::stdout().lock()) {
+            Ok(true) => Exit::Success,
+            Ok(false) => Exit::ModelProblems,
+            Err(inspect::InspectCommandError::Write(error)) => written(Err(error)),
+            Err(error) => fail(Exit::Unavailable, &chain(&error)),
+        },
+        Command::Init(args) => init::run(&args, &mut io::stdout().lock()),
+        Command::Schema(args) => schema::run(&args, &mut io::stdout().lock()),
+    }
+}
+
+/// Says on standard error why the command ends as it does.
+fn fail(exit: Exit, message: &str) -> Exit {
+    // Nobody is left to be told if standard error is gone.
+    let _ = writeln!(io::stderr(), "marwatch: {}", printable(message));
+    exit
+}
+
+/// The exit of a command that only wrote something. A reader that went away (`| head`) is no
+/// failure of the command.
+fn written(result: io::Result<()>) -> Exit {
+    match result {
+        Ok(()) => Exit::Success,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Success,
+        Err(error) => fail(Exit::Unavailable, &format!("cannot write the output: {error}")),
+    }
+}

@@ -1,0 +1,62 @@
+//! What is wrong with a model, without building anything.
+
+use std::io;
+use std::path::Path;
+
+use super::confined::Confined;
+use super::pipeline::{exclude_of, request};
+use super::resolve::resolve;
+use super::snapshot;
+use super::validate::{gather, validate};
+use crate::config::Config;
+use crate::model::{ModelName, Settings};
+use crate::problem::{Code, Problem};
+
+/// What a check found.
+#[derive(Debug)]
+pub struct Checked {
+    /// The name that the model claims, unless it is not valid.
+    pub name: Option<ModelName>,
+    /// Everything that is wrong or worth saying.
+    pub problems: Vec<Problem>,
+}
+
+/// Checks the model in `folder` as a build would.
+pub fn check(folder: &Path, config: &Config) -> Checked {
+    let mut checked = Checked { name: None, problems: vec![] };
+    if let Err((path, error)) = try_check(folder, config, &mut checked) {
+        checked.problems.push(Problem::error(
+            Code::Unreadable,
+            path,
+            format!("this cannot be read: {error}"),
+            "make it readable for the user that runs marwatch",
+        ));
+    }
+    for problem in &mut checked.problems {
+        *problem = problem.clone().under(folder);
+    }
+    checked
+}
+
+fn try_check(
+    folder: &Path,
+    config: &Config,
+    checked: &mut Checked,
+) -> Result<(), (std::path::PathBuf, io::Error)> {
+    let opened = Confined::open(folder).map_err(|error| (folder.to_owned(), error))?;
+    let configured =
+        config.entry(folder).map_or_else(Settings::default, |entry| entry.settings.clone());
+    let resolved = resolve(&opened, &configured).map_err(|error| (folder.to_owned(), error))?;
+    checked.name.clone_from(&resolved.name);
+    let settings = &resolved.settings;
+    let exclude = exclude_of(settings);
+    let snapshot = snapshot::take(&opened, &request(&exclude, config, settings))
+        .map_err(|error| (error.path, error.source))?;
+    let evidence = gather(&opened, &snapshot, settings)
+        .map_err(|(path, error)| (path.as_path().to_owned(), error))?;
+    checked.problems = match validate(&resolved, &snapshot, &evidence) {
+        Ok(model) => model.warnings().to_vec(),
+        Err(problems) => problems,
+    };
+    Ok(())
+}

@@ -1,0 +1,41 @@
+//! A model's files as they were listed, opened for packing.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+
+use super::confined::Confined;
+use super::snapshot::{FileId, Snapshot};
+use crate::archive::Source;
+use crate::model::EntryPath;
+
+/// Opens the files of a snapshot, and refuses whatever is no longer what was listed.
+#[derive(Debug)]
+pub struct ListedFiles<'a> {
+    folder: &'a Confined,
+    ids: HashMap<&'a EntryPath, FileId>,
+}
+
+/// The file has changed since it was listed.
+#[derive(Debug, thiserror::Error)]
+#[error("it has changed since it was listed")]
+pub struct Moved;
+
+impl<'a> ListedFiles<'a> {
+    /// The files of `snapshot` in `folder`.
+    pub fn new(folder: &'a Confined, snapshot: &'a Snapshot) -> Self {
+        let ids = snapshot.files.iter().map(|file| (&file.path, file.id)).collect();
+        Self { folder, ids }
+    }
+}
+
+impl Source for ListedFiles<'_> {
+    fn open(&self, path: &EntryPath) -> io::Result<File> {
+        let file = self.folder.open_file(path.as_path())?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() || self.ids.get(path) != Some(&FileId::of(&metadata)) {
+            return Err(io::Error::other(Moved));
+        }
+        Ok(file)
+    }
+}

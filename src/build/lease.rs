@@ -1,0 +1,80 @@
+//! Whether a file is still open for writing, asked of the kernel.
+//!
+//! `fcntl(F_SETLEASE, F_RDLCK)` is granted only while nobody has the file open for writing or maps
+//! it writable (`fcntl(2)`, "Leases"); otherwise it answers `EAGAIN`. It needs the file's owner or
+//! `CAP_LEASE` and a file system with leases; where it is refused for such a reason, the answer is
+//! [`Writers::Unknown`] and others have to tell (close-write events, unchanged stats).
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::Once;
+use std::sync::atomic::AtomicBool;
+
+/// What the kernel says of a file's writers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writers {
+    /// Nobody has it open for writing.
+    None,
+    /// Somebody has.
+    Some,
+    /// The kernel would not say.
+    Unknown,
+}
+
+/// Asks about a file that was opened for reading only. The lease is given back at once: nobody
+/// who opens the file for writing meanwhile waits longer than this call takes.
+pub fn writers(file: &File) -> Writers {
+    ignore_lease_breaks();
+    match set_lease(file, libc::F_RDLCK) {
+        Ok(()) => {
+            // Closing the descriptor would end the lease too; not closing it must not keep it.
+            let _ = set_lease(file, libc::F_UNLCK);
+            Writers::None
+        }
+        Err(libc::EAGAIN) => Writers::Some,
+        Err(_) => Writers::Unknown,
+    }
+}
+
+/// Somebody who opens the file for writing while the lease is held makes the kernel send SIGIO,
+/// which kills a process that has not said otherwise.
+fn ignore_lease_breaks() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let seen = Arc::new(AtomicBool::new(false));
+        if let Err(error) = signal_hook::flag::register(libc::SIGIO, seen) {
+            tracing::warn!(%error, "cannot ignore SIGIO");
+        }
+    });
+}
+
+#[expect(unsafe_code, reason = "no safe wrapper of F_SETLEASE exists")]
+fn set_lease(file: &File, lease: i32) -> Result<(), i32> {
+    // SAFETY: the descriptor is open as long as `file` is borrowed, and F_SETLEASE takes a plain
+    // integer and touches no memory of ours.
+    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, lease) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, OpenOptions};
+
+    use super::*;
+
+    #[test]
+    fn an_open_writer_is_seen_until_it_closes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("weights");
+        fs::write(&path, "half").unwrap();
+        let reader = File::open(&path).unwrap();
+        assert_eq!(writers(&reader), Writers::None);
+        let writer = OpenOptions::new().append(true).open(&path).unwrap();
+        assert_eq!(writers(&reader), Writers::Some);
+        drop(writer);
+        assert_eq!(writers(&reader), Writers::None);
+    }
+}

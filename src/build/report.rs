@@ -1,0 +1,114 @@
+//! What a build reports: how it ended, its record, and what is known of the model afterwards.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::model::ModelName;
+use crate::problem::Problem;
+use crate::reconcile::{End, Fingerprint};
+use crate::results::catalog::CatalogEntry;
+use crate::results::record::{Failure, StageTime};
+use crate::results::{Outcome, Record, Stage};
+use crate::store::ModelState;
+
+/// The outcome of one build attempt, or of a look that needed none.
+#[derive(Debug)]
+pub struct Report {
+    /// The model's folder.
+    pub folder: PathBuf,
+    /// How it ended, for the reconciler.
+    pub end: End,
+    /// What to log; `None` where nothing was attempted.
+    pub record: Option<Record>,
+    /// What is known of the model from now on, where that has changed.
+    pub learned: Option<(ModelName, Arc<ModelState>)>,
+    /// What the catalog is to say of it, where an archive was published.
+    pub listed: Option<CatalogEntry>,
+}
+
+/// Why a build did not get to its end.
+#[derive(Debug)]
+pub(super) enum Halt {
+    /// Nothing was attempted, and nothing is recorded.
+    Quietly(End),
+    /// The model is refused.
+    Rejected { problems: Vec<Problem>, fingerprint: Fingerprint },
+    /// The model moved while it was read.
+    Unstable,
+    /// It failed on our side, and may heal.
+    Failed(Failure),
+}
+
+impl Halt {
+    /// A failure of `stage` for the reason that `error` gives, with all its causes.
+    pub(super) fn failed(stage: Stage, error: &(dyn std::error::Error + 'static)) -> Self {
+        Halt::Failed(Failure { stage, message: chain(error), help: help(error) })
+    }
+
+    pub(super) fn outcome(&self) -> Option<Outcome> {
+        match self {
+            Halt::Quietly(_) => None,
+            Halt::Rejected { .. } => Some(Outcome::Rejected),
+            Halt::Unstable => Some(Outcome::Unstable),
+            Halt::Failed(_) => Some(Outcome::Failed),
+        }
+    }
+}
+
+/// An error and its causes in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// What to do about the failures of a file system that people meet.
+fn help(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(code) = error.downcast_ref::<std::io::Error>().and_then(|e| e.raw_os_error()) {
+            let help = match code {
+                libc::ENOSPC => "make room on the store's file system",
+                libc::EDQUOT => "raise the quota, or make room",
+                libc::EACCES | libc::EPERM => {
+                    "let marwatch's user read the model and write the store"
+                }
+                libc::EROFS => "mount the store's file system for writing",
+                libc::EMFILE | libc::ENFILE => {
+                    "raise the limit of open files (`LimitNOFILE=`, `ulimit -n`)"
+                }
+                libc::EIO => "check the disk: it reports an error",
+                _ => return None,
+            };
+            return Some(help.to_owned());
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// The times of the stages that were reached.
+#[derive(Debug, Default)]
+pub(super) struct Laps {
+    watch: Option<crate::clock::Stopwatch>,
+    pub(super) times: Vec<StageTime>,
+}
+
+impl Laps {
+    pub(super) fn start() -> Self {
+        Self { watch: Some(crate::clock::Stopwatch::start()), times: Vec::with_capacity(6) }
+    }
+
+    /// `stage` has ended.
+    pub(super) fn done(&mut self, stage: Stage) {
+        if let Some(watch) = &mut self.watch {
+            let ms = (watch.lap().as_secs_f64() * 1e6).round() / 1e3;
+            self.times.push(StageTime { stage, ms });
+        }
+    }
+}

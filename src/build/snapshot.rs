@@ -1,0 +1,350 @@
+//! The listing of a model folder: every file that would be packed, with its identity on disk.
+//!
+//! Listing opens no file. What cannot be packed is reported as [`Problem`]s, all at once; what
+//! tells that the model has not come to rest is kept apart in [`Snapshot::partial`]. Two snapshots
+//! that are equal saw the same files; that is how a build learns whether anything moved under it.
+
+mod links;
+#[cfg(test)]
+mod tests;
+
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use walkdir::{DirEntry, WalkDir};
+
+use super::confined::Confined;
+use super::partial;
+use crate::config::Limits;
+use crate::config::SETTINGS_FILE;
+use crate::model::entry_path::EntryPathError;
+use crate::model::manifest::{MANIFEST_PATH, MAR_INF};
+use crate::model::{EntryPath, Exclude};
+use crate::problem::{Code, Problem};
+
+/// The identity of a file's content as far as the file system tells without reading it.
+///
+/// `mtime` can be set back by whoever writes the file; `ctime` and the inode cannot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FileId {
+    /// Device of the file.
+    pub dev: u64,
+    /// Its inode.
+    pub ino: u64,
+    /// Its length in bytes.
+    pub size: u64,
+    /// When its content changed, in nanoseconds since 1970.
+    pub mtime: i64,
+    /// When its content or attributes changed, in nanoseconds since 1970.
+    pub ctime: i64,
+}
+
+impl FileId {
+    /// The identity in `metadata`.
+    pub fn of(metadata: &Metadata) -> Self {
+        let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000) + nanos;
+        Self {
+            dev: metadata.dev(),
+            ino: metadata.ino(),
+            size: metadata.size(),
+            mtime: nanos(metadata.mtime(), metadata.mtime_nsec()),
+            ctime: nanos(metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+/// One file that would be packed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Its path in the model.
+    pub path: EntryPath,
+    /// Its identity.
+    pub id: FileId,
+}
+
+/// A model folder as it was listed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Snapshot {
+    /// The files to pack, by path.
+    pub files: Vec<SourceFile>,
+    /// The settings files that were there, which are never packed.
+    pub settings: Vec<SourceFile>,
+    /// Whether the ready marker, where one is configured, is there.
+    pub ready: bool,
+    /// Unfinished transfers.
+    pub partial: Vec<PathBuf>,
+    /// Hidden files that are unfinished transfers if somebody has them open for writing.
+    pub maybe_partial: Vec<PathBuf>,
+    /// Whether a file or folder vanished while it was listed.
+    pub moving: bool,
+    /// What cannot be packed.
+    pub problems: Vec<Problem>,
+}
+
+impl Snapshot {
+    /// Bytes of all files together.
+    pub fn total_size(&self) -> u64 {
+        self.files.iter().map(|file| file.id.size).sum()
+    }
+}
+
+/// What a listing needs to know of a model.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// What stays out.
+    pub exclude: &'a Exclude,
+    /// What the model may not exceed.
+    pub limits: &'a Limits,
+    /// The file whose presence says that the model is complete.
+    pub ready_marker: Option<&'a str>,
+}
+
+/// Lists the model in `folder`.
+///
+/// # Errors
+/// When a folder cannot be listed for a reason that can heal, such as a missing permission; the
+/// error names the path. A file or folder that is merely gone makes the snapshot `moving`.
+pub fn take(folder: &Confined, request: &Request<'_>) -> Result<Snapshot, SnapshotError> {
+    let mut walk = Walk { folder, request, snapshot: Snapshot::default(), files: 0, bytes: 0 };
+    walk.settings();
+    walk.snapshot.ready = request
+        .ready_marker
+        .is_none_or(|marker| folder.path().join(marker).symlink_metadata().is_ok());
+    walk.below(Path::new(""), 0)?;
+    let mut snapshot = walk.snapshot;
+    snapshot.files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    Ok(snapshot)
+}
+
+/// A folder or file that could not be listed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot list {}", path.display())]
+pub struct SnapshotError {
+    /// What could not be listed.
+    pub path: PathBuf,
+    /// What the system answered.
+    #[source]
+    pub source: io::Error,
+}
+
+struct Walk<'a> {
+    folder: &'a Confined,
+    request: &'a Request<'a>,
+    snapshot: Snapshot,
+    files: usize,
+    bytes: u64,
+}
+
+impl Walk<'_> {
+    /// Notes the settings files; what is in them is read elsewhere.
+    fn settings(&mut self) {
+        for name in [SETTINGS_FILE, MANIFEST_PATH] {
+            let found = self.folder.path().join(name).metadata();
+            if let (Ok(metadata), Ok(path)) = (found, EntryPath::parse(name)) {
+                let id = FileId::of(&metadata);
+                self.snapshot.settings.push(SourceFile { path, id });
+            }
+        }
+    }
+
+    /// Lists what is below `base`, a folder relative to the model's; `depth` counts the folders
+    /// above it.
+    fn below(&mut self, base: &Path, depth: usize) -> Result<(), SnapshotError> {
+        let start = self.folder.path().join(base);
+        let mut entries = WalkDir::new(&start).follow_links(false).into_iter();
+        while let Some(entry) = entries.next() {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    self.failed(error)?;
+                    continue;
+                }
+            };
+            if entry.depth() == 0 {
+                continue;
+            }
+            let below = entry.path().strip_prefix(&start).unwrap_or(entry.path());
+            let relative = base.join(below);
+            let descend = self.entry(&entry, &relative, depth + entry.depth())?;
+            if entry.file_type().is_dir() && !descend {
+                entries.skip_current_dir();
+            }
+            if self.too_large() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes one entry; says whether to go on below it.
+    fn entry(
+        &mut self,
+        entry: &DirEntry,
+        relative: &Path,
+        depth: usize,
+    ) -> Result<bool, SnapshotError> {
+        let kind = entry.file_type();
+        if partial::is_partial(entry.file_name(), kind.is_dir())
+            && !self.excluded_by_model(relative)
+        {
+            self.snapshot.partial.push(relative.to_owned());
+            return Ok(false);
+        }
+        if partial::may_be_partial(entry.file_name()) && kind.is_file() {
+            self.snapshot.maybe_partial.push(relative.to_owned());
+        }
+        let path = match EntryPath::from_path(relative) {
+            Ok(path) => path,
+            Err(error) => {
+                if !crate::model::exclude::is_built_in(entry.file_name()) {
+                    self.odd_name(relative, &error);
+                }
+                return Ok(false);
+            }
+        };
+        if crate::model::exclude::is_reserved(&path) {
+            self.reserved(&path, kind.is_dir());
+            return Ok(kind.is_dir());
+        }
+        if self.request.exclude.matches(&path) {
+            return Ok(false);
+        }
+        if kind.is_dir() {
+            return Ok(self.allowed_depth(&path, depth));
+        }
+        if kind.is_symlink() {
+            self.link(path, depth)?;
+        } else if kind.is_file() {
+            match entry.metadata() {
+                Ok(metadata) => self.file(path, FileId::of(&metadata)),
+                Err(error) => self.failed(error)?,
+            }
+        } else {
+            self.special(&path);
+        }
+        Ok(false)
+    }
+
+    fn file(&mut self, path: EntryPath, id: FileId) {
+        let limits = self.request.limits;
+        self.files += 1;
+        self.bytes = self.bytes.saturating_add(id.size);
+        if id.size > limits.file_size {
+            self.problem(Problem::error(
+                Code::LimitFileSize,
+                path.as_path(),
+                format!(
+                    "the file has {} bytes, more than `limits.file_size` allows ({})",
+                    id.size, limits.file_size
+                ),
+                "leave it out with `exclude`, or raise `limits.file_size`",
+            ));
+        }
+        self.snapshot.files.push(SourceFile { path, id });
+    }
+
+    /// Whether the model exceeds a limit as a whole; says so once and ends the listing, so that a
+    /// folder without end costs no memory without end.
+    fn too_large(&mut self) -> bool {
+        let limits = self.request.limits;
+        if self.files > limits.files {
+            let message =
+                format!("the model has more files than `limits.files` allows ({})", limits.files);
+            self.problem(Problem::error(
+                Code::LimitFiles,
+                "",
+                message,
+                "leave some out with `exclude`, pack them into one file, or raise `limits.files`",
+            ));
+            return true;
+        }
+        if self.bytes > limits.total_size {
+            let message = format!(
+                "the model's files have more bytes than `limits.total_size` allows ({})",
+                limits.total_size
+            );
+            self.problem(Problem::error(
+                Code::LimitTotalSize,
+                "",
+                message,
+                "leave some out with `exclude`, or raise `limits.total_size`",
+            ));
+            return true;
+        }
+        false
+    }
+
+    fn allowed_depth(&mut self, path: &EntryPath, depth: usize) -> bool {
+        let limit = self.request.limits.depth;
+        if depth <= limit {
+            return true;
+        }
+        self.problem(Problem::error(
+            Code::LimitDepth,
+            path.as_path(),
+            format!("folders are nested deeper than `limits.depth` allows ({limit})"),
+            "flatten the model, leave the folder out with `exclude`, or raise `limits.depth`",
+        ));
+        false
+    }
+
+    /// `MAR-INF` is reserved: its manifest gives settings, anything else in it stays out.
+    fn reserved(&mut self, path: &EntryPath, is_folder: bool) {
+        if path.as_str() == MANIFEST_PATH || path.as_str() == MAR_INF && is_folder {
+            return;
+        }
+        self.problem(Problem::warning(
+            Code::ReservedName,
+            path.as_path(),
+            format!("`{MAR_INF}` is reserved for the archive's manifest; this is not packed"),
+            "move it to another folder if the model needs it",
+        ));
+    }
+
+    fn odd_name(&mut self, relative: &Path, error: &EntryPathError) {
+        let shown = PathBuf::from(relative.to_string_lossy().escape_debug().to_string());
+        self.problem(Problem::error(
+            Code::FileName,
+            shown,
+            format!("this cannot be packed: {error}"),
+            "rename it, or remove it from the model",
+        ));
+    }
+
+    fn special(&mut self, path: &EntryPath) {
+        self.problem(Problem::error(
+            Code::SpecialFile,
+            path.as_path(),
+            "this is a FIFO, a socket or a device, not a file",
+            "remove it, or leave it out with `exclude`",
+        ));
+    }
+
+    fn excluded_by_model(&self, relative: &Path) -> bool {
+        EntryPath::from_path(relative).is_ok_and(|path| {
+            !crate::model::exclude::is_built_in(path.as_path().file_name().unwrap_or_default())
+                && self.request.exclude.matches(&path)
+        })
+    }
+
+    fn failed(&mut self, error: walkdir::Error) -> Result<(), SnapshotError> {
+        let path = error.path().unwrap_or(self.folder.path()).to_owned();
+        let source = error.into_io_error().unwrap_or_else(|| io::Error::other("links in a circle"));
+        self.failed_io(path, source)
+    }
+
+    fn failed_io(&mut self, path: PathBuf, source: io::Error) -> Result<(), SnapshotError> {
+        if source.kind() == io::ErrorKind::NotFound && path != self.folder.path() {
+            self.snapshot.moving = true;
+            return Ok(());
+        }
+        Err(SnapshotError { path, source })
+    }
+
+    fn problem(&mut self, problem: Problem) {
+        self.snapshot.problems.push(problem);
+    }
+}

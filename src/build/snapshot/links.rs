@@ -1,0 +1,98 @@
+//! Symbolic links in a model: followed within it, refused where they lead out or in a circle.
+//!
+//! A link is packed as the file it leads to, a link to a folder as everything below that folder,
+//! both under the link's own path. The same folder is never entered twice on one way down.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FileType;
+
+use super::{FileId, SnapshotError, Walk};
+use crate::build::confined;
+use crate::model::EntryPath;
+use crate::problem::{Code, Problem};
+
+impl Walk<'_> {
+    /// Takes the link at `path`, `depth` folders down.
+    pub(super) fn link(&mut self, path: EntryPath, depth: usize) -> Result<(), SnapshotError> {
+        let stat = match self.folder.stat(path.as_path()) {
+            Ok(stat) => stat,
+            Err(error) => return self.refused_link(&path, error),
+        };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => self.file(path, FileId::of_stat(&stat)),
+            FileType::Directory if self.is_circle(path.as_path()) => self.circle(&path),
+            FileType::Directory if self.allowed_depth(&path, depth) => {
+                self.below(path.as_path(), depth)?;
+            }
+            FileType::Directory => {}
+            _ => self.special(&path),
+        }
+        Ok(())
+    }
+
+    /// Whether the folder to which the link at `path` leads is one that was entered on the way to
+    /// the link, by its real name or through another link.
+    fn is_circle(&self, path: &Path) -> bool {
+        let real = |relative: &Path| self.folder.path().join(relative).canonicalize().ok();
+        let Some(target) = real(path) else { return true };
+        path.ancestors().skip(1).any(|above| real(above).is_none_or(|above| above == target))
+    }
+
+    fn circle(&mut self, path: &EntryPath) {
+        self.problem(Problem::error(
+            Code::SymlinkCircle,
+            path.as_path(),
+            "the link leads back to a folder above it",
+            "remove the link, or leave it out with `exclude`",
+        ));
+    }
+
+    fn refused_link(&mut self, path: &EntryPath, error: io::Error) -> Result<(), SnapshotError> {
+        let full = self.folder.path().join(path.as_path());
+        let target = full.read_link().unwrap_or_else(|_| PathBuf::from("?"));
+        let target = target.display();
+        if confined::is_outside(&error) {
+            let inside =
+                "replace the link by the file itself, or by a relative link within the model";
+            self.problem(Problem::error(
+                Code::SymlinkOutside,
+                path.as_path(),
+                format!("the link leads out of the model, to {target}"),
+                inside,
+            ));
+        } else if confined::is_circle(&error) {
+            self.circle(path);
+        } else if error.kind() == io::ErrorKind::NotFound {
+            if full.symlink_metadata().is_err() {
+                self.snapshot.moving = true;
+                return Ok(());
+            }
+            self.problem(Problem::error(
+                Code::SymlinkBroken,
+                path.as_path(),
+                format!("the link leads to {target}, which does not exist"),
+                "create what it leads to, or remove the link",
+            ));
+        } else {
+            return self.failed_io(full, error);
+        }
+        Ok(())
+    }
+}
+
+impl FileId {
+    fn of_stat(stat: &rustix::fs::Stat) -> Self {
+        let nanos = |seconds: i64, nanos: u64| {
+            seconds.saturating_mul(1_000_000_000) + i64::try_from(nanos).unwrap_or(0)
+        };
+        Self {
+            dev: stat.st_dev,
+            ino: stat.st_ino,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            mtime: nanos(stat.st_mtime, stat.st_mtime_nsec),
+            ctime: nanos(stat.st_ctime, stat.st_ctime_nsec),
+        }
+    }
+}

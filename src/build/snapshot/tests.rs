@@ -1,0 +1,146 @@
+//! Snapshots of real folders.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use rustix::fs::{CWD, Mode, mkfifoat};
+
+use super::*;
+
+const LIMITS: Limits = Limits { total_size: 1000, file_size: 100, files: 10, depth: 3 };
+
+fn list(folder: &Path, exclude: &Exclude) -> Snapshot {
+    let request = Request { exclude, limits: &LIMITS, ready_marker: None };
+    take(&Confined::open(folder).unwrap(), &request).unwrap()
+}
+
+fn paths(snapshot: &Snapshot) -> Vec<&str> {
+    snapshot.files.iter().map(|file| file.path.as_str()).collect()
+}
+
+fn codes(snapshot: &Snapshot) -> Vec<(&str, Code)> {
+    let mut codes: Vec<_> =
+        snapshot.problems.iter().map(|p| (p.path.to_str().unwrap(), p.code)).collect();
+    codes.sort_unstable();
+    codes
+}
+
+fn write(folder: &Path, files: &[&str]) {
+    for file in files {
+        let path = folder.join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, file).unwrap();
+    }
+}
+
+#[test]
+fn what_is_packed_and_what_stays_out() {
+    let dir = tempfile::tempdir().unwrap();
+    write(
+        dir.path(),
+        &[
+            "b.py",
+            "a/x.txt",
+            "a.txt",
+            ".hidden",
+            ".mar.yaml",
+            ".git/config",
+            "__pycache__/b.pyc",
+            "MAR-INF/MANIFEST.json",
+            "MAR-INF/notes.txt",
+            "skip/me.txt",
+            "old.mar",
+        ],
+    );
+    let snapshot = list(dir.path(), &Exclude::new(&["skip"], None).unwrap());
+    assert_eq!(paths(&snapshot), ["a.txt", "a/x.txt", "b.py"]);
+    let settings: Vec<_> = snapshot.settings.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(settings, [".mar.yaml", "MAR-INF/MANIFEST.json"]);
+    assert_eq!(codes(&snapshot), [("MAR-INF/notes.txt", Code::ReservedName)]);
+    assert!(!crate::problem::any_error(&snapshot.problems));
+}
+
+#[test]
+fn links_are_followed_inside_and_refused_outside() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("model");
+    write(&model, &["data/w.bin", "data/deep/v.bin"]);
+    write(dir.path(), &["secret"]);
+    for (target, link) in [
+        ("data/w.bin", "w"),
+        ("data", "alias"),
+        ("..", "data/deep/up"),
+        ("../secret", "leak"),
+        ("nowhere", "broken"),
+        ("me", "me"),
+    ] {
+        symlink(target, model.join(link)).unwrap();
+    }
+    let snapshot = list(&model, &Exclude::built_in());
+    assert_eq!(
+        paths(&snapshot),
+        ["alias/deep/v.bin", "alias/w.bin", "data/deep/v.bin", "data/w.bin", "w"]
+    );
+    assert_eq!(
+        codes(&snapshot),
+        [
+            ("alias/deep/up", Code::SymlinkCircle),
+            ("broken", Code::SymlinkBroken),
+            ("data/deep/up", Code::SymlinkCircle),
+            ("leak", Code::SymlinkOutside),
+            ("me", Code::SymlinkCircle),
+        ]
+    );
+}
+
+#[test]
+fn odd_files_are_refused_without_being_opened() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &["a\\b", "new\nline", "fine"]);
+    fs::write(dir.path().join(OsStr::from_bytes(b"latin\xe9")), "").unwrap();
+    mkfifoat(CWD, dir.path().join("fifo"), Mode::RWXU).unwrap();
+    let snapshot = list(dir.path(), &Exclude::built_in());
+    assert_eq!(paths(&snapshot), ["fine"]);
+    let found = codes(&snapshot);
+    assert_eq!(found.iter().filter(|(_, code)| *code == Code::FileName).count(), 3);
+    assert!(found.contains(&("fifo", Code::SpecialFile)));
+}
+
+#[test]
+fn limits() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &["1/2/3/fine", "1/2/3/4/deep"]);
+    fs::write(dir.path().join("large"), [0; 101]).unwrap();
+    let snapshot = list(dir.path(), &Exclude::built_in());
+    assert_eq!(codes(&snapshot), [("1/2/3/4", Code::LimitDepth), ("large", Code::LimitFileSize)]);
+    for i in 0..11 {
+        fs::write(dir.path().join(format!("f{i}")), "").unwrap();
+    }
+    assert!(codes(&list(dir.path(), &Exclude::built_in())).contains(&("", Code::LimitFiles)));
+}
+
+#[test]
+fn unfinished_transfers_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &["w.bin.part", ".~tmp~/x", ".w.bin.a1b2c3", "sub/v.filepart", "ok"]);
+    let snapshot = list(dir.path(), &Exclude::built_in());
+    let mut partial = snapshot.partial.clone();
+    partial.sort();
+    assert_eq!(partial, [".~tmp~", "sub/v.filepart", "w.bin.part"].map(PathBuf::from));
+    assert_eq!(snapshot.maybe_partial, [PathBuf::from(".w.bin.a1b2c3")]);
+    let excluded = list(dir.path(), &Exclude::new(&["*.part", "*.filepart"], None).unwrap());
+    assert_eq!(excluded.partial, [PathBuf::from(".~tmp~")]);
+}
+
+#[test]
+fn equal_only_while_nothing_moves() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &["a", "b"]);
+    let first = list(dir.path(), &Exclude::built_in());
+    assert_eq!(first, list(dir.path(), &Exclude::built_in()));
+    fs::write(dir.path().join("a"), "A").unwrap();
+    assert_ne!(first, list(dir.path(), &Exclude::built_in()));
+}

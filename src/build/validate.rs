@@ -1,0 +1,203 @@
+//! Validation: whether a model may become an archive.
+//!
+//! [`gather`] reads what the checks need to see, [`validate`] is pure and reports every problem at
+//! once. Only validation makes a [`ValidModel`], and only a valid model is packed.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+
+use super::confined::Confined;
+use super::resolve::Resolved;
+use super::snapshot::Snapshot;
+use crate::model::{EntryPath, Handler, Manifest, ModelName, Settings};
+use crate::problem::{Code, Problem, any_error};
+use crate::python;
+
+/// The largest Python module that is parsed; a larger one is data in disguise.
+const MAX_MODULE_BYTES: u64 = 8 << 20;
+
+/// What validation looks at, read from the disk.
+#[derive(Debug)]
+pub struct Evidence {
+    /// The texts of the modules that could hold the handler.
+    modules: BTreeMap<EntryPath, Vec<u8>>,
+    /// What the JSON files at the top level have wrong.
+    json: Vec<Problem>,
+}
+
+/// A model that may be packed.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct ValidModel {
+    name: ModelName,
+    handler: Handler,
+    manifest: Manifest,
+    warnings: Vec<Problem>,
+}
+
+impl ValidModel {
+    /// Its name.
+    pub fn name(&self) -> &ModelName {
+        &self.name
+    }
+
+    /// Its entry point, configured or inferred.
+    pub fn handler(&self) -> &Handler {
+        &self.handler
+    }
+
+    /// The manifest of its archive.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// What is worth saying about it.
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
+    }
+}
+
+/// Reads the modules that could hold the handler, and the JSON files at the top level.
+///
+/// # Errors
+/// When one of them cannot be read.
+pub fn gather(
+    folder: &Confined,
+    snapshot: &Snapshot,
+    settings: &Settings,
+) -> Result<Evidence, (EntryPath, io::Error)> {
+    let listed =
+        |path: &EntryPath| snapshot.files.binary_search_by(|file| file.path.cmp(path)).is_ok();
+    let wanted: Vec<EntryPath> = match &settings.handler {
+        Some(handler) => {
+            python::module_candidates(handler).into_iter().filter(listed).take(1).collect()
+        }
+        None => snapshot
+            .files
+            .iter()
+            .map(|file| &file.path)
+            .filter(|path| path.is_top_level() && path.as_str().ends_with(".py"))
+            .cloned()
+            .collect(),
+    };
+    let mut modules = BTreeMap::new();
+    for path in wanted {
+        match read(folder, path.as_path()) {
+            Ok(text) => modules.insert(path, text),
+            Err(error) => return Err((path, error)),
+        };
+    }
+    let json = snapshot
+        .files
+        .iter()
+        .filter(|file| file.path.is_top_level() && file.path.as_str().ends_with(".json"))
+        .filter_map(|file| check_json(folder, &file.path).transpose())
+        .collect::<Result<_, _>>()?;
+    Ok(Evidence { modules, json })
+}
+
+fn read(folder: &Confined, path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    folder.open_file(path)?.take(MAX_MODULE_BYTES).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+fn check_json(
+    folder: &Confined,
+    path: &EntryPath,
+) -> Result<Option<Problem>, (EntryPath, io::Error)> {
+    let file = folder.open_file(path.as_path()).map_err(|error| (path.clone(), error))?;
+    // Read as a stream: a vocabulary of a gigabyte is checked without being held in memory.
+    match serde_json::from_reader::<_, serde::de::IgnoredAny>(BufReader::new(file)) {
+        Ok(_) => Ok(None),
+        Err(error) if error.is_io() => Err((path.clone(), error.into())),
+        Err(error) => {
+            let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).max(1);
+            let text = error.to_string();
+            // The position is said by the problem itself.
+            let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
+            Ok(Some(
+                Problem::warning(
+                    Code::JsonSyntax,
+                    path.as_path(),
+                    format!("this JSON does not parse: {what}"),
+                    "mend it, or leave it out with `exclude` if nothing reads it",
+                )
+                .at(count(error.line()), count(error.column())),
+            ))
+        }
+    }
+}
+
+/// What the handler rules say about a model.
+#[derive(Debug)]
+pub struct HandlerVerdict {
+    /// The entry point, configured or inferred; `None` where none could be found.
+    pub handler: Option<Handler>,
+    /// What is wrong with it.
+    pub problems: Vec<Problem>,
+}
+
+/// Holds the handler setting against the modules. Shared with `model-archiver`, which only warns.
+pub fn check_handler(settings: &Settings, evidence: &Evidence) -> HandlerVerdict {
+    let Some(handler) = &settings.handler else {
+        let modules = evidence.modules.iter().map(|(path, text)| (path, text.as_slice()));
+        return match python::infer(modules) {
+            Ok(handler) => HandlerVerdict { handler: Some(handler), problems: vec![] },
+            Err(problem) => HandlerVerdict { handler: None, problems: vec![problem] },
+        };
+    };
+    let runtime = settings.runtime.unwrap_or_default();
+    let problems = match evidence.modules.iter().next() {
+        Some((path, text)) => python::check(handler, runtime, path.as_path(), text),
+        None => vec![missing_module(handler)],
+    };
+    HandlerVerdict { handler: Some(handler.clone()), problems }
+}
+
+fn missing_module(handler: &Handler) -> Problem {
+    let candidates = python::module_candidates(handler);
+    let path = candidates.first().map_or(Path::new(""), EntryPath::as_path);
+    Problem::error(
+        Code::HandlerModuleMissing,
+        path,
+        format!("the handler `{handler}` names a module that is not in the model"),
+        format!("add {}, or name another module in `handler:`", path.display()),
+    )
+}
+
+/// Checks everything and reports everything.
+///
+/// # Errors
+/// All problems, of which at least one refuses the model.
+pub fn validate(
+    resolved: &Resolved,
+    snapshot: &Snapshot,
+    evidence: &Evidence,
+) -> Result<ValidModel, Vec<Problem>> {
+    let mut problems = resolved.problems.clone();
+    problems.extend(snapshot.problems.iter().cloned());
+    let verdict = if snapshot.files.is_empty() && !any_error(&problems) {
+        problems.push(Problem::error(
+            Code::ModelEmpty,
+            "",
+            "the model has no file to pack",
+            "add the model's files, or remove the folder",
+        ));
+        HandlerVerdict { handler: None, problems: vec![] }
+    } else {
+        check_handler(&resolved.settings, evidence)
+    };
+    problems.extend(verdict.problems);
+    problems.extend(evidence.json.iter().cloned());
+    match (&resolved.name, verdict.handler) {
+        (Some(name), Some(handler)) if !any_error(&problems) => Ok(ValidModel {
+            name: name.clone(),
+            manifest: Manifest::new(name, &handler, &resolved.settings),
+            handler,
+            warnings: problems,
+        }),
+        _ => Err(problems),
+    }
+}

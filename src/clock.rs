@@ -1,0 +1,89 @@
+//! The one place where time enters.
+//!
+//! Pure code takes a [`Moment`] or a wall-clock [`Timestamp`] as an argument. Moments come from a
+//! clock that never jumps, so a changed wall clock alters timestamps in records and nothing else.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+/// A point of time since the clock was made; only differences mean anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Moment(Duration);
+
+impl Moment {
+    /// The moment `since_start` after the clock was made.
+    pub const fn at(since_start: Duration) -> Self {
+        Self(since_start)
+    }
+
+    /// How long ago `earlier` was; zero if it is not earlier.
+    pub fn since(self, earlier: Moment) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl std::ops::Add<Duration> for Moment {
+    type Output = Moment;
+
+    fn add(self, duration: Duration) -> Moment {
+        Moment(self.0.saturating_add(duration))
+    }
+}
+
+/// A monotonic clock.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// A clock that begins now.
+    #[expect(clippy::disallowed_methods, reason = "this is the edge where time enters")]
+    pub fn new() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    /// The present moment.
+    pub fn now(&self) -> Moment {
+        Moment(self.start.elapsed())
+    }
+
+    /// The instant of `moment`, for a timer.
+    pub fn instant(&self, moment: Moment) -> Instant {
+        self.start + moment.0
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The present wall-clock time.
+pub fn timestamp() -> Timestamp {
+    Timestamp::now()
+}
+
+/// Measures one stage after the other.
+#[derive(Debug)]
+pub struct Stopwatch {
+    clock: Clock,
+    last: Moment,
+}
+
+impl Stopwatch {
+    /// Begins now.
+    pub fn start() -> Self {
+        Self { clock: Clock::new(), last: Moment::default() }
+    }
+
+    /// The time since the last lap, or since the start.
+    pub fn lap(&mut self) -> Duration {
+        let now = self.clock.now();
+        let lap = now.since(self.last);
+        self.last = now;
+        lap
+    }
+}

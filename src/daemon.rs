@@ -1,0 +1,209 @@
+//! `marwatch run`: the loop that turns inputs into events.
+//!
+//! Everything that happens arrives here: messages from workers and the watcher, signals, timers.
+//! Each becomes one call of the engine; the loop itself decides nothing but how to end.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{Instant, sleep_until};
+use tokio_stream::StreamExt;
+
+use crate::build::report::chain;
+use crate::config::Config;
+use crate::discover;
+use crate::engine::{Engine, Message, Mode};
+use crate::exit::Exit;
+use crate::results::Trigger;
+use crate::signals::{self, Signal};
+use crate::store::StoreError;
+use crate::watch::{RootKind, WatchPlan, WatchRoot, Watcher};
+
+/// How long builds that were told to stop may take to do so.
+const STOP_WAIT: Duration = Duration::from_secs(2);
+
+/// Where the configuration comes from, for the start and for each SIGHUP.
+pub trait ConfigSource {
+    /// Reads the configuration as a whole.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, ready to be logged line by line.
+    fn read(&self) -> Result<Config, Vec<String>>;
+}
+
+/// Runs until a signal ends it.
+pub fn run(source: &dyn ConfigSource, config: Config) -> Exit {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "cannot start");
+            return Exit::Unavailable;
+        }
+    };
+    let exit = runtime.block_on(follow(source, config));
+    // A build that does not stop must not keep the process: what it leaves in staging is swept.
+    runtime.shutdown_background();
+    exit
+}
+
+async fn follow(source: &dyn ConfigSource, config: Config) -> Exit {
+    let mut signals = match signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => {
+            tracing::error!(%error, "cannot take signals");
+            return Exit::Unavailable;
+        }
+    };
+    let mode = Mode { once: false, only: None, progress: Arc::new(|_, _| {}) };
+    let (mut engine, mut inbox) = match Engine::open(config, mode, None) {
+        Ok(opened) => opened,
+        Err(error) => return refused(&error),
+    };
+    let outbox = engine.outbox();
+    let sink = Box::new(move |change| {
+        let _ = outbox.send(Message::Change(change));
+    });
+    let watcher = match Watcher::start(watch_plan(engine.config()), sink) {
+        Ok(watcher) => watcher,
+        Err(error) => {
+            tracing::error!(%error, "cannot watch");
+            return Exit::Unavailable;
+        }
+    };
+    engine.look_at_all(Trigger::Start);
+    tracing::info!(
+        store = %engine.config().store.display(),
+        watched_folders = watcher.watched(),
+        "watching"
+    );
+    let mut rescan = Instant::now() + engine.config().rescan_interval;
+    loop {
+        let deadline = engine.deadline().map(Instant::from_std);
+        tokio::select! {
+            Some(message) = inbox.recv() => take_all(&mut engine, message, &mut inbox),
+            Some(number) = signals.next() => match signals::meaning(number) {
+                Some(Signal::Stop) => return drain(&mut engine, &mut inbox, &mut signals).await,
+                Some(Signal::Reload) => {
+                    if let Some(config) = reload(source, engine.config()) {
+                        watcher.replace(watch_plan(&config));
+                        rescan = Instant::now() + config.rescan_interval;
+                        engine.reconfigure(config);
+                    }
+                }
+                Some(Signal::Rescan) => {
+                    tracing::info!("SIGUSR1: looking at everything");
+                    watcher.rearm();
+                    engine.look_at_all(Trigger::Rescan);
+                }
+                None => {}
+            },
+            () = sleep_until(rescan) => {
+                rescan = Instant::now() + engine.config().rescan_interval;
+                watcher.rearm();
+                engine.look_at_all(Trigger::Rescan);
+            }
+            () = sleep_until(deadline.unwrap_or(rescan)), if deadline.is_some() => engine.tick(),
+        }
+    }
+}
+
+/// Takes a message and all that have come meanwhile, so that a burst costs one round.
+fn take_all(engine: &mut Engine, first: Message, inbox: &mut UnboundedReceiver<Message>) {
+    engine.take(first);
+    while let Ok(message) = inbox.try_recv() {
+        engine.take(message);
+    }
+}
+
+/// Lets running builds end within the grace period; a second signal ends at once.
+async fn drain(
+    engine: &mut Engine,
+    inbox: &mut UnboundedReceiver<Message>,
+    signals: &mut signal_hook_tokio::Signals,
+) -> Exit {
+    engine.drain();
+    let grace = engine.config().shutdown_grace;
+    tracing::info!(
+        builds = engine.running(),
+        "stopping; letting builds end for up to {} s",
+        grace.as_secs()
+    );
+    let mut until = Instant::now() + grace;
+    let mut cancelled = false;
+    while engine.running() > 0 {
+        tokio::select! {
+            Some(message) = inbox.recv() => take_all(engine, message, inbox),
+            Some(number) = signals.next() => {
+                if signals::meaning(number) == Some(Signal::Stop) {
+                    tracing::warn!("stopped at once; what is left in staging is swept at the next start");
+                    engine.cancel();
+                    return Exit::Interrupted;
+                }
+            }
+            () = sleep_until(until) => {
+                if cancelled {
+                    return Exit::Interrupted;
+                }
+                tracing::warn!(builds = engine.running(), "the grace period is over; stopping builds");
+                engine.cancel();
+                cancelled = true;
+                until = Instant::now() + STOP_WAIT;
+            }
+        }
+    }
+    tracing::info!("stopped");
+    if cancelled { Exit::Interrupted } else { Exit::Success }
+}
+
+/// Reads the configuration again: as a whole, or not at all.
+fn reload(source: &dyn ConfigSource, current: &Config) -> Option<Config> {
+    let config = match source.read() {
+        Ok(config) => config,
+        Err(problems) => {
+            for problem in problems {
+                tracing::error!("{problem}");
+            }
+            tracing::error!("SIGHUP: the configuration is not valid; keeping the old one");
+            return None;
+        }
+    };
+    if config.store != current.store || config.state_dir != current.state_dir {
+        tracing::error!(
+            "SIGHUP: `store` and `state_dir` cannot change while marwatch runs; keeping the old configuration (restart to change them)"
+        );
+        return None;
+    }
+    tracing::info!("SIGHUP: the configuration was read again");
+    Some(config)
+}
+
+/// Says why a store cannot be used, and how to end for it.
+pub fn refused(error: &StoreError) -> Exit {
+    tracing::error!("{}", chain(error));
+    match error {
+        StoreError::Lock(crate::store::LockError::Held { .. }) => Exit::StoreHeld,
+        _ => Exit::Unavailable,
+    }
+}
+
+/// What to watch for a configuration.
+pub fn watch_plan(config: &Config) -> WatchPlan {
+    let kind = |path: &Path| {
+        if config.drop_folders.iter().any(|drop| drop == path) {
+            RootKind::Drop
+        } else {
+            RootKind::Model
+        }
+    };
+    WatchPlan {
+        roots: discover::roots(config)
+            .map(|path| WatchRoot { path: path.clone(), kind: kind(path) })
+            .collect(),
+        ignore: vec![config.store.clone(), config.state_dir.clone()],
+        mode: config.watch_mode,
+        poll_interval: config.poll_interval,
+    }
+}

@@ -1,0 +1,74 @@
+//! Which models there are: the roots listed, and the name that each model claims.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::build::confined::Confined;
+use crate::build::resolve::resolve;
+use crate::config::Config;
+use crate::model::exclude::is_built_in;
+use crate::model::{ModelName, Settings};
+use crate::reconcile::{ListedModel, RootListing};
+
+/// Lists every root of `config`. `is_known` says whether an archive of a name was published before.
+pub fn list(config: &Config, is_known: impl Fn(&ModelName) -> bool) -> Vec<RootListing> {
+    let model = |folder: PathBuf| {
+        let name = claimed_name(&folder, config);
+        let known = name.as_ref().is_some_and(&is_known);
+        ListedModel { folder, name, known }
+    };
+    let drops = config.drop_folders.iter().map(|root| RootListing {
+        root: root.clone(),
+        models: sub_folders(root, config).map(|folders| folders.into_iter().map(model).collect()),
+    });
+    let single = config.models.iter().filter(|entry| !is_in_drop_folder(&entry.path, config));
+    let single = single.map(|entry| RootListing {
+        root: entry.path.clone(),
+        models: entry.path.is_dir().then(|| vec![model(entry.path.clone())]),
+    });
+    drops.chain(single).collect()
+}
+
+/// Every root of `config`.
+pub fn roots(config: &Config) -> impl Iterator<Item = &PathBuf> {
+    let single = config.models.iter().map(|entry| &entry.path);
+    config.drop_folders.iter().chain(single.filter(|path| !is_in_drop_folder(path, config)))
+}
+
+/// A `models:` entry for a sub-folder of a drop folder only adds settings to it.
+pub fn is_in_drop_folder(folder: &Path, config: &Config) -> bool {
+    folder.parent().is_some_and(|parent| config.drop_folders.iter().any(|drop| drop == parent))
+}
+
+/// The direct sub-folders of a drop folder that are models: not the hidden ones, not what is never
+/// packed, not the store. `None` where the drop folder is not there.
+fn sub_folders(root: &Path, config: &Config) -> Option<Vec<PathBuf>> {
+    let entries = match fs::read_dir(root) {
+        Ok(entries) => entries,
+        Err(error) => {
+            if error.kind() != io::ErrorKind::NotFound {
+                tracing::warn!(folder = %root.display(), %error, "cannot list the drop folder");
+            }
+            return None;
+        }
+    };
+    let mut folders: Vec<PathBuf> = entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .filter(|entry| !is_built_in(&entry.file_name()))
+        .map(|entry| entry.path())
+        .filter(|path| !config.store.starts_with(path) && !config.state_dir.starts_with(path))
+        .collect();
+    folders.sort_unstable();
+    Some(folders)
+}
+
+/// The name that the model in `folder` claims; `None` where it has no valid one or the folder
+/// cannot be read, which its build will say.
+pub fn claimed_name(folder: &Path, config: &Config) -> Option<ModelName> {
+    let configured =
+        config.entry(folder).map_or_else(Settings::default, |entry| entry.settings.clone());
+    let folder = Confined::open(folder).ok()?;
+    resolve(&folder, &configured).ok()?.name
+}

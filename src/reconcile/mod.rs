@@ -1,0 +1,558 @@
+//! The reconciler: decides what is to be done, and does nothing.
+//!
+//! A pure state machine, `handle(now, Event) -> Vec<Effect>`: no IO, no clock, no async. It owns
+//! what every model is waiting for. Its invariants, each held by a property test:
+//!
+//! - no touch is lost: after the last touch of a model a build begins, or it is refused or gone;
+//! - at most one build a model, at most `jobs` builds in all;
+//! - a model is built at the latest `max_wait` after its first touch, once a place is free;
+//! - a model that never rests goes to the end of the queue each time, so it starves nobody.
+//!
+//! Events say "look", never "what": a build always looks at the disk as it is.
+
+mod model;
+mod removal;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::build::rest::Waiting;
+use crate::clock::Moment;
+use crate::config::{Retry, Settle};
+use crate::model::ModelName;
+use crate::results::Trigger;
+use model::{Burst, Model, Phase};
+
+/// What the reconciler goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// When a model counts as quiet.
+    pub settle: Settle,
+    /// How failures are tried again; `None` for a single pass, which tries nothing again.
+    pub retry: Option<Retry>,
+    /// How many models are built at the same time.
+    pub jobs: usize,
+    /// How long a model has to be gone before it counts as removed.
+    pub vanish_delay: Duration,
+}
+
+/// Identifies what a refusal was about: the same again need not be refused again.
+pub type Fingerprint = [u8; 32];
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A configuration holds from now on; models of other roots are forgotten.
+    Configured {
+        /// What to go by.
+        policy: Policy,
+        /// Where models are looked for.
+        roots: BTreeSet<PathBuf>,
+    },
+    /// Look at every model: the first pass, lost events, the slow rescan, a signal.
+    LookAtAll(Trigger),
+    /// Models may have come or gone.
+    RootChanged,
+    /// Something in a model's folder changed.
+    Touched {
+        /// The model's folder.
+        folder: PathBuf,
+    },
+    /// A file of a model was written to and is not yet closed.
+    Writing {
+        /// The model's folder.
+        folder: PathBuf,
+        /// The file, relative to it.
+        file: PathBuf,
+    },
+    /// A file of a model was closed after writing, or is gone.
+    Closed {
+        /// The model's folder.
+        folder: PathBuf,
+        /// The file, relative to it.
+        file: PathBuf,
+    },
+    /// The answer to [`Effect::List`].
+    Listed(Vec<RootListing>),
+    /// The answer to [`Effect::Build`].
+    Finished {
+        /// The model's folder.
+        folder: PathBuf,
+        /// How it ended.
+        end: End,
+    },
+    /// Time has passed.
+    Tick,
+    /// Begin nothing more.
+    Drain,
+}
+
+/// What was found at a root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootListing {
+    /// The drop folder, or the model's own folder.
+    pub root: PathBuf,
+    /// Its models; `None` where the root itself is not there.
+    pub models: Option<Vec<ListedModel>>,
+}
+
+/// A model that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedModel {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// The name that it claims, unless that is not valid.
+    pub name: Option<ModelName>,
+    /// Whether an archive of it was published before.
+    pub known: bool,
+}
+
+/// How a build ended, as far as the next step goes. What it did is in its record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// The store holds what the folder holds.
+    UpToDate,
+    /// Refused; looking again helps only if something changes.
+    Refused(Fingerprint),
+    /// The model has not come to rest.
+    Waiting(Waiting),
+    /// It was changed so lately that it may not have come to rest; nobody had noticed the change.
+    Fresh,
+    /// It moved while it was read.
+    Moved,
+    /// It failed; trying again may help.
+    Failed,
+    /// It claims another name than was thought.
+    Renamed(Option<ModelName>),
+    /// Its folder is gone.
+    Gone,
+    /// It was stopped on the way.
+    Stopped,
+}
+
+/// Something to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// List every root, and answer with [`Event::Listed`].
+    List,
+    /// Build a model, and answer with [`Event::Finished`].
+    Build(Ticket),
+    /// A model is gone: deal with its archive as configured.
+    Remove {
+        /// The folder that is gone.
+        folder: PathBuf,
+        /// The name that it had.
+        name: ModelName,
+    },
+    /// Say something.
+    Say(Notice),
+}
+
+/// What a build needs to know from here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ticket {
+    /// The model's folder.
+    pub folder: PathBuf,
+    /// The name that it is thought to claim.
+    pub name: Option<ModelName>,
+    /// Other folders that claim the same name.
+    pub rivals: BTreeSet<PathBuf>,
+    /// What caused it.
+    pub trigger: Trigger,
+    /// Files that were written to and whose close has not been seen.
+    pub unclosed: BTreeSet<PathBuf>,
+    /// What was refused last.
+    pub refused: Option<Fingerprint>,
+    /// Nobody saw this model change: files younger than this mean that it may still be changing.
+    pub min_age: Option<Duration>,
+}
+
+/// Something worth saying.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// A model does not come to rest; `max_wait` is over.
+    NotAtRest {
+        /// Its folder.
+        folder: PathBuf,
+        /// Its name.
+        name: Option<ModelName>,
+        /// What caused the first look.
+        trigger: Trigger,
+        /// What it waits for.
+        waiting: Waiting,
+        /// For how long.
+        since: Duration,
+    },
+    /// So many models vanished at once that none is taken for removed.
+    RemovalsHeld {
+        /// The root.
+        root: PathBuf,
+        /// How many vanished.
+        vanished: usize,
+        /// How many there were.
+        of: usize,
+    },
+    /// A root is not there.
+    RootMissing {
+        /// The root.
+        root: PathBuf,
+    },
+    /// A root is there again.
+    RootBack {
+        /// The root.
+        root: PathBuf,
+    },
+}
+
+/// The state of every model.
+#[derive(Debug)]
+pub struct Reconciler {
+    policy: Policy,
+    roots: BTreeMap<PathBuf, Root>,
+    models: BTreeMap<PathBuf, Model>,
+    queue: VecDeque<PathBuf>,
+    running: usize,
+    listing: Listing,
+    draining: bool,
+}
+
+#[derive(Debug, Default)]
+struct Root {
+    /// Whether it was there when it was last listed; `None` before the first time.
+    present: Option<bool>,
+}
+
+/// At most one listing is under way; what comes meanwhile asks for one more.
+#[derive(Debug, Default)]
+struct Listing {
+    running: bool,
+    again: bool,
+    /// Look at every model once it is done.
+    look: Option<Trigger>,
+}
+
+impl Reconciler {
+    /// Knows nothing yet; [`Event::Configured`] comes first.
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            roots: BTreeMap::new(),
+            models: BTreeMap::new(),
+            queue: VecDeque::new(),
+            running: 0,
+            listing: Listing::default(),
+            draining: false,
+        }
+    }
+
+    /// Names a model that was published in an earlier life, so that it is known to be gone if the
+    /// first listing does not find it.
+    pub fn remember(&mut self, folder: PathBuf, root: PathBuf, name: ModelName) {
+        self.models.entry(folder).or_insert_with(|| Model::new(root, Some(name), true));
+    }
+
+    /// Takes what happened and says what is to be done.
+    pub fn handle(&mut self, now: Moment, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match event {
+            Event::Configured { policy, roots } => self.configure(policy, roots),
+            Event::LookAtAll(trigger) => self.list(Some(trigger), &mut effects),
+            Event::RootChanged => self.list(None, &mut effects),
+            Event::Touched { folder } => self.touched(now, &folder, &mut effects),
+            Event::Writing { folder, file } => {
+                if let Some(model) = self.models.get_mut(&folder) {
+                    model.unclosed.insert(file);
+                }
+                self.touched(now, &folder, &mut effects);
+            }
+            Event::Closed { folder, file } => {
+                if let Some(model) = self.models.get_mut(&folder) {
+                    model.unclosed.remove(&file);
+                }
+                self.touched(now, &folder, &mut effects);
+            }
+            Event::Listed(listings) => self.listed(now, listings, &mut effects),
+            Event::Finished { folder, end } => self.finished(now, &folder, end, &mut effects),
+            Event::Tick => {}
+            Event::Drain => {
+                self.draining = true;
+                self.queue.clear();
+            }
+        }
+        self.removals(now, &mut effects);
+        self.dispatch(now, &mut effects);
+        effects
+    }
+
+    /// When to come back with [`Event::Tick`], if nothing happens before.
+    pub fn deadline(&self) -> Option<Moment> {
+        if self.draining {
+            return None;
+        }
+        let looks = self.models.values().filter_map(|model| match &model.phase {
+            Phase::Settling(settling) if model.vanished.is_none() => settling.due,
+            Phase::Backoff { due, .. } if model.vanished.is_none() => Some(*due),
+            _ => None,
+        });
+        looks.chain(self.removal_deadline()).min()
+    }
+
+    /// How many builds are under way.
+    pub fn running(&self) -> usize {
+        self.running
+    }
+
+    /// Whether nothing is under way and nothing is waited for but changes.
+    pub fn is_idle(&self) -> bool {
+        self.running == 0
+            && !self.listing.running
+            && self.queue.is_empty()
+            && self.deadline().is_none()
+    }
+
+    /// How many models are known and present.
+    pub fn models(&self) -> usize {
+        self.models.values().filter(|model| model.vanished.is_none()).count()
+    }
+
+    fn configure(&mut self, policy: Policy, roots: BTreeSet<PathBuf>) {
+        self.policy = policy;
+        self.roots.retain(|root, _| roots.contains(root));
+        for root in &roots {
+            self.roots.entry(root.clone()).or_default();
+        }
+        // A model of a root that is no longer watched is nobody's loss: its archive stays.
+        self.models.retain(|_, model| {
+            model.unwatched = !roots.contains(&model.root);
+            !model.unwatched || model.is_building()
+        });
+        self.queue.retain(|folder| self.models.get(folder).is_some_and(|m| !m.unwatched));
+    }
+
+    fn list(&mut self, look: Option<Trigger>, effects: &mut Vec<Effect>) {
+        self.listing.look = look.or(self.listing.look);
+        if self.draining || self.roots.is_empty() {
+        } else if self.listing.running {
+            self.listing.again = true;
+        } else {
+            self.listing.running = true;
+            effects.push(Effect::List);
+        }
+    }
+
+    fn listed(&mut self, now: Moment, listings: Vec<RootListing>, effects: &mut Vec<Effect>) {
+        self.listing.running = false;
+        // If another one is wanted, it is the one after which everything is looked at.
+        let look = if self.listing.again { None } else { self.listing.look.take() };
+        for listing in listings {
+            let Some(root) = self.roots.get_mut(&listing.root) else { continue };
+            let was = root.present.replace(listing.models.is_some());
+            match listing.models {
+                None => {
+                    self.hold_vanished(&listing.root);
+                    if was != Some(false) {
+                        effects.push(Effect::Say(Notice::RootMissing { root: listing.root }));
+                    }
+                }
+                Some(found) => {
+                    if was == Some(false) {
+                        let root = listing.root.clone();
+                        effects.push(Effect::Say(Notice::RootBack { root }));
+                    }
+                    let look = look.or((was != Some(true)).then_some(Trigger::Change));
+                    self.listed_root(now, &listing.root, found, look);
+                    if was == Some(false) {
+                        // What did not come back with its root was not removed by anybody.
+                        self.hold_vanished(&listing.root);
+                    }
+                }
+            }
+        }
+        self.claims(now);
+        if std::mem::take(&mut self.listing.again) {
+            self.list(None, effects);
+        }
+    }
+
+    fn listed_root(
+        &mut self,
+        now: Moment,
+        root: &Path,
+        found: Vec<ListedModel>,
+        look: Option<Trigger>,
+    ) {
+        let mut missing: BTreeSet<PathBuf> = self
+            .models
+            .iter()
+            .filter(|(_, model)| model.root == root && model.vanished.is_none())
+            .map(|(folder, _)| folder.clone())
+            .collect();
+        for listed in found {
+            missing.remove(&listed.folder);
+            let is_new = !self.models.contains_key(&listed.folder);
+            let model = self
+                .models
+                .entry(listed.folder)
+                .or_insert_with(|| Model::new(root.to_owned(), None, listed.known));
+            let is_back = model.vanished.take().is_some();
+            model.held = false;
+            // While it is built, the build itself says what it is called.
+            if listed.name.is_some() && !model.is_building() {
+                model.name = listed.name;
+            }
+            if let Some(trigger) = look {
+                model.look(now, trigger);
+            } else if is_new || is_back {
+                model.touch(now, Trigger::Change, &self.policy.settle);
+            }
+        }
+        for folder in missing {
+            if let Some(model) = self.models.get_mut(&folder) {
+                model.vanished = Some(now);
+                model.leave_queue(&mut self.queue, &folder);
+            }
+        }
+        self.unqueue_settling();
+    }
+
+    fn touched(&mut self, now: Moment, folder: &Path, effects: &mut Vec<Effect>) {
+        match self.models.get_mut(folder) {
+            Some(model) if model.vanished.is_none() => {
+                model.touch(now, Trigger::Change, &self.policy.settle);
+                self.unqueue_settling();
+            }
+            // Not known yet, or back again: the listing tells.
+            _ => self.list(None, effects),
+        }
+    }
+
+    fn finished(&mut self, now: Moment, folder: &Path, end: End, effects: &mut Vec<Effect>) {
+        let Some(model) = self.models.get_mut(folder) else { return };
+        let Some((burst, touched)) = model.end_build() else { return };
+        self.running -= 1;
+        if model.unwatched {
+            self.models.remove(folder);
+            return;
+        }
+        let policy = &self.policy;
+        let notice = match end {
+            End::UpToDate => {
+                model.rest(true);
+                None
+            }
+            End::Refused(fingerprint) => {
+                model.rest(model.known);
+                model.refused = Some(fingerprint);
+                None
+            }
+            End::Waiting(waiting) => model.wait(now, burst, waiting, policy, folder),
+            End::Fresh => {
+                model.touch(now, burst.trigger, &policy.settle);
+                None
+            }
+            End::Moved => {
+                // In a single pass it is tried until `max_wait` is over, in a daemon for ever.
+                if policy.retry.is_some() || now.since(burst.first) < policy.settle.max_wait {
+                    model.touch(now, burst.trigger, &policy.settle);
+                }
+                None
+            }
+            End::Failed => {
+                model.back_off(now, policy.retry);
+                None
+            }
+            End::Renamed(name) => {
+                model.name = name;
+                model.refused = None;
+                model.look(now, burst.trigger);
+                None
+            }
+            End::Gone => {
+                self.list(None, effects);
+                None
+            }
+            End::Stopped => None,
+        };
+        effects.extend(notice.map(Effect::Say));
+        if let Some(model) = self.models.get_mut(folder)
+            && let Some(touched) = touched
+        {
+            model.touched_during_build(now, touched, &self.policy.settle);
+        }
+        self.claims(now);
+    }
+
+    /// Finds out who claims which name; whoever has got or lost a rival is looked at again.
+    fn claims(&mut self, now: Moment) {
+        let mut claims: BTreeMap<ModelName, BTreeSet<PathBuf>> = BTreeMap::new();
+        for (folder, model) in &self.models {
+            if let (Some(name), None) = (&model.name, model.vanished) {
+                claims.entry(name.clone()).or_default().insert(folder.clone());
+            }
+        }
+        for (folder, model) in &mut self.models {
+            let mut rivals = match (&model.name, model.vanished) {
+                (Some(name), None) => claims.get(name).cloned().unwrap_or_default(),
+                _ => BTreeSet::new(),
+            };
+            rivals.remove(folder);
+            if rivals != model.rivals {
+                model.rivals = rivals;
+                if model.vanished.is_none() {
+                    model.look(now, Trigger::Change);
+                }
+            }
+        }
+    }
+
+    /// Moves what is due into the queue, and what a place is free for into a build.
+    fn dispatch(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        if self.draining {
+            return;
+        }
+        let mut due: Vec<(Moment, PathBuf)> = self
+            .models
+            .iter()
+            .filter(|(_, model)| model.vanished.is_none())
+            .filter_map(|(folder, model)| Some((model.due().filter(|&due| due <= now)?, folder)))
+            .map(|(due, folder)| (due, folder.clone()))
+            .collect();
+        due.sort_unstable();
+        for (_, folder) in due {
+            if let Some(model) = self.models.get_mut(&folder) {
+                model.queue_up(now);
+                self.queue.push_back(folder);
+            }
+        }
+        while self.running < self.policy.jobs {
+            let Some(folder) = self.queue.pop_front() else { break };
+            let Some(model) = self.models.get_mut(&folder) else { continue };
+            if let Some(ticket) = model.begin(&folder, &self.policy.settle) {
+                self.running += 1;
+                effects.push(Effect::Build(ticket));
+            }
+        }
+    }
+
+    /// A queued model that was touched settles again: it leaves the queue.
+    fn unqueue_settling(&mut self) {
+        let models = &self.models;
+        self.queue.retain(|folder| {
+            models.get(folder).is_some_and(|model| matches!(model.phase, Phase::Queued(_)))
+        });
+    }
+}
+
+/// The wait for a thing that was found wanting `times` before: doubled each time, up to `most`.
+fn growing(first: Duration, times: u32, most: Duration) -> Duration {
+    first.saturating_mul(1 << times.min(20)).min(most)
+}
+
+impl Burst {
+    fn new(now: Moment, trigger: Trigger) -> Self {
+        Self { first: now, last: now, trigger }
+    }
+}

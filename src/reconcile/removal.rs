@@ -1,0 +1,73 @@
+//! When a model that is gone counts as removed.
+//!
+//! Folders vanish one after the other, and often for reasons that nobody meant as a removal: a
+//! mount that is gone, a `git checkout`, a sync gone wrong. So removals are judged together, root
+//! by root, once the last of them is `vanish_delay` old; if most models of a root vanished, none
+//! of them is taken for removed. A root that is not there, or was not there meanwhile, never
+//! removes anything.
+
+use std::path::{Path, PathBuf};
+
+use super::{Effect, Notice, Reconciler};
+use crate::clock::Moment;
+use crate::model::ModelName;
+
+impl Reconciler {
+    /// The models that vanished from `root` are not taken for removed.
+    pub(super) fn hold_vanished(&mut self, root: &Path) {
+        for model in self.models.values_mut().filter(|model| model.root == root) {
+            model.held |= model.vanished.is_some();
+        }
+    }
+
+    /// When the next removals are to be judged.
+    pub(super) fn removal_deadline(&self) -> Option<Moment> {
+        self.roots.keys().filter_map(|root| self.judged_at(root)).min()
+    }
+
+    /// Judges what is due.
+    pub(super) fn removals(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let due: Vec<PathBuf> = self
+            .roots
+            .keys()
+            .filter(|root| self.judged_at(root).is_some_and(|at| at <= now))
+            .cloned()
+            .collect();
+        for root in due {
+            self.judge(root, effects);
+        }
+    }
+
+    fn judged_at(&self, root: &Path) -> Option<Moment> {
+        let present = self.roots.get(root).is_some_and(|root| root.present == Some(true));
+        let last = self.vanished(root).map(|(_, since)| since).max();
+        last.filter(|_| present).map(|last| last + self.policy.vanish_delay)
+    }
+
+    fn vanished(&self, root: &Path) -> impl Iterator<Item = (&PathBuf, Moment)> {
+        let of_root = self.models.iter().filter(move |(_, model)| model.root == root);
+        of_root
+            .filter(|(_, model)| !model.held && !model.is_building())
+            .filter_map(|(folder, model)| Some((folder, model.vanished?)))
+    }
+
+    fn judge(&mut self, root: PathBuf, effects: &mut Vec<Effect>) {
+        let gone: Vec<PathBuf> = self.vanished(&root).map(|(folder, _)| folder.clone()).collect();
+        let of = self.models.values().filter(|model| model.root == root).count();
+        if gone.len() > 1 && gone.len() * 2 > of {
+            self.hold_vanished(&root);
+            effects.push(Effect::Say(Notice::RemovalsHeld { root, vanished: gone.len(), of }));
+            return;
+        }
+        for folder in gone {
+            let Some(model) = self.models.remove(&folder) else { continue };
+            // A renamed folder that keeps its model's name removes nothing.
+            let claimed = |name: &ModelName| {
+                self.models.values().any(|m| m.vanished.is_none() && m.name.as_ref() == Some(name))
+            };
+            if let Some(name) = model.name.filter(|name| !claimed(name)) {
+                effects.push(Effect::Remove { folder, name });
+            }
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! `results.jsonl`: appended, rotated by size, never rewritten.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use super::Record;
+use crate::config::ResultsLog;
+use crate::store::sync_folder;
+
+/// The results log. One owner appends to it; anybody may read it.
+#[derive(Debug)]
+pub struct Log {
+    path: PathBuf,
+    rotation: ResultsLog,
+    open: Option<(File, u64)>,
+}
+
+impl Log {
+    /// The log at `path`; it is opened when the first record comes.
+    pub fn new(path: PathBuf, rotation: ResultsLog) -> Self {
+        Self { path, rotation, open: None }
+    }
+
+    /// Takes over other limits.
+    pub fn set_rotation(&mut self, rotation: ResultsLog) {
+        self.rotation = rotation;
+    }
+
+    /// Appends records, one line each, and makes them durable together.
+    ///
+    /// # Errors
+    /// When they cannot be written. None of them is then in the log, except perhaps after a failed
+    /// flush; the caller keeps them and tries again.
+    pub fn append(&mut self, records: &[Record]) -> io::Result<()> {
+        let mut lines = Vec::new();
+        for record in records {
+            serde_json::to_writer(&mut lines, record)?;
+            lines.push(b'\n');
+        }
+        let written = self.write(&lines);
+        if written.is_err() {
+            // Open it anew next time: whatever was written in part is then cut off.
+            self.open = None;
+        }
+        written
+    }
+
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        if let Some((_, length)) = &self.open
+            && length + lines.len() as u64 > self.rotation.max_size
+            && *length > 0
+        {
+            self.rotate()?;
+        }
+        if self.open.is_none() {
+            self.open = Some(open(&self.path)?);
+        }
+        let Some((file, length)) = &mut self.open else { return Ok(()) };
+        if let Err(error) = file.write_all(lines) {
+            // Half a line is no record: a full disk must not leave one.
+            let _ = file.set_len(*length);
+            return Err(error);
+        }
+        *length += lines.len() as u64;
+        file.sync_data()
+    }
+
+    /// `results.jsonl` becomes `results.jsonl.1`, that one `.2` and so on; the oldest goes.
+    fn rotate(&mut self) -> io::Result<()> {
+        self.open = None;
+        let numbered = |number: usize| {
+            let mut name = self.path.clone().into_os_string();
+            name.push(format!(".{number}"));
+            PathBuf::from(name)
+        };
+        for number in (1..self.rotation.keep).rev() {
+            rename_if_there(&numbered(number), &numbered(number + 1))?;
+        }
+        if self.rotation.keep == 0 {
+            fs::remove_file(&self.path)?;
+        } else {
+            rename_if_there(&self.path, &numbered(1))?;
+        }
+        sync_folder(self.path.parent().unwrap_or(Path::new(".")))
+    }
+}
+
+fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::rename(from, to) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Opens the log for appending; cuts off a last line that a crash has left unfinished.
+fn open(path: &Path) -> io::Result<(File, u64)> {
+    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+    let length = file.metadata()?.len();
+    let whole = end_of_last_line(&mut file, length)?;
+    if whole < length {
+        tracing::warn!(path = %path.display(), bytes = length - whole, "cut off a record that a crash had left unfinished");
+        file.set_len(whole)?;
+    }
+    Ok((file, whole))
+}
+
+fn end_of_last_line(file: &mut File, length: u64) -> io::Result<u64> {
+    let mut end = length;
+    let mut block = [0; 4096];
+    while end > 0 {
+        let start = end.saturating_sub(block.len() as u64);
+        let part = &mut block[..usize::try_from(end - start).unwrap_or(0)];
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(part)?;
+        if let Some(at) = part.iter().rposition(|&b| b == b'\n') {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::results::{Outcome, Trigger, record};
+
+    fn record(model: &str) -> Record {
+        Record {
+            schema: record::SCHEMA,
+            time: Timestamp::UNIX_EPOCH,
+            model: model.into(),
+            folder: "/m".into(),
+            outcome: Outcome::Published,
+            trigger: Trigger::Change,
+            generation: 1,
+            archive: None,
+            bytes: None,
+            digest: None,
+            previous_digest: None,
+            sha256: None,
+            entries: None,
+            stages_ms: vec![],
+            problems: vec![],
+            failure: None,
+        }
+    }
+
+    fn models(path: &Path) -> Vec<String> {
+        fs::read_to_string(path)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str::<Record>(line).unwrap().model)
+            .collect()
+    }
+
+    #[test]
+    fn a_line_a_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("results.jsonl");
+        let mut log = Log::new(path.clone(), ResultsLog { max_size: 1 << 20, keep: 1 });
+        log.append(&[record("a"), record("b")]).unwrap();
+        log.append(&[record("c")]).unwrap();
+        assert_eq!(models(&path), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn an_unfinished_line_is_cut_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("results.jsonl");
+        let rotation = ResultsLog { max_size: 1 << 20, keep: 1 };
+        Log::new(path.clone(), rotation).append(&[record("a")]).unwrap();
+        let mut half = fs::read(&path).unwrap();
+        half.extend_from_slice(br#"{"schema":1,"ti"#);
+        half.extend(std::iter::repeat_n(b'x', 9000));
+        fs::write(&path, half).unwrap();
+        Log::new(path.clone(), rotation).append(&[record("b")]).unwrap();
+        assert_eq!(models(&path), ["a", "b"]);
+    }
+
+    #[test]
+    fn rotation_keeps_as_many_as_configured() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("results.jsonl");
+        let mut log = Log::new(path.clone(), ResultsLog { max_size: 10, keep: 2 });
+        for model in ["a", "b", "c", "d"] {
+            log.append(&[record(model)]).unwrap();
+        }
+        assert_eq!(models(&path), ["d"]);
+        assert_eq!(models(&dir.path().join("results.jsonl.1")), ["c"]);
+        assert_eq!(models(&dir.path().join("results.jsonl.2")), ["b"]);
+        assert!(!dir.path().join("results.jsonl.3").exists());
+    }
+}

@@ -1,0 +1,18 @@
+//! What marwatch tells others: one record a build attempt, and the catalog of the store.
+//!
+//! Both are documented in `docs/results.md`; their JSON Schemas are generated from the types here.
+
+pub mod catalog;
+pub mod log;
+pub mod record;
+pub mod say;
+pub mod scribe;
+
+pub use catalog::Catalog;
+pub use record::{Outcome, Record, Stage, Trigger};
+pub use scribe::Scribe;
+
+/// The name of the results log in the store's hidden folder.
+pub const RESULTS_FILE: &str = "results.jsonl";
+/// The name of the catalog in the store's hidden folder.
+pub const CATALOG_FILE: &str = "catalog.json";

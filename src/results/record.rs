@@ -1,0 +1,189 @@
+//! The record of one build attempt.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::problem::Problem;
+
+/// The version of the record's schema; raised when a field changes its meaning or goes away.
+pub const SCHEMA: u32 = 1;
+
+/// One line of `results.jsonl`: what came of one attempt to bring a model into the store.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(title = "marwatch record")]
+pub struct Record {
+    /// Version of this schema.
+    pub schema: u32,
+    /// When the attempt ended, RFC 3339 in UTC.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub time: Timestamp,
+    /// The model's name; the folder's name where the settings give none that is valid.
+    pub model: String,
+    /// The model's folder.
+    pub folder: PathBuf,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// What caused the attempt.
+    pub trigger: Trigger,
+    /// How many archives of this name were published so far, this one included.
+    pub generation: u64,
+    /// The archive in the store, relative to it: the new one if one was published, otherwise the
+    /// old one; absent if there is none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub archive: Option<String>,
+    /// Bytes of that archive.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub bytes: Option<u64>,
+    /// Digest of that archive's content, `b3:` and 64 hexadecimal digits.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub digest: Option<String>,
+    /// Digest of the archive before it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub previous_digest: Option<String>,
+    /// SHA-256 of the archive file, where `archive_sha256` is set.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sha256: Option<String>,
+    /// What became of the entries, where an archive was packed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub entries: Option<EntryCounts>,
+    /// How long each stage took that was reached, in milliseconds, in the order of the stages.
+    pub stages_ms: Vec<StageTime>,
+    /// What is wrong with the model; warnings also where it was published.
+    pub problems: Vec<Problem>,
+    /// What went wrong on marwatch's side.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub failure: Option<Failure>,
+}
+
+/// What came of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// A new archive is in the store.
+    Published,
+    /// Something was touched, but the archive in the store already holds just this content.
+    Unchanged,
+    /// The model is refused; `problems` says why. The old archive, if any, stays.
+    Rejected,
+    /// The model did not come to rest: it moved while it was read, or is still being written.
+    Unstable,
+    /// marwatch could not do it; `failure` says why, and it is tried again.
+    Failed,
+    /// The model's folder is gone; the archive was dealt with as `on_remove` says.
+    Removed,
+    /// An earlier archive is in the store again.
+    RolledBack,
+}
+
+impl Outcome {
+    /// The outcome as records write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Published => "published",
+            Outcome::Unchanged => "unchanged",
+            Outcome::Rejected => "rejected",
+            Outcome::Unstable => "unstable",
+            Outcome::Failed => "failed",
+            Outcome::Removed => "removed",
+            Outcome::RolledBack => "rolled_back",
+        }
+    }
+}
+
+/// What caused an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// The first pass after marwatch was started.
+    Start,
+    /// A change in the model's folder.
+    Change,
+    /// Everything was looked at: the slow rescan, lost events, or SIGUSR1.
+    Rescan,
+    /// The configuration was read again.
+    Reload,
+    /// An earlier attempt failed.
+    Retry,
+    /// Somebody asked for it: `marwatch build`.
+    Request,
+}
+
+/// The stages of a build, in their order.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// The model's files are listed, and it is seen whether it has come to rest.
+    Snapshot,
+    /// The model is checked.
+    Validate,
+    /// It is decided what goes where.
+    Plan,
+    /// The archive is made in staging.
+    Pack,
+    /// The model is looked at again, and the archive read back.
+    Verify,
+    /// The archive takes its place.
+    Publish,
+}
+
+impl Stage {
+    /// The stage as records write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stage::Snapshot => "snapshot",
+            Stage::Validate => "validate",
+            Stage::Plan => "plan",
+            Stage::Pack => "pack",
+            Stage::Verify => "verify",
+            Stage::Publish => "publish",
+        }
+    }
+}
+
+/// How long a stage took.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StageTime {
+    /// The stage.
+    pub stage: Stage,
+    /// Its duration in milliseconds.
+    pub ms: f64,
+}
+
+/// What became of an archive's entries, the manifest included, compared with the archive before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EntryCounts {
+    /// Entries in the archive.
+    pub total: u64,
+    /// Entries that the archive before did not have.
+    pub added: u64,
+    /// Entries with other content than before.
+    pub changed: u64,
+    /// Entries that are no longer there.
+    pub removed: u64,
+    /// Entries that were taken over from the archive before in their packed form.
+    pub carried_over: u64,
+}
+
+/// What went wrong on marwatch's side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Failure {
+    /// The stage that failed.
+    pub stage: Stage,
+    /// What happened, with all its causes.
+    pub message: String,
+    /// How to mend it, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub help: Option<String>,
+}
+
+impl Record {
+    /// The JSON Schema of a record.
+    pub fn json_schema() -> serde_json::Value {
+        schemars::schema_for!(Record).to_value()
+    }
+}

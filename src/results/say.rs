@@ -1,0 +1,44 @@
+//! One line in the log for each record, at the level that it deserves.
+
+use super::{Outcome, Record};
+
+/// Logs what came of an attempt; problems get a line each.
+pub fn record(record: &Record) {
+    let ms: f64 = record.stages_ms.iter().map(|stage| stage.ms).sum();
+    let ms = (ms * 10.0).round() / 10.0;
+    let archive = record.archive.as_deref().unwrap_or_default();
+    match record.outcome {
+        Outcome::Published => {
+            let bytes = record.bytes.unwrap_or_default();
+            let digest = record.digest.as_deref().map(short).unwrap_or_default();
+            tracing::info!(archive, bytes, digest, ms, "published");
+        }
+        Outcome::Unchanged => tracing::info!(archive, "touched, but its content is unchanged"),
+        Outcome::Rejected if record.archive.is_some() => {
+            tracing::error!(archive, "rejected; the archive in the store stays as it is");
+        }
+        Outcome::Rejected => tracing::error!("rejected; there is no archive of it"),
+        Outcome::Unstable => {
+            tracing::warn!("not at rest; nothing is published, and it is looked at again");
+        }
+        Outcome::Failed => {}
+        Outcome::Removed => tracing::info!(archive, "removed"),
+        Outcome::RolledBack => tracing::warn!(archive, "rolled back"),
+    }
+    if let Some(failure) = &record.failure {
+        let help = failure.help.as_deref().unwrap_or("see the message");
+        tracing::error!(stage = failure.stage.as_str(), help, "failed: {}", failure.message);
+    }
+    for problem in &record.problems {
+        if problem.is_error() {
+            tracing::error!("{problem}");
+        } else {
+            tracing::warn!("{problem}");
+        }
+    }
+}
+
+/// Enough of a digest to tell two apart by eye.
+fn short(digest: &str) -> &str {
+    digest.get(..15).unwrap_or(digest)
+}

@@ -1,0 +1,187 @@
+//! The thread that owns the results log and the catalog.
+//!
+//! Flushing to disk can take long, and must never hold up a build or the daemon's loop. The scribe
+//! takes news off a channel, writes what has gathered, and, where the disk refuses, keeps it and
+//! tries again: a fault here never stops publishing and loses nothing while marwatch runs.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::catalog::CatalogEntry;
+use super::log::Log;
+use super::{CATALOG_FILE, Catalog, RESULTS_FILE, Record};
+use crate::clock;
+use crate::config::ResultsLog;
+
+/// How long to wait before what could not be written is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+/// Records kept while the disk refuses them; beyond it the oldest go, with a word in the log.
+const MOST_KEPT: usize = 10_000;
+
+/// A handle to the scribe. Dropping it writes what is left and ends the thread.
+#[derive(Debug)]
+pub struct Scribe {
+    news: Option<Sender<News>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+enum News {
+    Record(Box<Record>),
+    Listed(String, Box<CatalogEntry>),
+    Delisted(String),
+    Rotation(ResultsLog),
+}
+
+impl Scribe {
+    /// Starts the scribe on the hidden folder of a store. `catalog` is what the store holds.
+    pub fn start(hidden: &Path, rotation: ResultsLog, catalog: Catalog) -> Self {
+        let (news, inbox) = mpsc::channel();
+        let mut desk = Desk {
+            log: Log::new(hidden.join(RESULTS_FILE), rotation),
+            catalog_path: hidden.join(CATALOG_FILE),
+            catalog,
+            catalog_changed: !hidden.join(CATALOG_FILE).exists(),
+            records: Vec::new(),
+            failing: false,
+        };
+        let thread = std::thread::Builder::new()
+            .name("scribe".into())
+            .spawn(move || desk.work(&inbox))
+            .inspect_err(|error| tracing::error!(%error, "cannot start the results log's thread"))
+            .ok();
+        Self { news: Some(news), thread }
+    }
+
+    /// Has a record written.
+    pub fn record(&self, record: Record) {
+        self.send(News::Record(Box::new(record)));
+    }
+
+    /// Has the catalog name an archive.
+    pub fn list(&self, model: String, entry: CatalogEntry) {
+        self.send(News::Listed(model, Box::new(entry)));
+    }
+
+    /// Has the catalog name an archive no longer.
+    pub fn delist(&self, model: String) {
+        self.send(News::Delisted(model));
+    }
+
+    /// Takes over other limits of the log.
+    pub fn set_rotation(&self, rotation: ResultsLog) {
+        self.send(News::Rotation(rotation));
+    }
+
+    fn send(&self, news: News) {
+        if let Some(channel) = &self.news {
+            // Fails only if the thread is gone, which it has said.
+            let _ = channel.send(news);
+        }
+    }
+}
+
+impl Drop for Scribe {
+    fn drop(&mut self) {
+        self.news = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Desk {
+    log: Log,
+    catalog_path: PathBuf,
+    catalog: Catalog,
+    catalog_changed: bool,
+    records: Vec<Record>,
+    failing: bool,
+}
+
+impl Desk {
+    fn work(&mut self, inbox: &Receiver<News>) {
+        loop {
+            let news = if self.records.is_empty() && !self.catalog_changed {
+                inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else if self.failing {
+                inbox.recv_timeout(RETRY)
+            } else {
+                inbox.recv_timeout(Duration::ZERO)
+            };
+            match news {
+                Ok(news) => self.take(news),
+                Err(RecvTimeoutError::Timeout) => self.write(),
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.write();
+                    return;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, news: News) {
+        match news {
+            News::Record(record) => {
+                if self.records.len() == MOST_KEPT {
+                    let lost = self.records.remove(0);
+                    tracing::error!(
+                        model = lost.model,
+                        outcome = lost.outcome.as_str(),
+                        "a record is lost: the results log cannot be written"
+                    );
+                }
+                self.records.push(*record);
+            }
+            News::Listed(model, entry) => {
+                self.catalog.models.insert(model, *entry);
+                self.catalog_changed = true;
+            }
+            News::Delisted(model) => {
+                self.catalog_changed |= self.catalog.models.remove(&model).is_some();
+            }
+            News::Rotation(rotation) => self.log.set_rotation(rotation),
+        }
+    }
+
+    /// Writes what has gathered: the records first, so that the catalog never names an archive
+    /// that no record tells of.
+    fn write(&mut self) {
+        let written = self.write_records().and_then(|()| self.write_catalog());
+        match written {
+            Ok(()) if self.failing => {
+                self.failing = false;
+                tracing::info!("the results log and the catalog are written again");
+            }
+            Ok(()) => {}
+            Err(error) if !self.failing => {
+                self.failing = true;
+                tracing::error!(
+                    %error,
+                    folder = %self.catalog_path.parent().unwrap_or(&self.catalog_path).display(),
+                    "the results log or the catalog cannot be written; trying again every {} s",
+                    RETRY.as_secs()
+                );
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn write_records(&mut self) -> std::io::Result<()> {
+        if !self.records.is_empty() {
+            self.log.append(&self.records)?;
+            self.records.clear();
+        }
+        Ok(())
+    }
+
+    fn write_catalog(&mut self) -> std::io::Result<()> {
+        if self.catalog_changed {
+            self.catalog.time = clock::timestamp();
+            self.catalog.write(&self.catalog_path)?;
+            self.catalog_changed = false;
+        }
+        Ok(())
+    }
+}

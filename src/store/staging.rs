@@ -1,0 +1,132 @@
+//! Where archives are made: hidden, inside the store, swept at the start.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::archive::{Entry, verify};
+use crate::model::{ArchiveFormat, ModelName};
+
+/// The staging folder.
+#[derive(Debug)]
+pub struct Staging {
+    folder: PathBuf,
+    next: AtomicU64,
+}
+
+impl Staging {
+    /// Takes over the folder and removes what a crash has left in it. What cannot be removed stays
+    /// and is reported; it costs space, nothing else.
+    pub(super) fn sweep(folder: PathBuf) -> Self {
+        let left = fs::read_dir(&folder).into_iter().flatten().flatten();
+        for entry in left {
+            let path = entry.path();
+            match remove(&path) {
+                Ok(()) => tracing::info!(path = %path.display(), "swept what a crash had left"),
+                Err(error) => tracing::warn!(path = %path.display(), %error, "cannot sweep"),
+            }
+        }
+        Self { folder, next: AtomicU64::new(0) }
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A new, empty place for an archive of this form. It is created as any new file is, so the
+    /// umask decides who may read it, and the server's user can.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn stage(&self, name: &ModelName, format: ArchiveFormat) -> io::Result<Staged> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let path = self.folder.join(format!("{number}-{}", format.file_name(name)));
+        let file = match format {
+            ArchiveFormat::NoArchive => {
+                fs::create_dir(&path)?;
+                None
+            }
+            ArchiveFormat::Default | ArchiveFormat::Tgz => {
+                Some(OpenOptions::new().read(true).write(true).create_new(true).open(&path)?)
+            }
+        };
+        Ok(Staged { path, file, format, name: name.clone(), keep: false })
+    }
+}
+
+/// An archive that is being made. Dropping it removes it.
+#[derive(Debug)]
+#[must_use]
+pub struct Staged {
+    pub(super) path: PathBuf,
+    file: Option<File>,
+    pub(super) format: ArchiveFormat,
+    pub(super) name: ModelName,
+    keep: bool,
+}
+
+impl Staged {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The open file; `None` where the archive is a folder.
+    pub fn file(&self) -> Option<&File> {
+        self.file.as_ref()
+    }
+
+    /// Reads the archive back and holds it against what was packed.
+    ///
+    /// # Errors
+    /// The first difference.
+    pub fn verify(self, expected: &[Entry], bytes: u64) -> Result<Verified, verify::VerifyError> {
+        match (&self.file, self.format) {
+            (Some(file), ArchiveFormat::Tgz) => verify::verify_tgz(file, &self.name, expected)?,
+            (Some(file), _) => {
+                verify::verify_zip(file, expected, bytes, verify::VerifyDepth::Data)?;
+            }
+            (None, _) => verify::verify_folder(&self.path, expected)?,
+        }
+        Ok(Verified { staged: self })
+    }
+
+    /// The archive has been moved away or is to stay: dropping removes nothing any more.
+    pub(super) fn release(&mut self) {
+        self.keep = true;
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if self.keep {
+            return;
+        }
+        if let Err(error) = remove(&self.path) {
+            // The next start sweeps it.
+            tracing::warn!(path = %self.path.display(), %error, "cannot remove from staging");
+        }
+    }
+}
+
+/// A staged archive that was read back and found to be what was packed. Only
+/// [`Staged::verify`] makes one, and only this is published.
+#[derive(Debug)]
+#[must_use]
+pub struct Verified {
+    pub(super) staged: Staged,
+}
+
+impl Verified {
+    /// The open file; `None` where the archive is a folder.
+    pub fn file(&self) -> Option<&File> {
+        self.staged.file()
+    }
+}
+
+/// Removes a file or a folder with all that is in it.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    if path.symlink_metadata()?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+}
