@@ -183,10 +183,19 @@ pub struct Decoded {
     pub fault: Option<Fault>,
 }
 
+impl Decoded {
+    /// Whether the data was read to its end, so that sizes and CRC are those of the whole content,
+    /// although the server may refuse it.
+    pub fn is_whole(&self) -> bool {
+        matches!(self.fault, None | Some(Fault::WideDescriptor | Fault::Crc { .. }))
+    }
+}
+
 /// The local headers of an archive, in the order in which the server meets them.
 #[derive(Debug)]
 pub struct LocalHeaders<R> {
     window: Window<R>,
+    inflater: decode::Inflater,
     state: State,
 }
 
@@ -202,7 +211,11 @@ enum State {
 impl<R: ReadAt> LocalHeaders<R> {
     /// The headers of the first `length` bytes of `source`.
     pub fn new(source: R, length: u64) -> Self {
-        Self { window: Window::new(source, length), state: State::At(0) }
+        Self {
+            window: Window::new(source, length),
+            inflater: decode::Inflater::default(),
+            state: State::At(0),
+        }
     }
 
     /// The next header, or where the stream ended. Data that was not decoded is passed over: by its
@@ -259,7 +272,7 @@ impl<R: ReadAt> LocalHeaders<R> {
     /// When the source cannot be read. Faults of the data are part of the result.
     pub fn decode(&mut self, sink: &mut dyn FnMut(&[u8])) -> io::Result<Option<Decoded>> {
         let State::Data(header) = &self.state else { return Ok(None) };
-        let (decoded, end) = decode::decode(&mut self.window, header, sink)?;
+        let (decoded, end) = decode::decode(&mut self.window, &mut self.inflater, header, sink)?;
         self.state = match end {
             Some(end) => State::At(end),
             None => State::Ended(End::Lost { offset: header.data_offset }),

@@ -118,7 +118,10 @@ fn summary(inspection: &Inspection) -> Vec<(&'static str, String)> {
     let mut lines = vec![
         ("archive", format!("{}{form}", inspection.archive)),
         ("bytes", format!("{} ({})", inspection.bytes, size(inspection.bytes))),
-        ("digest", inspection.digest.map_or("unknown".into(), |digest| digest.to_string())),
+        (
+            "digest",
+            inspection.digest.map_or("none, see the problems".into(), |digest| digest.to_string()),
+        ),
         ("content", format!("{}, {}", count(totals.files, "file"), size(totals.size))),
     ];
     let nothing = Map::new();

@@ -47,8 +47,8 @@ pub(super) fn finish(
         }
         None => {
             let stated = parts.iter().find(|part| part.is_manifest());
-            // One whose data is damaged was reported as that.
-            if stated.is_none_or(|part| part.blake3.is_some()) {
+            // Nothing at all, and one whose data is damaged, were reported as that.
+            if !parts.is_empty() && stated.is_none_or(|part| part.blake3.is_some()) {
                 let overlong = stated.is_some_and(|part| part.size > MAX_MANIFEST);
                 manifest::missing(overlong, &mut findings);
             }

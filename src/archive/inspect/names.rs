@@ -43,7 +43,8 @@ fn check_one(name: &[u8], findings: &mut Findings) {
         refused("has a zero byte in its name", "rename the file; the server cannot create it");
     }
     if text.starts_with('/') {
-        refused("has an absolute path", "pack paths relative to the model folder");
+        let help = "pack paths relative to the model folder; other tools would write outside it";
+        refused("has an absolute path", help);
     }
     if plain.split('/').any(|part| part == "..") {
         let help = "do not load this archive: the server would write outside the model's folder";

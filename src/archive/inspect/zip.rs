@@ -78,7 +78,7 @@ impl StreamEntry {
     fn report(&self) -> InspectedEntry {
         let Self { header, decoded, .. } = self;
         let folder = header.is_folder();
-        let sound = decoded.fault.is_none();
+        let whole = decoded.is_whole();
         InspectedEntry {
             path: shown(&header.name),
             folder,
@@ -87,11 +87,11 @@ impl StreamEntry {
                 DEFLATED => String::from("deflated"),
                 other => format!("method {other}"),
             },
-            size: if sound { decoded.size } else { header.size },
-            packed_size: if sound { decoded.packed_size } else { header.packed_size },
+            size: if whole { decoded.size } else { header.size },
+            packed_size: if whole { decoded.packed_size } else { header.packed_size },
             offset: Some(header.offset),
             data_offset: Some(header.data_offset),
-            crc32: Some(format!("{:08x}", if sound { decoded.crc32 } else { header.crc32 })),
+            crc32: Some(format!("{:08x}", if whole { decoded.crc32 } else { header.crc32 })),
             blake3: self
                 .sound_hash()
                 .filter(|_| !folder)
@@ -311,8 +311,10 @@ fn differences(entry: &StreamEntry, other: &CentralEntry) -> Vec<&'static str> {
     if other.method != header.method {
         differences.push("the method");
     }
-    // With a descriptor, and only then, sound data alone says what the sizes are.
-    let (size, packed_size, crc32) = if decoded.fault.is_none() {
+    // With a descriptor, only data that was read to its end says what the sizes are. A wrong CRC
+    // was reported already, and the same in both places is no difference.
+    let wrong_crc = matches!(decoded.fault, Some(Fault::Crc { .. }));
+    let (size, packed_size, crc32) = if decoded.is_whole() && !wrong_crc {
         (decoded.size, decoded.packed_size, decoded.crc32)
     } else if header.has_descriptor() {
         return differences;

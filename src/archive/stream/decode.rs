@@ -22,10 +22,25 @@ pub(super) fn stated_end(header: &LocalHeader) -> Option<u64> {
     header.data_offset.checked_add(length)
 }
 
+/// The state of a decompression, kept from entry to entry: making it costs more than inflating a
+/// small file does.
+#[derive(Debug, Default)]
+pub(super) struct Inflater(Option<(Decompress, Vec<u8>)>);
+
+impl Inflater {
+    fn fresh(&mut self) -> (&mut Decompress, &mut [u8]) {
+        let (inflater, output) =
+            self.0.get_or_insert_with(|| (Decompress::new(false), vec![0; OUTPUT]));
+        inflater.reset(false);
+        (inflater, output)
+    }
+}
+
 /// Decodes the data behind `header` into `sink`. The second part is where the next header is to be
 /// expected, where that can be known.
 pub(super) fn decode<R: ReadAt>(
     window: &mut Window<R>,
+    inflater: &mut Inflater,
     header: &LocalHeader,
     sink: &mut dyn FnMut(&[u8]),
 ) -> io::Result<(Decoded, Option<u64>)> {
@@ -35,7 +50,7 @@ pub(super) fn decode<R: ReadAt>(
         return Ok((content.decoded(0, Some(fault)), stated_end));
     }
     if header.method == DEFLATED {
-        let inflated = inflate(window, header, &mut content)?;
+        let inflated = inflate(window, inflater, header, &mut content)?;
         let end = header.data_offset.saturating_add(inflated.packed_size);
         return match inflated.fault {
             Some(fault) => Ok((content.decoded(inflated.packed_size, Some(fault)), stated_end)),
@@ -123,23 +138,23 @@ struct Inflated {
 /// is read nor more content than stated handed on.
 fn inflate<R: ReadAt>(
     window: &mut Window<R>,
+    inflater: &mut Inflater,
     header: &LocalHeader,
     content: &mut Content<'_>,
 ) -> io::Result<Inflated> {
+    let (inflater, output) = inflater.fresh();
     let (input_limit, output_limit) = if header.has_descriptor() {
         (u64::MAX, u64::MAX)
     } else {
         (header.packed_size, header.size)
     };
-    let mut inflater = Decompress::new(false);
-    let mut output = vec![0; OUTPUT];
     loop {
         let consumed = inflater.total_in();
         let bytes = window.at(header.data_offset + consumed, 1, DATA_PIECE)?;
         let allowed = usize::try_from(input_limit - consumed).unwrap_or(usize::MAX);
         let input = &bytes[..bytes.len().min(allowed)];
         let produced = inflater.total_out();
-        let status = inflater.decompress(input, &mut output, FlushDecompress::None);
+        let status = inflater.decompress(input, output, FlushDecompress::None);
         let count = usize::try_from(inflater.total_out() - produced).unwrap_or(0);
         let ended = |fault| Inflated { packed_size: inflater.total_in(), fault };
         if inflater.total_out() > output_limit {

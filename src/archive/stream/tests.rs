@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::archive::fixture::{Item, finish, good, parts, zip};
+use crate::archive::fixture::{Item, MANIFEST, finish, good, parts, zip};
 
 /// What the stream of an archive gives: every name with its content or fault, and how it ended.
 type Read = (Vec<(Vec<u8>, Result<Vec<u8>, Fault>)>, End);
@@ -41,30 +41,14 @@ fn a_good_archive_is_read_to_its_directory() {
         .iter()
         .map(|(name, content)| (String::from_utf8_lossy(name), content.as_ref().unwrap().len()))
         .collect();
-    insta::assert_debug_snapshot!(contents, @r#"
-    [
-        (
-            "MAR-INF/MANIFEST.json",
-            321,
-        ),
-        (
-            "weights.bin",
-            300,
-        ),
-        (
-            "labels.txt",
-            160,
-        ),
-        (
-            "service.py",
-            43,
-        ),
-        (
-            "empty",
-            0,
-        ),
-    ]
-    "#);
+    let wanted = [
+        ("MAR-INF/MANIFEST.json".into(), MANIFEST.len()),
+        ("weights.bin".into(), 300),
+        ("labels.txt".into(), 160),
+        ("service.py".into(), 43),
+        ("empty".into(), 0),
+    ];
+    assert_eq!(contents, wanted);
     assert_eq!(end, End::CentralDirectory { offset: parts(&good()).0.len() as u64 });
 }
 
@@ -119,7 +103,7 @@ fn what_the_server_refuses() {
         (item().edit(|item| item.method = 12), Fault::Method(12), true),
         (Item::stored("a", "x").with_descriptor(true, false), Fault::StoredWithDescriptor, false),
         (item().with_descriptor(true, true), Fault::WideDescriptor, true),
-        (item().with_zip64().with_descriptor(false, true), Fault::WideDescriptor, true),
+        (item().with_descriptor(false, true).with_zip64(), Fault::WideDescriptor, true),
         (item().edit(|item| item.size -= 1), Fault::Size { stated: 179 }, true),
         (item().edit(|item| item.size += 1), Fault::Size { stated: 181 }, true),
         (
