@@ -77,7 +77,7 @@ pub(super) fn check(handler: &Handler, module: &Module<'_>) -> Vec<Finding> {
             None => missing_function(handler, name, module),
         }];
     }
-    let mut findings = check_classes(module);
+    let mut findings = check_classes(handler, module);
     let refused = findings.iter().any(Finding::is_error);
     match doubt {
         Some(doubt) if refused => {
@@ -164,8 +164,10 @@ fn missing_function(handler: &Handler, name: &str, module: &Module<'_>) -> Findi
     };
     let class = only_class(module);
     let has = |class, name: &str| matches!(module.member(class, name), Member::Found(..));
-    let by_class = || !check_classes(module).iter().any(Finding::is_error);
+    let by_class = || !check_classes(handler, module).iter().any(Finding::is_error);
+    let mut at = class.filter(|&class| has(class, name)).map(|class| class.name.start());
     let help = if let Some(near) = near {
+        at = place(near, module);
         format!("did you mean `{written}:{near}`?")
     } else if let Some(class) = class.filter(|&class| has(class, name)) {
         let (class, name) = (short(class.name.as_str()), short(name));
@@ -182,11 +184,11 @@ fn missing_function(handler: &Handler, name: &str, module: &Module<'_>) -> Findi
         let class = short(class.name.as_str());
         format!("write `{written}` as the handler if the server is to call `{class}.handle`")
     } else if let Some((only, _)) = fitting().next().filter(|_| fitting().count() == 1) {
+        at = place(only, module);
         format!("write `{written}:{}`, or add `def {}(data, context)`", short(only), short(name))
     } else {
         format!("add `def {}(data, context)` at the top level of the module", short(name))
     };
-    let at = class.filter(|&class| has(class, name)).map(|class| class.name.start());
     Finding::error(Code::HandlerEntryPoint, at, no_function(name), help)
 }
 
@@ -213,11 +215,12 @@ fn only_class<'a>(module: &Module<'a>) -> Option<&'a StmtClassDef> {
 }
 
 /// The fallback: exactly one class, and that a service.
-fn check_classes(module: &Module<'_>) -> Vec<Finding> {
-    let counted: Vec<_> = classes(module).collect();
+fn check_classes(handler: &Handler, module: &Module<'_>) -> Vec<Finding> {
+    let mut counted: Vec<_> = classes(module).collect();
+    counted.sort_by_key(|class| class.1.values.first().map(|value| value.1));
     let certain = counted.iter().filter(|class| class.2).count();
     match &counted[..] {
-        [] => vec![no_class(module)],
+        [] => vec![no_class(handler, module)],
         [(_, binding, is_certain)] => {
             let mut findings = check_class_binding(binding, module);
             if !is_certain && findings.is_empty() {
@@ -271,7 +274,7 @@ fn one_class_help(counted: &[(&str, &Binding<'_>, bool)], module: &Module<'_>) -
     )
 }
 
-fn no_class(module: &Module<'_>) -> Finding {
+fn no_class(handler: &Handler, module: &Module<'_>) -> Finding {
     let produced = module.names.values().find_map(|binding| {
         binding.values.iter().find(|(value, _)| *value == Value::Produced).map(|value| value.1)
     });
@@ -284,10 +287,12 @@ fn no_class(module: &Module<'_>) -> Finding {
             |value: &Value<'_>| matches!(value, Value::Function(_) | Value::Lambda(_));
         binding.values.iter().all(|(value, _)| is_function(value)).then_some(*name)
     });
-    let help = match nearest(DEFAULT, functions.clone()) {
-        Some(near) => {
-            format!("rename `{near}` to `handle`, or name it behind the module: `module:{near}`")
-        }
+    let written = handler.module();
+    let (at, help) = match nearest(DEFAULT, functions.clone()) {
+        Some(near) => (
+            place(near, module),
+            format!("rename `{near}` to `handle`, or write `{written}:{near}`"),
+        ),
         None => {
             let fitting: Vec<_> = functions
                 .filter(|name| {
@@ -296,12 +301,20 @@ fn no_class(module: &Module<'_>) -> Finding {
                 })
                 .collect();
             match fitting[..] {
-                [only] => format!("name the function behind the module: `module:{}`", short(only)),
-                _ => "add `def handle(data, context)` at the top level of the module".to_owned(),
+                [only] => (place(only, module), format!("write `{written}:{}`", short(only))),
+                _ => (
+                    None,
+                    "add `def handle(data, context)` at the top level of the module".to_owned(),
+                ),
             }
         }
     };
-    Finding::error(Code::HandlerEntryPoint, None, message.to_owned(), help)
+    Finding::error(Code::HandlerEntryPoint, at, message.to_owned(), help)
+}
+
+/// Where a name of the module is bound.
+fn place(name: &str, module: &Module<'_>) -> Option<TextSize> {
+    module.names.get(name)?.values.first().map(|value| value.1)
 }
 
 /// One name, and the class or classes that it may stand for.
@@ -311,11 +324,14 @@ fn check_class_binding(binding: &Binding<'_>, module: &Module<'_>) -> Vec<Findin
         .iter()
         .map(|(value, at)| match value {
             Value::Class(class) => check_class(class, module),
-            _ => vec![Finding::undecided(
-                Some(*at),
-                "the only class of the module is made by a call, so its methods are not known"
-                    .to_owned(),
-            )],
+            Value::MadeClass => {
+                let message = "the only class of the module is made by a call, so its methods are not known";
+                vec![Finding::undecided(Some(*at), message.to_owned())]
+            }
+            _ => {
+                let message = "the only class of the module may be replaced by one from elsewhere, which the server does not count";
+                vec![Finding::undecided(Some(*at), message.to_owned())]
+            }
         })
         .collect();
     let certain = alternatives.iter().all(|findings| findings.iter().any(Finding::is_error));

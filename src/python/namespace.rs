@@ -81,6 +81,8 @@ pub(super) struct Seen<'a> {
     pub(super) relative_imports: Vec<(TextSize, &'a str)>,
     /// `return` outside of a function.
     pub(super) stray_returns: Vec<TextSize>,
+    /// What the bases of each class were worth where it was defined, by the place of its name.
+    pub(super) bases: BTreeMap<TextSize, Vec<Vec<Value<'a>>>>,
     /// Where the body always leaves with an exception.
     pub(super) raises: Option<TextSize>,
 }
@@ -202,6 +204,8 @@ impl<'a> Walk<'a> {
             }
             Stmt::ClassDef(def) => {
                 let at = def.name.start();
+                let bases = def.bases().iter().map(|base| evaluate(base, scope)).collect();
+                self.seen.bases.insert(at, bases);
                 scope.bind(&def.name, Binding::of(vec![Value::Class(def)], at));
             }
             Stmt::Assign(assign) => {
