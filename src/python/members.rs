@@ -7,8 +7,9 @@ use ruff_python_ast::{Expr, StmtClassDef};
 use ruff_text_size::{Ranged, TextSize};
 
 use super::facts::{Facts, sets_on_instance};
-use super::namespace::{Bound, Names, Value, of_class};
+use super::namespace::{Names, of_class};
 use super::signature::short;
+use super::value::{Bound, Value};
 
 /// The names of a module and what else it says of them.
 pub(super) struct Module<'a> {
@@ -36,6 +37,17 @@ impl<'a> Module<'a> {
         self.member_within(class, name, &mut Vec::new())
     }
 
+    /// Whether attributes are set from outside on an instance that has a name.
+    pub(super) fn patches_instance(&self, class: &StmtClassDef) -> bool {
+        let is_one =
+            |value: &Value<'_>| matches!(value, Value::Instance(it) if std::ptr::eq(*it, class));
+        self.facts
+            .patched
+            .iter()
+            .filter_map(|name| self.names.get(name))
+            .any(|binding| binding.values.iter().any(|(value, _)| is_one(value)))
+    }
+
     fn member_within(
         &self,
         class: &'a StmtClassDef,
@@ -54,7 +66,11 @@ impl<'a> Module<'a> {
         seen.push(class);
         let own = of_class(class, &self.names);
         if let Some(binding) = own.get(name) {
-            return Member::Found(binding.values.clone(), binding.conditional);
+            let mut values = binding.values.clone();
+            if self.facts.patched.contains(class.name.as_str()) {
+                values.push((Value::Unknown, class.name.start()));
+            }
+            return Member::Found(values, binding.conditional);
         }
         if !is_dunder(name) && sets_on_instance(class, name) {
             return Member::Found(vec![(Value::Unknown, class.name.start())], false);

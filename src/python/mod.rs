@@ -1,8 +1,8 @@
 //! What can be said about a handler's Python module without running it.
 //!
 //! The server imports the module and looks at the objects in it; here its text is parsed and walked
-//! instead ([`namespace`]), so that nothing of a model is ever executed. The rules are the server's
-//! ([`resolve`] has those of the import, [`entry_point`] those of the entry point), and each answer
+//! instead (`namespace`, `walk`), so that nothing of a model is ever executed. The rules are the server's
+//! (`resolve` has those of the import, `entry_point` those of the entry point), and each answer
 //! is one of three: certainly fine (no problem), certainly broken (an error), or not to be told
 //! without running it (one `handler-undecided` warning). A module is never refused on a guess.
 //!
@@ -17,9 +17,13 @@ mod members;
 mod namespace;
 mod nearest;
 mod resolve;
+mod service_class;
 mod signature;
 mod source;
 mod syntax;
+mod targets;
+mod value;
+mod walk;
 
 #[cfg(test)]
 mod tests;

@@ -278,10 +278,10 @@ fn hostile_modules_end_in_an_answer() {
         times("(", 100_000),
         "x = a".to_owned() + &times(".a", 1_000_000),
         "x = ".to_owned() + &times("not ", 24_000) + "1",
-        times("if x:\n handle = 1\n", 5_000),
-        times("if x: handle = lambda d: 1\n", 5_000),
-        (0..5_000).map(|n| format!("class A{n}(A{}): pass\n", n + 1)).collect(),
-        (0..5_000).map(|n| format!("class A{}(A{n}, A{n}): pass\n", n + 1)).collect(),
+        times("if x:\n handle = 1\n", 2_000),
+        times("if x: handle = lambda d: 1\n", 2_000),
+        (0..2_000).map(|n| format!("class A{n}(A{}): pass\n", n + 1)).collect(),
+        (0..2_000).map(|n| format!("class A{}(A{n}, A{n}): pass\n", n + 1)).collect(),
         (0..90).map(|n| times(" ", n) + "if x:\n").collect::<String>()
             + &times(" ", 90)
             + "y = 1\n",
