@@ -109,7 +109,7 @@ pub enum Change {
         /// The root.
         root: PathBuf,
     },
-    /// Events may have been lost: look at every model of every root.
+    /// Events may have been lost: list every root again and look at every model.
     LookAtAll {
         /// What happened.
         reason: LookReason,
@@ -130,7 +130,8 @@ pub enum LookReason {
     Overflow,
     /// The watcher failed and was built anew; what it said.
     WatcherFailed(String),
-    /// The watches are new: after a reload, or because notifications work again.
+    /// The watches are new: after a reload, because notifications work again, or because many
+    /// folders went at once.
     Rearmed,
 }
 

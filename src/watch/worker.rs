@@ -3,7 +3,7 @@
 //! Each batch: translate its events, bring the watches up to date with the disk, then say what is
 //! to be looked at. In that order, see the invariants of [`super`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::scope::Scope;
 use super::source::{Outbox, Source, WatchError};
 use super::translate::{Look, Raw};
 use super::tree::WatchTree;
-use super::{Change, LookReason, WatchMode, WatchPlan, WatchRoot};
+use super::{Change, LookReason, QUEUE, WatchMode, WatchPlan, WatchRoot};
 
 /// What reaches the worker. Messages of an earlier generation of the source or the poller are
 /// void: paths in them may belong to watches that have been replaced.
@@ -41,6 +41,12 @@ pub(super) enum Message {
     Rearm,
     /// The watcher is dropped.
     Stop,
+}
+
+impl Message {
+    fn is_event(&self) -> bool {
+        matches!(self, Message::Raw { .. } | Message::Overflow { .. } | Message::Failed { .. })
+    }
 }
 
 /// The state of the watcher's thread.
@@ -95,78 +101,93 @@ impl Worker {
     /// Sets all watches for the first time.
     pub(super) fn start(&mut self) {
         self.build();
-        self.watched.store(self.tree.len(), Ordering::Relaxed);
     }
 
     /// Handles messages until it is told to stop or nobody can tell it anything any more.
     pub(super) fn run(mut self, inbox: &Receiver<Message>) {
-        let mut next = None;
+        // Messages taken out of the inbox before their turn.
+        let mut early = VecDeque::new();
         loop {
-            let message = match next.take() {
-                Some(message) => Some(message),
+            let message = match early.pop_front() {
+                Some(message) => message,
                 None => match self.wait(inbox) {
-                    Ok(message) => Some(message),
-                    Err(RecvTimeoutError::Timeout) => None,
+                    Ok(message) => message,
+                    Err(RecvTimeoutError::Timeout) => Message::Wake,
                     Err(RecvTimeoutError::Disconnected) => break,
                 },
             };
+            let mut lost = None;
             match message {
-                Some(Message::Stop) => break,
-                Some(Message::Raw { generation, raw }) => {
-                    let mut batch = vec![(generation, raw)];
-                    while batch.len() < BATCH && next.is_none() {
-                        match inbox.try_recv() {
-                            // The kernel merges some repetitions, not those it has handed out.
-                            Ok(Message::Raw { generation, raw }) => {
-                                if batch
-                                    .last()
-                                    .is_none_or(|last| last.0 != generation || last.1 != raw)
-                                {
-                                    batch.push((generation, raw));
-                                }
-                            }
-                            Ok(other) => next = Some(other),
-                            Err(_) => break,
-                        }
-                    }
-                    batch.retain(|(generation, _)| *generation == self.source_generation);
-                    let raws = batch.into_iter().map(|(_, raw)| raw).collect();
-                    let looked = self.look(raws);
-                    self.mend(looked);
+                Message::Stop => break,
+                Message::Raw { generation, raw } => {
+                    let raws = self.batch(generation, raw, inbox, &mut early);
+                    lost = self.look(raws).err().map(reason);
                 }
-                Some(Message::Overflow { generation }) => {
-                    if generation == self.source_generation {
-                        self.rebuild(LookReason::Overflow);
-                    }
+                Message::Overflow { generation } if generation == self.source_generation => {
+                    lost = Some(LookReason::Overflow);
                 }
-                Some(Message::Failed { generation, reason }) => {
-                    if generation == self.source_generation {
-                        self.rebuild(LookReason::WatcherFailed(reason));
-                    }
+                Message::Failed { generation, reason } if generation == self.source_generation => {
+                    lost = Some(LookReason::WatcherFailed(reason));
                 }
-                Some(Message::Polled { generation, changes }) => {
-                    if generation == self.poller_generation {
-                        self.say(changes);
-                    }
+                Message::Polled { generation, changes } if generation == self.poller_generation => {
+                    self.say(changes);
                 }
-                Some(Message::Replace(plan)) => {
+                Message::Replace(plan) => {
                     self.plan = plan;
                     self.told.clear();
-                    self.rebuild(LookReason::Rearmed);
+                    lost = Some(LookReason::Rearmed);
                 }
-                Some(Message::Rearm) => self.rearm(),
-                Some(Message::Wake) | None => {}
+                Message::Rearm => lost = self.rearm().err().map(reason),
+                Message::Wake
+                | Message::Overflow { .. }
+                | Message::Failed { .. }
+                | Message::Polled { .. } => {}
+            }
+            if lost.is_none() {
+                lost = self.seek_mounts().err().map(reason);
             }
             if self.outbox.take_lost() {
-                self.rebuild(LookReason::Overflow);
+                lost = lost.or(Some(LookReason::Overflow));
             }
-            self.seek_mounts();
-            self.watched.store(self.tree.len(), Ordering::Relaxed);
+            if let Some(reason) = lost {
+                // What is still queued is about watches that will be replaced, and would only
+                // leave no room for what the new ones report.
+                early.extend(inbox.try_iter().take(QUEUE).filter(|message| !message.is_event()));
+                self.rebuild(reason);
+            }
+            self.count();
         }
         self.poller = None;
         if let Some(source) = self.source.take() {
             source.close();
         }
+    }
+
+    /// `first` and the events that wait behind it, up to the next other message.
+    fn batch(
+        &self,
+        generation: u64,
+        first: Raw,
+        inbox: &Receiver<Message>,
+        early: &mut VecDeque<Message>,
+    ) -> Vec<Raw> {
+        let is_ours = |generation| generation == self.source_generation;
+        let mut batch = Vec::new();
+        batch.extend(is_ours(generation).then_some(first));
+        // A message that was taken out before is older than all in the inbox.
+        while batch.len() < BATCH && early.is_empty() {
+            match inbox.try_recv() {
+                Ok(Message::Raw { generation, raw }) => {
+                    // The kernel merges some repetitions, not those it has handed out already.
+                    if is_ours(generation) && batch.last() != Some(&raw) {
+                        batch.push(raw);
+                    }
+                }
+                Ok(other) => early.push_back(other),
+                Err(_) => break,
+            }
+        }
+        batch
     }
 
     /// Blocks for the next message; with a time-out only while a root is unmounted.
@@ -184,14 +205,9 @@ impl Worker {
         for raw in raws {
             look.add(raw, &self.scope, &self.tree, &mut self.files);
         }
-        let mut fresh = Vec::new();
-        for (path, gone) in std::mem::take(&mut look.recheck) {
-            fresh.extend(self.recheck(&path, gone)?.fresh);
-            // A model folder that came and has its watches already, or one that came back.
-            if self.tree.has_folder(&path) {
-                fresh.push(path);
-            }
-        }
+        let mut fresh = self.recheck(&look.recheck)?.fresh;
+        // Model folders that came and had their watches already.
+        fresh.extend(look.recheck.keys().filter(|path| self.tree.has_folder(path)).cloned());
         if look.roots {
             self.note_unmounted(&look.unmounted);
             let (armed, moved) = self.resync()?;
@@ -206,23 +222,25 @@ impl Worker {
         Ok(())
     }
 
-    /// Brings the watches at and below `path` up to date with the disk.
-    fn recheck(&mut self, path: &Path, gone: bool) -> Result<Armed, WatchError> {
+    /// Brings the watches at and below paths up to date with the disk; true for a path whose
+    /// watches are void in any case. All together, because each request has its price.
+    fn recheck(&mut self, recheck: &BTreeMap<PathBuf, bool>) -> Result<Armed, WatchError> {
         let Some(source) = &mut self.source else { return Ok(Armed::default()) };
-        let metadata = fs::symlink_metadata(path).ok();
-        let there = metadata.as_ref().filter(|metadata| metadata.is_dir());
-        if gone || (there.is_none() && self.tree.has_folder(path)) {
-            source.unwatch(self.tree.remove_below(path))?;
+        let (mut void, mut tops) = (Vec::new(), Vec::new());
+        for (path, gone) in recheck {
+            let metadata = fs::symlink_metadata(path).ok();
+            let is_folder = metadata.as_ref().is_some_and(fs::Metadata::is_dir);
+            if *gone || (!is_folder && self.tree.has_folder(path)) {
+                void.extend(self.tree.remove_below(path));
+            }
+            if is_folder {
+                tops.extend(self.scope.enters(path).then(|| (path.clone(), true)));
+            } else if metadata.is_some_and(|metadata| metadata.is_symlink()) {
+                tops.extend(arming::link_target(&self.scope, path));
+            }
         }
-        let top = if there.is_some() {
-            self.scope.enters(path).then(|| path.to_owned())
-        } else if metadata.is_some_and(|metadata| metadata.is_symlink()) {
-            arming::link_target(&self.scope, path).map(|(target, _)| target)
-        } else {
-            None
-        };
-        let Some(top) = top else { return Ok(Armed::default()) };
-        Arming::new(&self.scope, &mut self.tree, source).run(vec![top], Depth::Fresh)
+        source.unwatch(void)?;
+        Arming::new(&self.scope, &mut self.tree, source).run(tops, Depth::Fresh)
     }
 
     /// Brings roots, watches and poller up to date with plan and disk. Returns what got a watch
@@ -243,13 +261,14 @@ impl Worker {
         let mut armed = Armed::default();
         if let Some(source) = &mut self.source {
             let pass = Arming::new(&self.scope, &mut self.tree, source);
-            armed = pass.run(tops, Depth::All)?;
+            armed = pass.run(tops.into_iter().map(|top| (top, true)).collect(), Depth::All)?;
             let ancestors: BTreeSet<&Path> = ancestors(&self.roots).collect();
             let void = self
                 .tree
                 .keep(|path| armed.seen.contains_key(path), |path| ancestors.contains(path));
             source.unwatch(void)?;
         }
+        self.count();
         self.poll_what_is_polled();
         Ok((armed, moved))
     }
@@ -329,10 +348,16 @@ impl Worker {
         self.say_degraded(degraded);
     }
 
+    fn count(&self) {
+        self.watched.store(self.tree.len(), Ordering::Relaxed);
+    }
+
     /// Builds everything from nothing: a new source, or polling where there can be none.
     fn build(&mut self) {
         if let Some(source) = self.source.take() {
             source.close();
+            // Its thread has ended: what it lost on the way no longer matters.
+            self.outbox.take_lost();
         }
         self.tree = WatchTree::default();
         let error = match self.plan.mode {
@@ -376,7 +401,7 @@ impl Worker {
     }
 
     /// See [`super::Watcher::rearm`].
-    fn rearm(&mut self) {
+    fn rearm(&mut self) -> Result<(), WatchError> {
         let Some(source) = &self.source else {
             if self.plan.mode != WatchMode::Poll {
                 // The poller goes on unless this succeeds.
@@ -385,31 +410,24 @@ impl Worker {
                     self.say([Change::LookAtAll { reason: LookReason::Rearmed }]);
                 }
             }
-            return;
+            return Ok(());
         };
-        let checked = source.watched().and_then(|watched| {
-            let has = |path: &Path| watched.contains(path);
-            self.tree.keep(has, has);
-            let (armed, moved) = self.resync()?;
-            let mut look = Look::default();
-            look.changes.extend(moved);
-            for folder in armed.fresh {
-                look.touch_folder(&folder, &self.scope);
-            }
-            self.say(look.changes);
-            Ok(())
-        });
-        self.mend(checked);
+        let watched = source.watched()?;
+        let has = |path: &Path| watched.contains(path);
+        self.tree.keep(has, has);
+        self.resync_and_say()
     }
 
-    /// After an error of the source: anew, or by polling.
-    fn mend(&mut self, result: Result<(), WatchError>) {
-        let Err(error) = result else { return };
-        let reason = match &error {
-            WatchError::Failed(source) => format!("{error}: {source}"),
-            _ => error.to_string(),
-        };
-        self.rebuild(LookReason::WatcherFailed(reason));
+    fn resync_and_say(&mut self) -> Result<(), WatchError> {
+        let (armed, moved) = self.resync()?;
+        let mut look = Look::default();
+        look.changes.extend(moved);
+        for folder in armed.fresh {
+            look.touch_folder(&folder, &self.scope);
+        }
+        let files = self.files.flush(&self.scope);
+        self.say(look.changes.into_iter().chain(files));
+        Ok(())
     }
 
     fn note_unmounted(&mut self, unmounted: &[PathBuf]) {
@@ -422,23 +440,13 @@ impl Worker {
     }
 
     /// Looks whether a root that was unmounted is back.
-    fn seek_mounts(&mut self) {
+    fn seek_mounts(&mut self) -> Result<(), WatchError> {
         let mode = self.plan.mode;
         let back = self.roots.iter().any(|state| {
             let unmounted = state.unmounted.as_ref();
             unmounted.is_some_and(|place| *place != roots::locate(&state.root.path, mode))
         });
-        if back {
-            let resynced = self.resync().map(|(armed, moved)| {
-                let mut look = Look::default();
-                look.changes.extend(moved);
-                for folder in armed.fresh {
-                    look.touch_folder(&folder, &self.scope);
-                }
-                self.say(look.changes);
-            });
-            self.mend(resynced);
-        }
+        if back { self.resync_and_say() } else { Ok(()) }
     }
 
     fn say_degraded(&mut self, degraded: impl IntoIterator<Item = Change>) {
@@ -474,6 +482,17 @@ fn ancestors(roots: &[RootState]) -> impl Iterator<Item = &Path> {
         Place::Missing { ancestor, .. } => Some(ancestor.as_path()),
         _ => None,
     })
+}
+
+/// What to say when everything is built anew because of `error`.
+fn reason(error: WatchError) -> LookReason {
+    match &error {
+        WatchError::TooManyToEnd => LookReason::Rearmed,
+        WatchError::Failed(source) => LookReason::WatcherFailed(format!("{error}: {source}")),
+        WatchError::TooManyWatches | WatchError::TooManyInstances => {
+            LookReason::WatcherFailed(error.to_string())
+        }
+    }
 }
 
 fn is_of_one_root(change: &Change) -> bool {
