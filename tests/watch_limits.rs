@@ -3,6 +3,8 @@
 //! A limit is set for a user namespace of the test's own, which disturbs nobody else: the test
 //! starts itself again in there, and the inner test may then change the limit as it goes.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
