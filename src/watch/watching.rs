@@ -199,8 +199,26 @@ impl Watching {
     /// Brings roots, watches and poller up to date with plan and disk. What an error leaves
     /// undone is done by [`Watching::build`].
     pub(super) fn resync(&mut self) -> Result<Resynced, WatchError> {
-        let now = self.locate_and_watch_ancestors()?;
+        /// As for [`Watching::locate_and_watch_ancestors`].
+        const ROUNDS: usize = 16;
         let mut resynced = Resynced::default();
+        for _ in 0..ROUNDS {
+            let now = self.locate_and_watch_ancestors()?;
+            self.move_roots(now, &mut resynced);
+            self.arm_roots(&mut resynced)?;
+            // A root that went after it was found, and before it had its watch, told nobody.
+            if self.roots.iter().all(|state| self.is_armed(state))
+                || roots::locate_all(&self.plan, &self.roots) == self.roots
+            {
+                break;
+            }
+        }
+        self.count();
+        resynced.changes.extend(self.poll_what_is_polled());
+        Ok(resynced)
+    }
+
+    fn move_roots(&mut self, now: Vec<RootState>, resynced: &mut Resynced) {
         for state in &now {
             let before = self.roots.iter().find(|before| before.root == state.root);
             let Some(before) = before else { continue };
@@ -211,20 +229,26 @@ impl Watching {
         }
         self.roots = now;
         self.scope = self.scope_of(&self.roots);
-        let tops = tops(&self.roots);
-        if let Some(source) = &mut self.source {
-            let pass = Arming::new(&self.scope, &mut self.tree, source);
-            let armed = pass.run(tops.into_iter().map(|top| (top, true)).collect(), Depth::All)?;
-            let ancestors: BTreeSet<&Path> = ancestors(&self.roots).collect();
-            let void = self
-                .tree
-                .keep(|path| armed.seen.contains_key(path), |path| ancestors.contains(path));
-            source.unwatch(void)?;
-            resynced.fresh = armed.fresh;
+    }
+
+    fn arm_roots(&mut self, resynced: &mut Resynced) -> Result<(), WatchError> {
+        let Some(source) = &mut self.source else { return Ok(()) };
+        let tops = tops(&self.roots).into_iter().map(|top| (top, true)).collect();
+        let pass = Arming::new(&self.scope, &mut self.tree, source);
+        let armed = pass.run(tops, Depth::All)?;
+        let ancestors: BTreeSet<&Path> = ancestors(&self.roots).collect();
+        let void =
+            self.tree.keep(|path| armed.seen.contains_key(path), |path| ancestors.contains(path));
+        source.unwatch(void)?;
+        resynced.fresh.extend(armed.fresh);
+        Ok(())
+    }
+
+    fn is_armed(&self, state: &RootState) -> bool {
+        match &state.place {
+            Place::Present { real, identity } => self.tree.identity(real) == Some(*identity),
+            Place::Missing { .. } | Place::Polled { .. } => true,
         }
-        self.count();
-        resynced.changes.extend(self.poll_what_is_polled());
-        Ok(resynced)
     }
 
     /// Where the roots are, with a watch for each that is missing: set before the look that

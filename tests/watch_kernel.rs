@@ -1,7 +1,7 @@
-//! The watcher at the kernel's limits on inotify.
+//! The watcher at the kernel's limits on inotify, and on what is mounted and unmounted.
 //!
-//! A limit is set for a user namespace of the test's own, which disturbs nobody else: the test
-//! starts itself again in there, and the inner test may then change the limit as it goes.
+//! Both happen in namespaces of the test's own, which disturbs nobody else: the test starts itself
+//! again in there, and the inner test may then set limits and mount as it goes.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
 
@@ -21,7 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[track_caller]
 fn within(limit: &str, value: u32, inner: &str) {
     let output = Command::new("unshare")
-        .args(["--user", "--map-root-user", "sh", "-c", "echo $0 > $1 && shift && exec \"$@\""])
+        .args(["--user", "--map-root-user", "--mount"])
+        .args(["sh", "-c", "echo $0 > $1 && shift && exec \"$@\""])
         .args([&value.to_string(), limit])
         .arg(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", inner, "--nocapture"])
@@ -75,9 +76,14 @@ fn wait_degraded(changes: &Receiver<Change>, words: &[&str]) {
 }
 
 #[track_caller]
-fn sees(changes: &Receiver<Change>, folder: &Path) {
+fn sees(changes: &Receiver<Change>, folder: &Path, model: &Path) {
     fs::write(folder.join("f"), "x").unwrap();
-    wait(changes, |change| matches!(change, Change::Touched { folder: at } if at == folder));
+    wait(changes, |change| matches!(change, Change::Touched { folder } if folder == model));
+}
+
+#[track_caller]
+fn sees_in(changes: &Receiver<Change>, dir: &Path, model: &str) {
+    sees(changes, &dir.join(model), &dir.join(model));
 }
 
 fn make_models(dir: &Path, names: std::ops::Range<u32>) {
@@ -103,7 +109,7 @@ fn inner_from_the_start() {
     let (watcher, changes) = start(dir.path(), WatchMode::Auto);
     assert_eq!(watcher.watched(), 0);
     wait_degraded(&changes, &["31 folders", "user.max_inotify_watches", "is 20", "=65536"]);
-    sees(&changes, &dir.path().join("m7"));
+    sees_in(&changes, dir.path(), "m7");
 
     // To try again in vain is not worth another word; a reload says it anew.
     watcher.rearm();
@@ -114,7 +120,7 @@ fn inner_from_the_start() {
         matches!(change, Change::LookAtAll { .. })
     });
     assert_eq!(said, 1);
-    sees(&changes, &dir.path().join("m8"));
+    sees_in(&changes, dir.path(), "m8");
     fs::write(WATCHES, "1000").unwrap();
     watcher.rearm();
     wait(&changes, |change| {
@@ -122,7 +128,7 @@ fn inner_from_the_start() {
         *change == Change::LookAtAll { reason: LookReason::Rearmed }
     });
     assert_eq!(watcher.watched(), 31);
-    sees(&changes, &dir.path().join("m9"));
+    sees_in(&changes, dir.path(), "m9");
 }
 
 #[test]
@@ -151,7 +157,7 @@ fn inner_later() {
     }
     make_models(dir.path(), 20..30);
     wait_degraded(&changes, &["error: watch_mode is native", "is 21"]);
-    sees(&changes, &dir.path().join("m29"));
+    sees_in(&changes, dir.path(), "m29");
     assert_eq!(watcher.watched(), 0);
 }
 
@@ -171,12 +177,49 @@ fn inner_no_instance() {
     make_models(dir.path(), 0..3);
     let (watcher, changes) = start(dir.path(), WatchMode::Auto);
     wait_degraded(&changes, &["user.max_inotify_instances", "is 0"]);
-    sees(&changes, &dir.path().join("m1"));
+    sees_in(&changes, dir.path(), "m1");
     // One at a time is enough, also while one replaces the other.
     fs::write(INSTANCES, "1").unwrap();
     for _ in 0..20 {
         watcher.rearm();
     }
     wait(&changes, |change| matches!(change, Change::LookAtAll { .. }));
-    sees(&changes, &dir.path().join("m2"));
+    sees_in(&changes, dir.path(), "m2");
+}
+
+#[test]
+#[ignore = "needs user namespaces"]
+fn a_root_is_unmounted_and_mounted_again() {
+    within(WATCHES, 777, "inner_mounts");
+}
+
+#[test]
+#[ignore = "started by a_root_is_unmounted_and_mounted_again"]
+fn inner_mounts() {
+    if fs::read_to_string(WATCHES).unwrap().trim() != "777" {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let run = |program: &str, args: &[&str]| {
+        let status = Command::new(program).args(args).arg(dir.path()).status().unwrap();
+        assert!(status.success(), "{program}");
+    };
+    let mount = || {
+        run("mount", &["-t", "tmpfs", "tmpfs"]);
+        fs::create_dir_all(dir.path().join("m1/sub")).unwrap();
+    };
+    let root_changed = |change: &Change| matches!(change, Change::RootChanged { .. });
+    mount();
+    let (watcher, changes) = start(dir.path(), WatchMode::Auto);
+    assert_eq!(watcher.watched(), 3);
+    for _ in 0..3 {
+        run("umount", &[]);
+        wait(&changes, root_changed);
+        // Nobody reports this; it is looked for.
+        mount();
+        wait(&changes, root_changed);
+        wait(&changes, |change| matches!(change, Change::Touched { .. }));
+        sees(&changes, &dir.path().join("m1/sub"), &dir.path().join("m1"));
+    }
+    run("umount", &[]);
 }
