@@ -205,6 +205,31 @@ fn a_missing_root_comes_goes_and_comes_back() {
 }
 
 #[test]
+fn a_root_exchanged_for_another_is_watched_instead() {
+    let watched = Watched::new();
+    fs::create_dir_all(watched.path("new/m/sub")).unwrap();
+    fs::rename(watched.path("drop"), watched.path("old")).unwrap();
+    fs::rename(watched.path("new"), watched.path("drop")).unwrap();
+    watched.wait(&watched.root_changed());
+    watched.wait(&watched.touched("m"));
+    watched.sees_write("m", "sub/f");
+    watched.until_now();
+    fs::write(watched.path("old/m/sub/f"), "not ours any more").unwrap();
+    assert_eq!(watched.until_now(), []);
+}
+
+#[test]
+fn a_folder_renamed_there_and_back_is_still_watched() {
+    let watched = Watched::new();
+    for _ in 0..20 {
+        // Faster than anybody looks: the same folder is found under the same path.
+        fs::rename(watched.model("m/sub"), watched.model("m/tmp")).unwrap();
+        fs::rename(watched.model("m/tmp"), watched.model("m/sub")).unwrap();
+        watched.sees_write("m", "sub/f");
+    }
+}
+
+#[test]
 fn what_we_do_ourselves_is_not_seen() {
     let watched = Watched::with(WatchMode::Native, |dir| {
         fs::create_dir_all(dir.join("drop/m")).unwrap();
