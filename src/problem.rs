@@ -83,7 +83,9 @@ impl Problem {
     /// The same problem with its path placed under `base`.
     #[must_use]
     pub fn under(mut self, base: &Path) -> Self {
-        self.path = base.join(&self.path);
+        // An empty path is the model folder itself; joining it would add a slash.
+        self.path =
+            if self.path.as_os_str().is_empty() { base.to_owned() } else { base.join(&self.path) };
         self
     }
 

@@ -14,14 +14,13 @@ use crate::model::{EntryPath, Handler, Manifest, ModelName, Settings};
 use crate::problem::{Code, Problem, any_error};
 use crate::python;
 
-/// The largest Python module that is parsed; a larger one is data in disguise.
-const MAX_MODULE_BYTES: u64 = 8 << 20;
-
 /// What validation looks at, read from the disk.
 #[derive(Debug)]
 pub struct Evidence {
     /// The texts of the modules that could hold the handler.
     modules: BTreeMap<EntryPath, Vec<u8>>,
+    /// Every file of the model, to tell where a missing module may be instead.
+    files: Vec<EntryPath>,
     /// What the JSON files at the top level have wrong.
     json: Vec<Problem>,
 }
@@ -94,12 +93,14 @@ pub fn gather(
         .filter(|file| file.path.is_top_level() && file.path.as_str().ends_with(".json"))
         .filter_map(|file| check_json(folder, &file.path).transpose())
         .collect::<Result<_, _>>()?;
-    Ok(Evidence { modules, json })
+    let files = snapshot.files.iter().map(|file| file.path.clone()).collect();
+    Ok(Evidence { modules, files, json })
 }
 
 fn read(folder: &Confined, path: &Path) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    folder.open_file(path)?.take(MAX_MODULE_BYTES).read_to_end(&mut text)?;
+    // One byte more than is parsed tells that there is more.
+    folder.open_file(path)?.take(python::MAX_SOURCE as u64 + 1).read_to_end(&mut text)?;
     Ok(text)
 }
 
@@ -151,20 +152,9 @@ pub fn check_handler(settings: &Settings, evidence: &Evidence) -> HandlerVerdict
     let runtime = settings.runtime.unwrap_or_default();
     let problems = match evidence.modules.iter().next() {
         Some((path, text)) => python::check(handler, runtime, path.as_path(), text),
-        None => vec![missing_module(handler)],
+        None => vec![python::module_missing(handler, &evidence.files)],
     };
     HandlerVerdict { handler: Some(handler.clone()), problems }
-}
-
-fn missing_module(handler: &Handler) -> Problem {
-    let candidates = python::module_candidates(handler);
-    let path = candidates.first().map_or(Path::new(""), EntryPath::as_path);
-    Problem::error(
-        Code::HandlerModuleMissing,
-        path,
-        format!("the handler `{handler}` names a module that is not in the model"),
-        format!("add {}, or name another module in `handler:`", path.display()),
-    )
 }
 
 /// Checks everything and reports everything.
