@@ -40,8 +40,11 @@ pub struct Workshop {
     /// Set to stop what is under way.
     pub cancelled: Arc<AtomicBool>,
     /// Is told how many bytes of which model are packed.
-    pub progress: Arc<dyn Fn(&Path, Progress) + Send + Sync>,
+    pub progress: OnProgress,
 }
+
+/// Is told how far the build of the model in a folder has got.
+pub type OnProgress = Arc<dyn Fn(&Path, Progress) + Send + Sync>;
 
 /// How far a build has got.
 #[derive(Debug, Clone, Copy)]
@@ -98,7 +101,7 @@ enum Done {
     /// The store's archive holds this content already.
     Unchanged {
         name: ModelName,
-        state: ModelState,
+        state: Box<ModelState>,
         /// Whether anything was touched; otherwise only a doubt was settled, which is no attempt.
         touched: bool,
     },
@@ -214,7 +217,7 @@ impl Attempt<'_> {
                 let moved = |(old, new): (&KnownFile, &KnownFile)| old.id != new.id;
                 let touched = known.files.iter().zip(&state.files).any(moved);
                 self.save(&name, &state);
-                Ok(Some(Done::Unchanged { name, state, touched }))
+                Ok(Some(Done::Unchanged { name, state: Box::new(state), touched }))
             }
             _ => Ok(None),
         }
@@ -447,7 +450,7 @@ impl Attempt<'_> {
             let generation = self.job.last_generation().max(1);
             let state = state_of(seen, &packed, standing, generation, sha256);
             self.save(&name, &state);
-            return Ok(Done::Unchanged { name, state, touched: true });
+            return Ok(Done::Unchanged { name, state: Box::new(state), touched: true });
         }
         let identity = store.flush(&verified).map_err(|error| failed(&error))?;
         let mut state = state_of(seen, &packed, identity, self.job.last_generation() + 1, sha256);
@@ -545,7 +548,7 @@ impl Attempt<'_> {
             }
             Ok(Done::Unchanged { name, state, touched }) => {
                 describe(&mut record, &name, &state.archive);
-                let learned = Some((name, Arc::new(state)));
+                let learned = Some((name, Arc::new(*state)));
                 (End::UpToDate, touched.then_some(Outcome::Unchanged), learned, None)
             }
             Err(halt) => {
