@@ -83,7 +83,11 @@ impl Problem {
     /// The same problem with its path placed under `base`.
     #[must_use]
     pub fn under(mut self, base: &Path) -> Self {
-        self.path = base.join(&self.path);
+        // Joining nothing would leave a slash at the end.
+        self.path = match self.path.as_os_str().is_empty() {
+            true => base.to_owned(),
+            false => base.join(&self.path),
+        };
         self
     }
 
@@ -236,6 +240,11 @@ mod tests {
         assert_eq!(
             problem.clone().at(3, 5).under(Path::new("/models/resnet")).to_string(),
             "/models/resnet/service.py:3:5: handler-entry-point: no function `handel` – define it or name another one"
+        );
+        let of_the_folder = Problem { path: PathBuf::new(), ..problem.clone() };
+        assert_eq!(
+            of_the_folder.under(Path::new("/models/resnet")).to_string(),
+            "/models/resnet: handler-entry-point: no function `handel` – define it or name another one"
         );
         assert_eq!(
             Problem { severity: Severity::Warning, ..problem }.to_string(),
