@@ -31,7 +31,7 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one on all archives of a store and waits until it says that it is healthy.
     pub(crate) fn start(store: &Path) -> Self {
-        let program = installed();
+        let python = installed();
         // The workers' sockets lie in the folder for temporary files, under names that two servers
         // would share, and a socket's path may not be long.
         let folder = TempDir::new().unwrap();
@@ -47,8 +47,16 @@ impl Server {
         );
         fs::write(&properties, settings).unwrap();
         let log = File::create(folder.path().join("server.log")).unwrap();
-        let child = Command::new(program)
-            .args(["--start", "--foreground", "--models", "ALL", "--mms-config"])
+        let child = Command::new(python)
+            .args([
+                "-m",
+                "mms.model_server",
+                "--start",
+                "--foreground",
+                "--models",
+                "ALL",
+                "--mms-config",
+            ])
             .arg(&properties)
             .arg("--model-store")
             .arg(store)
@@ -139,7 +147,7 @@ fn free_ports() -> [u16; 2] {
     })
 }
 
-/// The server's program, installed first where it is missing.
+/// The Python that has the server, which is installed first where it is missing.
 fn installed() -> PathBuf {
     let venv = std::env::var_os("MARWATCH_VENV").map_or_else(
         || Path::new(env!("CARGO_TARGET_TMPDIR")).join("multi-model-server"),
@@ -149,12 +157,12 @@ fn installed() -> PathBuf {
     // Two tests may come here at the same time, also in two processes.
     let lock = File::create(venv.join("marwatch.lock")).unwrap();
     lock.lock().unwrap();
-    let program = venv.join("bin/multi-model-server");
-    if !program.exists() {
+    let python = venv.join("bin/python");
+    if !venv.join("bin/multi-model-server").exists() {
         run(Command::new("python3").args(["-m", "venv"]).arg(&venv));
-        run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", REQUIREMENT]));
+        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", REQUIREMENT]));
     }
-    program
+    python
 }
 
 fn run(command: &mut Command) {
