@@ -239,6 +239,11 @@ mod tests {
             problem.clone().at(3, 5).under(Path::new("/models/resnet")).to_string(),
             "/models/resnet/service.py:3:5: handler-entry-point: no function `handel` – define it or name another one"
         );
+        let of_the_folder = Problem { path: PathBuf::new(), ..problem.clone() };
+        assert_eq!(
+            of_the_folder.under(Path::new("/models/resnet")).to_string(),
+            "/models/resnet: handler-entry-point: no function `handel` – define it or name another one"
+        );
         assert_eq!(
             Problem { severity: Severity::Warning, ..problem }.to_string(),
             "service.py: handler-entry-point: warning: no function `handel` – define it or name another one"

@@ -10,7 +10,7 @@ use std::path::Path;
 use super::confined::Confined;
 use super::resolve::Resolved;
 use super::snapshot::Snapshot;
-use crate::model::{EntryPath, Handler, Manifest, ModelName, Settings};
+use crate::model::{EntryPath, Handler, Manifest, ModelName, Runtime, Settings};
 use crate::problem::{Code, Problem, any_error};
 use crate::python;
 
@@ -146,7 +146,9 @@ pub fn check_handler(settings: &Settings, evidence: &Evidence) -> HandlerVerdict
         let modules = evidence.modules.iter().map(|(path, text)| (path, text.as_slice()));
         return match python::infer(modules) {
             Ok(handler) => HandlerVerdict { handler: Some(handler), problems: vec![] },
-            Err(problem) => HandlerVerdict { handler: None, problems: vec![problem] },
+            Err(problem) => {
+                HandlerVerdict { handler: None, problems: not_inferred(evidence, problem) }
+            }
         };
     };
     let runtime = settings.runtime.unwrap_or_default();
@@ -155,6 +157,26 @@ pub fn check_handler(settings: &Settings, evidence: &Evidence) -> HandlerVerdict
         None => vec![python::module_missing(handler, &evidence.files)],
     };
     HandlerVerdict { handler: Some(handler.clone()), problems }
+}
+
+/// Why no handler could be inferred. A module that does not parse may well be the one: its errors
+/// are told with their places, and instead of `problem` where it is the only module.
+fn not_inferred(evidence: &Evidence, problem: Problem) -> Vec<Problem> {
+    let broken = evidence.modules.iter().filter_map(|(path, text)| {
+        let handler = Handler::parse(path.as_str().strip_suffix(".py")?).ok()?;
+        let problems = python::check(&handler, Runtime::Python, path.as_path(), text);
+        Some(
+            problems
+                .into_iter()
+                .filter(|found| found.code == Code::HandlerSyntax && found.is_error()),
+        )
+    });
+    let broken: Vec<_> = broken.flatten().collect();
+    if problem.code != Code::HandlerNotFound || broken.is_empty() {
+        return vec![problem];
+    }
+    let others = evidence.modules.len() > 1;
+    others.then_some(problem).into_iter().chain(broken).collect()
 }
 
 /// Checks everything and reports everything.
@@ -189,5 +211,41 @@ pub fn validate(
             warnings: problems,
         }),
         _ => Err(problems),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of the modules of a model that sets no handler.
+    fn said(modules: &[(&str, &str)]) -> Vec<String> {
+        let modules = modules
+            .iter()
+            .map(|&(path, text)| (EntryPath::parse(path).unwrap(), text.as_bytes().to_vec()));
+        let evidence = Evidence { modules: modules.collect(), json: vec![] };
+        let verdict = check_handler(&Settings::default(), &evidence);
+        let place = |problem: Problem| match problem.line {
+            Some(line) => format!("{}:{line} {}", problem.path.display(), problem.code),
+            None => problem.code.to_string(),
+        };
+        verdict.problems.into_iter().map(place).collect()
+    }
+
+    #[test]
+    fn a_module_that_does_not_parse_is_said_to_be_just_that() {
+        const BROKEN: &str = "x = 1\nhandle = 1 +\n";
+        const HANDLER: &str = "def handle(data, context):\n    return data\n";
+        assert_eq!(said(&[("a.py", BROKEN)]), ["a.py:2 handler-syntax"]);
+        assert_eq!(
+            said(&[("a.py", BROKEN), ("b.py", "x = 1\n")]),
+            ["handler-not-found", "a.py:2 handler-syntax"]
+        );
+        assert_eq!(said(&[("a.py", "x = 1\n")]), ["handler-not-found"]);
+        assert_eq!(said(&[("a.py", BROKEN), ("b.py", HANDLER)]), [""; 0]);
+        assert_eq!(
+            said(&[("a.py", BROKEN), ("b.py", HANDLER), ("c.py", HANDLER)]),
+            ["handler-ambiguous"]
+        );
     }
 }
