@@ -83,7 +83,9 @@ impl Problem {
     /// The same problem with its path placed under `base`.
     #[must_use]
     pub fn under(mut self, base: &Path) -> Self {
-        self.path = base.join(&self.path);
+        // Joining an empty path would add a slash.
+        let is_base = self.path.as_os_str().is_empty();
+        self.path = if is_base { base.to_owned() } else { base.join(&self.path) };
         self
     }
 
@@ -237,6 +239,8 @@ mod tests {
             problem.clone().at(3, 5).under(Path::new("/models/resnet")).to_string(),
             "/models/resnet/service.py:3:5: handler-entry-point: no function `handel` – define it or name another one"
         );
+        let whole = Problem { path: "".into(), ..problem.clone() };
+        assert_eq!(whole.under(Path::new("/models/resnet")).path.as_os_str(), "/models/resnet");
         assert_eq!(
             Problem { severity: Severity::Warning, ..problem }.to_string(),
             "service.py: handler-entry-point: warning: no function `handel` – define it or name another one"
