@@ -23,7 +23,7 @@ use crate::reconcile::{Effect, End, Event, Notice, Policy, Reconciler, RootListi
 use crate::results::record::{self, Failure};
 use crate::results::{CATALOG_FILE, Catalog, Outcome, Record, Scribe, Stage, Trigger};
 use crate::store::{ModelState, Removed, Store, StoreError, hidden_folder};
-use crate::watch::Change;
+use crate::watch::{Change, LookReason};
 
 /// How long a folder has to be gone before its model counts as removed.
 const VANISH_DELAY: Duration = Duration::from_secs(2);
@@ -238,6 +238,10 @@ impl Engine {
             Change::Writing { folder, file } => self.handle(Event::Writing { folder, file }),
             Change::Closed { folder, file } => self.handle(Event::Closed { folder, file }),
             Change::RootChanged { .. } => self.handle(Event::RootChanged),
+            // The watches are new because somebody asked for them: nothing was missed.
+            Change::LookAtAll { reason: LookReason::Rearmed } => {
+                self.look_at_all(Trigger::Rescan);
+            }
             Change::LookAtAll { reason } => {
                 tracing::warn!(?reason, "changes may have been missed; looking at everything");
                 self.look_at_all(Trigger::Rescan);

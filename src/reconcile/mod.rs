@@ -362,8 +362,8 @@ impl Reconciler {
                         let root = listing.root.clone();
                         effects.push(Effect::Say(Notice::RootBack { root }));
                     }
-                    let look = look.or((was != Some(true)).then_some(Trigger::Change));
-                    self.listed_root(now, &listing.root, found, look);
+                    let appeared = was != Some(true);
+                    self.listed_root(now, &listing.root, found, look, appeared);
                     if was == Some(false) {
                         // What did not come back with its root was not removed by anybody.
                         self.hold_vanished(&listing.root);
@@ -383,6 +383,7 @@ impl Reconciler {
         root: &Path,
         found: Vec<ListedModel>,
         look: Option<Trigger>,
+        appeared: bool,
     ) {
         let mut missing: BTreeSet<PathBuf> = self
             .models
@@ -405,7 +406,8 @@ impl Reconciler {
             }
             if let Some(trigger) = look {
                 model.look(now, trigger);
-            } else if is_new || is_back {
+            } else if appeared || is_new || is_back {
+                // A root that appears may still be being filled: its models have to be quiet first.
                 model.touch(now, Trigger::Change, &self.policy.settle);
             }
         }

@@ -1,0 +1,65 @@
+//! The schemas that the program prints, as validators.
+
+use std::sync::OnceLock;
+
+use jsonschema::Validator;
+use serde_json::Value;
+
+/// Holds a line of the results log against `marwatch schema results`.
+#[track_caller]
+pub fn check_record(record: &Value) {
+    static SCHEMA: OnceLock<Validator> = OnceLock::new();
+    check(SCHEMA.get_or_init(|| printed("results")), record);
+}
+
+/// Holds a catalog against `marwatch schema catalog`.
+#[track_caller]
+pub fn check_catalog(catalog: &Value) {
+    static SCHEMA: OnceLock<Validator> = OnceLock::new();
+    check(SCHEMA.get_or_init(|| printed("catalog")), catalog);
+}
+
+#[track_caller]
+fn check(schema: &Validator, value: &Value) {
+    let errors: Vec<String> = schema
+        .iter_errors(value)
+        .map(|error| format!("at `{}`: {error}", error.instance_path()))
+        .collect();
+    assert!(errors.is_empty(), "not as the schema says: {errors:#?}\n{value:#}");
+}
+
+/// The schema that `marwatch schema WHAT` prints, made strict: what it does not name is an error,
+/// so that a field which nobody documented is found.
+fn printed(what: &str) -> Validator {
+    let output = super::marwatch().args(["schema", what]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let mut schema: Value = serde_json::from_slice(&output.stdout).unwrap();
+    close(&mut schema);
+    jsonschema::options().should_validate_formats(true).build(&schema).unwrap()
+}
+
+fn close(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            map.values_mut().for_each(close);
+            if map.get("properties").is_some_and(Value::is_object) {
+                map.entry("additionalProperties").or_insert(Value::Bool(false));
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(close),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_schemas_refuse_what_they_should() {
+    let nothing = serde_json::json!({});
+    assert!(!printed("results").is_valid(&nothing));
+    assert!(!printed("catalog").is_valid(&nothing));
+    let catalog = |time: &str| serde_json::json!({ "schema": 1, "time": time, "models": {} });
+    assert!(printed("catalog").is_valid(&catalog("2030-01-01T00:00:00Z")));
+    assert!(!printed("catalog").is_valid(&catalog("yesterday")));
+    let mut odd = catalog("2030-01-01T00:00:00Z");
+    odd["surprise"] = true.into();
+    assert!(!printed("catalog").is_valid(&odd));
+}

@@ -1,0 +1,17 @@
+//! `marwatch run` as its users meet it: the built program, real folders, real notifications.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+#[path = "run/edits.rs"]
+mod edits;
+#[path = "run/life.rs"]
+mod life;
+#[path = "run/names.rs"]
+mod names;
+#[path = "run/removal.rs"]
+mod removal;
+#[path = "run/settings.rs"]
+mod settings;
+#[path = "run/transfers.rs"]
+mod transfers;

@@ -1,0 +1,148 @@
+//! Starting and ending, well and badly.
+
+use std::fs;
+use std::path::PathBuf;
+
+use marwatch::results::{Outcome, Trigger};
+use rustix::process::Signal;
+
+use crate::common::archives::names;
+use crate::common::daemon::Daemon;
+use crate::common::service;
+use crate::common::site::{Site, stamp};
+
+/// A model that takes seconds to pack, so that there is time to act meanwhile.
+fn put_large(site: &Site) -> PathBuf {
+    site.put("large", &[("service.py", &service("one")), ("weights.txt", &weights(7))])
+}
+
+/// Text that shrinks, and takes long to.
+fn weights(seed: u64) -> String {
+    let mut state = seed;
+    let mut block = String::new();
+    while block.len() < 1 << 20 {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        block.push_str(["0.", "1e-", "-", "layer", "\n"][(state >> 61) as usize % 5]);
+        block.push_str(&(state >> 40).to_string());
+    }
+    block.repeat(24)
+}
+
+const SLOW_PACKING: &str = "pack: {compression: deflate, level: 9}\n";
+
+/// Waits until a build of `large` is under way.
+fn wait_for_build(daemon: &mut Daemon<'_>, site: &Site) {
+    daemon.wait("a build", |_| (!site.staged().is_empty()).then_some(()));
+}
+
+#[test]
+fn builds_under_way_may_end_after_sigterm() {
+    let site = Site::quick(SLOW_PACKING);
+    let mut daemon = site.start();
+    put_large(&site);
+    wait_for_build(&mut daemon, &site);
+    daemon.signal(Signal::TERM);
+    let ended = daemon.ended();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.story());
+    assert!(ended.said(&["stopping; letting builds end"]), "{}", ended.story());
+    let records = site.records();
+    assert_eq!(records.len(), 1, "{}", ended.story());
+    assert_eq!(records[0].outcome, Outcome::Published);
+    assert_eq!(names(&site.members("large")), ["service.py", "weights.txt"]);
+    site.check_store();
+}
+
+#[test]
+fn a_second_sigterm_ends_at_once() {
+    let site = Site::quick(SLOW_PACKING);
+    let mut daemon = site.start();
+    put_large(&site);
+    wait_for_build(&mut daemon, &site);
+    daemon.signal(Signal::TERM);
+    daemon.wait_for_line(&["stopping; letting builds end"]);
+    daemon.signal(Signal::TERM);
+    let ended = daemon.ended();
+    assert_eq!(ended.status.code(), Some(6), "{}", ended.story());
+    assert!(!site.archive("large").exists());
+    // What it has left does no harm.
+    let mut daemon = site.start();
+    assert_eq!(daemon.next("large", Outcome::Published).generation, 1);
+    daemon.stop();
+}
+
+#[test]
+fn killed_in_the_middle_of_a_build() {
+    let site = Site::quick(SLOW_PACKING);
+    let folder = site.put_simple("large");
+    let mut daemon = site.start();
+    daemon.next("large", Outcome::Published);
+    let before = stamp(&site.archive("large"));
+    let new = site.prepare("new", &[("weights.txt", &weights(8))]).join("weights.txt");
+    fs::rename(new, folder.join("weights.txt")).unwrap();
+    wait_for_build(&mut daemon, &site);
+    daemon.kill();
+    // The old archive is there, and what the new one has left.
+    assert_eq!(stamp(&site.archive("large")), before);
+    assert_eq!(site.members("large").len(), 2);
+    assert_eq!(site.staged().len(), 1, "it was not killed in the middle of a build");
+    let mut daemon = site.start();
+    daemon.wait_for_line(&["swept what a crash had left"]);
+    let record = daemon.next("large", Outcome::Published);
+    assert_eq!((record.generation, record.trigger), (2, Trigger::Start));
+    assert_eq!(site.member("large", "weights.txt"), weights(8));
+    daemon.stop();
+}
+
+#[test]
+fn a_restart_with_nothing_changed_does_nothing() {
+    // One build after the other, so that whoever comes later tells that the others are done.
+    let site = Site::quick("jobs: 1\n");
+    for name in ["a", "b"] {
+        site.put(name, &[("service.py", &service(name)), ("data.txt", "some text\n")]);
+    }
+    let mut daemon = site.start();
+    daemon.next("a", Outcome::Published);
+    daemon.next("b", Outcome::Published);
+    daemon.stop();
+    let before = ["a", "b"].map(|name| stamp(&site.archive(name)));
+    let catalog = site.catalog()["models"].clone();
+    site.put_simple("z");
+    let mut daemon = site.start();
+    daemon.next("z", Outcome::Published);
+    assert_eq!(["a", "b"].map(|name| stamp(&site.archive(name))), before);
+    daemon.no_more("a");
+    daemon.no_more("b");
+    daemon.stop();
+    let mut after = site.catalog()["models"].clone();
+    after.as_object_mut().unwrap().remove("z").unwrap();
+    assert_eq!(after, catalog);
+    // Without what was known of them they are read once more, and found to be what they were.
+    fs::remove_dir_all(site.hidden().join("state")).unwrap();
+    site.put_simple("zz");
+    let mut daemon = site.start();
+    daemon.next("zz", Outcome::Published);
+    daemon.stop();
+    let members = ["a", "b"].map(|name| site.member(name, "service.py"));
+    assert_eq!(members, ["a", "b"].map(service));
+}
+
+#[test]
+fn one_marwatch_a_store() {
+    let site = Site::new();
+    site.put_simple("m");
+    let mut daemon = site.start();
+    daemon.next("m", Outcome::Published);
+    let holder = format!("process {}", daemon.id());
+    for command in ["run", "build"] {
+        let output = site.run(&[command]);
+        assert_eq!(output.status.code(), Some(4), "{command}: {output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("another marwatch") && said.contains(&holder), "{command}: {said}");
+    }
+    // A killed one holds nothing.
+    daemon.kill();
+    let output = site.run(&["build"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    site.check_store();
+}
