@@ -223,7 +223,7 @@ mod tests {
         let modules = modules
             .iter()
             .map(|&(path, text)| (EntryPath::parse(path).unwrap(), text.as_bytes().to_vec()));
-        let evidence = Evidence { modules: modules.collect(), json: vec![] };
+        let evidence = Evidence { modules: modules.collect(), files: vec![], json: vec![] };
         let verdict = check_handler(&Settings::default(), &evidence);
         let place = |problem: Problem| match problem.line {
             Some(line) => format!("{}:{line} {}", problem.path.display(), problem.code),

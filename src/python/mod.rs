@@ -127,10 +127,6 @@ pub fn infer<'a>(
     }
     const SET_IT: &str = "set `handler: module:function`";
     if candidates.is_empty() {
-        // A module that does not parse may well be the one: its owner wants to know the line.
-        if let Some(broken) = others.iter().find(|problem| problem.code == Code::HandlerSyntax) {
-            return Err(broken.clone());
-        }
         let message = match &others[..] {
             [] => {
                 "no handler is set and the model has no Python module at its top level".to_owned()
