@@ -22,8 +22,17 @@ const MAX_MODULE_BYTES: u64 = 8 << 20;
 pub struct Evidence {
     /// The texts of the modules that could hold the handler.
     modules: BTreeMap<EntryPath, Vec<u8>>,
+    /// What to say of a configured handler whose module is not in the model.
+    missing: Option<Problem>,
     /// What the JSON files at the top level have wrong.
     json: Vec<Problem>,
+}
+
+impl Evidence {
+    /// What the JSON files at the top level have wrong.
+    pub(crate) fn json(&self) -> &[Problem] {
+        &self.json
+    }
 }
 
 /// A model that may be packed.
@@ -88,13 +97,16 @@ pub fn gather(
             Err(error) => return Err((path, error)),
         };
     }
+    let missing = settings.handler.as_ref().filter(|_| modules.is_empty()).map(|handler| {
+        python::module_missing(handler, snapshot.files.iter().map(|file| &file.path))
+    });
     let json = snapshot
         .files
         .iter()
         .filter(|file| file.path.is_top_level() && file.path.as_str().ends_with(".json"))
         .filter_map(|file| check_json(folder, &file.path).transpose())
         .collect::<Result<_, _>>()?;
-    Ok(Evidence { modules, json })
+    Ok(Evidence { modules, missing, json })
 }
 
 fn read(folder: &Confined, path: &Path) -> io::Result<Vec<u8>> {
@@ -151,20 +163,9 @@ pub fn check_handler(settings: &Settings, evidence: &Evidence) -> HandlerVerdict
     let runtime = settings.runtime.unwrap_or_default();
     let problems = match evidence.modules.iter().next() {
         Some((path, text)) => python::check(handler, runtime, path.as_path(), text),
-        None => vec![missing_module(handler)],
+        None => evidence.missing.iter().cloned().collect(),
     };
     HandlerVerdict { handler: Some(handler.clone()), problems }
-}
-
-fn missing_module(handler: &Handler) -> Problem {
-    let candidates = python::module_candidates(handler);
-    let path = candidates.first().map_or(Path::new(""), EntryPath::as_path);
-    Problem::error(
-        Code::HandlerModuleMissing,
-        path,
-        format!("the handler `{handler}` names a module that is not in the model"),
-        format!("add {}, or name another module in `handler:`", path.display()),
-    )
 }
 
 /// Checks everything and reports everything.
