@@ -12,12 +12,12 @@ use super::files::ListedFiles;
 use super::report::{Halt, Laps, Report};
 use super::resolve::{Resolved, resolve};
 use super::rest;
-use super::snapshot::{self, Request, Snapshot};
+use super::snapshot::{self, Request, Snapshot, Transfers};
 use super::validate::{ValidModel, gather, validate};
-use crate::archive::pack::{self, Control, PackError, Packed};
+use crate::archive::pack::{Control, PackError, Packed};
 use crate::archive::plan::{Profile, plan};
 use crate::archive::probe::probe;
-use crate::archive::{Digest, Entry, Input, Source, inspect};
+use crate::archive::{Digest, Entry, Source, inspect};
 use crate::clock;
 use crate::config::Config;
 use crate::model::{ArchiveFormat, Exclude, ModelName, Settings};
@@ -171,8 +171,7 @@ impl Attempt<'_> {
         let format = settings.archive_format.unwrap_or_default();
         let profile = Profile {
             compression: settings.compression.unwrap_or(config.pack.compression),
-            level: config.pack.level,
-            store_above: config.pack.store_above,
+            ..config.pack.profile()
         };
         let recipe = compare::recipe(&settings, format, &config.pack);
         let name = ticket.name.clone();
@@ -373,12 +372,7 @@ impl Attempt<'_> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let control = Control { threads, cancelled: &shop.cancelled, progress: &progress };
         let source = ListedFiles::new(&seen.folder, &seen.snapshot);
-        let inputs: Vec<Input> = seen
-            .snapshot
-            .files
-            .iter()
-            .map(|file| Input { path: file.path.clone(), size: file.id.size })
-            .collect();
+        let inputs = seen.snapshot.inputs();
         let manifest = model.manifest().to_bytes();
         let methods = probe(&inputs, &seen.profile, &source, &control)
             .map_err(|error| self.pack_failed(seen, Stage::Plan, &error))?;
@@ -390,15 +384,9 @@ impl Attempt<'_> {
                 &At { path: shop.store.staging().folder().to_owned(), source },
             )
         })?;
-        let packed = match staged.file() {
-            Some(file) if seen.format == ArchiveFormat::Tgz => {
-                pack::pack_tgz(&plan, &seen.profile, &source, model.name(), file, &control)
-            }
-            Some(file) => pack::pack_zip(&plan, &seen.profile, &source, file, &control),
-            // Flushed with everything else when it is published.
-            None => pack::pack_folder(&plan, &source, staged.path(), false, &control),
-        }
-        .map_err(|error| self.pack_failed(seen, Stage::Pack, &error))?;
+        let packed = staged
+            .pack(&plan, &seen.profile, &source, &control)
+            .map_err(|error| self.pack_failed(seen, Stage::Pack, &error))?;
         self.laps.done(Stage::Pack);
         self.unmoved(seen)?;
         let verified = staged
@@ -623,7 +611,12 @@ pub(super) fn request<'a>(
     config: &'a Config,
     settings: &'a Settings,
 ) -> Request<'a> {
-    Request { exclude, limits: &config.limits, ready_marker: settings.ready_marker.as_deref() }
+    Request {
+        exclude,
+        limits: &config.limits,
+        ready_marker: settings.ready_marker.as_deref(),
+        transfers: Transfers::Awaited,
+    }
 }
 
 fn state_of(

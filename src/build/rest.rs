@@ -149,7 +149,7 @@ mod tests {
     use std::fs::OpenOptions;
 
     use super::*;
-    use crate::build::snapshot::{Request, take};
+    use crate::build::snapshot::{Request, Transfers, take};
     use crate::config::Limits;
     use crate::model::Exclude;
 
@@ -158,6 +158,7 @@ mod tests {
             exclude: &Exclude::built_in(),
             limits: &Limits::default(),
             ready_marker: Some("READY"),
+            transfers: Transfers::Awaited,
         };
         take(folder, &request).unwrap()
     }

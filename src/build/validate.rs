@@ -19,10 +19,17 @@ use crate::python;
 pub struct Evidence {
     /// The texts of the modules that could hold the handler.
     modules: BTreeMap<EntryPath, Vec<u8>>,
-    /// Every file of the model, to tell where a missing module may be instead.
-    files: Vec<EntryPath>,
+    /// What to say of a configured handler whose module is not in the model.
+    missing: Option<Problem>,
     /// What the JSON files at the top level have wrong.
     json: Vec<Problem>,
+}
+
+impl Evidence {
+    /// What the JSON files at the top level have wrong.
+    pub(crate) fn json(&self) -> &[Problem] {
+        &self.json
+    }
 }
 
 /// A model that may be packed.
@@ -87,14 +94,16 @@ pub fn gather(
             Err(error) => return Err((path, error)),
         };
     }
+    let missing = settings.handler.as_ref().filter(|_| modules.is_empty()).map(|handler| {
+        python::module_missing(handler, snapshot.files.iter().map(|file| &file.path))
+    });
     let json = snapshot
         .files
         .iter()
         .filter(|file| file.path.is_top_level() && file.path.as_str().ends_with(".json"))
         .filter_map(|file| check_json(folder, &file.path).transpose())
         .collect::<Result<_, _>>()?;
-    let files = snapshot.files.iter().map(|file| file.path.clone()).collect();
-    Ok(Evidence { modules, files, json })
+    Ok(Evidence { modules, missing, json })
 }
 
 fn read(folder: &Confined, path: &Path) -> io::Result<Vec<u8>> {
@@ -154,7 +163,7 @@ pub fn check_handler(settings: &Settings, evidence: &Evidence) -> HandlerVerdict
     let runtime = settings.runtime.unwrap_or_default();
     let problems = match evidence.modules.iter().next() {
         Some((path, text)) => python::check(handler, runtime, path.as_path(), text),
-        None => vec![python::module_missing(handler, &evidence.files)],
+        None => evidence.missing.iter().cloned().collect(),
     };
     HandlerVerdict { handler: Some(handler.clone()), problems }
 }
@@ -223,7 +232,7 @@ mod tests {
         let modules = modules
             .iter()
             .map(|&(path, text)| (EntryPath::parse(path).unwrap(), text.as_bytes().to_vec()));
-        let evidence = Evidence { modules: modules.collect(), files: vec![], json: vec![] };
+        let evidence = Evidence { modules: modules.collect(), missing: None, json: vec![] };
         let verdict = check_handler(&Settings::default(), &evidence);
         let place = |problem: Problem| match problem.line {
             Some(line) => format!("{}:{line} {}", problem.path.display(), problem.code),
