@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::args::Args;
-use super::place::{Place, PlaceError, Standing, write_manifest};
+use super::place::{Place, Standing, write_manifest};
 use crate::archive::inspect::printable;
 use crate::archive::verify::VerifyError;
 use crate::archive::{Control, PackError, Profile, plan, probe};
@@ -87,19 +87,19 @@ pub(super) fn export(
     warnings: &mut Vec<String>,
 ) -> Result<(), ExportError> {
     let order = Order::read(args)?;
-    if order.place.standing() != &Standing::Nothing {
-        warnings.push(format!("Overwriting {} ...", shown(order.place.path())));
-    }
     order.warn(warnings);
     let exclude = order.exclude();
     let snapshot = order.list(&exclude)?;
     order.check(&snapshot, warnings)?;
     if order.place.standing() == &Standing::Model {
         let write = |source| ExportError::Write { path: order.model.path().to_owned(), source };
-        return write_manifest(order.model.path(), &order.manifest()).map_err(write);
+        write_manifest(order.model.path(), &order.manifest()).map_err(write)?;
+    } else {
+        warnings.extend(order.pack(&snapshot, &exclude, cancelled)?);
     }
-    let not_durable = order.pack(&snapshot, &exclude, cancelled)?;
-    warnings.extend(not_durable);
+    if order.place.standing() != &Standing::Nothing {
+        warnings.insert(0, format!("Overwriting {} ...", shown(order.place.path())));
+    }
     Ok(())
 }
 
@@ -117,7 +117,7 @@ impl<'a> Order<'a> {
         let mut reasons = Vec::new();
         if args.convert {
             reasons.push(
-                "-c/--convert is not supported: converting ONNX models needs Python and MXNet.\nConvert the model with them first (`pip install model-archiver` has a command that does), then package the result without -c.".to_owned(),
+                "-c/--convert is not supported: converting ONNX models needs Python.\nUse the command of `pip install model-archiver mxnet onnx` for that, or convert the model first and package the result without -c.".to_owned(),
             );
         }
         let name = ModelName::parse(&args.model_name)
@@ -131,20 +131,26 @@ impl<'a> Order<'a> {
             .map_err(|reason| reasons.push(reason))
             .ok();
         let export = match &args.export_path {
-            Some(path) => Ok(path.clone()),
+            Some(path) => is_folder(path).map(|()| path.clone()).map_err(|error| {
+                let path = shown(path);
+                no_folder(format!("Given export-path {path} is not a directory. Point to a valid export-path directory."), &error)
+            }),
             None => std::env::current_dir()
                 .map_err(|error| format!("cannot tell the current working directory: {error}")),
         };
-        let export = export.and_then(|path| is_folder(&path, "export-path").map(|()| path));
         let export = export.map_err(|reason| reasons.push(reason)).ok();
         let model = Confined::open(&args.model_path)
-            .map_err(|error| not_a_folder(&args.model_path, "model-path", &error))
+            .map_err(|error| {
+                let path = shown(&args.model_path);
+                no_folder(format!("Given model-path {path} is not a valid directory. Point to a valid model-path directory."), &error)
+            })
             .map_err(|reason| reasons.push(reason))
             .ok();
         let place = match (&name, &export, &model) {
             (Some(name), Some(export), Some(model)) => {
                 Place::look(export, name, args.archive_format, args.force, model.path())
-                    .map_err(|error| reasons.push(place_refused(&error)))
+                    // The paths in it are printable, the line breaks its own.
+                    .map_err(|error| reasons.push(chain(&error)))
                     .ok()
             }
             _ => None,
@@ -168,7 +174,7 @@ impl<'a> Order<'a> {
         let (written, taken) = (&self.args.handler, &self.handler);
         if taken.to_string() != *written {
             warnings.push(format!(
-                "the handler `{}` is no module of the model; the server will import `{taken}`",
+                "the handler `{}` is better written `{taken}`, which is what the server takes it for",
                 printable(written)
             ));
         }
@@ -210,8 +216,11 @@ impl<'a> Order<'a> {
             let path = shown(&self.model.path().join(file.path.as_path()));
             warnings.push(format!("{path}: this looks like an unfinished transfer; it is packed"));
         }
+        // Listed in the order of the disk, which tells nobody anything.
+        let mut problems: Vec<&Problem> = snapshot.problems.iter().collect();
+        problems.sort_by(|a, b| a.path.cmp(&b.path));
         let (errors, notes): (Vec<_>, Vec<_>) =
-            snapshot.problems.iter().partition(|problem| problem.is_error());
+            problems.into_iter().partition(|problem| problem.is_error());
         warnings.extend(notes.into_iter().map(|problem| self.say(problem)));
         if errors.is_empty() {
             return Ok(());
@@ -318,29 +327,20 @@ fn handler(text: &str) -> Result<Handler, HandlerError> {
     })
 }
 
-fn is_folder(path: &Path, option: &str) -> Result<(), String> {
+fn is_folder(path: &Path) -> io::Result<()> {
     // As for the Python command, no path at all is the current working directory.
-    if path.as_os_str().is_empty() {
+    if path.as_os_str().is_empty() || path.metadata()?.is_dir() {
         return Ok(());
     }
-    match path.metadata() {
-        Ok(metadata) if metadata.is_dir() => Ok(()),
-        Ok(_) => Err(not_a_folder(path, option, &io::ErrorKind::NotADirectory.into())),
-        Err(error) => Err(not_a_folder(path, option, &error)),
+    Err(io::ErrorKind::NotADirectory.into())
+}
+
+/// Why a path is not used: the words of the Python command, and the system's where they say more.
+fn no_folder(words: String, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => words,
+        _ => format!("{words} ({error})"),
     }
-}
-
-/// Begins with the words of the Python command.
-fn not_a_folder(path: &Path, option: &str, error: &io::Error) -> String {
-    let shown = shown(path);
-    format!(
-        "Given {option} {shown} is not a valid directory. Point to a valid {option} directory. ({error})"
-    )
-}
-
-fn place_refused(error: &PlaceError) -> String {
-    // Its lines are its own; paths in it are already printable.
-    chain(error)
 }
 
 fn shown(path: &Path) -> String {
