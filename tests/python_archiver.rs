@@ -20,10 +20,16 @@ const CLASS: &str = "class Service(object):\n    def initialize(self, context):\
 /// The Python command in the virtual environment `MARWATCH_VENV`, or in one that is made here.
 fn python_command() -> PathBuf {
     let given = std::env::var_os("MARWATCH_VENV").map(PathBuf::from);
-    let venv = given.unwrap_or_else(|| {
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join("model-archiver-1.0.3-venv")
-    });
+    let venv =
+        given.unwrap_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("archiver-venv"));
     let command = venv.join("bin/model-archiver");
+    if command.exists() {
+        return command;
+    }
+    // Several tests, each perhaps a process of its own, may want it at once.
+    let lock = File::create(venv.with_extension("lock")).unwrap();
+    lock.lock().unwrap();
+    // pip writes the command last, so once it exists the rest does.
     if !command.exists() {
         succeed(Command::new("python3").args(["-m", "venv"]).arg(&venv));
         let pip = venv.join("bin/pip");

@@ -5,19 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::args::Args;
-use super::place::{Place, Standing, write_manifest};
+use super::order::{Order, shown};
+use super::place::{Standing, write_manifest};
 use crate::archive::inspect::printable;
 use crate::archive::verify::VerifyError;
 use crate::archive::{Control, PackError, Profile, plan, probe};
-use crate::build::confined::Confined;
 use crate::build::files::ListedFiles;
 use crate::build::partial;
 use crate::build::report::chain;
 use crate::build::snapshot::{self, Request, Snapshot, SnapshotError, Transfers};
 use crate::build::validate::{check_handler, gather};
 use crate::config::{Limits, PackDefaults};
-use crate::model::handler::HandlerError;
-use crate::model::{Exclude, Handler, Manifest, ModelName, Settings};
+use crate::model::{EntryPath, Exclude, Manifest, Settings};
 use crate::problem::{Code, Problem, Severity};
 use crate::store::PublishError;
 
@@ -103,83 +102,7 @@ pub(super) fn export(
     Ok(())
 }
 
-/// What is to be packed, and where to; everything the command line says has been checked.
-struct Order<'a> {
-    args: &'a Args,
-    name: ModelName,
-    handler: Handler,
-    model: Confined,
-    place: Place,
-}
-
-impl<'a> Order<'a> {
-    fn read(args: &'a Args) -> Result<Self, ExportError> {
-        let mut reasons = Vec::new();
-        if args.convert {
-            reasons.push(
-                "-c/--convert is not supported: converting ONNX models needs Python.\nUse the command of `pip install model-archiver mxnet onnx` for that, or convert the model first and package the result without -c.".to_owned(),
-            );
-        }
-        let name = ModelName::parse(&args.model_name)
-            .map_err(|error| {
-                format!("{}.\nA model name begins with a letter and has only letters, digits, underscores, dashes and dots:\n^[A-Za-z][A-Za-z0-9_\\-.]*$", printable(&error.to_string()))
-            })
-            .map_err(|reason| reasons.push(reason))
-            .ok();
-        let handler = handler(&args.handler)
-            .map_err(|error| format!("{} – {}", printable(&error.to_string()), HandlerError::HELP))
-            .map_err(|reason| reasons.push(reason))
-            .ok();
-        let export = match &args.export_path {
-            Some(path) => is_folder(path).map(|()| path.clone()).map_err(|error| {
-                let path = shown(path);
-                no_folder(format!("Given export-path {path} is not a directory. Point to a valid export-path directory."), &error)
-            }),
-            None => std::env::current_dir()
-                .map_err(|error| format!("cannot tell the current working directory: {error}")),
-        };
-        let export = export.map_err(|reason| reasons.push(reason)).ok();
-        let model = Confined::open(&args.model_path)
-            .map_err(|error| {
-                let path = shown(&args.model_path);
-                no_folder(format!("Given model-path {path} is not a valid directory. Point to a valid model-path directory."), &error)
-            })
-            .map_err(|reason| reasons.push(reason))
-            .ok();
-        let place = match (&name, &export, &model) {
-            (Some(name), Some(export), Some(model)) => {
-                Place::look(export, name, args.archive_format, args.force, model.path())
-                    // The paths in it are printable, the line breaks its own.
-                    .map_err(|error| reasons.push(chain(&error)))
-                    .ok()
-            }
-            _ => None,
-        };
-        match (name, handler, model, place) {
-            (Some(name), Some(handler), Some(model), Some(place)) if reasons.is_empty() => {
-                Ok(Self { args, name, handler, model, place })
-            }
-            _ => Err(ExportError::Refused(reasons)),
-        }
-    }
-
-    /// What is worth saying of the command line.
-    fn warn(&self, warnings: &mut Vec<String>) {
-        if !self.name.is_loadable() {
-            warnings.push(format!(
-                "the server cannot load `{}`: it refuses every URL with `..` in it",
-                self.name
-            ));
-        }
-        let (written, taken) = (&self.args.handler, &self.handler);
-        if taken.to_string() != *written {
-            warnings.push(format!(
-                "the handler `{}` is better written `{taken}`, which is what the server takes it for",
-                printable(written)
-            ));
-        }
-    }
-
+impl Order<'_> {
     /// What stays out: what always does, and the former archive where it lies in the model.
     fn exclude(&self) -> Exclude {
         let former = match self.place.standing() {
@@ -205,9 +128,8 @@ impl<'a> Order<'a> {
     /// archive being made all the same.
     fn check(&self, snapshot: &Snapshot, warnings: &mut Vec<String>) -> Result<(), ExportError> {
         let settings = self.settings();
-        let evidence = gather(&self.model, snapshot, &settings).map_err(|(path, source)| {
-            ExportError::Read { path: self.model.path().join(path.as_path()), source }
-        })?;
+        let evidence = gather(&self.model, snapshot, &settings)
+            .map_err(|(path, source)| self.unreadable(&path, source))?;
         let verdict = check_handler(&settings, &evidence);
         warnings.extend(verdict.problems.iter().chain(evidence.json()).map(|p| self.say(p)));
         let unfinished =
@@ -298,51 +220,21 @@ impl<'a> Order<'a> {
         if again.files == snapshot.files { Ok(()) } else { Err(ExportError::Moved) }
     }
 
+    fn unreadable(&self, path: &EntryPath, source: io::Error) -> ExportError {
+        ExportError::Read { path: self.model.path().join(path.as_path()), source }
+    }
+
     fn pack_failed(&self, snapshot: &Snapshot, exclude: &Exclude, error: PackError) -> ExportError {
-        match error {
-            PackError::Cancelled => ExportError::Interrupted,
-            PackError::Moved { .. } => ExportError::Moved,
-            // Whatever went wrong with a model that moved, went wrong because it moved.
-            error => match self.unmoved(snapshot, exclude) {
-                Err(ExportError::Moved) => ExportError::Moved,
-                _ => ExportError::Pack(error),
-            },
+        let error = match error {
+            PackError::Cancelled => return ExportError::Interrupted,
+            PackError::Moved { .. } => return ExportError::Moved,
+            PackError::Read { path, source } => self.unreadable(&path, source),
+            error => ExportError::Pack(error),
+        };
+        // Whatever went wrong with a model that moved, went wrong because it moved.
+        match self.unmoved(snapshot, exclude) {
+            Err(moved @ ExportError::Moved) => moved,
+            _ => error,
         }
     }
-}
-
-/// What the server makes of a handler: it imports the part behind the last `/`, so a path that the
-/// rules refuse (`./service.py:handle`) still leads to a module.
-fn handler(text: &str) -> Result<Handler, HandlerError> {
-    Handler::parse(text).or_else(|error| {
-        let (module, function) = text.split_once(':').unwrap_or((text, ""));
-        let last = module.rsplit('/').next().unwrap_or(module);
-        let colon = if text.contains(':') { ":" } else { "" };
-        match error {
-            HandlerError::Module(_) if last != module => {
-                Handler::parse(&format!("{last}{colon}{function}")).map_err(|_| error)
-            }
-            error => Err(error),
-        }
-    })
-}
-
-fn is_folder(path: &Path) -> io::Result<()> {
-    // As for the Python command, no path at all is the current working directory.
-    if path.as_os_str().is_empty() || path.metadata()?.is_dir() {
-        return Ok(());
-    }
-    Err(io::ErrorKind::NotADirectory.into())
-}
-
-/// Why a path is not used: the words of the Python command, and the system's where they say more.
-fn no_folder(words: String, error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => words,
-        _ => format!("{words} ({error})"),
-    }
-}
-
-fn shown(path: &Path) -> String {
-    printable(&path.display().to_string())
 }
