@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory, Parser};
 
@@ -28,13 +29,13 @@ pub(super) struct Args {
     help: Option<bool>,
     #[arg(long)]
     pub(super) model_name: String,
-    #[arg(long)]
+    #[arg(long, value_parser = path())]
     pub(super) model_path: PathBuf,
     #[arg(long)]
     pub(super) handler: String,
     #[arg(long, default_value = "python")]
     pub(super) runtime: Runtime,
-    #[arg(long)]
+    #[arg(long, value_parser = path())]
     pub(super) export_path: Option<PathBuf>,
     #[arg(long, default_value = "default")]
     pub(super) archive_format: ArchiveFormat,
@@ -42,6 +43,11 @@ pub(super) struct Args {
     pub(super) force: bool,
     #[arg(short, long)]
     pub(super) convert: bool,
+}
+
+/// Takes the empty path too, which clap by itself refuses.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }
 
 /// Why there is nothing to do.

@@ -5,19 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::args::Args;
-use super::place::{Place, PlaceError, Standing, write_manifest};
+use super::order::{Order, shown};
+use super::place::{Standing, write_manifest};
 use crate::archive::inspect::printable;
 use crate::archive::verify::VerifyError;
 use crate::archive::{Control, PackError, Profile, plan, probe};
-use crate::build::confined::Confined;
 use crate::build::files::ListedFiles;
 use crate::build::partial;
 use crate::build::report::chain;
 use crate::build::snapshot::{self, Request, Snapshot, SnapshotError, Transfers};
 use crate::build::validate::{check_handler, gather};
 use crate::config::{Limits, PackDefaults};
-use crate::model::handler::HandlerError;
-use crate::model::{Exclude, Handler, Manifest, ModelName, Settings};
+use crate::model::{EntryPath, Exclude, Manifest, Settings};
 use crate::problem::{Code, Problem, Severity};
 use crate::store::PublishError;
 
@@ -87,93 +86,23 @@ pub(super) fn export(
     warnings: &mut Vec<String>,
 ) -> Result<(), ExportError> {
     let order = Order::read(args)?;
-    if order.place.standing() != &Standing::Nothing {
-        warnings.push(format!("Overwriting {} ...", shown(order.place.path())));
-    }
     order.warn(warnings);
     let exclude = order.exclude();
     let snapshot = order.list(&exclude)?;
     order.check(&snapshot, warnings)?;
     if order.place.standing() == &Standing::Model {
         let write = |source| ExportError::Write { path: order.model.path().to_owned(), source };
-        return write_manifest(order.model.path(), &order.manifest()).map_err(write);
+        write_manifest(order.model.path(), &order.manifest()).map_err(write)?;
+    } else {
+        warnings.extend(order.pack(&snapshot, &exclude, cancelled)?);
     }
-    let not_durable = order.pack(&snapshot, &exclude, cancelled)?;
-    warnings.extend(not_durable);
+    if order.place.standing() != &Standing::Nothing {
+        warnings.insert(0, format!("Overwriting {} ...", shown(order.place.path())));
+    }
     Ok(())
 }
 
-/// What is to be packed, and where to; everything the command line says has been checked.
-struct Order<'a> {
-    args: &'a Args,
-    name: ModelName,
-    handler: Handler,
-    model: Confined,
-    place: Place,
-}
-
-impl<'a> Order<'a> {
-    fn read(args: &'a Args) -> Result<Self, ExportError> {
-        let mut reasons = Vec::new();
-        if args.convert {
-            reasons.push(
-                "-c/--convert is not supported: converting ONNX models needs Python and MXNet.\nConvert the model with them first (`pip install model-archiver` has a command that does), then package the result without -c.".to_owned(),
-            );
-        }
-        let name = ModelName::parse(&args.model_name)
-            .map_err(|error| {
-                format!("{}.\nA model name begins with a letter and has only letters, digits, underscores, dashes and dots:\n^[A-Za-z][A-Za-z0-9_\\-.]*$", printable(&error.to_string()))
-            })
-            .map_err(|reason| reasons.push(reason))
-            .ok();
-        let handler = handler(&args.handler)
-            .map_err(|error| format!("{} – {}", printable(&error.to_string()), HandlerError::HELP))
-            .map_err(|reason| reasons.push(reason))
-            .ok();
-        let export = match &args.export_path {
-            Some(path) => Ok(path.clone()),
-            None => std::env::current_dir()
-                .map_err(|error| format!("cannot tell the current working directory: {error}")),
-        };
-        let export = export.and_then(|path| is_folder(&path, "export-path").map(|()| path));
-        let export = export.map_err(|reason| reasons.push(reason)).ok();
-        let model = Confined::open(&args.model_path)
-            .map_err(|error| not_a_folder(&args.model_path, "model-path", &error))
-            .map_err(|reason| reasons.push(reason))
-            .ok();
-        let place = match (&name, &export, &model) {
-            (Some(name), Some(export), Some(model)) => {
-                Place::look(export, name, args.archive_format, args.force, model.path())
-                    .map_err(|error| reasons.push(place_refused(&error)))
-                    .ok()
-            }
-            _ => None,
-        };
-        match (name, handler, model, place) {
-            (Some(name), Some(handler), Some(model), Some(place)) if reasons.is_empty() => {
-                Ok(Self { args, name, handler, model, place })
-            }
-            _ => Err(ExportError::Refused(reasons)),
-        }
-    }
-
-    /// What is worth saying of the command line.
-    fn warn(&self, warnings: &mut Vec<String>) {
-        if !self.name.is_loadable() {
-            warnings.push(format!(
-                "the server cannot load `{}`: it refuses every URL with `..` in it",
-                self.name
-            ));
-        }
-        let (written, taken) = (&self.args.handler, &self.handler);
-        if taken.to_string() != *written {
-            warnings.push(format!(
-                "the handler `{}` is no module of the model; the server will import `{taken}`",
-                printable(written)
-            ));
-        }
-    }
-
+impl Order<'_> {
     /// What stays out: what always does, and the former archive where it lies in the model.
     fn exclude(&self) -> Exclude {
         let former = match self.place.standing() {
@@ -199,9 +128,8 @@ impl<'a> Order<'a> {
     /// archive being made all the same.
     fn check(&self, snapshot: &Snapshot, warnings: &mut Vec<String>) -> Result<(), ExportError> {
         let settings = self.settings();
-        let evidence = gather(&self.model, snapshot, &settings).map_err(|(path, source)| {
-            ExportError::Read { path: self.model.path().join(path.as_path()), source }
-        })?;
+        let evidence = gather(&self.model, snapshot, &settings)
+            .map_err(|(path, source)| self.unreadable(&path, source))?;
         let verdict = check_handler(&settings, &evidence);
         warnings.extend(verdict.problems.iter().chain(evidence.json()).map(|p| self.say(p)));
         let unfinished =
@@ -210,8 +138,11 @@ impl<'a> Order<'a> {
             let path = shown(&self.model.path().join(file.path.as_path()));
             warnings.push(format!("{path}: this looks like an unfinished transfer; it is packed"));
         }
+        // Listed in the order of the disk, which tells nobody anything.
+        let mut problems: Vec<&Problem> = snapshot.problems.iter().collect();
+        problems.sort_by(|a, b| a.path.cmp(&b.path));
         let (errors, notes): (Vec<_>, Vec<_>) =
-            snapshot.problems.iter().partition(|problem| problem.is_error());
+            problems.into_iter().partition(|problem| problem.is_error());
         warnings.extend(notes.into_iter().map(|problem| self.say(problem)));
         if errors.is_empty() {
             return Ok(());
@@ -289,60 +220,21 @@ impl<'a> Order<'a> {
         if again.files == snapshot.files { Ok(()) } else { Err(ExportError::Moved) }
     }
 
+    fn unreadable(&self, path: &EntryPath, source: io::Error) -> ExportError {
+        ExportError::Read { path: self.model.path().join(path.as_path()), source }
+    }
+
     fn pack_failed(&self, snapshot: &Snapshot, exclude: &Exclude, error: PackError) -> ExportError {
-        match error {
-            PackError::Cancelled => ExportError::Interrupted,
-            PackError::Moved { .. } => ExportError::Moved,
-            // Whatever went wrong with a model that moved, went wrong because it moved.
-            error => match self.unmoved(snapshot, exclude) {
-                Err(ExportError::Moved) => ExportError::Moved,
-                _ => ExportError::Pack(error),
-            },
+        let error = match error {
+            PackError::Cancelled => return ExportError::Interrupted,
+            PackError::Moved { .. } => return ExportError::Moved,
+            PackError::Read { path, source } => self.unreadable(&path, source),
+            error => ExportError::Pack(error),
+        };
+        // Whatever went wrong with a model that moved, went wrong because it moved.
+        match self.unmoved(snapshot, exclude) {
+            Err(moved @ ExportError::Moved) => moved,
+            _ => error,
         }
     }
-}
-
-/// What the server makes of a handler: it imports the part behind the last `/`, so a path that the
-/// rules refuse (`./service.py:handle`) still leads to a module.
-fn handler(text: &str) -> Result<Handler, HandlerError> {
-    Handler::parse(text).or_else(|error| {
-        let (module, function) = text.split_once(':').unwrap_or((text, ""));
-        let last = module.rsplit('/').next().unwrap_or(module);
-        let colon = if text.contains(':') { ":" } else { "" };
-        match error {
-            HandlerError::Module(_) if last != module => {
-                Handler::parse(&format!("{last}{colon}{function}")).map_err(|_| error)
-            }
-            error => Err(error),
-        }
-    })
-}
-
-fn is_folder(path: &Path, option: &str) -> Result<(), String> {
-    // As for the Python command, no path at all is the current working directory.
-    if path.as_os_str().is_empty() {
-        return Ok(());
-    }
-    match path.metadata() {
-        Ok(metadata) if metadata.is_dir() => Ok(()),
-        Ok(_) => Err(not_a_folder(path, option, &io::ErrorKind::NotADirectory.into())),
-        Err(error) => Err(not_a_folder(path, option, &error)),
-    }
-}
-
-/// Begins with the words of the Python command.
-fn not_a_folder(path: &Path, option: &str, error: &io::Error) -> String {
-    let shown = shown(path);
-    format!(
-        "Given {option} {shown} is not a valid directory. Point to a valid {option} directory. ({error})"
-    )
-}
-
-fn place_refused(error: &PlaceError) -> String {
-    // Its lines are its own; paths in it are already printable.
-    chain(error)
-}
-
-fn shown(path: &Path) -> String {
-    printable(&path.display().to_string())
 }

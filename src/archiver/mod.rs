@@ -8,6 +8,7 @@
 mod args;
 mod export;
 mod interrupt;
+mod order;
 mod place;
 
 use std::ffi::OsString;
