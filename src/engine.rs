@@ -278,6 +278,7 @@ impl Engine {
         if !is_wanted {
             let report = Report {
                 folder: ticket.folder,
+                name: ticket.name,
                 end: End::UpToDate,
                 record: None,
                 learned: None,
@@ -302,9 +303,13 @@ impl Engine {
         }
         let model = report.record.as_ref().map(|record| record.model.clone());
         if let Some(channel) = &self.reports {
+            let name = || report.name.map(|name| name.to_string());
             let _ = channel.send(Seen {
                 folder: report.folder.clone(),
-                model: model.clone().unwrap_or_else(|| folder_name(&report.folder)),
+                model: model
+                    .clone()
+                    .or_else(name)
+                    .unwrap_or_else(|| folder_name(&report.folder)),
                 end: report.end.clone(),
                 record: report.record.clone(),
             });
