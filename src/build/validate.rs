@@ -22,6 +22,8 @@ const MAX_MODULE_BYTES: u64 = 8 << 20;
 pub struct Evidence {
     /// The texts of the modules that could hold the handler.
     modules: BTreeMap<EntryPath, Vec<u8>>,
+    /// The model's Python files, where the handler's module is not among them: one may be meant.
+    python_files: Vec<EntryPath>,
     /// What the JSON files at the top level have wrong.
     json: Vec<Problem>,
 }
@@ -88,13 +90,20 @@ pub fn gather(
             Err(error) => return Err((path, error)),
         };
     }
+    let python_files = match &settings.handler {
+        Some(_) if modules.is_empty() => {
+            let files = snapshot.files.iter().map(|file| &file.path);
+            files.filter(|path| path.as_str().ends_with(".py")).cloned().collect()
+        }
+        _ => vec![],
+    };
     let json = snapshot
         .files
         .iter()
         .filter(|file| file.path.is_top_level() && file.path.as_str().ends_with(".json"))
         .filter_map(|file| check_json(folder, &file.path).transpose())
         .collect::<Result<_, _>>()?;
-    Ok(Evidence { modules, json })
+    Ok(Evidence { modules, python_files, json })
 }
 
 fn read(folder: &Confined, path: &Path) -> io::Result<Vec<u8>> {
@@ -151,20 +160,9 @@ pub fn check_handler(settings: &Settings, evidence: &Evidence) -> HandlerVerdict
     let runtime = settings.runtime.unwrap_or_default();
     let problems = match evidence.modules.iter().next() {
         Some((path, text)) => python::check(handler, runtime, path.as_path(), text),
-        None => vec![missing_module(handler)],
+        None => vec![python::module_missing(handler, &evidence.python_files)],
     };
     HandlerVerdict { handler: Some(handler.clone()), problems }
-}
-
-fn missing_module(handler: &Handler) -> Problem {
-    let candidates = python::module_candidates(handler);
-    let path = candidates.first().map_or(Path::new(""), EntryPath::as_path);
-    Problem::error(
-        Code::HandlerModuleMissing,
-        path,
-        format!("the handler `{handler}` names a module that is not in the model"),
-        format!("add {}, or name another module in `handler:`", path.display()),
-    )
 }
 
 /// Checks everything and reports everything.
