@@ -13,7 +13,8 @@ use std::time::Duration;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use crate::archive::Digest;
-use crate::build::{Job, Report, Workshop, pipeline::Progress, rest};
+use crate::build::pipeline::OnProgress;
+use crate::build::{Job, Report, Workshop, rest};
 use crate::clock::{self, Clock, Moment};
 use crate::config::{Config, OnRemove};
 use crate::discover;
@@ -59,7 +60,7 @@ pub struct Mode {
     /// Only models of these names are built, where given.
     pub only: Option<BTreeSet<String>>,
     /// Is told how far builds have got.
-    pub progress: Arc<dyn Fn(&Path, Progress) + Send + Sync>,
+    pub progress: OnProgress,
 }
 
 /// The engine.

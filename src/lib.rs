@@ -11,6 +11,7 @@
 //! `docs/architecture.md` describes the parts and the promises they keep.
 
 pub mod archive;
+pub mod archiver;
 pub mod build;
 pub mod cli;
 pub mod clock;

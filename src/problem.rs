@@ -83,9 +83,9 @@ impl Problem {
     /// The same problem with its path placed under `base`.
     #[must_use]
     pub fn under(mut self, base: &Path) -> Self {
-        // Joining an empty path would add a slash.
-        let is_base = self.path.as_os_str().is_empty();
-        self.path = if is_base { base.to_owned() } else { base.join(&self.path) };
+        // An empty path is the model folder itself; joining it would add a slash.
+        self.path =
+            if self.path.as_os_str().is_empty() { base.to_owned() } else { base.join(&self.path) };
         self
     }
 
@@ -239,8 +239,11 @@ mod tests {
             problem.clone().at(3, 5).under(Path::new("/models/resnet")).to_string(),
             "/models/resnet/service.py:3:5: handler-entry-point: no function `handel` – define it or name another one"
         );
-        let whole = Problem { path: "".into(), ..problem.clone() };
-        assert_eq!(whole.under(Path::new("/models/resnet")).path.as_os_str(), "/models/resnet");
+        let of_the_folder = Problem { path: PathBuf::new(), ..problem.clone() };
+        assert_eq!(
+            of_the_folder.under(Path::new("/models/resnet")).to_string(),
+            "/models/resnet: handler-entry-point: no function `handel` – define it or name another one"
+        );
         assert_eq!(
             Problem { severity: Severity::Warning, ..problem }.to_string(),
             "service.py: handler-entry-point: warning: no function `handel` – define it or name another one"

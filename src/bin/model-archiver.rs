@@ -1,2 +1,7 @@
-//! marwatch.
-fn main() {}
+//! `model-archiver`: packages a model folder by the command line of the specification.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    marwatch::archiver::main(std::env::args_os())
+}

@@ -12,12 +12,12 @@ use super::files::ListedFiles;
 use super::report::{Halt, Laps, Report};
 use super::resolve::{Resolved, resolve};
 use super::rest;
-use super::snapshot::{self, Request, Snapshot};
+use super::snapshot::{self, Request, Snapshot, Transfers};
 use super::validate::{ValidModel, gather, validate};
-use crate::archive::pack::{self, Control, PackError, Packed};
+use crate::archive::pack::{Control, PackError, Packed};
 use crate::archive::plan::{Profile, plan};
 use crate::archive::probe::probe;
-use crate::archive::{Digest, Entry, Input, Source, inspect};
+use crate::archive::{Digest, Entry, Source, inspect};
 use crate::clock;
 use crate::config::Config;
 use crate::model::{ArchiveFormat, Exclude, ModelName, Settings};
@@ -40,8 +40,11 @@ pub struct Workshop {
     /// Set to stop what is under way.
     pub cancelled: Arc<AtomicBool>,
     /// Is told how many bytes of which model are packed.
-    pub progress: Arc<dyn Fn(&Path, Progress) + Send + Sync>,
+    pub progress: OnProgress,
 }
+
+/// Is told how far the build of the model in a folder has got.
+pub type OnProgress = Arc<dyn Fn(&Path, Progress) + Send + Sync>;
 
 /// How far a build has got.
 #[derive(Debug, Clone, Copy)]
@@ -98,7 +101,7 @@ enum Done {
     /// The store's archive holds this content already.
     Unchanged {
         name: ModelName,
-        state: ModelState,
+        state: Box<ModelState>,
         /// Whether anything was touched; otherwise only a doubt was settled, which is no attempt.
         touched: bool,
     },
@@ -168,8 +171,7 @@ impl Attempt<'_> {
         let format = settings.archive_format.unwrap_or_default();
         let profile = Profile {
             compression: settings.compression.unwrap_or(config.pack.compression),
-            level: config.pack.level,
-            store_above: config.pack.store_above,
+            ..config.pack.profile()
         };
         let recipe = compare::recipe(&settings, format, &config.pack);
         let name = ticket.name.clone();
@@ -214,7 +216,7 @@ impl Attempt<'_> {
                 let moved = |(old, new): (&KnownFile, &KnownFile)| old.id != new.id;
                 let touched = known.files.iter().zip(&state.files).any(moved);
                 self.save(&name, &state);
-                Ok(Some(Done::Unchanged { name, state, touched }))
+                Ok(Some(Done::Unchanged { name, state: Box::new(state), touched }))
             }
             _ => Ok(None),
         }
@@ -370,12 +372,7 @@ impl Attempt<'_> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let control = Control { threads, cancelled: &shop.cancelled, progress: &progress };
         let source = ListedFiles::new(&seen.folder, &seen.snapshot);
-        let inputs: Vec<Input> = seen
-            .snapshot
-            .files
-            .iter()
-            .map(|file| Input { path: file.path.clone(), size: file.id.size })
-            .collect();
+        let inputs = seen.snapshot.inputs();
         let manifest = model.manifest().to_bytes();
         let methods = probe(&inputs, &seen.profile, &source, &control)
             .map_err(|error| self.pack_failed(seen, Stage::Plan, &error))?;
@@ -387,15 +384,9 @@ impl Attempt<'_> {
                 &At { path: shop.store.staging().folder().to_owned(), source },
             )
         })?;
-        let packed = match staged.file() {
-            Some(file) if seen.format == ArchiveFormat::Tgz => {
-                pack::pack_tgz(&plan, &seen.profile, &source, model.name(), file, &control)
-            }
-            Some(file) => pack::pack_zip(&plan, &seen.profile, &source, file, &control),
-            // Flushed with everything else when it is published.
-            None => pack::pack_folder(&plan, &source, staged.path(), false, &control),
-        }
-        .map_err(|error| self.pack_failed(seen, Stage::Pack, &error))?;
+        let packed = staged
+            .pack(&plan, &seen.profile, &source, &control)
+            .map_err(|error| self.pack_failed(seen, Stage::Pack, &error))?;
         self.laps.done(Stage::Pack);
         self.unmoved(seen)?;
         let verified = staged
@@ -449,7 +440,7 @@ impl Attempt<'_> {
             let generation = self.job.last_generation().max(1);
             let state = state_of(seen, &packed, standing, generation, sha256);
             self.save(&name, &state);
-            return Ok(Done::Unchanged { name, state, touched: true });
+            return Ok(Done::Unchanged { name, state: Box::new(state), touched: true });
         }
         let identity = store.flush(&verified).map_err(|error| failed(&error))?;
         let mut state = state_of(seen, &packed, identity, self.job.last_generation() + 1, sha256);
@@ -548,7 +539,7 @@ impl Attempt<'_> {
             }
             Ok(Done::Unchanged { name, state, touched }) => {
                 describe(&mut record, &name, &state.archive);
-                let learned = Some((name, Arc::new(state)));
+                let learned = Some((name, Arc::new(*state)));
                 (End::UpToDate, touched.then_some(Outcome::Unchanged), learned, None)
             }
             Err(halt) => {
@@ -621,7 +612,12 @@ pub(super) fn request<'a>(
     config: &'a Config,
     settings: &'a Settings,
 ) -> Request<'a> {
-    Request { exclude, limits: &config.limits, ready_marker: settings.ready_marker.as_deref() }
+    Request {
+        exclude,
+        limits: &config.limits,
+        ready_marker: settings.ready_marker.as_deref(),
+        transfers: Transfers::Awaited,
+    }
 }
 
 fn state_of(

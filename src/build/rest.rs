@@ -165,7 +165,7 @@ mod tests {
     use std::fs::OpenOptions;
 
     use super::*;
-    use crate::build::snapshot::{Request, take};
+    use crate::build::snapshot::{Request, Transfers, take};
     use crate::config::Limits;
     use crate::model::Exclude;
 
@@ -174,6 +174,7 @@ mod tests {
             exclude: &Exclude::built_in(),
             limits: &Limits::default(),
             ready_marker: Some("READY"),
+            transfers: Transfers::Awaited,
         };
         take(folder, &request).unwrap()
     }

@@ -18,6 +18,7 @@ use walkdir::{DirEntry, WalkDir};
 
 use super::confined::Confined;
 use super::partial;
+use crate::archive::Input;
 use crate::config::Limits;
 use crate::config::SETTINGS_FILE;
 use crate::model::entry_path::EntryPathError;
@@ -89,6 +90,12 @@ impl Snapshot {
     pub fn total_size(&self) -> u64 {
         self.files.iter().map(|file| file.id.size).sum()
     }
+
+    /// What there is to pack.
+    pub fn inputs(&self) -> Vec<Input> {
+        let input = |file: &SourceFile| Input { path: file.path.clone(), size: file.id.size };
+        self.files.iter().map(input).collect()
+    }
 }
 
 /// What a listing needs to know of a model.
@@ -100,6 +107,17 @@ pub struct Request<'a> {
     pub limits: &'a Limits,
     /// The file whose presence says that the model is complete.
     pub ready_marker: Option<&'a str>,
+    /// What a name means that tools give to unfinished transfers.
+    pub transfers: Transfers,
+}
+
+/// What a name means that tools give to unfinished transfers (`*.part`, `*.crdownload`, …).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transfers {
+    /// The model is not complete yet.
+    Awaited,
+    /// Nothing: the specification leaves out no such file, so it is packed.
+    Packed,
 }
 
 /// Lists the model in `folder`.
@@ -187,7 +205,8 @@ impl Walk<'_> {
         depth: usize,
     ) -> Result<bool, SnapshotError> {
         let kind = entry.file_type();
-        if partial::is_partial(entry.file_name(), kind.is_dir())
+        if self.request.transfers == Transfers::Awaited
+            && partial::is_partial(entry.file_name(), kind.is_dir())
             && !self.excluded_by_model(relative)
         {
             self.snapshot.partial.push(relative.to_owned());

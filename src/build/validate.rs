@@ -10,22 +10,26 @@ use std::path::Path;
 use super::confined::Confined;
 use super::resolve::Resolved;
 use super::snapshot::Snapshot;
-use crate::model::{EntryPath, Handler, Manifest, ModelName, Settings};
+use crate::model::{EntryPath, Handler, Manifest, ModelName, Runtime, Settings};
 use crate::problem::{Code, Problem, any_error};
 use crate::python;
-
-/// The largest Python module that is parsed; a larger one is data in disguise.
-const MAX_MODULE_BYTES: u64 = 8 << 20;
 
 /// What validation looks at, read from the disk.
 #[derive(Debug)]
 pub struct Evidence {
     /// The texts of the modules that could hold the handler.
     modules: BTreeMap<EntryPath, Vec<u8>>,
-    /// The model's Python files, where the handler's module is not among them: one may be meant.
-    python_files: Vec<EntryPath>,
+    /// What to say of a configured handler whose module is not in the model.
+    missing: Option<Problem>,
     /// What the JSON files at the top level have wrong.
     json: Vec<Problem>,
+}
+
+impl Evidence {
+    /// What the JSON files at the top level have wrong.
+    pub(crate) fn json(&self) -> &[Problem] {
+        &self.json
+    }
 }
 
 /// A model that may be packed.
@@ -90,25 +94,22 @@ pub fn gather(
             Err(error) => return Err((path, error)),
         };
     }
-    let python_files = match &settings.handler {
-        Some(_) if modules.is_empty() => {
-            let files = snapshot.files.iter().map(|file| &file.path);
-            files.filter(|path| path.as_str().ends_with(".py")).cloned().collect()
-        }
-        _ => vec![],
-    };
+    let missing = settings.handler.as_ref().filter(|_| modules.is_empty()).map(|handler| {
+        python::module_missing(handler, snapshot.files.iter().map(|file| &file.path))
+    });
     let json = snapshot
         .files
         .iter()
         .filter(|file| file.path.is_top_level() && file.path.as_str().ends_with(".json"))
         .filter_map(|file| check_json(folder, &file.path).transpose())
         .collect::<Result<_, _>>()?;
-    Ok(Evidence { modules, python_files, json })
+    Ok(Evidence { modules, missing, json })
 }
 
 fn read(folder: &Confined, path: &Path) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    folder.open_file(path)?.take(MAX_MODULE_BYTES).read_to_end(&mut text)?;
+    // One byte more than is parsed tells that there is more.
+    folder.open_file(path)?.take(python::MAX_SOURCE as u64 + 1).read_to_end(&mut text)?;
     Ok(text)
 }
 
@@ -154,15 +155,37 @@ pub fn check_handler(settings: &Settings, evidence: &Evidence) -> HandlerVerdict
         let modules = evidence.modules.iter().map(|(path, text)| (path, text.as_slice()));
         return match python::infer(modules) {
             Ok(handler) => HandlerVerdict { handler: Some(handler), problems: vec![] },
-            Err(problem) => HandlerVerdict { handler: None, problems: vec![problem] },
+            Err(problem) => {
+                HandlerVerdict { handler: None, problems: not_inferred(evidence, problem) }
+            }
         };
     };
     let runtime = settings.runtime.unwrap_or_default();
     let problems = match evidence.modules.iter().next() {
         Some((path, text)) => python::check(handler, runtime, path.as_path(), text),
-        None => vec![python::module_missing(handler, &evidence.python_files)],
+        None => evidence.missing.iter().cloned().collect(),
     };
     HandlerVerdict { handler: Some(handler.clone()), problems }
+}
+
+/// Why no handler could be inferred. A module that does not parse may well be the one: its errors
+/// are told with their places, and instead of `problem` where it is the only module.
+fn not_inferred(evidence: &Evidence, problem: Problem) -> Vec<Problem> {
+    let broken = evidence.modules.iter().filter_map(|(path, text)| {
+        let handler = Handler::parse(path.as_str().strip_suffix(".py")?).ok()?;
+        let problems = python::check(&handler, Runtime::Python, path.as_path(), text);
+        Some(
+            problems
+                .into_iter()
+                .filter(|found| found.code == Code::HandlerSyntax && found.is_error()),
+        )
+    });
+    let broken: Vec<_> = broken.flatten().collect();
+    if problem.code != Code::HandlerNotFound || broken.is_empty() {
+        return vec![problem];
+    }
+    let others = evidence.modules.len() > 1;
+    others.then_some(problem).into_iter().chain(broken).collect()
 }
 
 /// Checks everything and reports everything.
@@ -197,5 +220,41 @@ pub fn validate(
             warnings: problems,
         }),
         _ => Err(problems),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of the modules of a model that sets no handler.
+    fn said(modules: &[(&str, &str)]) -> Vec<String> {
+        let modules = modules
+            .iter()
+            .map(|&(path, text)| (EntryPath::parse(path).unwrap(), text.as_bytes().to_vec()));
+        let evidence = Evidence { modules: modules.collect(), missing: None, json: vec![] };
+        let verdict = check_handler(&Settings::default(), &evidence);
+        let place = |problem: Problem| match problem.line {
+            Some(line) => format!("{}:{line} {}", problem.path.display(), problem.code),
+            None => problem.code.to_string(),
+        };
+        verdict.problems.into_iter().map(place).collect()
+    }
+
+    #[test]
+    fn a_module_that_does_not_parse_is_said_to_be_just_that() {
+        const BROKEN: &str = "x = 1\nhandle = 1 +\n";
+        const HANDLER: &str = "def handle(data, context):\n    return data\n";
+        assert_eq!(said(&[("a.py", BROKEN)]), ["a.py:2 handler-syntax"]);
+        assert_eq!(
+            said(&[("a.py", BROKEN), ("b.py", "x = 1\n")]),
+            ["handler-not-found", "a.py:2 handler-syntax"]
+        );
+        assert_eq!(said(&[("a.py", "x = 1\n")]), ["handler-not-found"]);
+        assert_eq!(said(&[("a.py", BROKEN), ("b.py", HANDLER)]), [""; 0]);
+        assert_eq!(
+            said(&[("a.py", BROKEN), ("b.py", HANDLER), ("c.py", HANDLER)]),
+            ["handler-ambiguous"]
+        );
     }
 }

@@ -13,7 +13,7 @@ use tokio_stream::StreamExt;
 use super::source::Source;
 use super::{fail, written};
 use crate::archive::inspect::printable;
-use crate::build::pipeline::Progress;
+use crate::build::pipeline::{OnProgress, Progress};
 use crate::build::report::chain;
 use crate::config::Config;
 use crate::daemon::refused;
@@ -73,7 +73,7 @@ type Rows = BTreeMap<PathBuf, Seen>;
 
 async fn pass(config: Config, only: &BTreeSet<String>) -> Result<Rows, Exit> {
     let bar = Bar::new();
-    let progress: Arc<dyn Fn(&Path, Progress) + Send + Sync> = {
+    let progress: OnProgress = {
         let bar = bar.clone();
         Arc::new(move |folder, progress| bar.update(folder, progress))
     };

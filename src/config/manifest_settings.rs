@@ -23,7 +23,7 @@ use crate::problem::Problem;
 pub fn parse_manifest_settings(path: &Path, text: &[u8]) -> (Settings, Vec<Problem>) {
     let mut reader = Reader { null_is_absent: true, ..Reader::default() };
     let Some(text) = document::plain_text(path, text, &mut reader.problems) else {
-        return (Settings::default(), reader.problems);
+        return (Settings::default(), in_order(reader.problems));
     };
     // By way of a value: serde would also fill a struct from a list.
     let object = match serde_json::from_str(text) {

@@ -28,7 +28,7 @@ pub const SETTINGS_FILE: &str = ".mar.yaml";
 pub fn parse_settings(path: &Path, text: &[u8]) -> (Settings, Vec<Problem>) {
     let mut reader = Reader::default();
     let Some(document) = document::read(path, text, &mut reader.problems) else {
-        return (Settings::default(), reader.problems);
+        return (Settings::default(), in_order(reader.problems));
     };
     let settings = match document.values::<RawSettings>() {
         Ok(raw) => {
@@ -240,8 +240,20 @@ fn marker_flaw(at: &Cursor<'_>, marker: &str, globs: &[String]) -> Option<Proble
     })
 }
 
-/// The problems as they come in the file.
+/// The problems as they come in the file, and how many more there are beyond a number that nobody
+/// reads: a file made for it has a mistake in each of its bytes.
 pub(super) fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
+    const MAX: usize = 100;
     problems.sort_by_key(|problem| (problem.line, problem.column));
+    if problems.len() > MAX {
+        let more = problems.split_off(MAX);
+        let severity = more.iter().map(|problem| problem.severity).max();
+        problems.extend(more.first().map(|first| Problem {
+            severity: severity.unwrap_or(first.severity),
+            message: format!("{} more problems from here on", more.len()),
+            help: "mend those above first".to_owned(),
+            ..first.clone()
+        }));
+    }
     problems
 }

@@ -1,5 +1,5 @@
 //! The keys of the settings files, as serde and a JSON Schema see them. Nothing here is checked
-//! against anything else; [`load`](super::load) makes a [`Config`](super::Config) of it.
+//! against anything else; [`load`](mod@super::load) makes a [`Config`](super::Config) of it.
 //!
 //! The comments are the descriptions that editors show.
 

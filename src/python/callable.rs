@@ -5,8 +5,8 @@ use ruff_text_size::{Ranged, TextSize};
 
 use super::facts::is_generator;
 use super::members::{Member, Module};
-use super::namespace::{Bound, Value};
 use super::signature::{Misfit, first, misfit, render, short};
+use super::value::{Bound, Value};
 use crate::problem::Code;
 
 /// What is wrong with a value, and where.
@@ -61,12 +61,14 @@ impl<'a> Module<'a> {
             Value::Method(class, name) => match self.member(class, name) {
                 Member::Found(values, _) => self.call_member(class, &values, name, call),
                 // Every object has the attributes of `object`.
-                Member::Missing if !name.starts_with("__") => Some(Fault {
-                    code: Code::HandlerEntryPoint,
-                    at: *at,
-                    message: format!("`{}` has no attribute `{}`", of(class), short(name)),
-                    help: format!("define `{}` in `{}`", short(name), of(class)),
-                }),
+                Member::Missing if !name.starts_with("__") && !self.patches_instance(class) => {
+                    Some(Fault {
+                        code: Code::HandlerEntryPoint,
+                        at: *at,
+                        message: format!("`{}` has no attribute `{}`", of(class), short(name)),
+                        help: format!("define `{}` in `{}`", short(name), of(class)),
+                    })
+                }
                 Member::Missing | Member::Undecided(_) => None,
             },
             Value::Inert(what) => Some(Fault {

@@ -1,16 +1,22 @@
 //! What an instance of a class has, as far as the module tells: own members, those of base classes
 //! of the same module, attributes that methods set.
 
+use std::collections::BTreeMap;
+
 use ruff_python_ast::{Expr, StmtClassDef};
+use ruff_text_size::{Ranged, TextSize};
 
 use super::facts::{Facts, sets_on_instance};
-use super::namespace::{Bound, Names, Value, of_class};
+use super::namespace::{Names, of_class};
 use super::signature::short;
+use super::value::{Bound, Value};
 
 /// The names of a module and what else it says of them.
 pub(super) struct Module<'a> {
     pub(super) names: Names<'a>,
     pub(super) facts: Facts<'a>,
+    /// What the bases of each class are worth, by the place of the class's name.
+    pub(super) bases: BTreeMap<TextSize, Vec<Vec<Value<'a>>>>,
     /// Whether `from … import *` may have brought names.
     pub(super) stars: bool,
 }
@@ -31,44 +37,63 @@ impl<'a> Module<'a> {
         self.member_within(class, name, &mut Vec::new())
     }
 
+    /// Whether attributes are set from outside on an instance that has a name.
+    pub(super) fn patches_instance(&self, class: &StmtClassDef) -> bool {
+        let is_one =
+            |value: &Value<'_>| matches!(value, Value::Instance(it) if std::ptr::eq(*it, class));
+        self.facts
+            .patched
+            .iter()
+            .filter_map(|name| self.names.get(name))
+            .any(|binding| binding.values.iter().any(|(value, _)| is_one(value)))
+    }
+
     fn member_within(
         &self,
         class: &'a StmtClassDef,
         name: &str,
-        above: &mut Vec<&'a StmtClassDef>,
+        seen: &mut Vec<&'a StmtClassDef>,
     ) -> Member<'a> {
-        /// Longer chains of base classes are not followed.
-        const LONGEST: usize = 20;
-        if above.len() >= LONGEST || above.iter().any(|&seen| std::ptr::eq(seen, class)) {
-            return Member::Undecided(format!("`{}` has a long chain of bases", of(class)));
+        /// Families of base classes larger than this are not followed.
+        const MOST: usize = 50;
+        if seen.iter().any(|&before| std::ptr::eq(before, class)) {
+            // Reached over another base, its members were looked at then.
+            return Member::Missing;
         }
+        if seen.len() == MOST {
+            return Member::Undecided(format!("`{}` has too many bases to follow", of(class)));
+        }
+        seen.push(class);
         let own = of_class(class, &self.names);
         if let Some(binding) = own.get(name) {
-            return Member::Found(binding.values.clone(), binding.conditional);
+            let mut values = binding.values.clone();
+            if self.facts.patched.contains(class.name.as_str()) {
+                values.push((Value::Unknown, class.name.start()));
+            }
+            return Member::Found(values, binding.conditional);
         }
         if !is_dunder(name) && sets_on_instance(class, name) {
-            return Member::Found(vec![(Value::Unknown, class.name.range.start())], false);
+            return Member::Found(vec![(Value::Unknown, class.name.start())], false);
         }
         if let Some(reason) = self.elsewhere(class, &own) {
             return Member::Undecided(reason);
         }
-        above.push(class);
-        let found = self.inherited(class, name, above);
-        above.pop();
-        found
+        self.inherited(class, name, seen)
     }
 
     fn inherited(
         &self,
         class: &'a StmtClassDef,
         name: &str,
-        above: &mut Vec<&'a StmtClassDef>,
+        seen: &mut Vec<&'a StmtClassDef>,
     ) -> Member<'a> {
         let mut undecided = None;
-        for base in class.bases() {
-            let found = match self.base(base) {
+        let values = self.bases.get(&class.name.start());
+        for (index, base) in class.bases().iter().enumerate() {
+            let value = values.and_then(|values| values.get(index)).map(Vec::as_slice);
+            let found = match self.base(base, value.unwrap_or_default()) {
                 Base::Plain => Member::Missing,
-                Base::Local(base) => self.member_within(base, name, above),
+                Base::Local(base) => self.member_within(base, name, seen),
                 Base::Foreign => Member::Undecided(format!(
                     "`{}` inherits from `{}`, which is not in this module",
                     of(class),
@@ -80,7 +105,7 @@ impl<'a> Module<'a> {
                 Member::Undecided(reason) => undecided = undecided.or(Some(reason)),
                 // A base before it that is not known may have its own.
                 Member::Found(values, _) if undecided.is_some() => {
-                    let at = values.first().map_or(class.name.range.start(), |value| value.1);
+                    let at = values.first().map_or(class.name.start(), |value| value.1);
                     return Member::Found(vec![(Value::Unknown, at)], false);
                 }
                 found @ Member::Found(..) => return found,
@@ -105,21 +130,23 @@ impl<'a> Module<'a> {
         }
     }
 
-    fn base(&self, base: &Expr) -> Base<'a> {
-        let (name, bare) = match base {
+    /// A base class as it is written, and what it was worth there.
+    fn base(&self, written: &Expr, values: &[Value<'a>]) -> Base<'a> {
+        if let [Value::Class(class)] = values {
+            return Base::Local(class);
+        }
+        let (name, bare) = match written {
             Expr::Name(name) => (name.id.as_str(), true),
             Expr::Attribute(attribute) => (attribute.attr.as_str(), false),
-            Expr::Subscript(subscript) => return self.base(&subscript.value),
+            // `Generic[T]`; of a subscripted class of this module the value is not known.
+            Expr::Subscript(subscript) => return self.base(&subscript.value, &[Value::Unknown]),
             _ => return Base::Foreign,
         };
-        if bare && let Some(binding) = self.names.get(name) {
-            match &binding.values[..] {
-                [(Value::Class(class), _)] if !binding.conditional => return Base::Local(class),
-                [(Value::Unknown, _)] if is_plain_import(name) => return Base::Plain,
-                _ => return Base::Foreign,
-            }
+        let unknown = matches!(values, [Value::Unknown]);
+        if unknown && is_plain_import(name) {
+            return Base::Plain;
         }
-        if is_plain_import(name) || (bare && !self.stars && is_builtin(name)) {
+        if unknown && bare && !self.stars && !self.names.contains_key(name) && is_builtin(name) {
             return Base::Plain;
         }
         Base::Foreign

@@ -1,8 +1,8 @@
 //! What can be said about a handler's Python module without running it.
 //!
 //! The server imports the module and looks at the objects in it; here its text is parsed and walked
-//! instead ([`namespace`]), so that nothing of a model is ever executed. The rules are the server's
-//! ([`resolve`] has those of the import, [`entry_point`] those of the entry point), and each answer
+//! instead (`namespace`, `walk`), so that nothing of a model is ever executed. The rules are the server's
+//! (`resolve` has those of the import, `entry_point` those of the entry point), and each answer
 //! is one of three: certainly fine (no problem), certainly broken (an error), or not to be told
 //! without running it (one `handler-undecided` warning). A module is never refused on a guess.
 //!
@@ -17,8 +17,13 @@ mod members;
 mod namespace;
 mod nearest;
 mod resolve;
+mod service_class;
 mod signature;
 mod source;
+mod syntax;
+mod targets;
+mod value;
+mod walk;
 
 #[cfg(test)]
 mod tests;
@@ -40,7 +45,7 @@ use source::Lines;
 /// Bytes of a module beyond which it is not looked into; such a file is data, not a handler.
 pub const MAX_SOURCE: usize = 16 * 1024 * 1024;
 
-/// Syntax errors beyond this many follow from the first ones.
+/// Syntax errors reported of one module; later ones mostly follow from the first.
 const MAX_SYNTAX_ERRORS: usize = 5;
 
 const TEST_IT: &str = "load the model once on a test server to be sure";
@@ -104,10 +109,17 @@ pub fn infer<'a>(
         if !path.is_top_level() || stem.contains('.') || stem == "__init__" {
             continue;
         }
-        let Ok(handler) = Handler::parse(stem) else { continue };
-        match check(&handler, Runtime::Python, path.as_path(), source).into_iter().next() {
-            None => candidates.push((path, handler)),
-            Some(problem) => others.push(problem),
+        // Written out where there is a function, as in the server's own examples.
+        let mut problem = None;
+        let fitting = [format!("{stem}:handle"), stem.to_owned()].iter().find_map(|text| {
+            let handler = Handler::parse(text).ok()?;
+            let problems = check(&handler, Runtime::Python, path.as_path(), source);
+            problem = problems.into_iter().next();
+            problem.is_none().then_some(handler)
+        });
+        match fitting {
+            Some(handler) => candidates.push((path, handler)),
+            None => others.extend(problem),
         }
     }
     if let [(_, handler)] = &candidates[..] {
@@ -115,10 +127,6 @@ pub fn infer<'a>(
     }
     const SET_IT: &str = "set `handler: module:function`";
     if candidates.is_empty() {
-        // A module that does not parse may well be the one: its owner wants to know the line.
-        if let Some(broken) = others.iter().find(|problem| problem.code == Code::HandlerSyntax) {
-            return Err(broken.clone());
-        }
         let message = match &others[..] {
             [] => {
                 "no handler is set and the model has no Python module at its top level".to_owned()
@@ -144,11 +152,12 @@ fn look(handler: &Handler, path: &Path, text: &str, lenient: bool) -> Vec<Proble
     let lines = Lines::new(text);
     let parsed = parse_unchecked_source(text, PySourceType::Python);
     if !parsed.errors().is_empty() {
-        return syntax_problems(parsed.errors(), path, &lines, lenient);
+        return syntax::problems(&parsed, path, &lines, lenient);
     }
     let body = &parsed.syntax().body;
-    let (names, seen) = namespace::of_module(body);
-    let module = Module { names, facts: Facts::of(body), stars: !seen.stars.is_empty() };
+    let (names, mut seen) = namespace::of_module(body);
+    let bases = std::mem::take(&mut seen.bases);
+    let module = Module { names, facts: Facts::of(body), bases, stars: !seen.stars.is_empty() };
     let place = |finding: Finding| {
         let problem = Problem {
             severity: finding.severity,
@@ -165,37 +174,6 @@ fn look(handler: &Handler, path: &Path, text: &str, lenient: bool) -> Vec<Proble
         findings.extend(entry_point::check(handler, &module));
     }
     findings.into_iter().map(place).collect()
-}
-
-fn syntax_problems(
-    errors: &[ruff_python_parser::ParseError],
-    path: &Path,
-    lines: &Lines<'_>,
-    lenient: bool,
-) -> Vec<Problem> {
-    let mut problems: Vec<_> = errors
-        .iter()
-        .take(MAX_SYNTAX_ERRORS)
-        .map(|fault| {
-            let (line, column) = lines.position(fault.location.start().to_usize());
-            let message = format!("not valid Python: {}", plain(&fault.error.to_string()));
-            let help = if lenient {
-                "correct it if it is no Python 2 construct"
-            } else {
-                "correct the line; `python3 -m py_compile` shows the same error"
-            };
-            let problem = Problem::error(Code::HandlerSyntax, path, message, help).at(line, column);
-            Problem {
-                severity: if lenient { Severity::Warning } else { Severity::Error },
-                ..problem
-            }
-        })
-        .collect();
-    if lenient {
-        let message = "the module is not read as Python 3, so its entry point cannot be checked";
-        problems.push(Problem::warning(Code::HandlerUndecided, path, message, TEST_IT));
-    }
-    problems
 }
 
 /// What keeps the module from being imported, whatever it defines.
@@ -231,13 +209,4 @@ fn import_faults(handler: &Handler, path: &Path, seen: &namespace::Seen<'_>) -> 
         findings.push(error(Code::HandlerImport, at, message, help));
     }
     findings
-}
-
-/// A message of the parser on one line, without characters that a terminal would act on.
-fn plain(message: &str) -> String {
-    message
-        .chars()
-        .take(200)
-        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
-        .collect()
 }

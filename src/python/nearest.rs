@@ -11,6 +11,7 @@ pub(super) fn nearest<'a>(
     candidates
         .into_iter()
         .filter(|candidate| candidate.len() <= LONGEST && wanted.len() <= LONGEST)
+        .filter(|candidate| candidate.len().abs_diff(wanted.len()) <= 4 * allowed)
         .map(|candidate| (distance(&wanted.to_lowercase(), &candidate.to_lowercase()), candidate))
         .filter(|&(distance, _)| distance <= allowed)
         .min()

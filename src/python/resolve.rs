@@ -1,6 +1,6 @@
 //! Which file of a model the server imports for a handler.
 //!
-//! Read in the server (1.1.11): a worker runs in the model's folder, and its `PYTHONPATH` is
+//! Read in the server (1.1.11), and observed with eleven layouts: a worker runs in the model's folder, and its `PYTHONPATH` is
 //! `HEAD:$PYTHONPATH:MODEL_FOLDER[:SERVER_HOME]` (`WorkerLifeCycle.getEnvString`). HEAD is meant to
 //! be the folder of the handler file, and is, when the handler has both a `/` and a `:`: for
 //! `pkg/mod:f` it is `pkg`. Otherwise HEAD is the module part as it stands, so `mod:f` and `mod`
@@ -55,7 +55,7 @@ pub fn module_missing<'a>(
     let expected = module_candidates(handler).pop();
     let wanted = import_name(handler).unwrap_or(handler.module());
     let last = |module: &&str| module.rsplit('/').next() == Some(wanted);
-    let help = if let Some(elsewhere) = modules.iter().copied().find(|module| last(&module)) {
+    let help = if let Some(elsewhere) = modules.iter().copied().find(last) {
         // The server looks into a folder only when a function is named.
         let function = if function.is_empty() { ":handle" } else { &function };
         format!("the module is in a folder: write `{elsewhere}{function}`")

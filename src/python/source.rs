@@ -183,6 +183,14 @@ impl<'a> Lines<'a> {
         let column = self.text[start..offset].chars().count() + 1;
         (u32::try_from(line).unwrap_or(u32::MAX), u32::try_from(column).unwrap_or(u32::MAX))
     }
+
+    /// The text of a line, counted from 1; empty when there is no such line.
+    pub(super) fn text(&self, line: u32) -> &'a str {
+        let index = line.saturating_sub(1) as usize;
+        let start = self.starts.get(index).copied().unwrap_or(self.text.len());
+        let end = self.starts.get(index + 1).copied().unwrap_or(self.text.len());
+        self.text[start..end].trim_end_matches(['\r', '\n'])
+    }
 }
 
 #[cfg(test)]

@@ -451,14 +451,12 @@ impl Reconciler {
                 None
             }
             End::Waiting(waiting) => model.wait(now, burst, waiting, policy, folder),
-            End::Fresh => {
-                model.touch(now, burst.trigger, &policy.settle);
-                None
-            }
-            End::Moved => {
-                // In a single pass it is tried until `max_wait` is over, in a daemon for ever.
-                if policy.retry.is_some() || now.since(burst.first) < policy.settle.max_wait {
+            End::Fresh | End::Moved => {
+                if policy.retry.is_some() {
                     model.touch(now, burst.trigger, &policy.settle);
+                } else if now.since(burst.first) < policy.settle.max_wait {
+                    // A single pass does not begin to count anew.
+                    model.settle(now, Burst { last: now, ..burst }, &policy.settle);
                 }
                 None
             }

@@ -264,8 +264,13 @@ impl Model {
         if let Phase::Settling(settling) = &self.phase {
             burst.first = burst.first.min(settling.burst.first);
         }
-        burst.last = now;
-        let due = (touched.last + self.quiet(&burst, settle)).min(burst.first + settle.max_wait);
+        self.settle(now, burst, settle);
+    }
+
+    /// It has to be quiet from the last touch of `burst` on, within the cap since its first.
+    pub(super) fn settle(&mut self, now: Moment, burst: Burst, settle: &Settle) {
+        let quiet = self.quiet(&Burst { last: now, ..burst }, settle);
+        let due = (burst.last + quiet).min(burst.first + settle.max_wait);
         self.phase = Phase::Settling(Settling { burst, due: Some(due.max(now)) });
     }
 }

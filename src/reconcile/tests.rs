@@ -1,1 +1,565 @@
 //! Timelines and properties of the reconciler.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const SETTLE: Settle = Settle {
+    quiet: Duration::from_millis(300),
+    quiet_long: Duration::from_secs(2),
+    max_wait: Duration::from_secs(60),
+};
+const POLICY: Policy = Policy {
+    settle: SETTLE,
+    retry: Some(Retry { initial: Duration::from_secs(1), max: Duration::from_secs(8) }),
+    jobs: 2,
+    vanish_delay: Duration::from_secs(2),
+};
+
+fn at(ms: u64) -> Moment {
+    Moment::at(Duration::from_millis(ms))
+}
+
+fn ms(moment: Option<Moment>) -> Option<u128> {
+    moment.map(|moment| moment.since(at(0)).as_millis())
+}
+
+/// The first whole millisecond at which `moment` is over.
+fn ceil(moment: Moment) -> u64 {
+    u64::try_from(moment.since(at(0)).as_micros().div_ceil(1000)).unwrap()
+}
+
+fn folder(name: &str) -> PathBuf {
+    Path::new("/drop").join(name)
+}
+
+fn listed(name: &str) -> ListedModel {
+    ListedModel { folder: folder(name), name: ModelName::parse(name).ok(), known: true }
+}
+
+fn listing(models: &[&str]) -> Event {
+    let models = Some(models.iter().map(|name| listed(name)).collect());
+    Event::Listed(vec![RootListing { root: "/drop".into(), models }])
+}
+
+fn touched(name: &str) -> Event {
+    Event::Touched { folder: folder(name) }
+}
+
+fn finished(name: &str, end: End) -> Event {
+    Event::Finished { folder: folder(name), end }
+}
+
+fn builds(effects: &[Effect]) -> Vec<&str> {
+    let tickets = effects.iter().filter_map(|effect| match effect {
+        Effect::Build(ticket) => ticket.folder.file_name()?.to_str(),
+        _ => None,
+    });
+    tickets.collect()
+}
+
+fn tickets(effects: Vec<Effect>) -> Vec<Ticket> {
+    let tickets = effects.into_iter().filter_map(|effect| match effect {
+        Effect::Build(ticket) => Some(ticket),
+        _ => None,
+    });
+    tickets.collect()
+}
+
+/// A reconciler whose first pass over `models` is done: all of them are up to date.
+fn settled(models: &[&str]) -> Reconciler {
+    let mut reconciler = Reconciler::new(POLICY);
+    let roots = BTreeSet::from([PathBuf::from("/drop")]);
+    reconciler.handle(at(0), Event::Configured { policy: POLICY, roots });
+    assert_eq!(reconciler.handle(at(0), Event::LookAtAll(Trigger::Start)), [Effect::List]);
+    let mut under_way: Vec<String> =
+        builds(&reconciler.handle(at(0), listing(models))).iter().map(|s| s.to_string()).collect();
+    while let Some(name) = under_way.pop() {
+        let effects = reconciler.handle(at(0), finished(&name, End::UpToDate));
+        under_way.extend(builds(&effects).iter().map(|s| s.to_string()));
+    }
+    assert!(reconciler.is_idle());
+    reconciler
+}
+
+#[test]
+fn a_known_model_is_built_after_a_short_quiet_time() {
+    let mut r = settled(&["a"]);
+    assert!(r.handle(at(1000), touched("a")).is_empty());
+    assert_eq!(ms(r.deadline()), Some(1300));
+    assert!(r.handle(at(1200), touched("a")).is_empty());
+    assert!(r.handle(at(1300), Event::Tick).is_empty(), "quiet begins again with each touch");
+    let tickets = tickets(r.handle(at(1500), Event::Tick));
+    assert_eq!(tickets[0].trigger, Trigger::Change);
+    assert_eq!(tickets[0].min_age, None);
+}
+
+#[test]
+fn the_quiet_time_grows_with_the_burst() {
+    let mut r = settled(&["a"]);
+    for t in (0..=4000).step_by(200) {
+        r.handle(at(t), touched("a"));
+    }
+    assert_eq!(ms(r.deadline()), Some(5000), "a quarter of four seconds");
+    for t in (4200..=30_000).step_by(200) {
+        r.handle(at(t), touched("a"));
+    }
+    assert_eq!(ms(r.deadline()), Some(32_000), "at most quiet_long");
+}
+
+#[test]
+fn a_new_model_waits_longer() {
+    let mut r = settled(&["a"]);
+    assert_eq!(r.handle(at(1000), touched("new")), [Effect::List], "an unknown folder is listed");
+    let models = vec![listed("a"), ListedModel { known: false, ..listed("new") }];
+    let listing = RootListing { root: "/drop".into(), models: Some(models) };
+    r.handle(at(1001), Event::Listed(vec![listing]));
+    assert_eq!(ms(r.deadline()), Some(3001));
+}
+
+#[test]
+fn a_model_that_never_rests_is_looked_at_within_the_cap() {
+    let mut r = settled(&["a"]);
+    for t in (0..60_000).step_by(100) {
+        assert!(builds(&r.handle(at(t), touched("a"))).is_empty(), "at {t}");
+    }
+    assert_eq!(builds(&r.handle(at(60_000), touched("a"))), ["a"]);
+}
+
+#[test]
+fn a_touch_during_a_build_means_one_more() {
+    let mut r = settled(&["a"]);
+    r.handle(at(0), touched("a"));
+    assert_eq!(builds(&r.handle(at(300), Event::Tick)), ["a"]);
+    for t in [310, 320, 330] {
+        assert!(r.handle(at(t), touched("a")).is_empty());
+    }
+    assert!(r.handle(at(400), finished("a", End::UpToDate)).is_empty());
+    assert_eq!(ms(r.deadline()), Some(630));
+    assert_eq!(builds(&r.handle(at(630), Event::Tick)), ["a"]);
+    assert!(r.handle(at(700), finished("a", End::UpToDate)).is_empty());
+    assert_eq!(r.deadline(), None);
+}
+
+#[test]
+fn an_open_writer_is_waited_for_and_reported_once() {
+    let mut r = settled(&["a"]);
+    let waiting = Waiting::Writers { files: vec!["w".into()] };
+    r.handle(at(0), Event::Writing { folder: folder("a"), file: "w".into() });
+    let first = tickets(r.handle(at(300), Event::Tick));
+    assert_eq!(first[0].unclosed, BTreeSet::from([PathBuf::from("w")]));
+    r.handle(at(310), finished("a", End::Waiting(waiting.clone())));
+    assert_eq!(ms(r.deadline()), Some(510), "seen again soon");
+    let mut notices = Vec::new();
+    let mut now = 510;
+    while now < 120_000 {
+        let effects = r.handle(at(now), Event::Tick);
+        assert_eq!(builds(&effects), ["a"], "max_wait never overrides a writer, it looks again");
+        let effects = r.handle(at(now), finished("a", End::Waiting(waiting.clone())));
+        notices.extend(effects);
+        now = u64::try_from(ms(r.deadline()).unwrap()).unwrap();
+    }
+    assert_eq!(notices.len(), 1, "{notices:?}");
+    assert!(matches!(
+        &notices[0],
+        Effect::Say(Notice::NotAtRest { since, .. }) if *since >= SETTLE.max_wait
+    ));
+    r.handle(at(now), Event::Tick);
+    r.handle(at(now), finished("a", End::Waiting(waiting)));
+    r.handle(at(now + 1), Event::Closed { folder: folder("a"), file: "w".into() });
+    assert!(r.deadline().unwrap() <= at(now + 1 + 2000), "the close is what was waited for");
+}
+
+#[test]
+fn a_missing_marker_costs_no_wake_ups() {
+    let mut r = settled(&["a"]);
+    r.handle(at(0), touched("a"));
+    r.handle(at(300), Event::Tick);
+    r.handle(at(301), finished("a", End::Waiting(Waiting::Marker { marker: "READY".into() })));
+    assert_eq!(r.deadline(), None);
+    r.handle(at(9000), touched("a"));
+    assert!(r.deadline().is_some());
+}
+
+#[test]
+fn failures_back_off_and_a_touch_ends_the_wait() {
+    let mut r = settled(&["a"]);
+    r.handle(at(0), touched("a"));
+    let mut now = 300;
+    for wait in [1000, 2000, 4000, 8000, 8000] {
+        assert_eq!(builds(&r.handle(at(now), Event::Tick)), ["a"]);
+        r.handle(at(now), finished("a", End::Failed));
+        assert_eq!(ms(r.deadline()), Some(u128::from(now) + wait));
+        now += u64::try_from(wait).unwrap();
+    }
+    let retry = tickets(r.handle(at(now), Event::Tick));
+    assert_eq!(retry[0].trigger, Trigger::Retry);
+    r.handle(at(now), finished("a", End::Failed));
+    r.handle(at(now + 1), touched("a"));
+    assert_eq!(ms(r.deadline()), Some(u128::from(now) + 301));
+}
+
+#[test]
+fn a_refused_model_waits_for_a_change_and_says_what_was_refused() {
+    let mut r = settled(&["a"]);
+    r.handle(at(0), touched("a"));
+    r.handle(at(300), Event::Tick);
+    r.handle(at(400), finished("a", End::Refused([7; 32])));
+    assert_eq!(r.deadline(), None);
+    r.handle(at(500), touched("a"));
+    let again = tickets(r.handle(at(800), Event::Tick));
+    assert_eq!(again[0].refused, Some([7; 32]));
+}
+
+#[test]
+fn two_claims_of_a_name_concern_both() {
+    let mut r = settled(&["a", "b"]);
+    r.handle(at(0), touched("b"));
+    r.handle(at(300), Event::Tick);
+    let renamed = End::Renamed(ModelName::parse("a").ok());
+    let both = tickets(r.handle(at(310), finished("b", renamed)));
+    assert_eq!(both.len(), 2);
+    for ticket in &both {
+        assert_eq!(ticket.name, ModelName::parse("a").ok());
+        assert_eq!(ticket.rivals.len(), 1);
+        assert!(!ticket.rivals.contains(&ticket.folder));
+    }
+    r.handle(at(320), finished("a", End::Refused([1; 32])));
+    r.handle(at(320), finished("b", End::Refused([2; 32])));
+    assert!(r.is_idle());
+    // One goes away: the other one is free to be built.
+    r.handle(at(1000), Event::RootChanged);
+    let freed = tickets(r.handle(at(1000), listing(&["a"])));
+    assert_eq!(freed.len(), 1);
+    assert_eq!((&freed[0].folder, freed[0].rivals.len()), (&folder("a"), 0));
+}
+
+#[test]
+fn a_removed_model_is_dealt_with_after_a_while() {
+    let mut r = settled(&["a", "b", "c"]);
+    r.handle(at(0), Event::RootChanged);
+    assert!(r.handle(at(0), listing(&["a", "b"])).is_empty());
+    assert_eq!(ms(r.deadline()), Some(2000));
+    let name = ModelName::parse("c").unwrap();
+    assert_eq!(r.handle(at(2000), Event::Tick), [Effect::Remove { folder: folder("c"), name }]);
+    assert_eq!(r.deadline(), None);
+}
+
+#[test]
+fn a_folder_that_comes_back_was_not_removed() {
+    let mut r = settled(&["a", "b", "c"]);
+    r.handle(at(0), Event::RootChanged);
+    r.handle(at(0), listing(&["a", "b"]));
+    r.handle(at(1000), Event::RootChanged);
+    r.handle(at(1000), listing(&["a", "b", "c"]));
+    let effects = r.handle(at(3000), Event::Tick);
+    assert_eq!(builds(&effects), ["c"]);
+    assert_eq!(effects.len(), 1);
+}
+
+#[test]
+fn when_most_vanish_none_is_removed() {
+    let mut r = settled(&["a", "b", "c"]);
+    r.handle(at(0), Event::RootChanged);
+    r.handle(at(0), listing(&["a", "b"]));
+    r.handle(at(1500), Event::RootChanged);
+    r.handle(at(1500), listing(&["a"]));
+    assert!(r.handle(at(2000), Event::Tick).is_empty(), "judged together with the later one");
+    let held = Notice::RemovalsHeld { root: "/drop".into(), vanished: 2, of: 3 };
+    assert_eq!(r.handle(at(3500), Event::Tick), [Effect::Say(held)]);
+    assert_eq!(r.deadline(), None);
+}
+
+#[test]
+fn a_vanished_root_removes_nothing_and_neither_does_its_return() {
+    let gone = || Event::Listed(vec![RootListing { root: "/drop".into(), models: None }]);
+    let mut r = settled(&["a"]);
+    // Its models vanish first, as with `rm -r`.
+    r.handle(at(0), Event::RootChanged);
+    r.handle(at(0), listing(&[]));
+    r.handle(at(10), Event::RootChanged);
+    let effects = r.handle(at(10), gone());
+    assert_eq!(effects, [Effect::Say(Notice::RootMissing { root: "/drop".into() })]);
+    assert!(r.handle(at(5000), Event::Tick).is_empty());
+    r.handle(at(6000), Event::RootChanged);
+    let effects = r.handle(at(6000), listing(&[]));
+    assert_eq!(effects, [Effect::Say(Notice::RootBack { root: "/drop".into() })]);
+    assert!(r.handle(at(60_000), Event::Tick).is_empty());
+    assert_eq!(r.deadline(), None);
+}
+
+#[test]
+fn what_was_remembered_and_is_gone_counts_as_removed() {
+    let mut r = Reconciler::new(POLICY);
+    let roots = BTreeSet::from([PathBuf::from("/drop")]);
+    let name = ModelName::parse("old").unwrap();
+    r.remember(folder("old"), "/drop".into(), name.clone());
+    r.handle(at(0), Event::Configured { policy: POLICY, roots });
+    r.handle(at(0), Event::LookAtAll(Trigger::Start));
+    assert_eq!(builds(&r.handle(at(0), listing(&["a"]))), ["a"]);
+    let effects = r.handle(at(2000), Event::Tick);
+    assert_eq!(effects, [Effect::Remove { folder: folder("old"), name }]);
+}
+
+#[test]
+fn a_listing_that_is_asked_for_during_another_follows_it() {
+    let mut r = settled(&["a"]);
+    assert_eq!(r.handle(at(0), Event::RootChanged), [Effect::List]);
+    assert!(r.handle(at(1), Event::RootChanged).is_empty());
+    assert!(r.handle(at(2), Event::LookAtAll(Trigger::Rescan)).is_empty());
+    let effects = r.handle(at(3), listing(&["a"]));
+    assert_eq!(effects, [Effect::List], "and only then is everything looked at");
+    assert_eq!(builds(&r.handle(at(4), listing(&["a"]))), ["a"]);
+}
+
+#[test]
+fn draining_begins_nothing_more() {
+    let mut r = settled(&["a", "b"]);
+    r.handle(at(0), touched("a"));
+    r.handle(at(300), Event::Tick);
+    r.handle(at(300), touched("b"));
+    r.handle(at(301), Event::Drain);
+    assert_eq!(r.deadline(), None);
+    assert_eq!(r.running(), 1);
+    assert!(r.handle(at(5000), finished("a", End::UpToDate)).is_empty());
+    assert_eq!(r.running(), 0);
+}
+
+#[test]
+fn a_root_that_is_no_longer_configured_is_forgotten() {
+    let mut r = settled(&["a", "b"]);
+    r.handle(at(0), touched("a"));
+    r.handle(at(300), Event::Tick);
+    let roots = BTreeSet::from([PathBuf::from("/other")]);
+    r.handle(at(301), Event::Configured { policy: POLICY, roots });
+    assert!(r.handle(at(302), finished("a", End::UpToDate)).is_empty());
+    assert_eq!((r.running(), r.models()), (0, 0));
+    assert!(r.is_idle());
+}
+
+#[test]
+fn a_single_pass_gives_up_instead_of_waiting_for_ever() {
+    let once = Policy { retry: None, vanish_delay: Duration::ZERO, ..POLICY };
+    for end in [
+        End::Failed,
+        End::Waiting(Waiting::Writers { files: vec![] }),
+        End::Waiting(Waiting::Marker { marker: "READY".into() }),
+        End::Moved,
+        End::Fresh,
+    ] {
+        let mut r = Reconciler::new(once);
+        let roots = BTreeSet::from([PathBuf::from("/drop")]);
+        r.handle(at(0), Event::Configured { policy: once, roots });
+        r.handle(at(0), Event::LookAtAll(Trigger::Request));
+        let mut under_way = builds(&r.handle(at(0), listing(&["a"]))).len();
+        let mut now = at(0);
+        let mut rounds = 0;
+        while !r.is_idle() {
+            rounds += 1;
+            assert!(rounds < 1000, "{end:?} goes on for ever");
+            let event = if under_way > 0 {
+                under_way -= 1;
+                finished("a", end.clone())
+            } else {
+                now = r.deadline().unwrap();
+                Event::Tick
+            };
+            under_way += builds(&r.handle(now, event)).len();
+        }
+        assert!(now <= at(200_000), "{end:?} took until {now:?}");
+    }
+}
+
+/// What can happen to the reconciler from outside.
+#[derive(Debug, Clone)]
+enum Step {
+    Touch(usize),
+    Wait(u64),
+    Finish(usize, u8),
+    List(u8),
+    LookAtAll,
+}
+
+const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0..NAMES.len()).prop_map(Step::Touch),
+        4 => (1..900u64).prop_map(Step::Wait),
+        4 => ((0..8usize), any::<u8>()).prop_map(|(which, end)| Step::Finish(which, end)),
+        1 => any::<u8>().prop_map(Step::List),
+        1 => Just(Step::LookAtAll),
+    ];
+    proptest::collection::vec(step, 0..120)
+}
+
+fn end(number: u8) -> End {
+    match number % 8 {
+        0 => End::Refused([number; 32]),
+        1 => End::Moved,
+        2 => End::Failed,
+        3 => End::Waiting(Waiting::Writers { files: vec!["w".into()] }),
+        4 => End::Fresh,
+        5 => End::Waiting(Waiting::Marker { marker: "READY".into() }),
+        _ => End::UpToDate,
+    }
+}
+
+/// A world around the reconciler: carries out its effects and checks the invariants at each step.
+struct World {
+    reconciler: Reconciler,
+    now: u64,
+    under_way: Vec<PathBuf>,
+    listings: usize,
+    present: u8,
+    /// When each model was last touched, and when its last build began.
+    touched: BTreeMap<PathBuf, u64>,
+    began: BTreeMap<PathBuf, u64>,
+    builds: usize,
+    causes: usize,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut world = Self {
+            reconciler: settled(&NAMES),
+            now: 1000,
+            under_way: vec![],
+            listings: 0,
+            present: 0b11111,
+            touched: BTreeMap::new(),
+            began: BTreeMap::new(),
+            builds: 0,
+            causes: 0,
+        };
+        world.handle(Event::Tick);
+        world
+    }
+
+    fn handle(&mut self, event: Event) {
+        for effect in self.reconciler.handle(at(self.now), event) {
+            match effect {
+                Effect::Build(ticket) => {
+                    assert!(!self.under_way.contains(&ticket.folder), "two builds of one model");
+                    self.under_way.push(ticket.folder.clone());
+                    self.began.insert(ticket.folder, self.now);
+                    self.builds += 1;
+                }
+                Effect::List => self.listings += 1,
+                Effect::Remove { .. } | Effect::Say(_) => {}
+            }
+        }
+        assert!(self.under_way.len() <= POLICY.jobs, "more builds than jobs");
+        assert_eq!(self.under_way.len(), self.reconciler.running());
+        assert!(self.listings <= 1, "two listings at a time");
+        while self.listings > 0 {
+            self.listings -= 1;
+            let present: Vec<&str> = self.present_names();
+            self.causes += present.len();
+            self.handle(listing(&present));
+        }
+    }
+
+    fn present_names(&self) -> Vec<&'static str> {
+        (0..NAMES.len()).filter(|i| self.present & (1 << i) != 0).map(|i| NAMES[i]).collect()
+    }
+
+    fn wait(&mut self, ms: u64) {
+        let end = self.now + ms;
+        while let Some(due) = self.reconciler.deadline().filter(|due| ceil(*due) <= end) {
+            self.now = self.now.max(ceil(due));
+            self.handle(Event::Tick);
+            assert!(
+                self.reconciler.deadline() != Some(due) || due > at(self.now),
+                "a deadline that does not move: the loop would spin"
+            );
+        }
+        self.now = end;
+    }
+
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Touch(i) => {
+                if self.present & (1 << i) != 0 {
+                    self.touched.insert(folder(NAMES[*i]), self.now);
+                    self.causes += 1;
+                }
+                self.handle(touched(NAMES[*i]));
+            }
+            Step::Wait(ms) => self.wait(*ms),
+            Step::Finish(which, number) => {
+                if !self.under_way.is_empty() {
+                    let folder = self.under_way.remove(which % self.under_way.len());
+                    let end = end(*number);
+                    self.causes += usize::from(end != End::UpToDate);
+                    self.handle(Event::Finished { folder, end });
+                }
+            }
+            Step::List(present) => {
+                self.present = *present;
+                self.handle(Event::RootChanged);
+            }
+            Step::LookAtAll => self.handle(Event::LookAtAll(Trigger::Rescan)),
+        }
+    }
+
+    /// Lets everything come to its end, each build with success.
+    fn quiesce(&mut self) {
+        for _ in 0..10_000 {
+            if let Some(folder) = self.under_way.pop() {
+                self.handle(Event::Finished { folder, end: End::UpToDate });
+            } else if let Some(due) = self.reconciler.deadline() {
+                self.wait(ceil(due).saturating_sub(self.now));
+            } else {
+                return;
+            }
+        }
+        panic!("it never comes to rest");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn no_touch_is_lost_and_builds_are_bounded(steps in steps()) {
+        let mut world = World::new();
+        for step in &steps {
+            world.step(step);
+        }
+        world.quiesce();
+        prop_assert!(world.reconciler.is_idle());
+        for name in world.present_names() {
+            if let Some(touched) = world.touched.get(&folder(name)) {
+                let began = world.began.get(&folder(name));
+                prop_assert!(began >= Some(touched), "{name}: touched {touched}, built {began:?}");
+            }
+        }
+        // Each build has a cause: a touch, a listing that found it, or an end that asked for more.
+        prop_assert!(world.builds <= world.causes, "{} > {}", world.builds, world.causes);
+    }
+
+    #[test]
+    fn a_model_that_never_rests_starves_nobody(period in 20..290u64, jobs in 1..3usize) {
+        let policy = Policy { jobs, ..POLICY };
+        let mut world = World::new();
+        let roots = BTreeSet::from([PathBuf::from("/drop")]);
+        world.handle(Event::Configured { policy, roots });
+        let start = world.now;
+        world.step(&Step::Touch(1));
+        while world.now < start + 3 * 60_000 {
+            world.step(&Step::Touch(0));
+            world.wait(period);
+            // The restless one always moved under its build; the others are fine.
+            while let Some(built) = world.under_way.pop() {
+                let end = if built == folder("a") { End::Moved } else { End::UpToDate };
+                world.handle(Event::Finished { folder: built, end });
+            }
+        }
+        let quiet = world.began.get(&folder("b")).copied().unwrap_or(u64::MAX);
+        prop_assert!(quiet <= start + 1000, "the quiet one was built at {quiet}");
+        let restless = world.began.get(&folder("a")).copied().unwrap_or(0);
+        prop_assert!(restless >= start + 120_000, "the restless one is looked at again and again");
+        prop_assert!(world.builds <= 8, "{} builds in three minutes", world.builds);
+    }
+}

@@ -113,15 +113,7 @@ impl Store {
     /// # Errors
     /// When it cannot be flushed.
     pub fn flush(&self, verified: &Verified) -> Result<Identity, PublishError> {
-        let path = verified.staged.path();
-        let flush = |source| PublishError::Flush { path: path.to_owned(), source };
-        match verified.staged.file() {
-            Some(file) => file.sync_all().map_err(flush)?,
-            None => flush_tree(path).map_err(flush)?,
-        }
-        Identity::at(path)
-            .and_then(|identity| identity.ok_or_else(|| io::ErrorKind::NotFound.into()))
-            .map_err(flush)
+        flush(verified)
     }
 
     /// Puts a flushed archive in its place. `expected` is what stands there now as far as the
@@ -131,55 +123,11 @@ impl Store {
     /// When something else stands there, or the rename fails; the store is then as it was.
     pub fn publish(
         &self,
-        mut verified: Verified,
+        verified: Verified,
         identity: Identity,
         expected: Option<Identity>,
     ) -> Result<Published, PublishError> {
-        let staged = &mut verified.staged;
-        let path = self.root.join(staged.format.file_name(&staged.name));
-        let place = |source: io::Error| PublishError::Place { path: path.clone(), source };
-        match expected {
-            None => match rename(&staged.path, &path, RenameFlags::NOREPLACE) {
-                Ok(()) => staged.release(),
-                Err(Errno::EXIST) => return Err(PublishError::Foreign { path }),
-                Err(error) => return Err(place(error.into())),
-            },
-            Some(expected) => {
-                self.exchange(&staged.path, &path, expected)?;
-                // The old archive now lies in staging; dropping `verified` removes it.
-            }
-        }
-        let not_durable = sync_folder(&self.root)
-            .err()
-            .map(|error| format!("the store's folder could not be flushed: {error}"));
-        Ok(Published { path, identity, not_durable })
-    }
-
-    fn exchange(&self, staged: &Path, path: &Path, expected: Identity) -> Result<(), PublishError> {
-        let place = |source: io::Error| PublishError::Place { path: path.to_owned(), source };
-        let foreign = || PublishError::Foreign { path: path.to_owned() };
-        match rename(staged, path, RenameFlags::EXCHANGE) {
-            Ok(()) => {
-                if Identity::at(staged).map_err(place)? == Some(expected) {
-                    return Ok(());
-                }
-                rename(staged, path, RenameFlags::EXCHANGE).map_err(|e| place(e.into()))?;
-                Err(foreign())
-            }
-            // Gone since it was looked at: then the name is free.
-            Err(Errno::NOENT) if !path.exists() => {
-                rename(staged, path, RenameFlags::NOREPLACE).map_err(|e| place(e.into()))
-            }
-            // A file system that cannot exchange (some network ones): look, then replace.
-            Err(Errno::INVAL | Errno::NOSYS) => {
-                if Identity::at(path).map_err(place)? != Some(expected) {
-                    return Err(foreign());
-                }
-                fs::rename(staged, path).map_err(place)?;
-                Ok(())
-            }
-            Err(error) => Err(place(error.into())),
-        }
+        publish_in(&self.root, verified, identity, expected)
     }
 
     /// Takes an archive out of the store if it is still the one that marwatch put there.
@@ -204,6 +152,78 @@ impl Store {
         sync_folder(&self.root)?;
         staging::remove(&aside)?;
         Ok(Removed::Gone)
+    }
+}
+
+/// [`Store::flush`], which needs no store.
+///
+/// # Errors
+/// When it cannot be flushed.
+pub(crate) fn flush(verified: &Verified) -> Result<Identity, PublishError> {
+    let path = verified.staged.path();
+    let flush = |source| PublishError::Flush { path: path.to_owned(), source };
+    match verified.staged.file() {
+        Some(file) => file.sync_all().map_err(flush)?,
+        None => flush_tree(path).map_err(flush)?,
+    }
+    Identity::at(path)
+        .and_then(|identity| identity.ok_or_else(|| io::ErrorKind::NotFound.into()))
+        .map_err(flush)
+}
+
+/// [`Store::publish`] into any folder on the mount on which the archive is staged.
+///
+/// # Errors
+/// As there.
+pub(crate) fn publish_in(
+    folder: &Path,
+    mut verified: Verified,
+    identity: Identity,
+    expected: Option<Identity>,
+) -> Result<Published, PublishError> {
+    let staged = &mut verified.staged;
+    let path = folder.join(staged.format.file_name(&staged.name));
+    let place = |source: io::Error| PublishError::Place { path: path.clone(), source };
+    match expected {
+        None => match rename(&staged.path, &path, RenameFlags::NOREPLACE) {
+            Ok(()) => staged.release(),
+            Err(Errno::EXIST) => return Err(PublishError::Foreign { path }),
+            Err(error) => return Err(place(error.into())),
+        },
+        Some(expected) => {
+            exchange(&staged.path, &path, expected)?;
+            // The old archive now lies in staging; dropping `verified` removes it.
+        }
+    }
+    let not_durable =
+        sync_folder(folder).err().map(|error| format!("the folder could not be flushed: {error}"));
+    Ok(Published { path, identity, not_durable })
+}
+
+fn exchange(staged: &Path, path: &Path, expected: Identity) -> Result<(), PublishError> {
+    let place = |source: io::Error| PublishError::Place { path: path.to_owned(), source };
+    let foreign = || PublishError::Foreign { path: path.to_owned() };
+    match rename(staged, path, RenameFlags::EXCHANGE) {
+        Ok(()) => {
+            if Identity::at(staged).map_err(place)? == Some(expected) {
+                return Ok(());
+            }
+            rename(staged, path, RenameFlags::EXCHANGE).map_err(|e| place(e.into()))?;
+            Err(foreign())
+        }
+        // Gone since it was looked at: then the name is free.
+        Err(Errno::NOENT) if !path.exists() => {
+            rename(staged, path, RenameFlags::NOREPLACE).map_err(|e| place(e.into()))
+        }
+        // A file system that cannot exchange (some network ones): look, then replace.
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            if Identity::at(path).map_err(place)? != Some(expected) {
+                return Err(foreign());
+            }
+            fs::rename(staged, path).map_err(place)?;
+            Ok(())
+        }
+        Err(error) => Err(place(error.into())),
     }
 }
 

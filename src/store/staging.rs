@@ -5,7 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::archive::{Entry, verify};
+use crate::archive::pack::{self, Control, Modes, PackError, Packed};
+use crate::archive::{Entry, Plan, Profile, Source, verify};
 use crate::model::{ArchiveFormat, ModelName};
 
 /// The staging folder.
@@ -43,16 +44,7 @@ impl Staging {
     pub fn stage(&self, name: &ModelName, format: ArchiveFormat) -> io::Result<Staged> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let path = self.folder.join(format!("{number}-{}", format.file_name(name)));
-        let file = match format {
-            ArchiveFormat::NoArchive => {
-                fs::create_dir(&path)?;
-                None
-            }
-            ArchiveFormat::Default | ArchiveFormat::Tgz => {
-                Some(OpenOptions::new().read(true).write(true).create_new(true).open(&path)?)
-            }
-        };
-        Ok(Staged { path, file, format, name: name.clone(), keep: false })
+        Staged::create(path, name, format, Modes::Fixed)
     }
 }
 
@@ -64,10 +56,34 @@ pub struct Staged {
     file: Option<File>,
     pub(super) format: ArchiveFormat,
     pub(super) name: ModelName,
+    /// Of the files in a folder; an archive of one file always gets that of any new file.
+    modes: Modes,
     keep: bool,
 }
 
 impl Staged {
+    /// A new, empty place for an archive at `path`, where nothing may be yet.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub(crate) fn create(
+        path: PathBuf,
+        name: &ModelName,
+        format: ArchiveFormat,
+        modes: Modes,
+    ) -> io::Result<Self> {
+        let file = match format {
+            ArchiveFormat::NoArchive => {
+                fs::create_dir(&path)?;
+                None
+            }
+            ArchiveFormat::Default | ArchiveFormat::Tgz => {
+                Some(OpenOptions::new().read(true).write(true).create_new(true).open(&path)?)
+            }
+        };
+        Ok(Staged { path, file, format, name: name.clone(), modes, keep: false })
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -76,6 +92,27 @@ impl Staged {
     /// The open file; `None` where the archive is a folder.
     pub fn file(&self) -> Option<&File> {
         self.file.as_ref()
+    }
+
+    /// Runs the plan: packs the archive, in the form for which the place was made. Nothing is
+    /// flushed to the disk yet.
+    ///
+    /// # Errors
+    /// See [`PackError`]; there is then nothing usable here.
+    pub fn pack(
+        &self,
+        plan: &Plan,
+        profile: &Profile,
+        source: &dyn Source,
+        control: &Control<'_>,
+    ) -> Result<Packed, PackError> {
+        match &self.file {
+            Some(file) if self.format == ArchiveFormat::Tgz => {
+                pack::pack_tgz(plan, profile, source, &self.name, file, control)
+            }
+            Some(file) => pack::pack_zip(plan, profile, source, file, control),
+            None => pack::pack_folder(plan, source, &self.path, self.modes, false, control),
+        }
     }
 
     /// Reads the archive back and holds it against what was packed.

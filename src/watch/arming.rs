@@ -65,13 +65,18 @@ impl<'a> Arming<'a> {
             seen: BTreeMap::new(),
             fresh: Vec::new(),
         };
+        let tops = tops.into_iter().map(|path| (path, true)).collect();
         pass.run(tops, Depth::All).map_or(0, |armed| armed.seen.len())
     }
 
-    /// Watches `tops`, where they are folders, and what is below them.
-    pub(super) fn run(mut self, tops: Vec<PathBuf>, depth: Depth) -> Result<Armed, WatchError> {
+    /// Watches `tops`, where they are folders, and where it says true what is below them.
+    pub(super) fn run(
+        mut self,
+        tops: Vec<(PathBuf, bool)>,
+        depth: Depth,
+    ) -> Result<Armed, WatchError> {
         // A level at a time: one request to notify watches them all.
-        let mut level: Vec<(PathBuf, bool)> = tops.into_iter().map(|path| (path, true)).collect();
+        let mut level = tops;
         while !level.is_empty() {
             let listed = self.level(level, depth)?;
             level = listed.iter().flat_map(|folder| self.below(folder)).collect();

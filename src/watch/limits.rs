@@ -51,6 +51,7 @@ pub(super) fn degraded(
             "fs.inotify.max_user_instances",
             "user.max_inotify_instances",
         )),
+        WatchError::TooManyToEnd => error.to_string(),
         WatchError::Failed(error) => format!("the kernel's notifications do not work: {error}"),
     };
     report(&cause, mode, interval)

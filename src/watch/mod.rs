@@ -16,8 +16,8 @@
 //! ```
 //!
 //! The worker thread owns all state: the notify handle (`source`), the set of watched folders
-//! (`tree`), where the roots are (`roots`), the files being written (`open_files`). No `notify`
-//! type leaves `source`. While nothing is polled the thread blocks without waking up.
+//! (`tree`) and where the roots are (`roots`), all three by way of `watching`, and the files being
+//! written (`open_files`). No `notify` type leaves `source`. While nothing is polled the thread blocks without waking up.
 
 mod arming;
 mod filesystem;
@@ -30,6 +30,7 @@ mod scope;
 mod source;
 mod translate;
 mod tree;
+mod watching;
 mod worker;
 
 #[cfg(test)]
@@ -44,6 +45,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 pub use crate::config::WatchMode;
+use source::Outbox;
+use watching::Watching;
 use worker::{Message, Worker};
 
 /// What to watch and how.
@@ -109,7 +112,7 @@ pub enum Change {
         /// The root.
         root: PathBuf,
     },
-    /// Events may have been lost: look at every model of every root.
+    /// Events may have been lost: list every root again and look at every model.
     LookAtAll {
         /// What happened.
         reason: LookReason,
@@ -130,7 +133,8 @@ pub enum LookReason {
     Overflow,
     /// The watcher failed and was built anew; what it said.
     WatcherFailed(String),
-    /// The watches are new: after a reload, or because notifications work again.
+    /// The watches are new: after a reload, because notifications work again, or because many
+    /// folders went at once.
     Rearmed,
 }
 
@@ -159,8 +163,9 @@ impl Watcher {
         let (armed, is_armed) = sync_channel::<()>(1);
         let watched = Arc::new(AtomicUsize::new(0));
         let lost = Arc::new(AtomicBool::new(false));
-        let mut worker =
-            Worker::new(plan, sink, source::Outbox::new(messages.clone(), lost), watched.clone());
+        let outbox = Outbox::new(messages.clone(), lost);
+        let watching = Watching::new(plan, outbox, Arc::clone(&watched));
+        let mut worker = Worker::new(watching, sink);
         let thread = thread::Builder::new().name(String::from("watch")).spawn(move || {
             worker.start();
             drop(armed);

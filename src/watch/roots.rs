@@ -9,7 +9,7 @@ use super::tree::Identity;
 use super::{RootKind, WatchMode, WatchPlan, WatchRoot};
 
 /// A root and where it is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RootState {
     /// As the plan names it.
     pub(super) root: WatchRoot,

@@ -29,6 +29,9 @@ pub(super) enum WatchError {
     /// The kernel grants no further inotify instance, or the process no further descriptor.
     #[error("the kernel grants no further inotify instance")]
     TooManyInstances,
+    /// So many watches are void that a new instance costs less than ending them one by one.
+    #[error("too many inotify watches to end them one by one")]
+    TooManyToEnd,
     /// The watcher itself does not work.
     #[error("the watcher does not work")]
     Failed(#[source] notify::Error),
@@ -140,12 +143,17 @@ impl Source {
         /// notify looks through all its watches for each one that ends; past this many it is
         /// cheaper to ask which are left. After a removal or a rename it has ended them itself.
         const FEW: usize = 16;
+        /// The price is the product of those that end and those that there are.
+        const MANY: usize = 512;
         let left = if folders.len() > FEW { Some(self.watched()?) } else { None };
-        let ops = folders
+        let ops: Vec<PathOp> = folders
             .into_iter()
             .filter(|path| left.as_ref().is_none_or(|left| left.contains(path)))
             .map(PathOp::Unwatch)
             .collect();
+        if ops.len() > MANY {
+            return Err(WatchError::TooManyToEnd);
+        }
         self.update(ops, |error| match error.kind {
             ErrorKind::WatchNotFound => Ok(()),
             _ => Err(error.into()),

@@ -205,6 +205,31 @@ fn a_missing_root_comes_goes_and_comes_back() {
 }
 
 #[test]
+fn a_root_exchanged_for_another_is_watched_instead() {
+    let watched = Watched::new();
+    fs::create_dir_all(watched.path("new/m/sub")).unwrap();
+    fs::rename(watched.path("drop"), watched.path("old")).unwrap();
+    fs::rename(watched.path("new"), watched.path("drop")).unwrap();
+    watched.wait(&watched.root_changed());
+    watched.wait(&watched.touched("m"));
+    watched.sees_write("m", "sub/f");
+    watched.until_now();
+    fs::write(watched.path("old/m/sub/f"), "not ours any more").unwrap();
+    assert_eq!(watched.until_now(), []);
+}
+
+#[test]
+fn a_folder_renamed_there_and_back_is_still_watched() {
+    let watched = Watched::new();
+    for _ in 0..20 {
+        // Faster than anybody looks: the same folder is found under the same path.
+        fs::rename(watched.model("m/sub"), watched.model("m/tmp")).unwrap();
+        fs::rename(watched.model("m/tmp"), watched.model("m/sub")).unwrap();
+        watched.sees_write("m", "sub/f");
+    }
+}
+
+#[test]
 fn what_we_do_ourselves_is_not_seen() {
     let watched = Watched::with(WatchMode::Native, |dir| {
         fs::create_dir_all(dir.join("drop/m")).unwrap();
@@ -306,6 +331,50 @@ fn a_root_may_be_a_symlink_and_is_called_by_its_own_name() {
     watched.until_now();
     fs::write(watched.path("real/m/f"), "not ours any more").unwrap();
     assert_eq!(watched.until_now(), []);
+}
+
+#[test]
+fn more_than_the_queues_hold_is_an_overflow() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("drop/m");
+    fs::create_dir_all(&model).unwrap();
+    let files = ["a", "b"].map(|name| File::create(model.join(name)).unwrap());
+    let (sink, changes) = channel();
+    let (open_gate, gate) = channel::<()>();
+    let plan = plan(dir.path(), WatchMode::Native);
+    let watcher = Watcher::start(
+        plan,
+        Box::new(move |change| {
+            sink.send(change).unwrap();
+            // Holds the worker until the gate is opened for good.
+            let _ = gate.recv();
+        }),
+    )
+    .unwrap();
+    let touched = Change::Touched { folder: model.clone() };
+    fs::write(model.join("f"), "x").unwrap();
+    assert_eq!(changes.recv_timeout(PATIENCE).unwrap(), touched);
+    // More than the kernel's queue and ours together; alternating, so that none is merged.
+    for time in 0..40_000 {
+        let time = std::time::UNIX_EPOCH + Duration::from_secs(time);
+        for file in &files {
+            file.set_modified(time).unwrap();
+        }
+    }
+    drop(open_gate);
+    let overflow = Change::LookAtAll { reason: LookReason::Overflow };
+    let mut seen = Vec::new();
+    loop {
+        match changes.recv_timeout(PATIENCE) {
+            Ok(change) if change == overflow => break,
+            Ok(change) => seen.push(change),
+            Err(_) => panic!("waited for the overflow and saw {seen:#?}"),
+        }
+    }
+    fs::create_dir(model.join("sub")).unwrap();
+    while changes.recv_timeout(PATIENCE).unwrap() != touched {}
+    drop(watcher);
+    assert!(changes.iter().all(|change| change == touched), "and then no more");
 }
 
 #[test]

@@ -15,6 +15,15 @@ use crate::model::EntryPath;
 
 const FILE_MODE: u32 = 0o644;
 const FOLDER_MODE: u32 = 0o755;
+
+/// Which modes files and folders get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Modes {
+    /// 0644 and 0755 whatever the umask, so that the server's user can read them.
+    Fixed,
+    /// Those of any new file or folder: the umask decides.
+    Umask,
+}
 /// Input for which it is not worth to start a thread.
 const FEW_BYTES: u64 = 1 << 20;
 /// Small files that one job copies.
@@ -22,9 +31,8 @@ const BATCH_FILES: usize = 64;
 /// Bytes that are read, summed and written while they are in the processor's cache.
 const BLOCK: usize = 256 << 10;
 
-/// Writes the files of `plan` under `folder`, which exists and is empty, with modes 0644 and 0755
-/// whatever the umask. With `durable`, every file and folder, `folder` included, is flushed to the
-/// disk.
+/// Writes the files of `plan` under `folder`, which exists and is empty. With `durable`, every file
+/// and folder, `folder` included, is flushed to the disk.
 ///
 /// # Errors
 /// See [`PackError`]; `folder` then holds nothing usable.
@@ -32,10 +40,11 @@ pub fn pack_folder(
     plan: &Plan,
     source: &dyn Source,
     folder: &Path,
+    modes: Modes,
     durable: bool,
     control: &Control<'_>,
 ) -> Result<Packed, PackError> {
-    let target = Target { folder, durable };
+    let target = Target { folder, modes, durable };
     let folders = target.create_folders(plan)?;
     let (mut entries, mut bytes, mut read) = (Vec::with_capacity(plan.steps.len()), 0, 0);
     let threads = if plan.input_bytes() <= FEW_BYTES { 1 } else { control.threads };
@@ -104,6 +113,7 @@ fn copy_all(
 #[derive(Clone, Copy)]
 struct Target<'a> {
     folder: &'a Path,
+    modes: Modes,
     durable: bool,
 }
 
@@ -121,8 +131,10 @@ impl Target<'_> {
             if folder != Path::new("") {
                 std::fs::create_dir(&path).map_err(PackError::write)?;
             }
-            std::fs::set_permissions(&path, Permissions::from_mode(FOLDER_MODE))
-                .map_err(PackError::write)?;
+            if self.modes == Modes::Fixed {
+                std::fs::set_permissions(&path, Permissions::from_mode(FOLDER_MODE))
+                    .map_err(PackError::write)?;
+            }
             folders.push(path);
         }
         folders.reverse();
@@ -165,18 +177,20 @@ impl Target<'_> {
     }
 
     fn create(self, path: &EntryPath) -> Result<File, PackError> {
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(FILE_MODE)
-            .open(self.folder.join(path.as_path()))
-            .map_err(PackError::write)
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        if self.modes == Modes::Fixed {
+            options.mode(FILE_MODE);
+        }
+        options.open(self.folder.join(path.as_path())).map_err(PackError::write)
     }
 
     /// Gives a complete file its mode, which the umask may have cut, and flushes it if wanted.
     fn close(self, file: &File) -> Result<(), PackError> {
         let finish = || -> io::Result<()> {
-            file.set_permissions(Permissions::from_mode(FILE_MODE))?;
+            if self.modes == Modes::Fixed {
+                file.set_permissions(Permissions::from_mode(FILE_MODE))?;
+            }
             if self.durable { file.sync_all() } else { Ok(()) }
         };
         finish().map_err(PackError::write)

@@ -17,7 +17,7 @@ pub mod zip;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub use folder::pack_folder;
+pub use folder::{Modes, pack_folder};
 pub use tgz::pack_tgz;
 use thiserror::Error;
 pub use zip::pack_zip;

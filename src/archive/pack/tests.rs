@@ -234,7 +234,14 @@ fn a_file_of_another_length_has_moved() {
                         let name = ModelName::parse("m").unwrap();
                         moved(pack_tgz(&plan, &PROFILE, &files, &name, &out(), &control));
                         let folder = TempDir::new().unwrap();
-                        moved(pack_folder(&plan, &files, folder.path(), false, &control));
+                        moved(pack_folder(
+                            &plan,
+                            &files,
+                            folder.path(),
+                            Modes::Fixed,
+                            false,
+                            &control,
+                        ));
                     }
                 }
             }
@@ -288,7 +295,14 @@ fn cancelling_ends_a_build() {
         let result = pack_zip(&plan, &PROFILE, &files, &out, &control);
         assert!(matches!(result, Err(PackError::Cancelled)));
         assert!(calls.load(Ordering::Relaxed) < 12);
-        let result = pack_folder(&plan, &files, TempDir::new().unwrap().path(), false, &control);
+        let result = pack_folder(
+            &plan,
+            &files,
+            TempDir::new().unwrap().path(),
+            Modes::Fixed,
+            false,
+            &control,
+        );
         assert!(matches!(result, Err(PackError::Cancelled)));
     }
 }
@@ -308,7 +322,8 @@ fn progress_grows_to_the_sum_of_the_inputs() {
         let zip = seen();
         pack_tgz(&plan, &PROFILE, &files, &name, &out, &control).unwrap();
         let tgz = seen();
-        pack_folder(&plan, &files, TempDir::new().unwrap().path(), false, &control).unwrap();
+        pack_folder(&plan, &files, TempDir::new().unwrap().path(), Modes::Fixed, false, &control)
+            .unwrap();
         for seen in [zip, tgz, seen()] {
             assert!(seen.is_sorted());
             assert_eq!(seen.last(), Some(&plan.input_bytes()));
@@ -359,7 +374,9 @@ fn a_folder_holds_the_model_with_fixed_modes() {
     let plan = files.plan(&files.inputs(), &PROFILE, &quiet(1)).unwrap();
     for (threads, durable) in [(1, true), (3, false)] {
         let folder = TempDir::new().unwrap();
-        let packed = pack_folder(&plan, &files, folder.path(), durable, &quiet(threads)).unwrap();
+        let packed =
+            pack_folder(&plan, &files, folder.path(), Modes::Fixed, durable, &quiet(threads))
+                .unwrap();
         let mut held = BTreeMap::new();
         for found in walkdir::WalkDir::new(folder.path()) {
             let found = found.unwrap();

@@ -10,7 +10,8 @@ use super::*;
 const LIMITS: Limits = Limits { total_size: 1000, file_size: 100, files: 10, depth: 3 };
 
 fn list(folder: &Path, exclude: &Exclude) -> Snapshot {
-    let request = Request { exclude, limits: &LIMITS, ready_marker: None };
+    let request =
+        Request { exclude, limits: &LIMITS, ready_marker: None, transfers: Transfers::Awaited };
     take(&Confined::open(folder).unwrap(), &request).unwrap()
 }
 

@@ -81,6 +81,18 @@ fn deep_and_large_texts_are_refused() {
         " ".repeat(megabyte - 1) + "[",
     ] {
         let problems = read(&text).unwrap_err();
-        assert!(!problems.is_empty() && problems.len() < 250_000, "{}", problems.len());
+        assert!((1..=101).contains(&problems.len()), "{}", problems.len());
     }
+}
+
+#[test]
+fn more_mistakes_than_anybody_reads() {
+    let text = format!("{LEAST}models:\n{}", "- 1\n".repeat(250));
+    let problems = read(&text).unwrap_err();
+    assert_eq!(problems.len(), 101);
+    assert_eq!(short(&problems[100..]), "104:3 settings-value 150 more problems from here on");
+    // An error beyond the limit still refuses the file.
+    let entries: String = (0..150).map(|n| format!("- path: m{n}/same\n")).collect();
+    let text = format!("{LEAST}models:\n{entries}jobs: 0\n");
+    assert!(read(&text).unwrap_err().last().unwrap().is_error());
 }

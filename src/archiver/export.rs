@@ -1,0 +1,348 @@
+//! From the command line to an archive in its place.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::args::Args;
+use super::place::{Place, PlaceError, Standing, write_manifest};
+use crate::archive::inspect::printable;
+use crate::archive::verify::VerifyError;
+use crate::archive::{Control, PackError, Profile, plan, probe};
+use crate::build::confined::Confined;
+use crate::build::files::ListedFiles;
+use crate::build::partial;
+use crate::build::report::chain;
+use crate::build::snapshot::{self, Request, Snapshot, SnapshotError, Transfers};
+use crate::build::validate::{check_handler, gather};
+use crate::config::{Limits, PackDefaults};
+use crate::model::handler::HandlerError;
+use crate::model::{Exclude, Handler, Manifest, ModelName, Settings};
+use crate::problem::{Code, Problem, Severity};
+use crate::store::PublishError;
+
+/// What a model may have: whatever the form of the archive can hold.
+const UNLIMITED: Limits =
+    Limits { total_size: u64::MAX, file_size: u64::MAX, files: usize::MAX, depth: usize::MAX };
+
+/// Why there is no new archive. What was in its place is as it was.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ExportError {
+    /// The input is refused, for all these reasons.
+    #[error("the input is refused")]
+    Refused(Vec<String>),
+    /// Something wrote to the model.
+    #[error(
+        "the model changed while it was packed; run the command again when nothing writes to it"
+    )]
+    Moved,
+    /// A folder of the model cannot be listed.
+    #[error(transparent)]
+    List(SnapshotError),
+    /// A file of the model cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// Packing failed.
+    #[error(transparent)]
+    Pack(PackError),
+    /// What was written is not what was to be written.
+    #[error(transparent)]
+    Verify(VerifyError),
+    /// The export folder cannot be written.
+    #[error("cannot write to {}", path.display())]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// Somebody else put an archive there meanwhile.
+    #[error("{} came or changed while the archive was made; it is left alone", path.display())]
+    Taken { path: PathBuf },
+    /// The archive could not be put in its place.
+    #[error(transparent)]
+    Publish(PublishError),
+    /// Somebody asked to stop.
+    #[error("interrupted; no archive was made")]
+    Interrupted,
+}
+
+impl ExportError {
+    /// What to say of it, each reason by itself.
+    pub(super) fn lines(&self) -> Vec<String> {
+        match self {
+            ExportError::Refused(reasons) => reasons.clone(),
+            error => vec![printable(&chain(error))],
+        }
+    }
+}
+
+/// Makes the archive that `args` ask for. What is worth saying goes into `warnings`.
+pub(super) fn export(
+    args: &Args,
+    cancelled: &AtomicBool,
+    warnings: &mut Vec<String>,
+) -> Result<(), ExportError> {
+    let order = Order::read(args)?;
+    if order.place.standing() != &Standing::Nothing {
+        warnings.push(format!("Overwriting {} ...", shown(order.place.path())));
+    }
+    order.warn(warnings);
+    let exclude = order.exclude();
+    let snapshot = order.list(&exclude)?;
+    order.check(&snapshot, warnings)?;
+    if order.place.standing() == &Standing::Model {
+        let write = |source| ExportError::Write { path: order.model.path().to_owned(), source };
+        return write_manifest(order.model.path(), &order.manifest()).map_err(write);
+    }
+    let not_durable = order.pack(&snapshot, &exclude, cancelled)?;
+    warnings.extend(not_durable);
+    Ok(())
+}
+
+/// What is to be packed, and where to; everything the command line says has been checked.
+struct Order<'a> {
+    args: &'a Args,
+    name: ModelName,
+    handler: Handler,
+    model: Confined,
+    place: Place,
+}
+
+impl<'a> Order<'a> {
+    fn read(args: &'a Args) -> Result<Self, ExportError> {
+        let mut reasons = Vec::new();
+        if args.convert {
+            reasons.push(
+                "-c/--convert is not supported: converting ONNX models needs Python and MXNet.\nConvert the model with them first (`pip install model-archiver` has a command that does), then package the result without -c.".to_owned(),
+            );
+        }
+        let name = ModelName::parse(&args.model_name)
+            .map_err(|error| {
+                format!("{}.\nA model name begins with a letter and has only letters, digits, underscores, dashes and dots:\n^[A-Za-z][A-Za-z0-9_\\-.]*$", printable(&error.to_string()))
+            })
+            .map_err(|reason| reasons.push(reason))
+            .ok();
+        let handler = handler(&args.handler)
+            .map_err(|error| format!("{} – {}", printable(&error.to_string()), HandlerError::HELP))
+            .map_err(|reason| reasons.push(reason))
+            .ok();
+        let export = match &args.export_path {
+            Some(path) => Ok(path.clone()),
+            None => std::env::current_dir()
+                .map_err(|error| format!("cannot tell the current working directory: {error}")),
+        };
+        let export = export.and_then(|path| is_folder(&path, "export-path").map(|()| path));
+        let export = export.map_err(|reason| reasons.push(reason)).ok();
+        let model = Confined::open(&args.model_path)
+            .map_err(|error| not_a_folder(&args.model_path, "model-path", &error))
+            .map_err(|reason| reasons.push(reason))
+            .ok();
+        let place = match (&name, &export, &model) {
+            (Some(name), Some(export), Some(model)) => {
+                Place::look(export, name, args.archive_format, args.force, model.path())
+                    .map_err(|error| reasons.push(place_refused(&error)))
+                    .ok()
+            }
+            _ => None,
+        };
+        match (name, handler, model, place) {
+            (Some(name), Some(handler), Some(model), Some(place)) if reasons.is_empty() => {
+                Ok(Self { args, name, handler, model, place })
+            }
+            _ => Err(ExportError::Refused(reasons)),
+        }
+    }
+
+    /// What is worth saying of the command line.
+    fn warn(&self, warnings: &mut Vec<String>) {
+        if !self.name.is_loadable() {
+            warnings.push(format!(
+                "the server cannot load `{}`: it refuses every URL with `..` in it",
+                self.name
+            ));
+        }
+        let (written, taken) = (&self.args.handler, &self.handler);
+        if taken.to_string() != *written {
+            warnings.push(format!(
+                "the handler `{}` is no module of the model; the server will import `{taken}`",
+                printable(written)
+            ));
+        }
+    }
+
+    /// What stays out: what always does, and the former archive where it lies in the model.
+    fn exclude(&self) -> Exclude {
+        let former = match self.place.standing() {
+            Standing::Old { in_model: Some(path), .. } => path.to_str(),
+            _ => None,
+        };
+        let patterns = former.map(|path| format!("/{}", globset::escape(path)));
+        Exclude::new(patterns.as_slice(), None).unwrap_or_else(|_| Exclude::built_in())
+    }
+
+    fn list(&self, exclude: &Exclude) -> Result<Snapshot, ExportError> {
+        let request = Request {
+            exclude,
+            limits: &UNLIMITED,
+            ready_marker: None,
+            transfers: Transfers::Packed,
+        };
+        let snapshot = snapshot::take(&self.model, &request).map_err(ExportError::List)?;
+        if snapshot.moving { Err(ExportError::Moved) } else { Ok(snapshot) }
+    }
+
+    /// Holds the model against the rules. Of the handler it is only warned: scripts rely on an
+    /// archive being made all the same.
+    fn check(&self, snapshot: &Snapshot, warnings: &mut Vec<String>) -> Result<(), ExportError> {
+        let settings = self.settings();
+        let evidence = gather(&self.model, snapshot, &settings).map_err(|(path, source)| {
+            ExportError::Read { path: self.model.path().join(path.as_path()), source }
+        })?;
+        let verdict = check_handler(&settings, &evidence);
+        warnings.extend(verdict.problems.iter().chain(evidence.json()).map(|p| self.say(p)));
+        let unfinished =
+            |path: &Path| path.file_name().is_some_and(|n| partial::is_partial(n, false));
+        for file in snapshot.files.iter().filter(|file| unfinished(file.path.as_path())) {
+            let path = shown(&self.model.path().join(file.path.as_path()));
+            warnings.push(format!("{path}: this looks like an unfinished transfer; it is packed"));
+        }
+        let (errors, notes): (Vec<_>, Vec<_>) =
+            snapshot.problems.iter().partition(|problem| problem.is_error());
+        warnings.extend(notes.into_iter().map(|problem| self.say(problem)));
+        if errors.is_empty() {
+            return Ok(());
+        }
+        Err(ExportError::Refused(errors.into_iter().map(|problem| self.say(problem)).collect()))
+    }
+
+    /// A problem in one line; how bad it is stands in front of it.
+    fn say(&self, problem: &Problem) -> String {
+        let help = match problem.code {
+            // The daemon's remedy is a setting, of which this command has none.
+            Code::SymlinkCircle | Code::SpecialFile => "remove it from the model",
+            Code::JsonSyntax => "mend it, or remove it if nothing reads it",
+            _ => &problem.help,
+        };
+        let problem = Problem {
+            severity: Severity::Error,
+            help: help.to_owned(),
+            ..problem.clone().under(self.model.path())
+        };
+        printable(&problem.to_string())
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            handler: Some(self.handler.clone()),
+            runtime: Some(self.args.runtime),
+            ..Settings::default()
+        }
+    }
+
+    fn manifest(&self) -> Vec<u8> {
+        let mut manifest = Manifest::new(&self.name, &self.handler, &self.settings());
+        // As it was written: whoever reads the manifest may look for just that.
+        manifest.model.handler.clone_from(&self.args.handler);
+        manifest.to_bytes()
+    }
+
+    /// Packs, reads back and publishes. Returns why the archive may not outlive a power cut.
+    fn pack(
+        &self,
+        snapshot: &Snapshot,
+        exclude: &Exclude,
+        cancelled: &AtomicBool,
+    ) -> Result<Option<String>, ExportError> {
+        let profile: Profile = PackDefaults::default().profile();
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let control = Control { threads, cancelled, progress: &|_| {} };
+        let source = ListedFiles::new(&self.model, snapshot);
+        let packing = |error| self.pack_failed(snapshot, exclude, error);
+        let inputs = snapshot.inputs();
+        let methods = probe(&inputs, &profile, &source, &control).map_err(packing)?;
+        let plan = plan(self.manifest(), &inputs, &methods);
+        let format = self.args.archive_format;
+        let staged = self
+            .place
+            .stage(&self.name, format)
+            .map_err(|source| ExportError::Write { path: self.place.path().to_owned(), source })?;
+        let packed = staged.pack(&plan, &profile, &source, &control).map_err(packing)?;
+        self.unmoved(snapshot, exclude)?;
+        let verified = staged.verify(&packed.entries, packed.bytes).map_err(ExportError::Verify)?;
+        if cancelled.load(Ordering::Relaxed) {
+            return Err(ExportError::Interrupted);
+        }
+        self.place.publish(verified).map_err(|error| match error {
+            PublishError::Foreign { path } => ExportError::Taken { path },
+            error => ExportError::Publish(error),
+        })
+    }
+
+    /// Looks at the model again: unless the same files are there, unchanged, what was read may
+    /// never have been a state of the model.
+    fn unmoved(&self, snapshot: &Snapshot, exclude: &Exclude) -> Result<(), ExportError> {
+        let again = self.list(exclude)?;
+        if again.files == snapshot.files { Ok(()) } else { Err(ExportError::Moved) }
+    }
+
+    fn pack_failed(&self, snapshot: &Snapshot, exclude: &Exclude, error: PackError) -> ExportError {
+        match error {
+            PackError::Cancelled => ExportError::Interrupted,
+            PackError::Moved { .. } => ExportError::Moved,
+            // Whatever went wrong with a model that moved, went wrong because it moved.
+            error => match self.unmoved(snapshot, exclude) {
+                Err(ExportError::Moved) => ExportError::Moved,
+                _ => ExportError::Pack(error),
+            },
+        }
+    }
+}
+
+/// What the server makes of a handler: it imports the part behind the last `/`, so a path that the
+/// rules refuse (`./service.py:handle`) still leads to a module.
+fn handler(text: &str) -> Result<Handler, HandlerError> {
+    Handler::parse(text).or_else(|error| {
+        let (module, function) = text.split_once(':').unwrap_or((text, ""));
+        let last = module.rsplit('/').next().unwrap_or(module);
+        let colon = if text.contains(':') { ":" } else { "" };
+        match error {
+            HandlerError::Module(_) if last != module => {
+                Handler::parse(&format!("{last}{colon}{function}")).map_err(|_| error)
+            }
+            error => Err(error),
+        }
+    })
+}
+
+fn is_folder(path: &Path, option: &str) -> Result<(), String> {
+    // As for the Python command, no path at all is the current working directory.
+    if path.as_os_str().is_empty() {
+        return Ok(());
+    }
+    match path.metadata() {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => Err(not_a_folder(path, option, &io::ErrorKind::NotADirectory.into())),
+        Err(error) => Err(not_a_folder(path, option, &error)),
+    }
+}
+
+/// Begins with the words of the Python command.
+fn not_a_folder(path: &Path, option: &str, error: &io::Error) -> String {
+    let shown = shown(path);
+    format!(
+        "Given {option} {shown} is not a valid directory. Point to a valid {option} directory. ({error})"
+    )
+}
+
+fn place_refused(error: &PlaceError) -> String {
+    // Its lines are its own; paths in it are already printable.
+    chain(error)
+}
+
+fn shown(path: &Path) -> String {
+    printable(&path.display().to_string())
+}

@@ -1,0 +1,330 @@
+//! The walk over statements in the order in which Python would run them.
+
+use ruff_python_ast::{ElifElseClause, ExceptHandler, Expr, Stmt, StmtMatch, StmtTry};
+use ruff_text_size::{Ranged, TextSize};
+
+use super::condition::truth;
+use super::facts::assigned_in_expression;
+use super::namespace::{Binding, Names, Scope, Seen};
+use super::targets::{captured, elements, names_in};
+use super::value::{Value, evaluate};
+
+/// How a body ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Falls,
+    /// By an exception, always.
+    Raises(TextSize),
+}
+
+pub(super) struct Walk<'a> {
+    pub(super) seen: Seen<'a>,
+    /// How many branches, loops and `try` stand around: what is said there may not run.
+    pub(super) guarded: usize,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn body(&mut self, body: &'a [Stmt], scope: &mut Scope<'_, 'a>) -> End {
+        for statement in body {
+            match statement {
+                // Rare at module level, and then only the rest of one turn of a loop is skipped.
+                Stmt::Break(_) | Stmt::Continue(_) => return End::Falls,
+                _ => {
+                    let end = self.statement(statement, scope);
+                    if let End::Raises(at) = end {
+                        if self.guarded == 0 {
+                            self.seen.raises = Some(at);
+                        }
+                        return end;
+                    }
+                }
+            }
+        }
+        End::Falls
+    }
+
+    fn statement(&mut self, statement: &'a Stmt, scope: &mut Scope<'_, 'a>) -> End {
+        let at = statement.start();
+        match statement {
+            Stmt::FunctionDef(def) => {
+                let at = def.name.start();
+                scope.bind(&def.name, Binding::of(vec![Value::Function(def)], at));
+            }
+            Stmt::ClassDef(def) => {
+                let at = def.name.start();
+                let bases = def.bases().iter().map(|base| evaluate(base, scope)).collect();
+                self.seen.bases.insert(at, bases);
+                scope.bind(&def.name, Binding::of(vec![Value::Class(def)], at));
+            }
+            Stmt::Assign(assign) => {
+                self.expression(&assign.value, scope);
+                for target in &assign.targets {
+                    self.assign(target, Some(&assign.value), scope);
+                }
+            }
+            Stmt::AnnAssign(assign) => {
+                if let Some(value) = &assign.value {
+                    self.expression(value, scope);
+                    self.assign(&assign.target, Some(value), scope);
+                }
+            }
+            Stmt::AugAssign(assign) => self.assign(&assign.target, None, scope),
+            Stmt::TypeAlias(alias) => self.assign(&alias.name, None, scope),
+            Stmt::Delete(delete) => {
+                for name in delete.targets.iter().flat_map(names_in) {
+                    scope.bind(name, Binding::default());
+                }
+            }
+            Stmt::Import(import) => {
+                for alias in &import.names {
+                    let name = match &alias.asname {
+                        Some(name) => name.as_str(),
+                        None => alias.name.split('.').next().unwrap_or_default(),
+                    };
+                    scope.bind(name, Binding::of(vec![Value::Inert("a module")], alias.start()));
+                }
+            }
+            Stmt::ImportFrom(import) => {
+                if import.level > 0 && self.guarded == 0 {
+                    let module = import.module.as_ref().map_or("", |module| module.as_str());
+                    self.seen.relative_imports.push((at, module));
+                }
+                for alias in &import.names {
+                    if alias.name.as_str() == "*" {
+                        self.seen.stars.push(at);
+                        continue;
+                    }
+                    let name = alias.asname.as_ref().unwrap_or(&alias.name);
+                    scope.bind(name, Binding::of(vec![Value::Unknown], alias.start()));
+                }
+            }
+            Stmt::Expr(expression) => {
+                self.expression(&expression.value, scope);
+                if is_exit(&expression.value, scope) {
+                    return End::Raises(at);
+                }
+            }
+            Stmt::Raise(_) => return End::Raises(at),
+            Stmt::Return(_) => self.seen.stray_returns.push(at),
+            Stmt::If(choice) => {
+                let clauses = std::iter::once((Some(&*choice.test), &choice.body[..])).chain(
+                    choice
+                        .elif_else_clauses
+                        .iter()
+                        .map(|ElifElseClause { test, body, .. }| (test.as_ref(), &body[..])),
+                );
+                return self.choice(clauses, at, scope);
+            }
+            Stmt::Match(choice) => {
+                self.expression(&choice.subject, scope);
+                return self.cases(choice, at, scope);
+            }
+            Stmt::While(turn) => {
+                self.expression(&turn.test, scope);
+                match truth(&turn.test) {
+                    Some(true) => return self.body(&turn.body, scope),
+                    Some(false) => {}
+                    None => self.maybe(&turn.body, None, scope),
+                }
+                return self.body(&turn.orelse, scope);
+            }
+            Stmt::For(turn) => {
+                self.expression(&turn.iter, scope);
+                self.maybe(&turn.body, Some(&turn.target), scope);
+                return self.body(&turn.orelse, scope);
+            }
+            Stmt::With(with) => {
+                for item in &with.items {
+                    self.expression(&item.context_expr, scope);
+                    if let Some(target) = &item.optional_vars {
+                        self.assign(target, None, scope);
+                    }
+                }
+                // The context may swallow what the body raises, as `contextlib.suppress` does.
+                self.guarded += 1;
+                self.body(&with.body, scope);
+                self.guarded -= 1;
+            }
+            Stmt::Try(attempt) => return self.attempt(attempt, at, scope),
+            Stmt::Assert(assert) => self.expression(&assert.test, scope),
+            Stmt::Global(_)
+            | Stmt::Nonlocal(_)
+            | Stmt::Pass(_)
+            | Stmt::Break(_)
+            | Stmt::Continue(_)
+            | Stmt::IpyEscapeCommand(_) => {}
+        }
+        End::Falls
+    }
+
+    /// `:=` in an expression that the body evaluates.
+    fn expression(&mut self, expression: &'a Expr, scope: &mut Scope<'_, 'a>) {
+        for named in assigned_in_expression(expression) {
+            self.assign(&named.target, Some(&named.value), scope);
+        }
+    }
+
+    fn assign(&mut self, target: &'a Expr, value: Option<&'a Expr>, scope: &mut Scope<'_, 'a>) {
+        match (target, value) {
+            (Expr::Name(name), _) => {
+                let values = value.map_or(vec![Value::Unknown], |value| evaluate(value, scope));
+                scope.bind(name.id.as_str(), Binding::of(values, name.start()));
+            }
+            (Expr::Tuple(_) | Expr::List(_), Some(Expr::Tuple(_) | Expr::List(_)))
+                if elements(target).len() == value.map_or(0, |value| elements(value).len())
+                    && !elements(target).iter().any(Expr::is_starred_expr) =>
+            {
+                // All values are taken before the first name is bound: `a, b = b, a`.
+                let values = value.map_or(&[][..], elements);
+                let mut taken = Vec::new();
+                for (target, value) in elements(target).iter().zip(values) {
+                    match target {
+                        Expr::Name(name) => {
+                            let bound = Binding::of(evaluate(value, scope), name.start());
+                            taken.push((name.id.as_str(), bound));
+                        }
+                        _ => self.assign(target, Some(value), scope),
+                    }
+                }
+                for (name, binding) in taken {
+                    scope.bind(name, binding);
+                }
+            }
+            _ => {
+                for name in names_in(target) {
+                    scope.bind(name, Binding::of(vec![Value::Unknown], target.start()));
+                }
+            }
+        }
+    }
+
+    /// Branches of which exactly one runs, or none without an `else`.
+    fn choice(
+        &mut self,
+        clauses: impl Iterator<Item = (Option<&'a Expr>, &'a [Stmt])>,
+        at: TextSize,
+        scope: &mut Scope<'_, 'a>,
+    ) -> End {
+        let mut branches = Vec::new();
+        let mut complete = false;
+        for (test, body) in clauses {
+            if let Some(test) = test {
+                self.expression(test, scope);
+            }
+            let known = test.map_or(Some(true), truth);
+            if known == Some(false) {
+                continue;
+            }
+            if known == Some(true) && branches.is_empty() && test.is_some() {
+                return self.body(body, scope);
+            }
+            branches.extend(self.branch(body, scope));
+            if known == Some(true) {
+                complete = true;
+                break;
+            }
+        }
+        if !complete {
+            branches.push(Names::new());
+        }
+        if branches.is_empty() {
+            return End::Raises(at);
+        }
+        scope.join(branches);
+        End::Falls
+    }
+
+    fn cases(&mut self, choice: &'a StmtMatch, at: TextSize, scope: &mut Scope<'_, 'a>) -> End {
+        let mut branches = Vec::new();
+        let mut complete = false;
+        for case in &choice.cases {
+            let mut branch = scope.branch();
+            for (name, at) in captured(&case.pattern) {
+                branch.bind(name, Binding::of(vec![Value::Unknown], at));
+            }
+            self.guarded += 1;
+            let end = self.body(&case.body, &mut branch);
+            self.guarded -= 1;
+            if end == End::Falls {
+                branches.push(branch.changes);
+            }
+            complete |= case.guard.is_none() && case.pattern.is_irrefutable();
+        }
+        if !complete {
+            branches.push(Names::new());
+        }
+        if branches.is_empty() {
+            return End::Raises(at);
+        }
+        scope.join(branches);
+        End::Falls
+    }
+
+    /// What a branch changes; nothing when it always raises.
+    fn branch(&mut self, body: &'a [Stmt], scope: &Scope<'_, 'a>) -> Option<Names<'a>> {
+        let mut branch = scope.branch();
+        self.guarded += 1;
+        let end = self.body(body, &mut branch);
+        self.guarded -= 1;
+        (end == End::Falls).then_some(branch.changes)
+    }
+
+    /// A body that runs no time or more.
+    fn maybe(&mut self, body: &'a [Stmt], target: Option<&'a Expr>, scope: &mut Scope<'_, 'a>) {
+        let mut branch = scope.branch();
+        if let Some(target) = target {
+            self.assign(target, None, &mut branch);
+        }
+        self.guarded += 1;
+        self.body(body, &mut branch);
+        self.guarded -= 1;
+        let changes = branch.changes;
+        scope.join(vec![Names::new(), changes]);
+    }
+
+    fn attempt(&mut self, attempt: &'a StmtTry, at: TextSize, scope: &mut Scope<'_, 'a>) -> End {
+        let mut tried = scope.branch();
+        self.guarded += 1;
+        let end = self.body(&attempt.body, &mut tried);
+        let broken_off = tried.changes.clone();
+        let mut branches = Vec::new();
+        if end == End::Falls && self.body(&attempt.orelse, &mut tried) == End::Falls {
+            branches.push(tried.changes);
+        }
+        for ExceptHandler::ExceptHandler(handler) in &attempt.handlers {
+            let mut branch = scope.branch();
+            // The body may have come to any point before it raised.
+            branch.join(vec![Names::new(), broken_off.clone()]);
+            if let Some(name) = &handler.name {
+                branch.bind(name, Binding::of(vec![Value::Unknown], name.start()));
+            }
+            if self.body(&handler.body, &mut branch) == End::Falls {
+                if let Some(name) = &handler.name {
+                    branch.bind(name, Binding::default());
+                }
+                branches.push(branch.changes);
+            }
+        }
+        self.guarded -= 1;
+        if branches.is_empty() {
+            return End::Raises(at);
+        }
+        scope.join(branches);
+        self.body(&attempt.finalbody, scope)
+    }
+}
+
+/// `exit()`, `sys.exit()` and their like.
+fn is_exit(expression: &Expr, scope: &Scope<'_, '_>) -> bool {
+    let Expr::Call(call) = expression else { return false };
+    match &*call.func {
+        Expr::Name(name) => {
+            matches!(name.id.as_str(), "exit" | "quit") && scope.get(name.id.as_str()).is_none()
+        }
+        Expr::Attribute(attribute) => {
+            matches!(&*attribute.value, Expr::Name(name) if name.id.as_str() == "sys")
+                && attribute.attr.as_str() == "exit"
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,59 @@
+//! As much of HTTP/1.1 as it takes to ask the server on this machine.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// How long one read or write may take: the first request to a model waits for its worker.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// More than any answer here has.
+const LARGEST: usize = 1 << 20;
+
+/// What the server answered.
+#[derive(Debug)]
+pub(crate) struct Response {
+    /// The status code.
+    pub(crate) status: u16,
+    /// The body.
+    pub(crate) body: String,
+}
+
+/// Asks once, on a connection of its own.
+///
+/// # Errors
+/// When there is no connection, no answer in time, or none that can be understood.
+pub(crate) fn ask(port: u16, method: &str, path: &str, body: &str) -> io::Result<Response> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let length = body.len();
+    stream.write_all(
+        format!(
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        )
+        .as_bytes(),
+    )?;
+    read_response(&mut BufReader::new(stream.take(LARGEST as u64)))
+}
+
+fn read_response(stream: &mut impl BufRead) -> io::Result<Response> {
+    let not_http = |line: &str| io::Error::new(io::ErrorKind::InvalidData, line.to_owned());
+    let mut line = String::new();
+    stream.read_line(&mut line)?;
+    let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = status.ok_or_else(|| not_http(&line))?;
+    let mut length = 0;
+    loop {
+        line.clear();
+        stream.read_line(&mut line)?;
+        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        if name.eq_ignore_ascii_case("content-length") {
+            length = value.trim().parse().map_err(|_| not_http(&line))?;
+        }
+    }
+    let mut body = vec![0; usize::min(length, LARGEST)];
+    stream.read_exact(&mut body)?;
+    let body = String::from_utf8(body).map_err(|error| not_http(&error.to_string()))?;
+    Ok(Response { status, body })
+}

@@ -1,0 +1,173 @@
+//! A Multi-Model-Server of its own: installed once, started on a store, and killed with its workers.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::http::{self, Response};
+use crate::waiting::wait_for;
+
+/// The version that the facts about the server were observed with.
+const REQUIREMENT: &str = "multi-model-server==1.1.11";
+/// A start takes a few seconds: a virtual machine of Java and one of Python for each model.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A running server; killed when dropped, with all processes that it has started.
+pub(crate) struct Server {
+    child: Child,
+    inference: u16,
+    management: u16,
+    folder: TempDir,
+}
+
+impl Server {
+    /// Starts one on all archives of a store and waits until it says that it is healthy.
+    pub(crate) fn start(store: &Path) -> Self {
+        let python = installed();
+        // The workers' sockets lie in the folder for temporary files, under names that two servers
+        // would share, and a socket's path may not be long.
+        let folder = TempDir::new().unwrap();
+        let temporary = folder.path().join("tmp");
+        fs::create_dir(&temporary).unwrap();
+        let [inference, management] = free_ports();
+        let properties = folder.path().join("mms.properties");
+        let settings = format!(
+            "inference_address=http://127.0.0.1:{inference}\n\
+             management_address=http://127.0.0.1:{management}\n\
+             default_workers_per_model=1\n\
+             vmargs=-Xmx256m\n"
+        );
+        fs::write(&properties, settings).unwrap();
+        let log = File::create(folder.path().join("server.log")).unwrap();
+        let child = Command::new(python)
+            .args([
+                "-m",
+                "mms.model_server",
+                "--start",
+                "--foreground",
+                "--models",
+                "ALL",
+                "--mms-config",
+            ])
+            .arg(&properties)
+            .arg("--model-store")
+            .arg(store)
+            .current_dir(folder.path())
+            .env("TMPDIR", &temporary)
+            .env("TEMP", &temporary)
+            .env("LOG_LOCATION", folder.path())
+            .env("METRICS_LOCATION", folder.path())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let mut server = Self { child, inference, management, folder };
+        server.wait_until_healthy();
+        server
+    }
+
+    /// The names of the models that it has loaded, in order.
+    pub(crate) fn models(&self) -> Vec<String> {
+        let listed: Value = serde_json::from_str(&self.ask(self.management, "GET", "/models", ""))
+            .unwrap_or_else(|error| panic!("no list of models: {error}\n{}", self.log()));
+        let name = |model: &Value| model["modelName"].as_str().unwrap().to_owned();
+        let mut names: Vec<_> = listed["models"].as_array().unwrap().iter().map(name).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// What a model says to a request.
+    #[track_caller]
+    pub(crate) fn predict(&self, model: &str, body: &str) -> String {
+        self.ask(self.inference, "POST", &format!("/predictions/{model}"), body)
+    }
+
+    /// Ends it with all its workers.
+    pub(crate) fn stop(self) {}
+
+    #[track_caller]
+    fn ask(&self, port: u16, method: &str, path: &str, body: &str) -> String {
+        match http::ask(port, method, path, body) {
+            Ok(Response { status: 200, body }) => body,
+            other => panic!("{method} {path}: {other:?}\n{}", self.log()),
+        }
+    }
+
+    /// Its ports open only after it has tried all models; its workers come later. `/ping` answers
+    /// 200 whatever the state is, so only the body tells it.
+    fn wait_until_healthy(&mut self) {
+        let log = self.folder.path().join("server.log");
+        let seen = || format!("-- server\n{}", fs::read_to_string(&log).unwrap_or_default());
+        wait_for("the server is healthy", PATIENCE, seen, || {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the server has ended: {status}\n{}", seen());
+            }
+            let pinged = http::ask(self.inference, "GET", "/ping", "").ok()?;
+            pinged.body.contains("\"Healthy\"").then_some(())
+        });
+    }
+
+    fn log(&self) -> String {
+        let log = fs::read_to_string(self.folder.path().join("server.log")).unwrap_or_default();
+        format!("-- server\n{log}")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Its workers outlive a server that is killed alone; the group is all of them. It is there
+        // for as long as the child was not waited for, so that no other group can have its number.
+        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        let _ = self.child.wait();
+    }
+}
+
+/// Two ports that nobody listens on.
+///
+/// The server refuses ports from 32767 on, so the system cannot be asked for any free one: they are
+/// looked for below, where also no outgoing connection is given its port.
+fn free_ports() -> [u16; 2] {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Tests run at the same time look at different ones, in one process and in several.
+    let first = 20_000 + u16::try_from(std::process::id() % 600).unwrap() * 20;
+    [(); 2].map(|()| {
+        (0..20)
+            .map(|_| first + NEXT.fetch_add(1, Ordering::Relaxed) % 20)
+            .find(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
+            .expect("one of twenty ports is free")
+    })
+}
+
+/// The Python that has the server, which is installed first where it is missing.
+fn installed() -> PathBuf {
+    let venv = std::env::var_os("MARWATCH_VENV").map_or_else(
+        || Path::new(env!("CARGO_TARGET_TMPDIR")).join("multi-model-server"),
+        PathBuf::from,
+    );
+    fs::create_dir_all(&venv).unwrap();
+    // Two tests may come here at the same time, also in two processes.
+    let lock = File::create(venv.join("marwatch.lock")).unwrap();
+    lock.lock().unwrap();
+    let python = venv.join("bin/python");
+    if !venv.join("bin/multi-model-server").exists() {
+        run(Command::new("python3").args(["-m", "venv"]).arg(&venv));
+        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", REQUIREMENT]));
+    }
+    python
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let (said, failed) = (&output.stdout, &output.stderr);
+    let said = [String::from_utf8_lossy(said), String::from_utf8_lossy(failed)].concat();
+    assert!(output.status.success(), "{command:?}: {}\n{said}", output.status);
+}

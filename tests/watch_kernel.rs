@@ -1,0 +1,225 @@
+//! The watcher at the kernel's limits on inotify, and on what is mounted and unmounted.
+//!
+//! Both happen in namespaces of the test's own, which disturbs nobody else: the test starts itself
+//! again in there, and the inner test may then set limits and mount as it goes.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use marwatch::watch::{Change, LookReason, RootKind, WatchMode, WatchPlan, WatchRoot, Watcher};
+
+const WATCHES: &str = "/proc/sys/user/max_inotify_watches";
+const INSTANCES: &str = "/proc/sys/user/max_inotify_instances";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs the test `inner` of this file where `limit` is `value`.
+#[track_caller]
+fn within(limit: &str, value: u32, inner: &str) {
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount"])
+        .args(["sh", "-c", "echo $0 > $1 && shift && exec \"$@\""])
+        .args([&value.to_string(), limit])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", inner, "--nocapture"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let failed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}\n{failed}");
+}
+
+fn start(dir: &Path, mode: WatchMode) -> (Watcher, Receiver<Change>) {
+    let (sink, changes) = channel();
+    let watcher =
+        Watcher::start(plan(dir, mode), Box::new(move |change| drop(sink.send(change)))).unwrap();
+    (watcher, changes)
+}
+
+fn plan(dir: &Path, mode: WatchMode) -> WatchPlan {
+    WatchPlan {
+        roots: vec![WatchRoot { path: dir.to_owned(), kind: RootKind::Drop }],
+        ignore: Vec::new(),
+        mode,
+        poll_interval: Duration::from_millis(20),
+    }
+}
+
+#[track_caller]
+fn wait(changes: &Receiver<Change>, mut wanted: impl FnMut(&Change) -> bool) {
+    let mut seen = Vec::new();
+    loop {
+        match changes.recv_timeout(PATIENCE) {
+            Ok(change) if wanted(&change) => return,
+            Ok(change) => seen.push(change),
+            Err(_) => panic!("waited in vain and saw {seen:#?}"),
+        }
+    }
+}
+
+#[track_caller]
+fn wait_degraded(changes: &Receiver<Change>, words: &[&str]) {
+    wait(changes, |change| match change {
+        Change::Degraded { root: None, reason } => {
+            println!("{reason}");
+            for word in words {
+                assert!(reason.contains(word), "{reason}");
+            }
+            true
+        }
+        _ => false,
+    });
+}
+
+#[track_caller]
+fn sees(changes: &Receiver<Change>, folder: &Path, model: &Path) {
+    fs::write(folder.join("f"), "x").unwrap();
+    wait(changes, |change| matches!(change, Change::Touched { folder } if folder == model));
+}
+
+#[track_caller]
+fn sees_in(changes: &Receiver<Change>, dir: &Path, model: &str) {
+    sees(changes, &dir.join(model), &dir.join(model));
+}
+
+fn make_models(dir: &Path, names: std::ops::Range<u32>) {
+    for name in names {
+        fs::create_dir(dir.join(format!("m{name}"))).unwrap();
+    }
+}
+
+#[test]
+#[ignore = "needs user namespaces"]
+fn too_few_watches_from_the_start() {
+    within(WATCHES, 20, "inner_from_the_start");
+}
+
+#[test]
+#[ignore = "started by too_few_watches_from_the_start"]
+fn inner_from_the_start() {
+    if fs::read_to_string(WATCHES).unwrap().trim() != "20" {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    make_models(dir.path(), 0..30);
+    let (watcher, changes) = start(dir.path(), WatchMode::Auto);
+    assert_eq!(watcher.watched(), 0);
+    wait_degraded(&changes, &["31 folders", "user.max_inotify_watches", "is 20", "=65536"]);
+    sees_in(&changes, dir.path(), "m7");
+
+    // To try again in vain is not worth another word; a reload says it anew.
+    watcher.rearm();
+    watcher.replace(plan(dir.path(), WatchMode::Auto));
+    let mut said = 0;
+    wait(&changes, |change| {
+        said += usize::from(matches!(change, Change::Degraded { .. }));
+        matches!(change, Change::LookAtAll { .. })
+    });
+    assert_eq!(said, 1);
+    sees_in(&changes, dir.path(), "m8");
+    fs::write(WATCHES, "1000").unwrap();
+    watcher.rearm();
+    wait(&changes, |change| {
+        assert!(!matches!(change, Change::Degraded { .. }), "{change:?}");
+        *change == Change::LookAtAll { reason: LookReason::Rearmed }
+    });
+    assert_eq!(watcher.watched(), 31);
+    sees_in(&changes, dir.path(), "m9");
+}
+
+#[test]
+#[ignore = "needs user namespaces"]
+fn too_few_watches_later() {
+    within(WATCHES, 21, "inner_later");
+}
+
+#[test]
+#[ignore = "started by too_few_watches_later"]
+fn inner_later() {
+    if fs::read_to_string(WATCHES).unwrap().trim() != "21" {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    make_models(dir.path(), 0..20);
+    let (watcher, changes) = start(dir.path(), WatchMode::Native);
+    assert_eq!(watcher.watched(), 21);
+    // Building anew must not meet the limit because of the watches that it replaces.
+    for _ in 0..20 {
+        watcher.replace(plan(dir.path(), WatchMode::Native));
+        wait(&changes, |change| {
+            assert!(!matches!(change, Change::Degraded { .. }), "{change:?}");
+            matches!(change, Change::LookAtAll { .. })
+        });
+    }
+    make_models(dir.path(), 20..30);
+    wait_degraded(&changes, &["error: watch_mode is native", "is 21"]);
+    sees_in(&changes, dir.path(), "m29");
+    assert_eq!(watcher.watched(), 0);
+}
+
+#[test]
+#[ignore = "needs user namespaces"]
+fn no_instance() {
+    within(INSTANCES, 0, "inner_no_instance");
+}
+
+#[test]
+#[ignore = "started by no_instance"]
+fn inner_no_instance() {
+    if fs::read_to_string(INSTANCES).unwrap().trim() != "0" {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    make_models(dir.path(), 0..3);
+    let (watcher, changes) = start(dir.path(), WatchMode::Auto);
+    wait_degraded(&changes, &["user.max_inotify_instances", "is 0"]);
+    sees_in(&changes, dir.path(), "m1");
+    // One at a time is enough, also while one replaces the other.
+    fs::write(INSTANCES, "1").unwrap();
+    for _ in 0..20 {
+        watcher.rearm();
+    }
+    wait(&changes, |change| matches!(change, Change::LookAtAll { .. }));
+    sees_in(&changes, dir.path(), "m2");
+}
+
+#[test]
+#[ignore = "needs user namespaces"]
+fn a_root_is_unmounted_and_mounted_again() {
+    within(WATCHES, 777, "inner_mounts");
+}
+
+#[test]
+#[ignore = "started by a_root_is_unmounted_and_mounted_again"]
+fn inner_mounts() {
+    if fs::read_to_string(WATCHES).unwrap().trim() != "777" {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let run = |program: &str, args: &[&str]| {
+        let status = Command::new(program).args(args).arg(dir.path()).status().unwrap();
+        assert!(status.success(), "{program}");
+    };
+    let mount = || {
+        run("mount", &["-t", "tmpfs", "tmpfs"]);
+        fs::create_dir_all(dir.path().join("m1/sub")).unwrap();
+    };
+    let root_changed = |change: &Change| matches!(change, Change::RootChanged { .. });
+    mount();
+    let (watcher, changes) = start(dir.path(), WatchMode::Auto);
+    assert_eq!(watcher.watched(), 3);
+    for _ in 0..3 {
+        run("umount", &[]);
+        wait(&changes, root_changed);
+        // Nobody reports this; it is looked for.
+        mount();
+        wait(&changes, root_changed);
+        wait(&changes, |change| matches!(change, Change::Touched { .. }));
+        sees(&changes, &dir.path().join("m1/sub"), &dir.path().join("m1"));
+    }
+    run("umount", &[]);
+}
