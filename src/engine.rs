@@ -279,6 +279,7 @@ impl Engine {
         if !is_wanted {
             let report = Report {
                 folder: ticket.folder,
+                name: ticket.name,
                 end: End::UpToDate,
                 record: None,
                 learned: None,
@@ -303,9 +304,10 @@ impl Engine {
         }
         let model = report.record.as_ref().map(|record| record.model.clone());
         if let Some(channel) = &self.reports {
+            let name = || report.name.map(|name| name.to_string());
             let _ = channel.send(Seen {
                 folder: report.folder.clone(),
-                model: model.clone().unwrap_or_else(|| folder_name(&report.folder)),
+                model: model.clone().or_else(name).unwrap_or_else(|| folder_name(&report.folder)),
                 end: report.end.clone(),
                 record: report.record.clone(),
             });
@@ -429,7 +431,9 @@ impl Engine {
             }
         }
         let seconds = since.as_secs();
+        // Where records are shown in another way, this is not said twice.
         tracing::warn!(
+            target: "marwatch::results::say",
             model,
             "not at rest for {seconds} s: {message}; nothing is published before"
         );
@@ -439,8 +443,8 @@ impl Engine {
         };
         record.outcome = Outcome::Unstable;
         record.trigger = trigger;
-        let help = "let whoever writes the model finish or close its files, or remove what an interrupted transfer has left";
-        record.failure = Some(Failure { stage: Stage::Snapshot, message, help: Some(help.into()) });
+        let help = Some(waiting.help().to_owned());
+        record.failure = Some(Failure { stage: Stage::Snapshot, message, help });
         if let Some(channel) = &self.reports {
             let end = End::Waiting(waiting.clone());
             let _ = channel.send(Seen { folder, model, end, record: Some(record.clone()) });

@@ -522,6 +522,7 @@ impl Attempt<'_> {
 
     fn report(self, model: String, result: Result<Done, Halt>) -> Report {
         let folder = self.job.ticket.folder.clone();
+        let name = self.job.ticket.name.clone();
         let mut record = self.blank_record(model);
         let (end, outcome, learned, listed) = match result {
             Ok(Done::Published(new)) => {
@@ -563,7 +564,7 @@ impl Attempt<'_> {
         if let Some(record) = &record {
             crate::results::say::record(record);
         }
-        Report { folder, end, record, learned, listed }
+        Report { folder, name, end, record, learned, listed }
     }
 
     fn blank_record(&self, model: String) -> Record {

@@ -16,6 +16,8 @@ use crate::store::ModelState;
 pub struct Report {
     /// The model's folder.
     pub folder: PathBuf,
+    /// The name that it was thought to claim.
+    pub name: Option<ModelName>,
     /// How it ended, for the reconciler.
     pub end: End,
     /// What to log; `None` where nothing was attempted.

@@ -40,6 +40,22 @@ pub enum Waiting {
     Moving,
 }
 
+impl Waiting {
+    /// What to do if it does not end by itself.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Waiting::Writers { .. } => "let whoever writes the model finish, or close its files",
+            Waiting::Partial { .. } => {
+                "let the transfer finish, or remove what an interrupted one has left"
+            }
+            Waiting::Marker { .. } => {
+                "create it once the model is complete, or take `ready_marker` out of the settings"
+            }
+            Waiting::Moving => "let whoever writes the model finish",
+        }
+    }
+}
+
 impl fmt::Display for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

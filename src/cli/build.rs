@@ -149,8 +149,11 @@ fn conclude(rows: &Rows, only: &BTreeSet<String>, out: &mut dyn Write) -> Exit {
         .cloned()
         .collect();
     let wanted: Vec<&Seen> = rows.values().filter(|row| is_wanted(row)).collect();
-    if let failed @ (Exit::Unavailable | Exit::Usage) = written(write(&wanted, out)) {
-        return failed;
+    if unknown.is_empty() || !wanted.is_empty() {
+        match written(write(&wanted, out)) {
+            Exit::Success => {}
+            failed => return failed,
+        }
     }
     if !unknown.is_empty() {
         let names: Vec<_> = rows.values().map(|row| row.model.as_str()).collect();

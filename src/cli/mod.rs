@@ -28,10 +28,16 @@ use crate::exit::Exit;
 pub struct Cli {
     /// What to log: error, warn, info, debug, trace, or a filter such as marwatch::watch=debug
     /// [default: RUST_LOG, or info for `run`]
-    #[arg(long, global = true, value_name = "FILTER")]
+    #[arg(long, global = true, value_name = "FILTER", help_heading = "Logging")]
     pub log_level: Option<String>,
     /// How to log to standard error
-    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        default_value = "text",
+        help_heading = "Logging"
+    )]
     pub log_format: logging::Format,
     /// The subcommand.
     #[command(subcommand)]
@@ -52,18 +58,13 @@ problems; 2 wrong usage; 3 the configuration is not valid; 4 another marwatch ho
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "a comment here would hide the help that the arguments carry")]
 pub enum Command {
-    /// Run.
     Run(run::Args),
-    /// Build.
     Build(build::Args),
-    /// Check.
     Check(check::Args),
-    /// Inspect.
     Inspect(inspect::Args),
-    /// Init.
     Init(init::Args),
-    /// Schema.
     Schema(schema::Args),
 }
 

@@ -12,6 +12,7 @@ pub mod archives;
 pub mod daemon;
 pub mod schema;
 pub mod site;
+pub mod transcript;
 
 use std::process::Command;
 

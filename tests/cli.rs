@@ -1,0 +1,296 @@
+//! The command lines as people meet them: what is printed, and how each one ends.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::schema::printed;
+use common::service;
+use common::site::Site;
+
+/// A site with the sample models and their configuration.
+fn samples() -> Site {
+    let site = Site::new();
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    for entry in walkdir::WalkDir::new(&config) {
+        let entry = entry.unwrap();
+        let to = site.root.join(entry.path().strip_prefix(&config).unwrap());
+        if entry.file_type().is_dir() {
+            fs::create_dir_all(to).unwrap();
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+    let text = fs::read_to_string(&site.config).unwrap();
+    let quick = "settle: {quiet: 10ms, quiet_long: 20ms, max_wait: 300ms}\n";
+    fs::write(&site.config, text.replace("../target/demo-store", "store") + quick).unwrap();
+    site
+}
+
+/// A site with models that have something wrong, one thing each but `many`.
+fn broken() -> Site {
+    let site = Site::with("settle: {quiet: 10ms, quiet_long: 20ms, max_wait: 300ms}\n");
+    site.put_simple("fine");
+    site.put("2nd", &[("service.py", &service(""))]);
+    site.put("syntax", &[("service.py", "def handle(data, context):\n    return [\n")]);
+    site.put("typo", &[("service.py", "def handel(data, context):\n    return data\n")]);
+    site.put("elsewhere", &[("service.py", &service("")), (".mar.yaml", "handler: model:run\n")]);
+    site.put("two", &[("a.py", &service("")), ("b.py", &service(""))]);
+    site.put("empty", &[(".keep", "")]);
+    site.put("claimed", &[("service.py", &service("")), (".mar.yaml", "name: fine\n")]);
+    let settings = "handler: service\nruntime: pyton\nexlude: [\"*.ckpt\"]\nversion: 1.0\n";
+    let many = [("service.py", "import json\n"), (".mar.yaml", settings), ("a.json", "{\"a\": }")];
+    let folder = site.put("many", &many);
+    std::os::unix::fs::symlink("/etc/hostname", folder.join("host")).unwrap();
+    site
+}
+
+#[test]
+fn help() {
+    let site = Site::new();
+    assert_transcript!("help", &site, ["--help"]);
+    assert_transcript!("help-short", &site, ["-h"]);
+    assert_transcript!("help-run", &site, ["run", "--help"]);
+    assert_transcript!("help-build", &site, ["build", "--help"]);
+    assert_transcript!("help-check", &site, ["check", "--help"]);
+    assert_transcript!("help-inspect", &site, ["inspect", "--help"]);
+    assert_transcript!("help-init", &site, ["init", "--help"]);
+    assert_transcript!("help-schema", &site, ["schema", "--help"]);
+}
+
+#[test]
+fn build_says_what_became_of_each_model() {
+    let site = samples();
+    assert_transcript!("build", &site, ["build"], ["build"], ["build", "echo"]);
+    fs::write(site.root.join("models/echo/echo.py"), service("louder")).unwrap();
+    fs::write(site.root.join("models/word-count/service.py"), "class WordCount:\n").unwrap();
+    assert_transcript!(
+        "build-after-edits",
+        &site,
+        ["build", "word-count", "sentiment-en"],
+        ["build"],
+        ["build"],
+        ["build", "nosuch"],
+        ["build", "echo", "nosuch"],
+    );
+    site.check_store();
+}
+
+#[test]
+fn build_says_why_models_are_not_built() {
+    let site = broken();
+    assert_transcript!("build-broken", &site, ["build"]);
+    site.check_store();
+}
+
+#[test]
+fn build_waits_only_so_long_for_a_model_that_is_not_at_rest() {
+    let site = Site::with("settle: {quiet: 10ms, quiet_long: 20ms, max_wait: 300ms}\n");
+    site.put_simple("fine");
+    site.put("download", &[("service.py", &service("")), ("w.bin.part", "")]);
+    site.put("marked", &[("service.py", &service("")), (".mar.yaml", "ready_marker: READY\n")]);
+    assert_transcript!("build-not-at-rest", &site, ["build"]);
+    assert!(site.archive("fine").exists());
+    site.check_store();
+}
+
+#[test]
+fn build_without_a_file() {
+    let site = samples();
+    fs::remove_file(&site.config).unwrap();
+    assert_transcript!(
+        "build-flags",
+        &site,
+        ["build", "--watch", "models", "--store", "other/store"],
+        ["build", "--watch", "drop", "--store", "empty"],
+    );
+}
+
+#[test]
+fn check_of_good_models() {
+    let site = samples();
+    assert_transcript!(
+        "check-good",
+        &site,
+        ["check"],
+        ["check", "--json"],
+        ["check", "models/echo"],
+    );
+    assert!(!site.store.exists(), "a check writes nothing");
+}
+
+#[test]
+fn check_of_broken_models() {
+    let site = broken();
+    assert_transcript!("check-broken", &site, ["check"]);
+    assert_transcript!(
+        "check-paths",
+        &site,
+        ["check", "drop/syntax", "drop/fine"],
+        ["check", "--json", "drop/typo"],
+        ["check", "nosuch"],
+    );
+}
+
+#[test]
+fn check_of_a_broken_configuration() {
+    let site = Site::new();
+    fs::write(
+        &site.config,
+        "stor: store\ndrop_folders: drop\nsettle:\n  quiet: 5\n  quiet_long: 1s\nmodels:\n  \
+         - path: a\n    name: 9lives\n  - handler: x y\njobs: 0\nlimits: {file_size: 3 parsecs}\n",
+    )
+    .unwrap();
+    assert_transcript!(
+        "check-configuration",
+        &site,
+        ["check"],
+        ["check", "--json"],
+        ["check", "marwatch.yaml"],
+        ["build"],
+        ["run"],
+    );
+    fs::write(&site.config, "store: [store\ndrop_folders:\n  - drop\n").unwrap();
+    assert_transcript!("check-no-yaml", &site, ["check"]);
+    site.configure("drop_folders: [drop]\n");
+    assert_transcript!("check-twice", &site, ["check"]);
+    fs::write(&site.config, "store: store\ndrop_folders: [drop, nosuch]\n").unwrap();
+    assert_transcript!("check-missing-folder", &site, ["check"]);
+}
+
+#[test]
+fn init_writes_a_file_that_works() {
+    let site = Site::new();
+    fs::remove_file(&site.config).unwrap();
+    assert_transcript!("init", &site, ["init"], ["init"], ["init", "nosuch/file.yaml"]);
+    let written = fs::read(&site.config).unwrap();
+    let printed = site.run(&["init", "-"]);
+    assert!(printed.status.success() && printed.stderr.is_empty(), "{printed:?}");
+    assert_eq!(printed.stdout, written);
+    fs::create_dir(site.root.join("models")).unwrap();
+    assert_transcript!("init-then-check", &site, ["check"]);
+}
+
+#[test]
+fn inspect_shows_an_archive() {
+    let site = samples();
+    assert!(site.run(&["build"]).status.success());
+    let archive = site.archive("sentiment-en");
+    let whole = fs::read(&archive).unwrap();
+    fs::write(site.root.join("cut.mar"), &whole[..whole.len() / 2]).unwrap();
+    fs::write(site.root.join("text.mar"), "this is no archive\n").unwrap();
+    assert_transcript!(
+        "inspect",
+        &site,
+        ["inspect", "store/sentiment-en.mar"],
+        ["inspect", "--json", "store/echo.mar"],
+    );
+    assert_transcript!(
+        "inspect-damaged",
+        &site,
+        ["inspect", "cut.mar"],
+        ["inspect", "text.mar"],
+        ["inspect", "nosuch.mar"],
+    );
+}
+
+#[test]
+fn schemas_are_what_programs_rely_on() {
+    let site = Site::new();
+    assert_transcript!("schema-results", &site, ["schema", "results"]);
+    assert_transcript!("schema-catalog", &site, ["schema", "catalog"]);
+    // The configuration's is long, and follows from the keys: that it holds for what `init` writes
+    // is what counts.
+    let schema = site.run(&["schema", "config"]);
+    let schema: serde_json::Value = serde_json::from_slice(&schema.stdout).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    let written = String::from_utf8(site.run(&["init", "-"]).stdout).unwrap();
+    // Settings are commented out by a `#` directly before them.
+    let every_key: String = written
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(setting) if !setting.starts_with(' ') && !setting.is_empty() => setting,
+            Some(setting) if setting.starts_with("  ") => setting,
+            _ => line,
+        })
+        .map(|line| format!("{line}\n"))
+        .collect();
+    for text in [&written, &every_key] {
+        let config: serde_json::Value = serde_yaml::from_str(text).unwrap();
+        let errors: Vec<_> = schema.iter_errors(&config).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:?}\n{text}");
+    }
+    let keys: serde_json::Value = serde_yaml::from_str(&every_key).unwrap();
+    assert!(keys["models"][0]["ready_marker"].is_string(), "{keys:#}");
+    for wrong in ["store: 5", "{}", "{store: s, jobz: 1}", "{store: s, settle: {quiet: 5}}"] {
+        let config: serde_json::Value = serde_yaml::from_str(wrong).unwrap();
+        assert!(!schema.is_valid(&config), "{wrong}");
+    }
+}
+
+#[test]
+fn schemas_refuse_what_they_should() {
+    let nothing = serde_json::json!({});
+    assert!(!printed("results").is_valid(&nothing));
+    assert!(!printed("catalog").is_valid(&nothing));
+    let catalog = |time: &str| serde_json::json!({ "schema": 1, "time": time, "models": {} });
+    assert!(printed("catalog").is_valid(&catalog("2030-01-01T00:00:00Z")));
+    assert!(!printed("catalog").is_valid(&catalog("yesterday")));
+    let mut odd = catalog("2030-01-01T00:00:00Z");
+    odd["surprise"] = true.into();
+    assert!(!printed("catalog").is_valid(&odd));
+}
+
+#[test]
+fn wrong_usage() {
+    let site = Site::new();
+    fs::remove_file(&site.config).unwrap();
+    assert_transcript!(
+        "usage",
+        &site,
+        [],
+        ["frobnicate"],
+        ["biuld"],
+        ["build", "--frobnicate"],
+        ["build"],
+        ["check"],
+        ["run"],
+        ["run", "--watch", "drop"],
+        ["run", "--config", "a.yaml", "--store", "s", "--watch", "drop"],
+        ["run", "--config", "nosuch.yaml"],
+        ["inspect"],
+        ["schema", "nosuch"],
+        ["--log-level", "=loud=", "check"],
+    );
+}
+
+#[test]
+fn each_exit_code() {
+    let site = Site::new();
+    let ends = |args: &[&str]| site.run(args).status.code().unwrap();
+    assert_eq!(ends(&["build"]), 0);
+    site.put("m", &[("service.py", "def handle(data, context):\n")]);
+    assert_eq!(ends(&["build"]), 1);
+    assert_eq!(ends(&["check"]), 1);
+    assert_eq!(ends(&["build", "nosuch"]), 2);
+    for command in ["build", "check", "run"] {
+        assert_eq!(ends(&[command, "--nosuch"]), 2);
+        assert_eq!(ends(&[command, "--config", "nosuch.yaml"]), 3, "{command}");
+    }
+    let daemon = site.start();
+    assert_eq!(ends(&["build"]), 4);
+    assert_eq!(ends(&["run"]), 4);
+    assert_eq!(ends(&["check"]), 1, "a check needs no store");
+    daemon.stop();
+    fs::write(site.root.join("file"), "").unwrap();
+    for command in ["build", "run"] {
+        assert_eq!(ends(&[command, "--watch", "drop", "--store", "file"]), 5, "{command}");
+    }
+    assert_eq!(ends(&["inspect", "nosuch.mar"]), 5);
+    fs::write(&site.config, "store: 5\n").unwrap();
+    for command in ["build", "check", "run"] {
+        assert_eq!(ends(&[command]), 3, "{command}");
+    }
+}

@@ -1,0 +1,40 @@
+//! What a command line prints and how it ends, as people see it.
+
+use std::process::Output;
+
+use super::site::Site;
+
+/// Runs `marwatch ARGS` in the site's folder and writes down what one would see, with `[ROOT]` for
+/// that folder.
+pub fn transcript(site: &Site, args: &[&str]) -> String {
+    write_down(&site.root.to_string_lossy(), args, &site.run(args))
+}
+
+fn write_down(root: &str, args: &[&str], output: &Output) -> String {
+    let mut text = format!("$ marwatch {}\n", args.join(" "));
+    text += std::str::from_utf8(&output.stdout).unwrap();
+    if !output.stderr.is_empty() {
+        text += "--- standard error\n";
+        text += std::str::from_utf8(&output.stderr).unwrap();
+    }
+    text += &match output.status.code() {
+        Some(code) => format!("--- exit {code}\n"),
+        None => format!("--- {}\n", output.status),
+    };
+    text.replace(root, "[ROOT]")
+}
+
+/// Holds the transcripts of some command lines, one after the other, against a snapshot. Times are
+/// left out.
+#[macro_export]
+macro_rules! assert_transcript {
+    ($name:literal, $site:expr, $($args:expr),+ $(,)?) => {{
+        let transcripts = [$($crate::common::transcript::transcript($site, &$args)),+];
+        insta::with_settings!({
+            filters => vec![(r"\b\d+\.\d ms", "[TIME]"), (r"[0-9.]+\+?Z\b", "[TIME]")],
+            omit_expression => true,
+        }, {
+            insta::assert_snapshot!($name, transcripts.join("\n"));
+        });
+    }};
+}
