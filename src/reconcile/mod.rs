@@ -213,6 +213,9 @@ pub struct Reconciler {
     policy: Policy,
     roots: BTreeMap<PathBuf, Root>,
     models: BTreeMap<PathBuf, Model>,
+    /// Files that are being written in folders that no listing has shown yet. The write that comes
+    /// with a new folder is heard before the listing that the folder causes is done.
+    unlisted: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
     queue: VecDeque<PathBuf>,
     running: usize,
     listing: Listing,
@@ -241,6 +244,7 @@ impl Reconciler {
             policy,
             roots: BTreeMap::new(),
             models: BTreeMap::new(),
+            unlisted: BTreeMap::new(),
             queue: VecDeque::new(),
             running: 0,
             listing: Listing::default(),
@@ -263,14 +267,18 @@ impl Reconciler {
             Event::RootChanged => self.list(None, &mut effects),
             Event::Touched { folder } => self.touched(now, &folder, &mut effects),
             Event::Writing { folder, file } => {
-                if let Some(model) = self.models.get_mut(&folder) {
-                    model.unclosed.insert(file);
-                }
+                let unclosed = match self.models.get_mut(&folder) {
+                    Some(model) => &mut model.unclosed,
+                    None => self.unlisted.entry(folder.clone()).or_default(),
+                };
+                unclosed.insert(file);
                 self.touched(now, &folder, &mut effects);
             }
             Event::Closed { folder, file } => {
                 if let Some(model) = self.models.get_mut(&folder) {
                     model.unclosed.remove(&file);
+                } else if let Some(unclosed) = self.unlisted.get_mut(&folder) {
+                    unclosed.remove(&file);
                 }
                 self.touched(now, &folder, &mut effects);
             }
@@ -374,6 +382,9 @@ impl Reconciler {
         self.claims(now);
         if std::mem::take(&mut self.listing.again) {
             self.list(None, effects);
+        } else {
+            // Whatever is still not listed is no model.
+            self.unlisted.clear();
         }
     }
 
@@ -393,10 +404,12 @@ impl Reconciler {
         for listed in found {
             missing.remove(&listed.folder);
             let is_new = !self.models.contains_key(&listed.folder);
+            let unclosed = self.unlisted.remove(&listed.folder);
             let model = self
                 .models
                 .entry(listed.folder)
                 .or_insert_with(|| Model::new(root.to_owned(), None, listed.known));
+            model.unclosed.extend(unclosed.into_iter().flatten());
             let is_back = model.vanished.take().is_some();
             model.held = false;
             // While it is built, the build itself says what it is called.

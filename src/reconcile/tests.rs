@@ -338,6 +338,21 @@ fn a_root_that_is_no_longer_configured_is_forgotten() {
 }
 
 #[test]
+fn a_write_that_is_heard_before_its_new_folder_is_listed_counts() {
+    let mut r = settled(&["a"]);
+    let writing = |file: &str| Event::Writing { folder: folder("new"), file: file.into() };
+    assert_eq!(r.handle(at(1000), touched("new")), [Effect::List]);
+    r.handle(at(1000), writing("weights"));
+    r.handle(at(1000), writing("small"));
+    r.handle(at(1000), Event::Closed { folder: folder("new"), file: "small".into() });
+    // The listing that was under way had begun before; another one follows.
+    assert_eq!(r.handle(at(1001), listing(&["a"])), [Effect::List]);
+    r.handle(at(1002), listing(&["a", "new"]));
+    let tickets = tickets(r.handle(at(5000), Event::Tick));
+    assert_eq!(tickets[0].unclosed, BTreeSet::from(["weights".into()]));
+}
+
+#[test]
 fn a_single_pass_gives_up_instead_of_waiting_for_ever() {
     let once = Policy { retry: None, vanish_delay: Duration::ZERO, ..POLICY };
     for end in [
