@@ -410,6 +410,11 @@ impl Reconciler {
                 .entry(listed.folder)
                 .or_insert_with(|| Model::new(root.to_owned(), None, listed.known));
             model.unclosed.extend(unclosed.into_iter().flatten());
+            // A reload can put a model that is being built under another root.
+            if model.root != root {
+                root.clone_into(&mut model.root);
+                model.unwatched = false;
+            }
             let is_back = model.vanished.take().is_some();
             model.held = false;
             // While it is built, the build itself says what it is called.

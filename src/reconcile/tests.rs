@@ -353,6 +353,23 @@ fn a_write_that_is_heard_before_its_new_folder_is_listed_counts() {
 }
 
 #[test]
+fn a_model_that_a_reload_puts_under_another_root_while_it_is_built_is_kept() {
+    let mut r = settled(&["a", "b"]);
+    r.handle(at(0), touched("a"));
+    assert_eq!(builds(&r.handle(at(300), Event::Tick)), ["a"]);
+    let roots = BTreeSet::from([folder("a")]);
+    r.handle(at(301), Event::Configured { policy: POLICY, roots });
+    assert_eq!(r.handle(at(301), Event::LookAtAll(Trigger::Reload)), [Effect::List]);
+    let models = Some(vec![listed("a")]);
+    r.handle(at(302), Event::Listed(vec![RootListing { root: folder("a"), models }]));
+    let effects = r.handle(at(400), finished("a", End::UpToDate));
+    assert_eq!(builds(&effects), ["a"], "it is looked at by the new configuration");
+    r.handle(at(500), finished("a", End::UpToDate));
+    r.handle(at(1000), touched("a"));
+    assert_eq!(builds(&r.handle(at(1300), Event::Tick)), ["a"], "and its touches still count");
+}
+
+#[test]
 fn a_single_pass_gives_up_instead_of_waiting_for_ever() {
     let once = Policy { retry: None, vanish_delay: Duration::ZERO, ..POLICY };
     for end in [
