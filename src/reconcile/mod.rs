@@ -467,6 +467,13 @@ impl Reconciler {
                 None
             }
             End::Waiting(waiting) => model.wait(now, burst, waiting, policy, folder),
+            // Its files may only seem young, by a clock that is ahead: the cap goes on counting.
+            End::Fresh
+                if policy.retry.is_some() && now.since(burst.first) < policy.settle.max_wait =>
+            {
+                model.settle(now, Burst { last: now, ..burst }, &policy.settle);
+                None
+            }
             End::Fresh | End::Moved => {
                 if policy.retry.is_some() {
                     model.touch(now, burst.trigger, &policy.settle);
@@ -546,7 +553,7 @@ impl Reconciler {
         while self.running < self.policy.jobs {
             let Some(folder) = self.queue.pop_front() else { break };
             let Some(model) = self.models.get_mut(&folder) else { continue };
-            if let Some(ticket) = model.begin(&folder, &self.policy.settle) {
+            if let Some(ticket) = model.begin(now, &folder, &self.policy.settle) {
                 self.running += 1;
                 effects.push(Effect::Build(ticket));
             }

@@ -370,6 +370,20 @@ fn a_model_that_a_reload_puts_under_another_root_while_it_is_built_is_kept() {
 }
 
 #[test]
+fn a_clock_that_is_ahead_does_not_hold_a_model_for_ever() {
+    let mut r = settled(&["a"]);
+    assert_eq!(r.handle(at(1000), Event::LookAtAll(Trigger::Rescan)), [Effect::List]);
+    let mut ticket = tickets(r.handle(at(1000), listing(&["a"]))).remove(0);
+    let mut now = 1000;
+    while ticket.min_age.is_some() {
+        r.handle(at(now + 1), finished("a", End::Fresh));
+        now = ceil(r.deadline().unwrap());
+        assert!(now <= 61_000, "within the cap");
+        ticket = tickets(r.handle(at(now), Event::Tick)).remove(0);
+    }
+}
+
+#[test]
 fn a_single_pass_gives_up_instead_of_waiting_for_ever() {
     let once = Policy { retry: None, vanish_delay: Duration::ZERO, ..POLICY };
     for end in [
