@@ -1,5 +1,8 @@
 //! The stages of a build, one after the other.
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -21,7 +24,7 @@ use crate::archive::{Digest, Entry, Input, Source, inspect};
 use crate::clock;
 use crate::config::Config;
 use crate::model::{ArchiveFormat, Exclude, ModelName, Settings};
-use crate::problem::{Code, Problem};
+use crate::problem::{Code, Problem, any_error};
 use crate::reconcile::{End, Fingerprint, Ticket};
 use crate::results::catalog::CatalogEntry;
 use crate::results::record::{self, EntryCounts};
@@ -200,7 +203,10 @@ impl Attempt<'_> {
         if !ticket.rivals.is_empty() {
             return Err(Halt::Rejected { problems: vec![self.name_taken(seen)], fingerprint });
         }
-        let known = self.job.known.as_deref().filter(|known| self.is_in_store(known, seen));
+        // What is wrong with settings or listing need not show in the files that would be packed.
+        let is_wrong = any_error(&seen.resolved.problems) || any_error(&seen.snapshot.problems);
+        let known = self.job.known.as_deref();
+        let known = known.filter(|known| !is_wrong && self.is_in_store(known, seen));
         let comparison = known
             .map_or(Comparison::Different, |k| compare::compare(k, &seen.recipe, &seen.snapshot));
         if comparison == Comparison::Same {
