@@ -289,7 +289,8 @@ impl Attempt<'_> {
             hasher.update(text.as_bytes());
             hasher.update(&[0]);
         };
-        add(format!("{:?} {:?} {standing:?}", seen.recipe, ticket.rivals));
+        let adopt = self.shop.config.adopt;
+        add(format!("{:?} {:?} {standing:?} {adopt}", seen.recipe, ticket.rivals));
         add(format!("{:?}", seen.resolved.problems));
         for file in seen.snapshot.files.iter().chain(&seen.snapshot.settings) {
             add(format!("{:?}", file));

@@ -87,3 +87,15 @@ fn what_is_wrong_without_a_changed_file_is_refused_too() {
     std::os::unix::fs::symlink("/etc/hostname", world.folder().join("out")).unwrap();
     assert_eq!(codes(&world.build()), [Code::SymlinkOutside]);
 }
+
+#[test]
+fn a_reload_with_adopt_lets_a_refused_model_in() {
+    let mut world = World::new();
+    fs::write(world.stored("m.mar"), "not ours").unwrap();
+    let refused = world.build();
+    assert_eq!(codes(&refused), [Code::ArchiveForeign]);
+    let End::Refused(fingerprint) = refused.end else { panic!("{:?}", refused.end) };
+    assert_eq!(world.build_again(Some(fingerprint)).record, None, "said once");
+    world.configure(|config| config.adopt = true);
+    assert_eq!(outcome(&world.build_again(Some(fingerprint))), Some(Outcome::Published));
+}
