@@ -99,3 +99,24 @@ fn a_reload_with_adopt_lets_a_refused_model_in() {
     world.configure(|config| config.adopt = true);
     assert_eq!(outcome(&world.build_again(Some(fingerprint))), Some(Outcome::Published));
 }
+
+#[test]
+fn odd_settings_files_are_problems_of_the_model() {
+    let mut world = World::new();
+    let settings = world.folder().join(".mar.yaml");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &settings, rustix::fs::Mode::RUSR).unwrap();
+    assert_eq!(codes(&world.build()), [Code::SettingsSyntax]);
+    fs::remove_file(&settings).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(&settings).unwrap();
+    assert_eq!(codes(&world.build()), [Code::SettingsSyntax]);
+    fs::remove_file(&settings).unwrap();
+    std::os::unix::fs::symlink(".mar.yaml", &settings).unwrap();
+    assert_eq!(codes(&world.build()), [Code::SymlinkCircle]);
+    fs::remove_file(&settings).unwrap();
+    world.write("MAR-INF", "a file");
+    let report = world.build();
+    assert_eq!(
+        (outcome(&report), codes(&report)),
+        (Some(Outcome::Published), vec![Code::ReservedName])
+    );
+}
