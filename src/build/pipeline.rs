@@ -5,6 +5,7 @@ mod tests;
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -80,7 +81,9 @@ impl Workshop {
         let span = tracing::info_span!("build", model = %name, generation);
         let _entered = span.enter();
         let mut attempt = Attempt { shop: self, job: &job, laps: Laps::start(), problems: vec![] };
-        let result = attempt.run();
+        // A build that panics must end too, or its model and its place would be lost without a word.
+        let result = panic::catch_unwind(AssertUnwindSafe(|| attempt.run()));
+        let result = result.unwrap_or_else(|_| Err(Halt::Failed(attempt.panicked())));
         attempt.report(name, result)
     }
 }
@@ -147,6 +150,15 @@ impl Attempt<'_> {
         self.laps.done(Stage::Validate);
         let (verified, packed) = self.pack(&model, &seen)?;
         self.publish(&model, &seen, verified, packed, expected)
+    }
+
+    fn panicked(&self) -> record::Failure {
+        let reached = self.laps.times.last().map_or(Stage::Snapshot, |lap| lap.stage.next());
+        record::Failure {
+            stage: reached,
+            message: "marwatch met an error of its own; standard error says where".into(),
+            help: Some("report it, with the model if possible".into()),
+        }
     }
 
     // ---- snapshot -------------------------------------------------------------------------

@@ -120,3 +120,14 @@ fn odd_settings_files_are_problems_of_the_model() {
         (Some(Outcome::Published), vec![Code::ReservedName])
     );
 }
+
+#[test]
+fn a_build_that_panics_ends_in_a_record() {
+    let mut world = World::new();
+    world.shop.progress = Arc::new(|_, _| panic!("as a fault of ours would"));
+    let report = world.build();
+    assert_eq!((outcome(&report), &report.end), (Some(Outcome::Failed), &End::Failed));
+    let failure = report.record.unwrap().failure.unwrap();
+    assert_eq!(failure.stage, Stage::Pack);
+    assert_eq!(fs::read_dir(world.shop.store.staging().folder()).unwrap().count(), 0);
+}
