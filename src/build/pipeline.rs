@@ -1,7 +1,11 @@
 //! The stages of a build, one after the other.
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::File;
 use std::io::{self, Read};
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +25,7 @@ use crate::archive::{Digest, Entry, Source, inspect};
 use crate::clock;
 use crate::config::Config;
 use crate::model::{ArchiveFormat, Exclude, ModelName, Settings};
-use crate::problem::{Code, Problem};
+use crate::problem::{Code, Problem, any_error};
 use crate::reconcile::{End, Fingerprint, Ticket};
 use crate::results::catalog::CatalogEntry;
 use crate::results::record::{self, EntryCounts};
@@ -77,7 +81,9 @@ impl Workshop {
         let span = tracing::info_span!("build", model = %name, generation);
         let _entered = span.enter();
         let mut attempt = Attempt { shop: self, job: &job, laps: Laps::start(), problems: vec![] };
-        let result = attempt.run();
+        // A build that panics must end too, or its model and its place would be lost without a word.
+        let result = panic::catch_unwind(AssertUnwindSafe(|| attempt.run()));
+        let result = result.unwrap_or_else(|_| Err(Halt::Failed(attempt.panicked())));
         attempt.report(name, result)
     }
 }
@@ -146,6 +152,15 @@ impl Attempt<'_> {
         self.publish(&model, &seen, verified, packed, expected)
     }
 
+    fn panicked(&self) -> record::Failure {
+        let reached = self.laps.times.last().map_or(Stage::Snapshot, |lap| lap.stage.next());
+        record::Failure {
+            stage: reached,
+            message: "marwatch met an error of its own; standard error says where".into(),
+            help: Some("report it, with the model if possible".into()),
+        }
+    }
+
     // ---- snapshot -------------------------------------------------------------------------
 
     fn snapshot(&self) -> Result<Seen, Halt> {
@@ -199,7 +214,10 @@ impl Attempt<'_> {
         if !ticket.rivals.is_empty() {
             return Err(Halt::Rejected { problems: vec![self.name_taken(seen)], fingerprint });
         }
-        let known = self.job.known.as_deref().filter(|known| self.is_in_store(known, seen));
+        // What is wrong with settings or listing need not show in the files that would be packed.
+        let is_wrong = any_error(&seen.resolved.problems) || any_error(&seen.snapshot.problems);
+        let known = self.job.known.as_deref();
+        let known = known.filter(|known| !is_wrong && self.is_in_store(known, seen));
         let comparison = known
             .map_or(Comparison::Different, |k| compare::compare(k, &seen.recipe, &seen.snapshot));
         if comparison == Comparison::Same {

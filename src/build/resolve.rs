@@ -1,7 +1,10 @@
 //! What holds for a model: the layers of settings read and laid over each other.
 
+use std::io::ErrorKind::{NotADirectory, NotFound};
 use std::io::{self, Read};
 use std::path::Path;
+
+use rustix::fs::FileType;
 
 use super::confined::Confined;
 use crate::config::{SETTINGS_FILE, parse_manifest_settings, parse_settings};
@@ -71,9 +74,34 @@ fn read(
     path: &Path,
     problems: &mut Vec<Problem>,
 ) -> io::Result<Option<Vec<u8>>> {
-    let file = match folder.open_file(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+    // Looked at before it is opened: opening a FIFO or a device can do something.
+    let is_file = |stat: rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode).is_file();
+    let found = match folder.stat(path).map(is_file) {
+        Ok(true) => folder.open_file(path).map(Some),
+        other => other.map(|_| None),
+    };
+    let file = match found {
+        Ok(Some(file)) if file.metadata()?.is_file() => file,
+        Ok(_) => {
+            problems.push(Problem::error(
+                Code::SettingsSyntax,
+                path,
+                "this is not a file",
+                "make it a file or remove it",
+            ));
+            return Ok(None);
+        }
+        // `NotADirectory`: a file called MAR-INF, which is warned of like all that has a reserved name.
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => return Ok(None),
+        Err(error) if super::confined::is_circle(&error) => {
+            problems.push(Problem::error(
+                Code::SymlinkCircle,
+                path,
+                "the settings file is a link that leads in a circle",
+                "replace the link by the file itself",
+            ));
+            return Ok(None);
+        }
         Err(error) if super::confined::is_outside(&error) => {
             problems.push(Problem::error(
                 Code::SymlinkOutside,
@@ -86,15 +114,6 @@ fn read(
         Err(error) => return Err(error),
     };
     let mut text = Vec::new();
-    if !file.metadata()?.is_file() {
-        problems.push(Problem::error(
-            Code::SettingsSyntax,
-            path,
-            "this is not a file",
-            "make it a file or remove it",
-        ));
-        return Ok(None);
-    }
     file.take(MAX_BYTES + 1).read_to_end(&mut text)?;
     if text.len() as u64 > MAX_BYTES {
         problems.push(Problem::error(

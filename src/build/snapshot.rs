@@ -126,7 +126,15 @@ pub enum Transfers {
 /// When a folder cannot be listed for a reason that can heal, such as a missing permission; the
 /// error names the path. A file or folder that is merely gone makes the snapshot `moving`.
 pub fn take(folder: &Confined, request: &Request<'_>) -> Result<Snapshot, SnapshotError> {
-    let mut walk = Walk { folder, request, snapshot: Snapshot::default(), files: 0, bytes: 0 };
+    let mut walk = Walk {
+        folder,
+        request,
+        snapshot: Snapshot::default(),
+        files: 0,
+        folders: 0,
+        bytes: 0,
+        ended: false,
+    };
     walk.settings();
     walk.snapshot.ready = request
         .ready_marker
@@ -153,7 +161,11 @@ struct Walk<'a> {
     request: &'a Request<'a>,
     snapshot: Snapshot,
     files: usize,
+    /// Folders that were entered; links can lead to the same one on very many ways.
+    folders: usize,
     bytes: u64,
+    /// A limit of the whole model is exceeded, and it was said.
+    ended: bool,
 }
 
 impl Walk<'_> {
@@ -171,6 +183,7 @@ impl Walk<'_> {
     /// Lists what is below `base`, a folder relative to the model's; `depth` counts the folders
     /// above it.
     fn below(&mut self, base: &Path, depth: usize) -> Result<(), SnapshotError> {
+        self.folders += 1;
         let start = self.folder.path().join(base);
         let mut entries = WalkDir::new(&start).follow_links(false).into_iter();
         while let Some(entry) = entries.next() {
@@ -187,8 +200,11 @@ impl Walk<'_> {
             let below = entry.path().strip_prefix(&start).unwrap_or(entry.path());
             let relative = base.join(below);
             let descend = self.entry(&entry, &relative, depth + entry.depth())?;
-            if entry.file_type().is_dir() && !descend {
-                entries.skip_current_dir();
+            if entry.file_type().is_dir() {
+                self.folders += usize::from(descend);
+                if !descend {
+                    entries.skip_current_dir();
+                }
             }
             if self.too_large() {
                 break;
@@ -268,10 +284,15 @@ impl Walk<'_> {
     /// Whether the model exceeds a limit as a whole; says so once and ends the listing, so that a
     /// folder without end costs no memory without end.
     fn too_large(&mut self) -> bool {
+        if self.ended {
+            return true;
+        }
         let limits = self.request.limits;
-        if self.files > limits.files {
+        if self.files > limits.files || self.folders > limits.files {
+            let what = if self.files > limits.files { "files" } else { "folders" };
             let message =
-                format!("the model has more files than `limits.files` allows ({})", limits.files);
+                format!("the model has more {what} than `limits.files` allows ({})", limits.files);
+            self.ended = true;
             self.problem(Problem::error(
                 Code::LimitFiles,
                 "",
@@ -281,6 +302,7 @@ impl Walk<'_> {
             return true;
         }
         if self.bytes > limits.total_size {
+            self.ended = true;
             let message = format!(
                 "the model's files have more bytes than `limits.total_size` allows ({})",
                 limits.total_size

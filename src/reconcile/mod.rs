@@ -213,6 +213,9 @@ pub struct Reconciler {
     policy: Policy,
     roots: BTreeMap<PathBuf, Root>,
     models: BTreeMap<PathBuf, Model>,
+    /// Files that are being written in folders that no listing has shown yet. The write that comes
+    /// with a new folder is heard before the listing that the folder causes is done.
+    unlisted: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
     queue: VecDeque<PathBuf>,
     running: usize,
     listing: Listing,
@@ -241,6 +244,7 @@ impl Reconciler {
             policy,
             roots: BTreeMap::new(),
             models: BTreeMap::new(),
+            unlisted: BTreeMap::new(),
             queue: VecDeque::new(),
             running: 0,
             listing: Listing::default(),
@@ -263,14 +267,18 @@ impl Reconciler {
             Event::RootChanged => self.list(None, &mut effects),
             Event::Touched { folder } => self.touched(now, &folder, &mut effects),
             Event::Writing { folder, file } => {
-                if let Some(model) = self.models.get_mut(&folder) {
-                    model.unclosed.insert(file);
-                }
+                let unclosed = match self.models.get_mut(&folder) {
+                    Some(model) => &mut model.unclosed,
+                    None => self.unlisted.entry(folder.clone()).or_default(),
+                };
+                unclosed.insert(file);
                 self.touched(now, &folder, &mut effects);
             }
             Event::Closed { folder, file } => {
                 if let Some(model) = self.models.get_mut(&folder) {
                     model.unclosed.remove(&file);
+                } else if let Some(unclosed) = self.unlisted.get_mut(&folder) {
+                    unclosed.remove(&file);
                 }
                 self.touched(now, &folder, &mut effects);
             }
@@ -374,6 +382,9 @@ impl Reconciler {
         self.claims(now);
         if std::mem::take(&mut self.listing.again) {
             self.list(None, effects);
+        } else {
+            // Whatever is still not listed is no model.
+            self.unlisted.clear();
         }
     }
 
@@ -394,10 +405,17 @@ impl Reconciler {
         for listed in found {
             missing.remove(&listed.folder);
             let is_new = !self.models.contains_key(&listed.folder);
+            let unclosed = self.unlisted.remove(&listed.folder);
             let model = self
                 .models
                 .entry(listed.folder)
                 .or_insert_with(|| Model::new(root.to_owned(), None, listed.known));
+            model.unclosed.extend(unclosed.into_iter().flatten());
+            // A reload can put a model that is being built under another root.
+            if model.root != root {
+                root.clone_into(&mut model.root);
+                model.unwatched = false;
+            }
             let is_back = model.vanished.take().is_some();
             model.held = false;
             // While it is built, the build itself says what it is called.
@@ -451,6 +469,13 @@ impl Reconciler {
                 None
             }
             End::Waiting(waiting) => model.wait(now, burst, waiting, policy, folder),
+            // Its files may only seem young, by a clock that is ahead: the cap goes on counting.
+            End::Fresh
+                if policy.retry.is_some() && now.since(burst.first) < policy.settle.max_wait =>
+            {
+                model.settle(now, Burst { last: now, ..burst }, &policy.settle);
+                None
+            }
             End::Fresh | End::Moved => {
                 if policy.retry.is_some() {
                     model.touch(now, burst.trigger, &policy.settle);
@@ -530,7 +555,7 @@ impl Reconciler {
         while self.running < self.policy.jobs {
             let Some(folder) = self.queue.pop_front() else { break };
             let Some(model) = self.models.get_mut(&folder) else { continue };
-            if let Some(ticket) = model.begin(&folder, &self.policy.settle) {
+            if let Some(ticket) = model.begin(now, &folder, &self.policy.settle) {
                 self.running += 1;
                 effects.push(Effect::Build(ticket));
             }

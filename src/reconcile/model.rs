@@ -177,7 +177,7 @@ impl Model {
         self.unclosed.clear();
     }
 
-    pub(super) fn begin(&mut self, folder: &Path, settle: &Settle) -> Option<Ticket> {
+    pub(super) fn begin(&mut self, now: Moment, folder: &Path, settle: &Settle) -> Option<Ticket> {
         let Phase::Queued(burst) = self.phase else { return None };
         self.phase = Phase::Building { burst, touched: None };
         let unseen = !matches!(burst.trigger, Trigger::Change | Trigger::Retry | Trigger::Request);
@@ -188,7 +188,8 @@ impl Model {
             trigger: burst.trigger,
             unclosed: self.unclosed.clone(),
             refused: self.refused,
-            min_age: (unseen && burst.first == burst.last).then(|| self.quiet(&burst, settle)),
+            min_age: (unseen && now.since(burst.first) < settle.max_wait)
+                .then(|| self.quiet(&burst, settle)),
         })
     }
 

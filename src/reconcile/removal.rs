@@ -22,11 +22,17 @@ impl Reconciler {
 
     /// When the next removals are to be judged.
     pub(super) fn removal_deadline(&self) -> Option<Moment> {
+        if !self.is_any_vanished() {
+            return None;
+        }
         self.roots.keys().filter_map(|root| self.judged_at(root)).min()
     }
 
     /// Judges what is due.
     pub(super) fn removals(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        if !self.is_any_vanished() {
+            return;
+        }
         let due: Vec<PathBuf> = self
             .roots
             .keys()
@@ -36,6 +42,12 @@ impl Reconciler {
         for root in due {
             self.judge(root, effects);
         }
+    }
+
+    /// Whether there is anything to judge, which there seldom is: asked at every event, and root by
+    /// root that costs roots times models.
+    fn is_any_vanished(&self) -> bool {
+        self.models.values().any(|model| model.vanished.is_some() && !model.held)
     }
 
     fn judged_at(&self, root: &Path) -> Option<Moment> {

@@ -338,6 +338,52 @@ fn a_root_that_is_no_longer_configured_is_forgotten() {
 }
 
 #[test]
+fn a_write_that_is_heard_before_its_new_folder_is_listed_counts() {
+    let mut r = settled(&["a"]);
+    let writing = |file: &str| Event::Writing { folder: folder("new"), file: file.into() };
+    assert_eq!(r.handle(at(1000), touched("new")), [Effect::List]);
+    r.handle(at(1000), writing("weights"));
+    r.handle(at(1000), writing("small"));
+    r.handle(at(1000), Event::Closed { folder: folder("new"), file: "small".into() });
+    // The listing that was under way had begun before; another one follows.
+    assert_eq!(r.handle(at(1001), listing(&["a"])), [Effect::List]);
+    r.handle(at(1002), listing(&["a", "new"]));
+    let tickets = tickets(r.handle(at(5000), Event::Tick));
+    assert_eq!(tickets[0].unclosed, BTreeSet::from(["weights".into()]));
+}
+
+#[test]
+fn a_model_that_a_reload_puts_under_another_root_while_it_is_built_is_kept() {
+    let mut r = settled(&["a", "b"]);
+    r.handle(at(0), touched("a"));
+    assert_eq!(builds(&r.handle(at(300), Event::Tick)), ["a"]);
+    let roots = BTreeSet::from([folder("a")]);
+    r.handle(at(301), Event::Configured { policy: POLICY, roots });
+    assert_eq!(r.handle(at(301), Event::LookAtAll(Trigger::Reload)), [Effect::List]);
+    let models = Some(vec![listed("a")]);
+    r.handle(at(302), Event::Listed(vec![RootListing { root: folder("a"), models }]));
+    let effects = r.handle(at(400), finished("a", End::UpToDate));
+    assert_eq!(builds(&effects), ["a"], "it is looked at by the new configuration");
+    r.handle(at(500), finished("a", End::UpToDate));
+    r.handle(at(1000), touched("a"));
+    assert_eq!(builds(&r.handle(at(1300), Event::Tick)), ["a"], "and its touches still count");
+}
+
+#[test]
+fn a_clock_that_is_ahead_does_not_hold_a_model_for_ever() {
+    let mut r = settled(&["a"]);
+    assert_eq!(r.handle(at(1000), Event::LookAtAll(Trigger::Rescan)), [Effect::List]);
+    let mut ticket = tickets(r.handle(at(1000), listing(&["a"]))).remove(0);
+    let mut now = 1000;
+    while ticket.min_age.is_some() {
+        r.handle(at(now + 1), finished("a", End::Fresh));
+        now = ceil(r.deadline().unwrap());
+        assert!(now <= 61_000, "within the cap");
+        ticket = tickets(r.handle(at(now), Event::Tick)).remove(0);
+    }
+}
+
+#[test]
 fn a_single_pass_gives_up_instead_of_waiting_for_ever() {
     let once = Policy { retry: None, vanish_delay: Duration::ZERO, ..POLICY };
     for end in [

@@ -132,6 +132,17 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// The stage that follows, or the last.
+    pub fn next(self) -> Stage {
+        match self {
+            Stage::Snapshot => Stage::Validate,
+            Stage::Validate => Stage::Plan,
+            Stage::Plan => Stage::Pack,
+            Stage::Pack => Stage::Verify,
+            Stage::Verify | Stage::Publish => Stage::Publish,
+        }
+    }
+
     /// The stage as records write it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -145,3 +145,23 @@ fn equal_only_while_nothing_moves() {
     fs::write(dir.path().join("a"), "A").unwrap();
     assert_ne!(first, list(dir.path(), &Exclude::built_in()));
 }
+
+#[test]
+fn folders_that_links_multiply_have_an_end() {
+    let dir = tempfile::tempdir().unwrap();
+    for i in 0..40 {
+        let folder = dir.path().join(format!("d{i}"));
+        fs::create_dir(&folder).unwrap();
+        for link in ["x", "y"] {
+            symlink(format!("../d{}", i + 1), folder.join(link)).unwrap();
+        }
+    }
+    let limits = Limits { files: 1000, depth: 64, ..LIMITS };
+    let exclude = Exclude::built_in();
+    let request = Request { exclude: &exclude, limits: &limits, ready_marker: None };
+    let snapshot = take(&Confined::open(dir.path()).unwrap(), &request).unwrap();
+    let limit: Vec<_> =
+        snapshot.problems.iter().filter(|problem| problem.code == Code::LimitFiles).collect();
+    assert_eq!(limit.len(), 1, "said once");
+    assert!(limit[0].message.contains("more folders"), "{limit:?}");
+}

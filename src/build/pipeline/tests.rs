@@ -1,0 +1,133 @@
+//! Builds of real folders into real stores.
+
+use std::fs;
+
+use super::*;
+use crate::results::Trigger;
+
+/// A store, and a model `m` that is fit to be built into it.
+struct World {
+    dir: tempfile::TempDir,
+    shop: Workshop,
+    known: Option<Arc<ModelState>>,
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let models = dir.path().join("models");
+        fs::create_dir_all(models.join("m")).unwrap();
+        let config = Config::with_defaults(dir.path().join("store"), vec![models]);
+        let shop = Workshop {
+            store: Arc::new(Store::open(&config).unwrap()),
+            config: Arc::new(config),
+            cancelled: Arc::default(),
+            progress: Arc::new(|_, _| {}),
+        };
+        let world = Self { dir, shop, known: None };
+        world.write("service.py", "def handle(data, context):\n    return data\n");
+        world
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.dir.path().join("models/m")
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        fs::write(self.folder().join(file), text).unwrap();
+    }
+
+    fn stored(&self, file: &str) -> PathBuf {
+        self.dir.path().join("store").join(file)
+    }
+
+    fn configure(&mut self, change: impl FnOnce(&mut Config)) {
+        change(Arc::make_mut(&mut self.shop.config));
+    }
+
+    fn build_again(&mut self, refused: Option<Fingerprint>) -> Report {
+        let ticket = Ticket {
+            folder: self.folder(),
+            name: ModelName::parse("m").ok(),
+            rivals: Default::default(),
+            trigger: Trigger::Change,
+            unclosed: Default::default(),
+            refused,
+            min_age: None,
+        };
+        let report = self.shop.build(Job { ticket, known: self.known.clone(), listed: None });
+        if let Some((_, state)) = &report.learned {
+            self.known = Some(Arc::clone(state));
+        }
+        report
+    }
+
+    fn build(&mut self) -> Report {
+        self.build_again(None)
+    }
+}
+
+fn outcome(report: &Report) -> Option<Outcome> {
+    report.record.as_ref().map(|record| record.outcome)
+}
+
+fn codes(report: &Report) -> Vec<Code> {
+    report.record.iter().flat_map(|record| &record.problems).map(|p| p.code).collect()
+}
+
+#[test]
+fn what_is_wrong_without_a_changed_file_is_refused_too() {
+    let mut world = World::new();
+    assert_eq!(outcome(&world.build()), Some(Outcome::Published));
+    assert_eq!(world.build().end, End::UpToDate);
+    world.write(".mar.yaml", "descripton: a typing error\n");
+    assert_eq!(outcome(&world.build()), Some(Outcome::Rejected));
+    fs::remove_file(world.folder().join(".mar.yaml")).unwrap();
+    assert_eq!(world.build().end, End::UpToDate);
+    std::os::unix::fs::symlink("/etc/hostname", world.folder().join("out")).unwrap();
+    assert_eq!(codes(&world.build()), [Code::SymlinkOutside]);
+}
+
+#[test]
+fn a_reload_with_adopt_lets_a_refused_model_in() {
+    let mut world = World::new();
+    fs::write(world.stored("m.mar"), "not ours").unwrap();
+    let refused = world.build();
+    assert_eq!(codes(&refused), [Code::ArchiveForeign]);
+    let End::Refused(fingerprint) = refused.end else { panic!("{:?}", refused.end) };
+    assert_eq!(world.build_again(Some(fingerprint)).record, None, "said once");
+    world.configure(|config| config.adopt = true);
+    assert_eq!(outcome(&world.build_again(Some(fingerprint))), Some(Outcome::Published));
+}
+
+#[test]
+fn odd_settings_files_are_problems_of_the_model() {
+    let mut world = World::new();
+    let settings = world.folder().join(".mar.yaml");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &settings, rustix::fs::Mode::RUSR).unwrap();
+    assert_eq!(codes(&world.build()), [Code::SettingsSyntax]);
+    fs::remove_file(&settings).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(&settings).unwrap();
+    assert_eq!(codes(&world.build()), [Code::SettingsSyntax]);
+    fs::remove_file(&settings).unwrap();
+    std::os::unix::fs::symlink(".mar.yaml", &settings).unwrap();
+    assert_eq!(codes(&world.build()), [Code::SymlinkCircle]);
+    fs::remove_file(&settings).unwrap();
+    world.write("MAR-INF", "a file");
+    let report = world.build();
+    assert_eq!(
+        (outcome(&report), codes(&report)),
+        (Some(Outcome::Published), vec![Code::ReservedName])
+    );
+}
+
+#[test]
+fn a_build_that_panics_ends_in_a_record() {
+    let mut world = World::new();
+    world.shop.progress = Arc::new(|_, _| panic!("as a fault of ours would"));
+    let report = world.build();
+    assert_eq!((outcome(&report), &report.end), (Some(Outcome::Failed), &End::Failed));
+    let failure = report.record.unwrap().failure.unwrap();
+    assert_eq!(failure.stage, Stage::Pack);
+    assert_eq!(fs::read_dir(world.shop.store.staging().folder()).unwrap().count(), 0);
+}
