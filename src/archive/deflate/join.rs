@@ -27,7 +27,7 @@ const END: u8 = 0x40;
 pub(super) fn open_end(out: &mut Vec<u8>, start: usize) -> bool {
     let length = out.len() - start;
     out.resize(out.len() + PADDING, 0);
-    let ends = Walk { stream: &out[start..], bit: 0 }.to_the_end();
+    let ends = Walk { stream: &out[start..], bit: 0 }.run();
     out.truncate(start + length);
     let Some(Ends { last_block, end }) = ends.filter(|ends| ends.end.div_ceil(8) == length) else {
         return false;
@@ -55,7 +55,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn to_the_end(mut self) -> Option<Ends> {
+    fn run(mut self) -> Option<Ends> {
         let (mut literals, mut distances) = (Table::default(), Table::default());
         loop {
             let block = self.bit;

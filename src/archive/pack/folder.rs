@@ -23,7 +23,7 @@ const BATCH_FILES: usize = 64;
 const BLOCK: usize = 256 << 10;
 
 /// Writes the files of `plan` under `folder`, which exists and is empty, with modes 0644 and 0755
-/// whatever the umask. With `durable`, every file and folder, `folder` included, is flushed to the
+/// whatever the umask. If it is to be durable, every file and folder, `folder` included, is flushed to the
 /// disk.
 ///
 /// # Errors
@@ -32,10 +32,9 @@ pub fn pack_folder(
     plan: &Plan,
     source: &dyn Source,
     folder: &Path,
-    durable: bool,
     control: &Control<'_>,
 ) -> Result<Packed, PackError> {
-    let target = Target { folder, durable };
+    let target = Target { folder, durable: control.durable };
     let folders = target.create_folders(plan)?;
     let (mut entries, mut bytes, mut read) = (Vec::with_capacity(plan.steps.len()), 0, 0);
     let threads = if plan.input_bytes() <= FEW_BYTES { 1 } else { control.threads };
@@ -56,7 +55,7 @@ pub fn pack_folder(
         },
         |lane| feed(plan, lane),
     )?;
-    if durable {
+    if control.durable {
         for folder in &folders {
             sync_folder(folder)?;
         }
