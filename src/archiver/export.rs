@@ -190,7 +190,7 @@ impl Order<'_> {
     ) -> Result<Option<String>, ExportError> {
         let profile: Profile = PackDefaults::default().profile();
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let control = Control { threads, cancelled, progress: &|_| {} };
+        let control = Control { threads, durable: true, cancelled, progress: &|_| {} };
         let source = ListedFiles::new(&self.model, snapshot);
         let packing = |error| self.pack_failed(snapshot, exclude, error);
         let inputs = snapshot.inputs();

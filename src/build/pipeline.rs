@@ -388,7 +388,8 @@ impl Attempt<'_> {
         let folder = &self.job.ticket.folder;
         let progress = |done: u64| (shop.progress)(folder, Progress { done, total });
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let control = Control { threads, cancelled: &shop.cancelled, progress: &progress };
+        let control =
+            Control { threads, durable: true, cancelled: &shop.cancelled, progress: &progress };
         let source = ListedFiles::new(&seen.folder, &seen.snapshot);
         let inputs = seen.snapshot.inputs();
         let manifest = model.manifest().to_bytes();

@@ -111,7 +111,7 @@ impl Staged {
                 pack::pack_tgz(plan, profile, source, &self.name, file, control)
             }
             Some(file) => pack::pack_zip(plan, profile, source, file, control),
-            None => pack::pack_folder(plan, source, &self.path, self.modes, false, control),
+            None => pack::pack_folder(plan, source, &self.path, self.modes, control),
         }
     }
 

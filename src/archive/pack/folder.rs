@@ -31,8 +31,8 @@ const BATCH_FILES: usize = 64;
 /// Bytes that are read, summed and written while they are in the processor's cache.
 const BLOCK: usize = 256 << 10;
 
-/// Writes the files of `plan` under `folder`, which exists and is empty. With `durable`, every file
-/// and folder, `folder` included, is flushed to the disk.
+/// Writes the files of `plan` under `folder`, which exists and is empty. If it is to be durable,
+/// every file and folder, `folder` included, is flushed to the disk.
 ///
 /// # Errors
 /// See [`PackError`]; `folder` then holds nothing usable.
@@ -41,10 +41,9 @@ pub fn pack_folder(
     source: &dyn Source,
     folder: &Path,
     modes: Modes,
-    durable: bool,
     control: &Control<'_>,
 ) -> Result<Packed, PackError> {
-    let target = Target { folder, modes, durable };
+    let target = Target { folder, modes, durable: control.durable };
     let folders = target.create_folders(plan)?;
     let (mut entries, mut bytes, mut read) = (Vec::with_capacity(plan.steps.len()), 0, 0);
     let threads = if plan.input_bytes() <= FEW_BYTES { 1 } else { control.threads };
@@ -65,7 +64,7 @@ pub fn pack_folder(
         },
         |lane| feed(plan, lane),
     )?;
-    if durable {
+    if control.durable {
         for folder in &folders {
             sync_folder(folder)?;
         }

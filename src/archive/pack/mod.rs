@@ -7,6 +7,7 @@
 //! once more when all is packed.
 
 pub(crate) mod content;
+mod flush;
 pub mod folder;
 pub(crate) mod in_order;
 pub(crate) mod output;
@@ -30,6 +31,9 @@ use crate::model::EntryPath;
 pub struct Control<'a> {
     /// Threads that read and compress, beside the one that writes; with 1 nothing is started.
     pub threads: usize,
+    /// Whether what is written is to survive a crash. A folder is then flushed file by file; of an
+    /// archive the flush is begun early, and ended by the caller.
+    pub durable: bool,
     /// Set by somebody else to end the build soon.
     pub cancelled: &'a AtomicBool,
     /// Told how many bytes of input are done so far; called from the calling thread alone.

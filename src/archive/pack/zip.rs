@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use super::content::{FileSums, PieceHasher, PieceSums, sums};
+use super::flush::{self, EarlyFlush};
 use super::in_order::{Lane, in_order};
 use super::output::Output;
 use super::reading::{self, Piece, pieces};
@@ -27,7 +28,8 @@ const BATCH_FILES: usize = 256;
 const BLOCK: usize = 256 << 10;
 
 /// Packs `plan` into `out`, an empty file, as a zip archive of the layout that the module
-/// [`archive`](crate::archive) describes. Nothing is flushed to the disk.
+/// [`archive`](crate::archive) describes. The last flush is
+/// the caller's.
 ///
 /// # Errors
 /// See [`PackError`]; `out` then holds nothing usable.
@@ -59,19 +61,30 @@ pub fn pack_zip(
     zip.output.seek(rest)?;
 
     let threads = if plan.input_bytes() <= FEW_BYTES { 1 } else { control.threads };
-    in_order(
-        threads,
-        || Worker::new(profile, source, out, control),
-        Worker::run,
-        |done| {
-            let input = zip.take(done?)?;
-            zip.input_done += input;
-            (control.progress)(zip.input_done);
-            Ok(())
-        },
-        |lane| feed(plan, source, &places, lane),
-    )?;
-    zip.finish()
+    std::thread::scope(|scope| {
+        let worthwhile = control.durable && threads > 1 && rest >= flush::WORTHWHILE;
+        let mut early = worthwhile.then(|| EarlyFlush::start(scope, out));
+        in_order(
+            threads,
+            || Worker::new(profile, source, out, control),
+            Worker::run,
+            |done| {
+                let input = zip.take(done?)?;
+                zip.input_done += input;
+                if let Some(early) = &mut early {
+                    early.wrote(zip.output.written());
+                }
+                (control.progress)(zip.input_done);
+                Ok(())
+            },
+            |lane| feed(plan, source, &places, lane),
+        )?;
+        let packed = zip.finish()?;
+        if let Some(early) = early {
+            early.finish()?;
+        }
+        Ok(packed)
+    })
 }
 
 /// What a worker is to do.

@@ -158,7 +158,12 @@ fn folders_that_links_multiply_have_an_end() {
     }
     let limits = Limits { files: 1000, depth: 64, ..LIMITS };
     let exclude = Exclude::built_in();
-    let request = Request { exclude: &exclude, limits: &limits, ready_marker: None };
+    let request = Request {
+        exclude: &exclude,
+        limits: &limits,
+        ready_marker: None,
+        transfers: Transfers::Awaited,
+    };
     let snapshot = take(&Confined::open(dir.path()).unwrap(), &request).unwrap();
     let limit: Vec<_> =
         snapshot.problems.iter().filter(|problem| problem.code == Code::LimitFiles).collect();

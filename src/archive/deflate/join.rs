@@ -1,0 +1,315 @@
+//! Makes a complete DEFLATE stream (RFC 1951) one that goes on.
+//!
+//! A stream ends with a block whose first bit says that it is the last. Where that block begins
+//! shows only when the stream is read from its start, symbol by symbol; what the symbols stand for
+//! does not matter, only how many bits each takes, so that reading costs a fraction of compressing.
+
+/// Bytes of zeros that a stream needs behind it, so that a word can be read anywhere in it.
+const PADDING: usize = 8;
+/// The longest code.
+const MAX_BITS: usize = 15;
+const LITERALS: usize = 288;
+const DISTANCES: usize = 32;
+const END_OF_BLOCK: usize = 256;
+/// The order in which the lengths of the code for code lengths are given.
+const ORDER: [usize; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
+
+/// What a symbol takes: the number of bits in the lower five, of which none is a symbol that does
+/// not exist, and one of these.
+type Skip = u8;
+const BITS: u8 = 0x1f;
+const LENGTH: u8 = 0x20;
+const END: u8 = 0x40;
+
+/// Takes the complete stream from `start` on in `out` for one that goes on: clears the mark of its
+/// last block and appends a sync flush, after which a further stream may follow. Returns false, and
+/// leaves `out` as it was, if that is no complete stream.
+pub(super) fn open_end(out: &mut Vec<u8>, start: usize) -> bool {
+    let length = out.len() - start;
+    out.resize(out.len() + PADDING, 0);
+    let ends = Walk { stream: &out[start..], bit: 0 }.run();
+    out.truncate(start + length);
+    let Some(Ends { last_block, end }) = ends.filter(|ends| ends.end.div_ceil(8) == length) else {
+        return false;
+    };
+    out[start + last_block / 8] &= !(1 << (last_block % 8));
+    // An empty stored block: three bits of zero, zeros up to a byte, a length of 0. What is left of
+    // the last byte is zero and serves, if it has room for three.
+    if end % 8 == 0 || end % 8 > 5 {
+        out.push(0);
+    }
+    out.extend_from_slice(&[0, 0, 0xff, 0xff]);
+    true
+}
+
+/// Where the last block and the stream end, in bits.
+struct Ends {
+    last_block: usize,
+    end: usize,
+}
+
+struct Walk<'a> {
+    /// With its padding.
+    stream: &'a [u8],
+    bit: usize,
+}
+
+impl Walk<'_> {
+    fn run(mut self) -> Option<Ends> {
+        let (mut literals, mut distances) = (Table::default(), Table::default());
+        loop {
+            let block = self.bit;
+            let header = self.take(3)?;
+            match header >> 1 {
+                0 => self.skip_stored()?,
+                1 => {
+                    literals.fill(&fixed_literals(), literal_skip)?;
+                    distances.fill(&[5; DISTANCES - 2], distance_skip)?;
+                    self.skip_symbols(&literals, &distances)?;
+                }
+                2 => {
+                    self.read_codes(&mut literals, &mut distances)?;
+                    self.skip_symbols(&literals, &distances)?;
+                }
+                _ => return None,
+            }
+            if header & 1 == 1 {
+                return Some(Ends { last_block: block, end: self.bit });
+            }
+        }
+    }
+
+    /// At least 56 bits from `bit` on.
+    #[inline]
+    fn word(&self, bit: usize) -> Option<u64> {
+        let bytes = self.stream.get(bit / 8..)?.first_chunk::<8>()?;
+        Some(u64::from_le_bytes(*bytes) >> (bit % 8))
+    }
+
+    fn take(&mut self, bits: usize) -> Option<usize> {
+        let value = self.word(self.bit)? & ((1 << bits) - 1);
+        self.bit += bits;
+        Some(value as usize)
+    }
+
+    fn skip_stored(&mut self) -> Option<()> {
+        self.bit = self.bit.next_multiple_of(8);
+        let length = self.take(16)?;
+        let complement = self.take(16)?;
+        self.bit += 8 * length;
+        (length ^ complement == 0xffff).then_some(())
+    }
+
+    fn read_codes(&mut self, literals: &mut Table, distances: &mut Table) -> Option<()> {
+        let literal_count = self.take(5)? + 257;
+        let distance_count = self.take(5)? + 1;
+        let order_count = self.take(4)? + 4;
+        let mut lengths = [0; 19];
+        for &symbol in &ORDER[..order_count] {
+            lengths[symbol] = self.take(3)? as u8;
+        }
+        // Symbols up to 18 fit where bits and marks go otherwise: bits above, symbol below.
+        let mut code = SymbolTable::default();
+        code.fill(&lengths)?;
+        let mut lengths = [0; LITERALS + DISTANCES];
+        let (mut at, total) = (0, literal_count + distance_count);
+        while at < total {
+            let (value, times) = match self.symbol(&code)? {
+                16 => (*lengths.get(at.checked_sub(1)?)?, 3 + self.take(2)?),
+                17 => (0, 3 + self.take(3)?),
+                18 => (0, 11 + self.take(7)?),
+                length => (length, 1),
+            };
+            lengths.get_mut(at..at + times)?.fill(value);
+            at += times;
+        }
+        if at != total || literal_count > LITERALS {
+            return None;
+        }
+        literals.fill(&lengths[..literal_count], literal_skip)?;
+        distances.fill(&lengths[literal_count..total], distance_skip)
+    }
+
+    fn symbol(&mut self, code: &SymbolTable) -> Option<u8> {
+        let index = (self.word(self.bit)? & 0x7f) as usize;
+        let (symbol, bits) = code.entries[index];
+        self.bit += usize::from(bits);
+        (bits > 0).then_some(symbol)
+    }
+
+    /// Skips the symbols of a block, its end included.
+    fn skip_symbols(&mut self, literals: &Table, distances: &Table) -> Option<()> {
+        let (literal_mask, distance_mask) = (literals.mask(), distances.mask());
+        let mut bit = self.bit;
+        loop {
+            let mut word = self.word(bit)?;
+            // 56 bits: three literals, or a literal less and a length (20) with its distance (28).
+            let mut left = 56;
+            loop {
+                let skip = literals.entries[(word & literal_mask) as usize];
+                let bits = u32::from(skip & BITS);
+                word >>= bits;
+                left -= bits;
+                bit += bits as usize;
+                if skip & (LENGTH | END) != 0 {
+                    if skip & END != 0 {
+                        self.bit = bit;
+                        return Some(());
+                    }
+                    if left < 28 {
+                        word = self.word(bit)?;
+                    }
+                    let skip = distances.entries[(word & distance_mask) as usize];
+                    bit += usize::from(skip & BITS);
+                    if skip == 0 {
+                        return None;
+                    }
+                    break;
+                }
+                if skip == 0 {
+                    return None;
+                }
+                if left < 20 {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// For every value of the next bits, what the symbol there takes.
+#[derive(Default)]
+struct Table {
+    entries: Vec<Skip>,
+}
+
+impl Table {
+    /// From the length of each symbol's code; `skip` adds what follows the code.
+    fn fill(&mut self, lengths: &[u8], skip: fn(usize, u8) -> Skip) -> Option<()> {
+        let longest = usize::from(lengths.iter().copied().max()?);
+        self.entries.clear();
+        self.entries.resize(1 << longest, 0);
+        for_each_code(lengths, |symbol, code, length| {
+            let skip = skip(symbol, length);
+            self.entries.iter_mut().skip(code).step_by(1 << length).for_each(|e| *e = skip);
+        })
+    }
+
+    fn mask(&self) -> u64 {
+        self.entries.len() as u64 - 1
+    }
+}
+
+/// The code for code lengths: symbol and bits, for every value of the next seven bits.
+struct SymbolTable {
+    entries: [(u8, u8); 128],
+}
+
+impl Default for SymbolTable {
+    fn default() -> Self {
+        Self { entries: [(0, 0); 128] }
+    }
+}
+
+impl SymbolTable {
+    fn fill(&mut self, lengths: &[u8; 19]) -> Option<()> {
+        for_each_code(lengths, |symbol, code, length| {
+            let entry = (symbol as u8, length);
+            self.entries.iter_mut().skip(code).step_by(1 << length).for_each(|e| *e = entry);
+        })
+    }
+}
+
+/// Calls `each` with every symbol that has a code, the code as it stands in the stream (its first
+/// bit lowest) and its length (RFC 1951, 3.2.2).
+fn for_each_code(lengths: &[u8], mut each: impl FnMut(usize, usize, u8)) -> Option<()> {
+    let mut counts = [0; MAX_BITS + 1];
+    for &length in lengths {
+        counts[usize::from(length)] += 1;
+    }
+    counts[0] = 0;
+    let mut next = [0; MAX_BITS + 1];
+    for bits in 1..=MAX_BITS {
+        next[bits] = (next[bits - 1] + counts[bits - 1]) << 1;
+    }
+    for (symbol, &length) in lengths.iter().enumerate().filter(|&(_, &length)| length > 0) {
+        let code = next[usize::from(length)];
+        next[usize::from(length)] += 1;
+        if code >> length != 0 {
+            return None;
+        }
+        let reversed = (code as u16).reverse_bits() >> (16 - length);
+        each(symbol, usize::from(reversed), length);
+    }
+    Some(())
+}
+
+fn literal_skip(symbol: usize, length: u8) -> Skip {
+    match symbol {
+        0..END_OF_BLOCK => length,
+        END_OF_BLOCK => length | END,
+        257..=264 | 285 => length | LENGTH,
+        265..285 => (length + ((symbol - 261) / 4) as u8) | LENGTH,
+        _ => 0,
+    }
+}
+
+fn distance_skip(symbol: usize, length: u8) -> Skip {
+    match symbol {
+        0..4 => length,
+        4..30 => length + (symbol / 2 - 1) as u8,
+        _ => 0,
+    }
+}
+
+fn fixed_literals() -> [u8; LITERALS] {
+    let mut lengths = [8; LITERALS];
+    lengths[144..256].fill(9);
+    lengths[256..280].fill(7);
+    lengths
+}
+
+#[cfg(test)]
+mod tests {
+    use flate2::{Compress, Compression, FlushCompress};
+    use proptest::prelude::*;
+
+    use super::super::tests::{data, inflate};
+    use super::*;
+
+    fn deflated(data: &[u8], level: u32) -> Vec<u8> {
+        let mut out = Vec::with_capacity(data.len() * 2 + 1000);
+        let mut deflater = Compress::new(Compression::new(level), false);
+        deflater.compress_vec(data, &mut out, FlushCompress::Finish).unwrap();
+        out
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn any_stream_can_go_on(first in data(), second in data(), level in 0..=9u32) {
+            let mut out = b"before".to_vec();
+            out.extend(deflated(&first, level));
+            prop_assert!(open_end(&mut out, 6));
+            out.extend(deflated(&second, level));
+            prop_assert_eq!(inflate(&out[6..]), [first, second].concat());
+        }
+
+        #[test]
+        fn what_is_no_stream_stays_as_it_is(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let mut out = bytes.clone();
+            if !open_end(&mut out, 0) {
+                prop_assert_eq!(out, bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn a_stream_that_is_cut_or_too_long_is_refused() {
+        let stream = deflated(&b"some text, some text, and some more".repeat(9), 6);
+        for length in 0..stream.len() {
+            assert!(!open_end(&mut stream[..length].to_vec(), 0), "{length}");
+        }
+        assert!(!open_end(&mut [&stream[..], &[0]].concat(), 0));
+    }
+}
