@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use marwatch::results::{Outcome, Trigger};
 use rustix::process::Signal;
@@ -26,7 +27,14 @@ fn weights(seed: u64) -> String {
         block.push_str(["0.", "1e-", "-", "layer", "\n"][(state >> 61) as usize % 5]);
         block.push_str(&(state >> 40).to_string());
     }
-    block.repeat(24)
+    block.repeat(12)
+}
+
+/// Held by whoever packs a large model: together they would outlast each other's patience.
+static PACKING: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    PACKING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 const SLOW_PACKING: &str = "pack: {compression: deflate, level: 9}\n";
@@ -38,6 +46,7 @@ fn wait_for_build(daemon: &mut Daemon<'_>, site: &Site) {
 
 #[test]
 fn builds_under_way_may_end_after_sigterm() {
+    let _alone = alone();
     let site = Site::quick(SLOW_PACKING);
     let mut daemon = site.start();
     put_large(&site);
@@ -55,6 +64,7 @@ fn builds_under_way_may_end_after_sigterm() {
 
 #[test]
 fn a_second_sigterm_ends_at_once() {
+    let _alone = alone();
     let site = Site::quick(SLOW_PACKING);
     let mut daemon = site.start();
     put_large(&site);
@@ -73,6 +83,7 @@ fn a_second_sigterm_ends_at_once() {
 
 #[test]
 fn killed_in_the_middle_of_a_build() {
+    let _alone = alone();
     let site = Site::quick(SLOW_PACKING);
     let folder = site.put_simple("large");
     let mut daemon = site.start();
