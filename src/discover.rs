@@ -42,26 +42,41 @@ pub fn is_in_drop_folder(folder: &Path, config: &Config) -> bool {
 }
 
 /// The direct sub-folders of a drop folder that are models: not the hidden ones, not what is never
-/// packed, not the store. `None` where the drop folder is not there.
+/// packed, not the store. `None` where the drop folder is not there or cannot be listed as a whole:
+/// a model that a failing disk or server does not show was not removed.
 fn sub_folders(root: &Path, config: &Config) -> Option<Vec<PathBuf>> {
-    let entries = match fs::read_dir(root) {
-        Ok(entries) => entries,
+    match folders_in(root) {
+        Ok(mut folders) => {
+            folders.retain(|path| {
+                !config.store.starts_with(path) && !config.state_dir.starts_with(path)
+            });
+            folders.sort_unstable();
+            Some(folders)
+        }
         Err(error) => {
             if error.kind() != io::ErrorKind::NotFound {
                 tracing::warn!(folder = %root.display(), %error, "cannot list the drop folder");
             }
-            return None;
+            None
         }
-    };
-    let mut folders: Vec<PathBuf> = entries
-        .flatten()
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        .filter(|entry| !is_built_in(&entry.file_name()))
-        .map(|entry| entry.path())
-        .filter(|path| !config.store.starts_with(path) && !config.state_dir.starts_with(path))
-        .collect();
-    folders.sort_unstable();
-    Some(folders)
+    }
+}
+
+fn folders_in(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        let is_folder = match entry.file_type() {
+            Ok(kind) => kind.is_dir(),
+            // Gone since it was listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        if is_folder && !is_built_in(&entry.file_name()) {
+            folders.push(entry.path());
+        }
+    }
+    Ok(folders)
 }
 
 /// The name that the model in `folder` claims; `None` where it has no valid one or the folder

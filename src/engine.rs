@@ -5,6 +5,7 @@
 //! in, a [`Message`] comes back. No behaviour should live here that the reconciler could decide.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,6 +49,8 @@ pub struct RemovalReport {
     name: ModelName,
     /// Whether its archive is no longer in the store.
     gone: bool,
+    /// What was known of it when it was dealt with.
+    state: Arc<ModelState>,
     failure: Option<Failure>,
     /// The folder is back: nothing was done.
     is_back: bool,
@@ -327,6 +330,8 @@ impl Engine {
             .states
             .iter()
             .filter(|(other, state)| *other != name && state.folder == folder)
+            // Another folder has taken the name over, and the archive with it.
+            .filter(|(other, _)| !self.reconciler.is_claimed(other))
             .map(|(other, _)| other.clone())
             .collect();
         for former in former {
@@ -334,8 +339,18 @@ impl Engine {
         }
     }
 
+    /// A folder that is gone may have published under another name than it claimed at the end.
     fn remove(&mut self, folder: PathBuf, name: ModelName) {
-        self.dispose(folder, name, false);
+        let published = self.states.iter().filter(|(_, state)| state.folder == folder);
+        let names: BTreeSet<ModelName> = published
+            .map(|(published, _)| published)
+            .filter(|published| !self.reconciler.is_claimed(published))
+            .cloned()
+            .chain([name])
+            .collect();
+        for name in names {
+            self.dispose(folder.clone(), name, false);
+        }
     }
 
     /// Deals with the archive of a model that is gone: its folder, or (`renamed`) only its name.
@@ -347,11 +362,15 @@ impl Engine {
         let shop = self.shop.clone();
         self.work(move || {
             let mut report =
-                RemovalReport { folder, name, gone: false, failure: None, is_back: false };
+                RemovalReport { folder, name, gone: false, state, failure: None, is_back: false };
             // The last look before anything is done: a folder that is there is not removed.
-            report.is_back = !renamed && report.folder.symlink_metadata().is_ok();
+            // Nor is one of which nobody can tell.
+            let look = report.folder.symlink_metadata();
+            let is_gone = look.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+            report.is_back = !renamed && !is_gone;
             if !report.is_back && shop.config.on_remove == OnRemove::Delete {
-                match shop.store.remove(&report.name, state.archive.format, state.archive.identity) {
+                let archive = &report.state.archive;
+                match shop.store.remove(&report.name, archive.format, archive.identity) {
                     Ok(Removed::Gone | Removed::Absent) => report.gone = true,
                     Ok(Removed::Foreign) => {
                         report.failure = Some(Failure {
@@ -379,6 +398,11 @@ impl Engine {
     fn removed(&mut self, report: RemovalReport) {
         if report.is_back {
             self.handle(Event::RootChanged);
+            return;
+        }
+        // Whoever took the name over meanwhile has published under it: then nothing is gone.
+        let is_current = |known: &Arc<ModelState>| Arc::ptr_eq(known, &report.state);
+        if !self.states.get(&report.name).is_some_and(is_current) {
             return;
         }
         let Some(state) = self.states.remove(&report.name) else { return };

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::panic::{self, AssertUnwindSafe};
@@ -24,6 +25,7 @@ use crate::archive::probe::probe;
 use crate::archive::{Digest, Entry, Source, inspect};
 use crate::clock;
 use crate::config::Config;
+use crate::model::exclude::is_built_in;
 use crate::model::{ArchiveFormat, Exclude, ModelName, Settings};
 use crate::problem::{Code, Problem, any_error};
 use crate::reconcile::{End, Fingerprint, Ticket};
@@ -355,9 +357,9 @@ impl Attempt<'_> {
             .map_err(|source| Halt::failed(Stage::Publish, &At { path: path.clone(), source }))?;
         let Some(found) = found else { return Ok(None) };
         let known = self.job.known.as_deref();
-        let is_ours = known
-            .is_some_and(|k| k.archive.identity == found || k.pending == Some(found))
-            || self.shop.config.adopt
+        let is_ours = known.is_some_and(|k| {
+            k.pending == Some(found) || (k.archive.identity == found && !has_strangers(&path, k))
+        }) || self.shop.config.adopt
             || self.has_our_content(&path);
         if is_ours { Ok(Some(found)) } else { Err(self.foreign(&path, seen)) }
     }
@@ -675,6 +677,31 @@ fn state_of(
         },
         pending: None,
     }
+}
+
+/// Whether a published folder has got files that were not packed, other than the caches that a
+/// server leaves in it: whoever put them there would lose them with it.
+fn has_strangers(path: &Path, known: &ModelState) -> bool {
+    if known.archive.format != ArchiveFormat::NoArchive {
+        return false;
+    }
+    let packed: BTreeSet<&Path> = known
+        .files
+        .iter()
+        .map(|file| file.entry.path.as_path())
+        .chain([known.archive.manifest.path.as_path()])
+        .collect();
+    let entries = walkdir::WalkDir::new(path).into_iter();
+    let mut entries = entries.filter_entry(|entry| {
+        let is_cache = is_built_in(entry.file_name());
+        entry.depth() == 0 || !is_cache || entry.file_name() == "MANIFEST.json"
+    });
+    entries.any(|entry| {
+        entry.is_ok_and(|entry| {
+            let inside = entry.path().strip_prefix(path).unwrap_or(entry.path());
+            !entry.file_type().is_dir() && !packed.contains(inside)
+        })
+    })
 }
 
 /// The manifest comes first in every archive.

@@ -326,6 +326,11 @@ impl Reconciler {
         self.models.values().filter(|model| model.vanished.is_none()).count()
     }
 
+    /// Whether a model that is present claims `name`.
+    pub fn is_claimed(&self, name: &ModelName) -> bool {
+        self.models.values().any(|m| m.vanished.is_none() && m.name.as_ref() == Some(name))
+    }
+
     fn configure(&mut self, policy: Policy, roots: BTreeSet<PathBuf>) {
         self.policy = policy;
         self.roots.retain(|root, _| roots.contains(root));

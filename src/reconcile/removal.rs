@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use super::{Effect, Notice, Reconciler};
 use crate::clock::Moment;
-use crate::model::ModelName;
 
 impl Reconciler {
     /// The models that vanished from `root` are not taken for removed.
@@ -74,10 +73,7 @@ impl Reconciler {
         for folder in gone {
             let Some(model) = self.models.remove(&folder) else { continue };
             // A renamed folder that keeps its model's name removes nothing.
-            let claimed = |name: &ModelName| {
-                self.models.values().any(|m| m.vanished.is_none() && m.name.as_ref() == Some(name))
-            };
-            if let Some(name) = model.name.filter(|name| !claimed(name)) {
+            if let Some(name) = model.name.filter(|name| !self.is_claimed(name)) {
                 effects.push(Effect::Remove { folder, name });
             }
         }

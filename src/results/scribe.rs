@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::catalog::CatalogEntry;
 use super::log::Log;
 use super::{CATALOG_FILE, Catalog, RESULTS_FILE, Record};
-use crate::clock;
+use crate::clock::{self, Clock, Moment};
 use crate::config::ResultsLog;
 
 /// How long to wait before what could not be written is tried again.
@@ -44,7 +44,8 @@ impl Scribe {
             catalog,
             catalog_changed: !hidden.join(CATALOG_FILE).exists(),
             records: Vec::new(),
-            failing: false,
+            failing: None,
+            clock: Clock::new(),
         };
         let thread = std::thread::Builder::new()
             .name("scribe".into())
@@ -97,28 +98,39 @@ struct Desk {
     catalog: Catalog,
     catalog_changed: bool,
     records: Vec<Record>,
-    failing: bool,
+    /// When what could not be written is tried again, whatever comes meanwhile.
+    failing: Option<Moment>,
+    clock: Clock,
 }
 
 impl Desk {
     fn work(&mut self, inbox: &Receiver<News>) {
-        loop {
-            let news = if self.records.is_empty() && !self.catalog_changed {
-                inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            } else if self.failing {
-                inbox.recv_timeout(RETRY)
-            } else {
-                inbox.recv_timeout(Duration::ZERO)
-            };
-            match news {
-                Ok(news) => self.take(news),
-                Err(RecvTimeoutError::Timeout) => self.write(),
-                Err(RecvTimeoutError::Disconnected) => {
+        while self.turn(inbox) {}
+    }
+
+    /// Takes one piece of news, or writes if there is none; false at the end.
+    fn turn(&mut self, inbox: &Receiver<News>) -> bool {
+        let news = if self.records.is_empty() && !self.catalog_changed {
+            inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            let now = self.clock.now();
+            inbox.recv_timeout(self.failing.map_or(Duration::ZERO, |due| due.since(now)))
+        };
+        match news {
+            Ok(news) => {
+                self.take(news);
+                // News without end must not put it off.
+                if self.failing.is_some_and(|due| due <= self.clock.now()) {
                     self.write();
-                    return;
                 }
             }
+            Err(RecvTimeoutError::Timeout) => self.write(),
+            Err(RecvTimeoutError::Disconnected) => {
+                self.write();
+                return false;
+            }
         }
+        true
     }
 
     fn take(&mut self, news: News) {
@@ -149,22 +161,21 @@ impl Desk {
     /// that no record tells of.
     fn write(&mut self) {
         let written = self.write_records().and_then(|()| self.write_catalog());
-        match written {
-            Ok(()) if self.failing => {
-                self.failing = false;
+        let was_failing = self.failing.take().is_some();
+        let Err(error) = written else {
+            if was_failing {
                 tracing::info!("the results log and the catalog are written again");
             }
-            Ok(()) => {}
-            Err(error) if !self.failing => {
-                self.failing = true;
-                tracing::error!(
-                    %error,
-                    folder = %self.catalog_path.parent().unwrap_or(&self.catalog_path).display(),
-                    "the results log or the catalog cannot be written; trying again every {} s",
-                    RETRY.as_secs()
-                );
-            }
-            Err(_) => {}
+            return;
+        };
+        self.failing = Some(self.clock.now() + RETRY);
+        if !was_failing {
+            tracing::error!(
+                %error,
+                folder = %self.catalog_path.parent().unwrap_or(&self.catalog_path).display(),
+                "the results log or the catalog cannot be written; trying again every {} s",
+                RETRY.as_secs()
+            );
         }
     }
 
@@ -183,5 +194,34 @@ impl Desk {
             self.catalog_changed = false;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn news_without_end_do_not_put_off_the_next_try() {
+        let dir = tempfile::tempdir().unwrap();
+        let hidden = dir.path().join("hidden");
+        let mut desk = Desk {
+            log: Log::new(hidden.join(RESULTS_FILE), ResultsLog { max_size: 1 << 20, keep: 1 }),
+            catalog_path: hidden.join(CATALOG_FILE),
+            catalog: Catalog::empty(clock::timestamp()),
+            catalog_changed: true,
+            records: Vec::new(),
+            failing: None,
+            clock: Clock::new(),
+        };
+        desk.write();
+        assert!(desk.failing.is_some(), "there is no folder");
+        std::fs::create_dir(&hidden).unwrap();
+        // The time has come, and news are there already.
+        desk.failing = Some(Moment::default());
+        let (news, inbox) = mpsc::channel();
+        news.send(News::Delisted("a".into())).unwrap();
+        assert!(desk.turn(&inbox));
+        assert!(desk.failing.is_none() && hidden.join(CATALOG_FILE).exists());
     }
 }

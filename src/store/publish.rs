@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
@@ -24,9 +25,10 @@ use crate::model::{ArchiveFormat, ModelName};
 pub struct Identity {
     /// Its inode.
     pub ino: u64,
-    /// Its length in bytes (of a folder: of its entry list).
+    /// Its length in bytes; of a folder nothing.
     pub size: u64,
-    /// When its content changed, in nanoseconds since 1970.
+    /// When its content changed, in nanoseconds since 1970. Of a folder, when it was made, where
+    /// the file system tells: a server that loads from it leaves its caches in it.
     pub mtime: i64,
 }
 
@@ -36,15 +38,21 @@ impl Identity {
     /// # Errors
     /// When it cannot be looked at.
     pub fn at(path: &Path) -> io::Result<Option<Self>> {
-        match path.symlink_metadata() {
-            Ok(metadata) => Ok(Some(Self {
-                ino: metadata.ino(),
-                size: metadata.size(),
-                mtime: metadata.mtime().saturating_mul(1_000_000_000) + metadata.mtime_nsec(),
-            })),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        let metadata = match path.symlink_metadata() {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000) + nanos;
+        let changed = nanos(metadata.mtime(), metadata.mtime_nsec());
+        let made = metadata.is_dir().then(|| metadata.created().ok()).flatten();
+        let made = made.and_then(|made| made.duration_since(UNIX_EPOCH).ok());
+        let made = made.and_then(|made| i64::try_from(made.as_nanos()).ok());
+        Ok(Some(Self {
+            ino: metadata.ino(),
+            size: if metadata.is_dir() { 0 } else { metadata.size() },
+            mtime: made.unwrap_or(changed),
+        }))
     }
 }
 
@@ -149,6 +157,11 @@ impl Store {
         // First out of sight in one step, so that nobody reads a half-removed folder.
         let aside = self.staging.folder().join(format!("removed-{}", format.file_name(name)));
         fs::rename(&path, &aside)?;
+        if Identity::at(&aside)? != Some(expected) {
+            // Somebody has put his own there since it was looked at.
+            rename(&aside, &path, RenameFlags::NOREPLACE)?;
+            return Ok(Removed::Foreign);
+        }
         sync_folder(&self.root)?;
         staging::remove(&aside)?;
         Ok(Removed::Gone)

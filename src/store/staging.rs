@@ -141,7 +141,10 @@ impl Drop for Staged {
         if self.keep {
             return;
         }
-        if let Err(error) = remove(&self.path) {
+        // Nothing is left of it where it took its place by a plain rename.
+        if let Err(error) = remove(&self.path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
             // The next start sweeps it.
             tracing::warn!(path = %self.path.display(), %error, "cannot remove from staging");
         }

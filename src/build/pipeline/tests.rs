@@ -131,3 +131,30 @@ fn a_build_that_panics_ends_in_a_record() {
     assert_eq!(failure.stage, Stage::Pack);
     assert_eq!(fs::read_dir(world.shop.store.staging().folder()).unwrap().count(), 0);
 }
+
+#[test]
+fn a_published_folder_that_a_server_uses_stays_ours() {
+    let mut world = World::new();
+    world.write(".mar.yaml", "archive_format: no-archive\n");
+    assert_eq!(outcome(&world.build()), Some(Outcome::Published));
+    fs::create_dir(world.stored("m/__pycache__")).unwrap();
+    fs::write(world.stored("m/__pycache__/service.cpython-312.pyc"), "cache").unwrap();
+    assert_eq!(world.build().end, End::UpToDate);
+    world.write("labels.txt", "a");
+    assert_eq!(outcome(&world.build()), Some(Outcome::Published));
+    assert!(!world.stored("m/__pycache__").exists());
+    fs::write(world.stored("m/notes.txt"), "somebody's").unwrap();
+    world.write("labels.txt", "ab");
+    assert_eq!(codes(&world.build()), [Code::ArchiveForeign]);
+    assert!(world.stored("m/notes.txt").exists());
+}
+
+#[test]
+fn a_folder_of_the_same_inode_is_not_the_one_that_was_published() {
+    let mut world = World::new();
+    world.write(".mar.yaml", "archive_format: no-archive\n");
+    assert_eq!(outcome(&world.build()), Some(Outcome::Published));
+    fs::remove_dir_all(world.stored("m")).unwrap();
+    fs::create_dir(world.stored("m")).unwrap();
+    assert_eq!(codes(&world.build()), [Code::ArchiveForeign]);
+}
