@@ -5,39 +5,25 @@
 //! Everything stays on the loopback interface, every wait has an end, and what is started is killed
 //! with all it started when the test is over. The server comes from PyPI and is installed once, in
 //! the virtual environment that `MARWATCH_VENV` names or else below `target/`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test may")]
-
-#[path = "real_server/daemon.rs"]
-mod daemon;
+mod common;
 #[path = "real_server/http.rs"]
 mod http;
 #[path = "real_server/server.rs"]
 mod server;
-#[path = "real_server/waiting.rs"]
-mod waiting;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
-use daemon::Daemon;
 use marwatch::clock::Stopwatch;
 use marwatch::results::{Outcome, Trigger};
 use serde_json::{Value, json};
+
+use common::daemon::Daemon;
+use common::service;
+use common::site::Site;
 use server::Server;
-
-/// A model that always says the same.
-fn handler(answer: &str) -> String {
-    format!(
-        "def handle(data, context):\n    if data is None:\n        return None\n    return [{answer:?} for _ in data]\n"
-    )
-}
-
-/// The models beside the sample configuration.
-fn samples() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("config/models")
-}
 
 /// Copies a folder as `cp -r` does: one file after the other, straight into place.
 fn copy_folder(from: &Path, to: &Path) {
@@ -52,54 +38,52 @@ fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
-/// Finds nothing to complain of in any archive of the store, and nothing else in the store.
-fn inspect_all(store: &Path, expected: &[&str]) {
-    let mut names: Vec<_> = fs::read_dir(store)
+/// Finds the archives of just these models in the store, and nothing to complain of in any.
+#[track_caller]
+fn inspect_all(site: &Site, models: &[&str]) {
+    let mut names: Vec<_> = fs::read_dir(&site.store)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|name| !name.starts_with('.'))
         .collect();
     names.sort_unstable();
+    let expected: Vec<_> = models.iter().map(|model| format!("{model}.mar")).collect();
     assert_eq!(names, expected);
-    for name in names {
-        let inspected = Command::new(env!("CARGO_BIN_EXE_marwatch"))
-            .args(["inspect", "--json"])
-            .arg(store.join(&name))
-            .output()
-            .unwrap();
+    for model in models {
+        let inspected = site.run(&["inspect", "--json", site.archive(model).to_str().unwrap()]);
         let report = String::from_utf8_lossy(&inspected.stdout);
-        assert_eq!(inspected.status.code(), Some(0), "{name}: {report}");
+        assert_eq!(inspected.status.code(), Some(0), "{model}: {report}");
         let report: Value = serde_json::from_str(&report).unwrap();
-        assert_eq!(report["problems"], json!([]), "{name}");
+        assert_eq!(report["problems"], json!([]), "{model}");
     }
 }
 
 #[test]
 #[ignore = "needs Java and multi-model-server from PyPI; run by .ci/run"]
 fn the_server_serves_what_is_dropped_and_after_a_restart_what_was_edited() {
-    let daemon = Daemon::start();
+    const MODELS: [&str; 4] = ["answer", "echo", "sentiment-en", "word-count"];
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/models");
+    let site = Site::new();
+    let mut daemon = Daemon::start_by_flags(&site);
+
     let mut watch = Stopwatch::start();
-    for model in ["echo", "sentiment", "word-count"] {
-        copy_folder(&samples().join(model), &daemon.drop_folder().join(model));
+    for sample in ["echo", "sentiment", "word-count"] {
+        copy_folder(&samples.join(sample), &site.drop.join(sample));
     }
-    let model = daemon.drop_folder().join("answer");
-    fs::create_dir(&model).unwrap();
-    fs::write(model.join("answer.py"), handler("one")).unwrap();
-    for name in ["answer", "echo", "sentiment-en", "word-count"] {
-        let record = daemon.wait_for_record(name, 1);
-        assert_eq!(record.outcome, Outcome::Published, "{record:#?}");
+    let edited = site.put("answer", &[("service.py", &service("one"))]).join("service.py");
+    for name in MODELS {
+        let record = daemon.next(name, Outcome::Published);
         assert_eq!(record.trigger, Trigger::Change, "{record:#?}");
         assert_eq!(record.generation, 1, "{record:#?}");
         assert_eq!(record.archive, Some(format!("{name}.mar")), "{record:#?}");
     }
     println!("dropped to published, four models: {:?}", watch.lap());
-    inspect_all(daemon.store(), &["answer.mar", "echo.mar", "sentiment-en.mar", "word-count.mar"]);
+    inspect_all(&site, &MODELS);
 
     watch.lap();
-    let server = Server::start(daemon.store());
+    let server = Server::start(&site.store);
     println!("start of the server: {:?}", watch.lap());
-    let models = server.models();
-    assert_eq!(models, ["answer", "echo", "sentiment-en", "word-count"]);
+    assert_eq!(server.models(), MODELS);
     assert_eq!(server.predict("answer", "?"), "one");
     assert_eq!(server.predict("echo", "twice as good"), "twice as good");
     let sentiment: Value =
@@ -113,61 +97,59 @@ fn the_server_serves_what_is_dropped_and_after_a_restart_what_was_edited() {
 
     watch.lap();
     // As long as before: a change that the length does not give away.
-    fs::write(model.join("answer.py"), handler("two")).unwrap();
-    let record = daemon.wait_for_record("answer", 2);
+    fs::write(&edited, service("two")).unwrap();
+    let record = daemon.next("answer", Outcome::Published);
     println!("edited to published: {:?}", watch.lap());
-    assert_eq!(record.outcome, Outcome::Published, "{record:#?}");
     assert_eq!(record.generation, 2, "{record:#?}");
     assert_ne!(record.digest, record.previous_digest, "{record:#?}");
-    inspect_all(daemon.store(), &["answer.mar", "echo.mar", "sentiment-en.mar", "word-count.mar"]);
+    inspect_all(&site, &MODELS);
     // The new archive under a server that runs: it goes on with what it has extracted.
     assert_eq!(server.predict("answer", "?"), "one");
     server.stop();
 
-    let server = Server::start(daemon.store());
+    watch.lap();
+    let server = Server::start(&site.store);
     println!("second start of the server: {:?}", watch.lap());
     assert_eq!(server.predict("answer", "?"), "two");
     assert_eq!(server.predict("echo", "still here"), "still here");
     server.stop();
+    for name in MODELS {
+        daemon.no_more(name);
+    }
     daemon.stop();
 }
 
 #[test]
 #[ignore = "needs Java and multi-model-server from PyPI; run by .ci/run"]
 fn the_server_keeps_the_last_good_archive_of_a_model_that_was_broken() {
-    let daemon = Daemon::start();
-    let model = daemon.drop_folder().join("answer");
-    fs::create_dir(&model).unwrap();
-    fs::write(model.join("answer.py"), handler("good")).unwrap();
-    let published = daemon.wait_for_record("answer", 1);
-    assert_eq!(published.outcome, Outcome::Published, "{published:#?}");
-    let archive = daemon.store().join("answer.mar");
-    let good = fs::read(&archive).unwrap();
+    let site = Site::new();
+    let mut daemon = Daemon::start_by_flags(&site);
+    let edited = site.put("answer", &[("service.py", &service("good"))]).join("service.py");
+    let published = daemon.next("answer", Outcome::Published);
+    let good = fs::read(site.archive("answer")).unwrap();
 
     let mut watch = Stopwatch::start();
-    fs::write(model.join("answer.py"), "def handle(data, context:\n    return [\"bad\"]\n")
-        .unwrap();
-    let rejected = daemon.wait_for_record("answer", 2);
+    fs::write(&edited, "def handle(data, context:\n    return [\"bad\"]\n").unwrap();
+    let rejected = daemon.next("answer", Outcome::Rejected);
     println!("broken to rejected: {:?}", watch.lap());
-    assert_eq!(rejected.outcome, Outcome::Rejected, "{rejected:#?}");
     assert_eq!(rejected.digest, published.digest, "{rejected:#?}");
-    assert_eq!(rejected.problems[0].path, model.join("answer.py"), "{rejected:#?}");
+    assert_eq!(rejected.problems[0].path, edited, "{rejected:#?}");
     assert_eq!(rejected.problems[0].line, Some(1), "{rejected:#?}");
-    assert!(fs::read(&archive).unwrap() == good, "a rejected model has changed the archive");
-    inspect_all(daemon.store(), &["answer.mar"]);
-
-    let server = Server::start(daemon.store());
+    let archive = fs::read(site.archive("answer")).unwrap();
+    assert!(archive == good, "a rejected model has changed its archive");
+    inspect_all(&site, &["answer"]);
+    let server = Server::start(&site.store);
     assert_eq!(server.predict("answer", "?"), "good");
     server.stop();
 
     watch.lap();
-    fs::write(model.join("answer.py"), handler("better")).unwrap();
-    let mended = daemon.wait_for_record("answer", 3);
+    fs::write(&edited, service("better")).unwrap();
+    let mended = daemon.next("answer", Outcome::Published);
     println!("mended to published: {:?}", watch.lap());
-    assert_eq!(mended.outcome, Outcome::Published, "{mended:#?}");
     assert_eq!(mended.generation, 2, "{mended:#?}");
-    let server = Server::start(daemon.store());
+    let server = Server::start(&site.store);
     assert_eq!(server.predict("answer", "?"), "better");
     server.stop();
+    daemon.no_more("answer");
     daemon.stop();
 }

@@ -54,7 +54,22 @@ impl<'a> Daemon<'a> {
     /// Starts it and waits until it watches. Records that are there already count as asked for.
     #[track_caller]
     pub fn start(site: &'a Site) -> Self {
-        let mut daemon = Self::spawn(site, marwatch());
+        let mut command = marwatch();
+        command.args(["run", "--config"]).arg(&site.config);
+        Self::started(site, command)
+    }
+
+    /// The same without a configuration file: drop folder and store are told by flags.
+    #[track_caller]
+    pub fn start_by_flags(site: &'a Site) -> Self {
+        let mut command = marwatch();
+        command.args(["run", "--watch"]).arg(&site.drop).arg("--store").arg(&site.store);
+        Self::started(site, command)
+    }
+
+    #[track_caller]
+    fn started(site: &'a Site, command: Command) -> Self {
+        let mut daemon = Self::spawn(site, command);
         daemon.wait("the watches", |seen| seen.says(&["\"watching\""]).then_some(()));
         daemon
     }
@@ -65,8 +80,7 @@ impl<'a> Daemon<'a> {
             *taken.entry(record.model).or_default() += 1;
         }
         let mut child = command
-            .args(["run", "--log-format", "json", "--config"])
-            .arg(&site.config)
+            .args(["--log-format", "json"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

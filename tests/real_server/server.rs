@@ -6,19 +6,22 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::thread;
 use std::time::Duration;
 
+use marwatch::clock::Clock;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::http::{self, Response};
-use crate::waiting::wait_for;
 
 /// The version that the facts about the server were observed with.
 const REQUIREMENT: &str = "multi-model-server==1.1.11";
 /// A start takes a few seconds: a virtual machine of Java and one of Python for each model.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// The time between two looks at whether it is up.
+const STEP: Duration = Duration::from_millis(100);
 
 /// A running server; killed when dropped, with all processes that it has started.
 pub(crate) struct Server {
@@ -105,15 +108,19 @@ impl Server {
     /// Its ports open only after it has tried all models; its workers come later. `/ping` answers
     /// 200 whatever the state is, so only the body tells it.
     fn wait_until_healthy(&mut self) {
-        let log = self.folder.path().join("server.log");
-        let seen = || format!("-- server\n{}", fs::read_to_string(&log).unwrap_or_default());
-        wait_for("the server is healthy", PATIENCE, seen, || {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                panic!("the server has ended: {status}\n{}", seen());
+        let clock = Clock::new();
+        let start = clock.now();
+        loop {
+            let pinged = http::ask(self.inference, "GET", "/ping", "");
+            if pinged.is_ok_and(|pinged| pinged.body.contains("\"Healthy\"")) {
+                return;
             }
-            let pinged = http::ask(self.inference, "GET", "/ping", "").ok()?;
-            pinged.body.contains("\"Healthy\"").then_some(())
-        });
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "the server has ended: {ended:?}\n{}", self.log());
+            let in_time = clock.now().since(start) <= PATIENCE;
+            assert!(in_time, "the server is not healthy\n{}", self.log());
+            thread::park_timeout(STEP);
+        }
     }
 
     fn log(&self) -> String {
