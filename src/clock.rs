@@ -66,6 +66,12 @@ pub fn timestamp() -> Timestamp {
     Timestamp::now()
 }
 
+/// Holds this thread up. Only where nothing else can go on meanwhile.
+#[expect(clippy::disallowed_methods, reason = "this is the edge where time enters")]
+pub fn pause(duration: Duration) {
+    std::thread::sleep(duration);
+}
+
 /// Measures one stage after the other.
 #[derive(Debug)]
 pub struct Stopwatch {

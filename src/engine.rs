@@ -4,7 +4,10 @@
 //! `marwatch build` both drive one. Work is done on blocking workers, which own nothing: a job goes
 //! in, a [`Message`] comes back. No behaviour should live here that the reconciler could decide.
 
+mod catalog;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +25,7 @@ use crate::discover;
 use crate::model::ModelName;
 use crate::reconcile::{Effect, End, Event, Notice, Policy, Reconciler, RootListing, Ticket};
 use crate::results::record::{self, Failure};
-use crate::results::{CATALOG_FILE, Catalog, Outcome, Record, Scribe, Stage, Trigger};
+use crate::results::{Outcome, Record, Scribe, Stage, Trigger};
 use crate::store::{ModelState, Removed, Store, StoreError, hidden_folder};
 use crate::watch::{Change, LookReason};
 
@@ -52,8 +55,10 @@ pub struct RemovalReport {
     /// What was known of it when it was dealt with.
     state: Arc<ModelState>,
     failure: Option<Failure>,
-    /// The folder is back: nothing was done.
+    /// The folder is back, or something else is in its place: nothing was done.
     is_back: bool,
+    /// Whether it is a folder that is in its place.
+    is_folder: bool,
 }
 
 /// How an engine is run.
@@ -113,13 +118,26 @@ impl Engine {
             .into_iter()
             .map(|(name, state)| (name, Arc::new(state)))
             .collect();
-        let catalog = read_catalog(&config, &store);
+        let mut catalog = catalog::read(&store);
+        let amended = catalog::amend(&catalog, &store, &states);
+        let scribe = Scribe::start(&hidden_folder(store.root()), config.results, catalog.clone());
+        for (name, entry) in amended {
+            match entry {
+                Some(entry) => {
+                    catalog.models.insert(name.clone(), entry.clone());
+                    scribe.list(name, entry);
+                }
+                None => {
+                    catalog.models.remove(&name);
+                    scribe.delist(name);
+                }
+            }
+        }
         let listed = catalog
             .models
             .iter()
             .filter_map(|(name, e)| Some((name.clone(), (e.digest.parse().ok()?, e.generation))))
             .collect();
-        let scribe = Scribe::start(&hidden_folder(store.root()), config.results, catalog);
         let (outbox, inbox) = mpsc::unbounded_channel();
         let mut reconciler = Reconciler::new(policy(&config, mode.once));
         for (name, state) in &states {
@@ -362,10 +380,11 @@ impl Engine {
         let shop = self.shop.clone();
         self.work(move || {
             let mut report =
-                RemovalReport { folder, name, gone: false, state, failure: None, is_back: false };
+                RemovalReport { folder, name, gone: false, state, failure: None, is_back: false, is_folder: false };
             // The last look before anything is done: a folder that is there is not removed.
             // Nor is one of which nobody can tell.
             let look = report.folder.symlink_metadata();
+            report.is_folder = look.as_ref().is_ok_and(Metadata::is_dir);
             let is_gone = look.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
             report.is_back = !renamed && !is_gone;
             if !report.is_back && shop.config.on_remove == OnRemove::Delete {
@@ -397,6 +416,13 @@ impl Engine {
 
     fn removed(&mut self, report: RemovalReport) {
         if report.is_back {
+            if !report.is_folder {
+                tracing::warn!(
+                    model = %report.name,
+                    folder = %report.folder.display(),
+                    "no folder any more but a link or a file, which is no model; its archive stays (a `models:` entry may be a link)"
+                );
+            }
             self.handle(Event::RootChanged);
             return;
         }
@@ -538,14 +564,50 @@ fn folder_name(folder: &Path) -> String {
     folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned()
 }
 
-/// What the store holds: the catalog, without what is no longer there.
-fn read_catalog(config: &Config, store: &Store) -> Catalog {
-    let path = hidden_folder(store.root()).join(CATALOG_FILE);
-    let read = Catalog::read(&path).unwrap_or_else(|error| {
-        tracing::warn!(path = %path.display(), %error, "cannot read the catalog; beginning a new one");
-        None
-    });
-    let mut catalog = read.unwrap_or_else(|| Catalog::empty(clock::timestamp()));
-    catalog.models.retain(|_, entry| config.store.join(&entry.archive).exists());
-    catalog
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::results::{CATALOG_FILE, Catalog};
+
+    /// Makes a single pass over the models in `dir` and returns the catalog.
+    async fn pass(dir: &Path) -> Catalog {
+        let config = Config::with_defaults(dir.join("store"), vec![dir.join("models")]);
+        let mode = Mode { once: true, only: None, progress: Arc::new(|_, _| {}) };
+        let (mut engine, mut inbox) = Engine::open(config, mode, None).unwrap();
+        engine.look_at_all(Trigger::Request);
+        while !engine.is_idle() {
+            let message = inbox.recv().await.unwrap();
+            engine.take(message);
+        }
+        drop(engine);
+        Catalog::read(&hidden_folder(&dir.join("store")).join(CATALOG_FILE)).unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_catalog_says_at_the_start_what_the_store_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let model = dir.path().join("models/m");
+        fs::create_dir_all(&model).unwrap();
+        fs::write(model.join("service.py"), "def handle(data, context):\n    return data\n")
+            .unwrap();
+        fs::write(model.join(".mar.yaml"), "version: '7'\n").unwrap();
+        let before = pass(dir.path()).await;
+        let path = dir.path().join("store/.marwatch").join(CATALOG_FILE);
+        fs::remove_file(&path).unwrap();
+        let mut after = pass(dir.path()).await;
+        let published = before.models["m"].published;
+        after.models.get_mut("m").unwrap().published = published;
+        assert_eq!(after.models, before.models);
+        // A crash before the catalog named the second archive.
+        let text =
+            fs::read_to_string(&path).unwrap().replace("\"generation\": 1", "\"generation\": 0");
+        fs::write(&path, text).unwrap();
+        assert_eq!(pass(dir.path()).await.models["m"].generation, 1);
+        // Taken away by hand, with its model.
+        fs::remove_dir_all(&model).unwrap();
+        fs::remove_file(dir.path().join("store/m.mar")).unwrap();
+        assert!(pass(dir.path()).await.models.is_empty());
+    }
 }

@@ -9,6 +9,7 @@ use crate::build::rest::Waiting;
 use crate::clock::Moment;
 use crate::config::{Retry, Settle};
 use crate::model::ModelName;
+use crate::model::exclude::is_built_in;
 use crate::results::Trigger;
 
 /// How often it is seen whether a writer has closed its files: where close-write events come, they
@@ -225,6 +226,8 @@ impl Model {
         let poll = match waiting {
             Waiting::Writers { .. } | Waiting::Moving => Some(WRITER_POLL),
             Waiting::Partial { .. } => Some(PARTIAL_POLL),
+            // Folders that are never packed have no watch: nobody reports a marker in one.
+            Waiting::Marker { ref marker } if is_in_unwatched_folder(marker) => Some(PARTIAL_POLL),
             Waiting::Marker { .. } => None,
         };
         let since = now.since(burst.first);
@@ -274,4 +277,9 @@ impl Model {
         let due = (burst.last + quiet).min(burst.first + settle.max_wait);
         self.phase = Phase::Settling(Settling { burst, due: Some(due.max(now)) });
     }
+}
+
+fn is_in_unwatched_folder(file: &str) -> bool {
+    let above = Path::new(file).parent();
+    above.is_some_and(|above| above.iter().any(is_built_in))
 }

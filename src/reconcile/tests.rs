@@ -182,6 +182,16 @@ fn a_missing_marker_costs_no_wake_ups() {
 }
 
 #[test]
+fn a_marker_in_a_folder_without_a_watch_is_looked_for() {
+    let mut r = settled(&["a"]);
+    r.handle(at(0), touched("a"));
+    r.handle(at(300), Event::Tick);
+    let waiting = Waiting::Marker { marker: ".meta/READY".into() };
+    r.handle(at(301), finished("a", End::Waiting(waiting)));
+    assert_eq!(ms(r.deadline()), Some(801));
+}
+
+#[test]
 fn failures_back_off_and_a_touch_ends_the_wait() {
     let mut r = settled(&["a"]);
     r.handle(at(0), touched("a"));

@@ -3,6 +3,13 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::clock::{self, Clock, Moment};
+
+/// How long a holder that was killed is waited for.
+const MOST_WAIT: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Held as long as it lives; the kernel lets go of it when the holder ends, however it ends.
 #[derive(Debug)]
@@ -33,7 +40,8 @@ pub enum LockError {
 }
 
 impl Lock {
-    /// Takes the lock or says who has it; never waits.
+    /// Takes the lock or says who has it. Waits only for a holder that has been killed already: what
+    /// it was flushing keeps it, and the lock, for a while longer.
     ///
     /// # Errors
     /// As [`LockError`] tells.
@@ -46,15 +54,20 @@ impl Lock {
             .truncate(false)
             .open(path)
             .map_err(error)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                let holder =
-                    file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
-                return Err(LockError::Held { path: path.to_owned(), holder });
+        let clock = Clock::new();
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) => {
+                    let holder = read_number(&mut file);
+                    let is_over = clock.now() >= Moment::at(MOST_WAIT);
+                    if is_over || !holder.is_some_and(is_ending) {
+                        return Err(LockError::Held { path: path.to_owned(), holder });
+                    }
+                    clock::pause(PAUSE);
+                }
+                Err(TryLockError::Error(source)) => return Err(error(source)),
             }
-            Err(TryLockError::Error(source)) => return Err(error(source)),
         }
         // The number only helps whoever is refused; the lock holds without it.
         let written = file
@@ -66,6 +79,26 @@ impl Lock {
         }
         Ok(Self { _file: file })
     }
+}
+
+fn read_number(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.rewind().and_then(|()| file.read_to_string(&mut text)).ok()?;
+    text.trim().parse().ok()
+}
+
+/// Whether the process has ended but for its last threads, or for good.
+fn is_ending(pid: u32) -> bool {
+    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => has_ended(&stat),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+/// Reads the state in `/proc/PID/stat`, which follows the name in parentheses.
+fn has_ended(stat: &str) -> bool {
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    matches!(state, Some('Z' | 'X' | 'x'))
 }
 
 #[cfg(test)]
@@ -83,5 +116,15 @@ mod tests {
         }
         drop(first);
         assert!(Lock::take(&path).is_ok());
+    }
+
+    #[test]
+    fn a_holder_that_was_killed_is_told_from_one_that_runs() {
+        assert!(has_ended("31420 (marwatch) Z 1 2 3"));
+        assert!(has_ended("31420 (a) R (b) X 1 2 3"));
+        assert!(!has_ended("31420 (marwatch) S 1 2 3"));
+        assert!(!has_ended("31420 (a) Z b) D 1"));
+        assert!(!is_ending(std::process::id()));
+        assert!(is_ending(u32::MAX));
     }
 }
