@@ -4,6 +4,7 @@
 //! drop folder may appear later.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::STORE_DIR;
@@ -130,14 +131,28 @@ fn around_store(
     let inside = distinct.iter().filter(|(_, folder)| folder.path.starts_with(&store.path));
     let mut problems: Vec<_> =
         inside.map(|(_, folder)| folder.conflict("lies in the store", STORE_HELP)).collect();
-    if let Some((role, outer)) = holder(&store.path, watched) {
-        let help = match role {
-            Role::Drop => "place them side by side: every sub-folder of a drop folder is a model",
-            Role::Model => "place them side by side: the archives would be files of the model",
-        };
-        problems.push(store.conflict(format!("lies in `{}`", outer.key), help));
+    match holder(&store.path, watched) {
+        Some((Role::Drop, outer)) if !is_beside_models(&store.path, &outer.path) => {
+            problems.push(store.conflict(
+                format!("lies in a model of `{}`", outer.key),
+                "place it directly in the drop folder, or outside: the archives would be files of the model",
+            ));
+        }
+        Some((Role::Model, outer)) => problems.push(store.conflict(
+            format!("lies in `{}`", outer.key),
+            "place them side by side: the archives would be files of the model",
+        )),
+        _ => {}
     }
     problems
+}
+
+/// A store directly in a drop folder, or anywhere in a hidden folder of it, is no model and in no
+/// model: it is left out of what is watched.
+fn is_beside_models(store: &Path, drop: &Path) -> bool {
+    let Ok(below) = store.strip_prefix(drop) else { return true };
+    let is_hidden = |part: &OsStr| part.as_encoded_bytes().starts_with(b".");
+    below.iter().count() == 1 || below.iter().next().is_some_and(is_hidden)
 }
 
 fn state(state_dir: &Folder, store: Option<&Folder>, watched: &Watched<'_>) -> Option<Problem> {
@@ -213,7 +228,11 @@ mod tests {
             ("/s", Some("/s/.state"), &["/d"], &[], ""),
             ("/a/s", None, &["/a/d"], &["/a/s2"], ""),
             ("/d", None, &["/d"], &[], "store is the same folder as d0"),
-            ("/d/s", None, &["/d"], &[], "store lies in d0"),
+            ("/d/s", None, &["/d"], &[], ""),
+            ("/d/.x/s", None, &["/d"], &[], ""),
+            ("/d/s", Some("/d/s/.marwatch/state"), &["/d"], &[], ""),
+            ("/d/x/s", None, &["/d"], &[], "store lies in a model of d0"),
+            ("/d/x/s", None, &["/d"], &["/d/x"], "store lies in m0"),
             ("/m/x/s", None, &[], &["/m"], "store lies in m0"),
             ("/s", None, &["/s/d"], &["/s/.m"], "d0 lies in the store; m0 lies in the store"),
             ("/s", None, &["/d", "/d"], &[], "d1 is the same folder as d0"),
