@@ -120,6 +120,10 @@ pub enum Transfers {
     Packed,
 }
 
+/// How often links to folders are followed in one model. A few links, each in a folder that the
+/// one before leads to, make millions of paths.
+const MOST_LINKED: usize = 1000;
+
 /// Lists the model in `folder`.
 ///
 /// # Errors
@@ -132,6 +136,7 @@ pub fn take(folder: &Confined, request: &Request<'_>) -> Result<Snapshot, Snapsh
         snapshot: Snapshot::default(),
         files: 0,
         folders: 0,
+        linked: 0,
         bytes: 0,
         ended: false,
     };
@@ -161,8 +166,10 @@ struct Walk<'a> {
     request: &'a Request<'a>,
     snapshot: Snapshot,
     files: usize,
-    /// Folders that were entered; links can lead to the same one on very many ways.
+    /// Folders that were entered.
     folders: usize,
+    /// Those that were entered by a link.
+    linked: usize,
     bytes: u64,
     /// A limit of the whole model is exceeded, and it was said.
     ended: bool,
@@ -298,6 +305,16 @@ impl Walk<'_> {
                 "",
                 message,
                 "leave some out with `exclude`, pack them into one file, or raise `limits.files`",
+            ));
+            return true;
+        }
+        if self.linked > MOST_LINKED {
+            self.ended = true;
+            self.problem(Problem::error(
+                Code::LimitFiles,
+                "",
+                format!("links lead to folders in more than {MOST_LINKED} places"),
+                "replace links by the folders themselves, or leave them out with `exclude`",
             ));
             return true;
         }

@@ -24,6 +24,7 @@ impl Walk<'_> {
             FileType::RegularFile => self.file(path, FileId::of_stat(&stat)),
             FileType::Directory if self.is_circle(path.as_path()) => self.circle(&path),
             FileType::Directory if self.allowed_depth(&path, depth) => {
+                self.linked += 1;
                 self.below(path.as_path(), depth)?;
             }
             FileType::Directory => {}
