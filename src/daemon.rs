@@ -127,13 +127,13 @@ async fn drain(
     engine.drain();
     let grace = engine.config().shutdown_grace;
     tracing::info!(
-        builds = engine.running(),
+        work = engine.outstanding(),
         "stopping; letting builds end for up to {} s",
         grace.as_secs()
     );
     let mut until = Instant::now() + grace;
     let mut cancelled = false;
-    while engine.running() > 0 {
+    while engine.outstanding() > 0 {
         tokio::select! {
             Some(message) = inbox.recv() => take_all(engine, message, inbox),
             Some(number) = signals.next() => {
@@ -147,7 +147,7 @@ async fn drain(
                 if cancelled {
                     return Exit::Interrupted;
                 }
-                tracing::warn!(builds = engine.running(), "the grace period is over; stopping builds");
+                tracing::warn!(work = engine.outstanding(), "the grace period is over; stopping builds");
                 engine.cancel();
                 cancelled = true;
                 until = Instant::now() + STOP_WAIT;

@@ -110,7 +110,7 @@ async fn stop(engine: &mut Engine, inbox: &mut UnboundedReceiver<Message>) {
     engine.drain();
     engine.cancel();
     let until = tokio::time::Instant::now() + Duration::from_secs(2);
-    while engine.running() > 0 {
+    while engine.outstanding() > 0 {
         match tokio::time::timeout_at(until, inbox.recv()).await {
             Ok(Some(message)) => engine.take(message),
             _ => return,

@@ -290,8 +290,10 @@ impl Reconciler {
                 self.queue.clear();
             }
         }
-        self.removals(now, &mut effects);
-        self.dispatch(now, &mut effects);
+        if !self.draining {
+            self.removals(now, &mut effects);
+            self.dispatch(now, &mut effects);
+        }
         effects
     }
 
@@ -540,9 +542,6 @@ impl Reconciler {
 
     /// Moves what is due into the queue, and what a place is free for into a build.
     fn dispatch(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        if self.draining {
-            return;
-        }
         let mut due: Vec<(Moment, PathBuf)> = self
             .models
             .iter()

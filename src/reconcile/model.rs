@@ -232,7 +232,8 @@ impl Model {
         };
         let since = now.since(burst.first);
         let over = since >= policy.settle.max_wait;
-        let say = over && !self.said && poll.is_some();
+        // A missing marker is no fault that could heal by itself: it is said at once.
+        let say = !self.said && (over || matches!(waiting, Waiting::Marker { .. }));
         self.said |= say;
         // A single pass gives up then; a daemon goes on looking.
         if policy.retry.is_some() || !(over || poll.is_none()) {
@@ -240,7 +241,6 @@ impl Model {
             self.polls += 1;
             self.phase = Phase::Settling(Settling { burst, due });
         }
-        let say = say || (policy.retry.is_none() && poll.is_none());
         say.then(|| Notice::NotAtRest {
             folder: folder.to_owned(),
             name: self.name.clone(),

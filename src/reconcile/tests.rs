@@ -175,10 +175,14 @@ fn a_missing_marker_costs_no_wake_ups() {
     let mut r = settled(&["a"]);
     r.handle(at(0), touched("a"));
     r.handle(at(300), Event::Tick);
-    r.handle(at(301), finished("a", End::Waiting(Waiting::Marker { marker: "READY".into() })));
+    let marker = || End::Waiting(Waiting::Marker { marker: "READY".into() });
+    let effects = r.handle(at(301), finished("a", marker()));
+    assert!(matches!(effects[..], [Effect::Say(Notice::NotAtRest { .. })]), "said at once");
     assert_eq!(r.deadline(), None);
     r.handle(at(9000), touched("a"));
-    assert!(r.deadline().is_some());
+    let due = r.deadline().unwrap();
+    assert_eq!(builds(&r.handle(due, Event::Tick)), ["a"]);
+    assert!(r.handle(due, finished("a", marker())).is_empty(), "and only once");
 }
 
 #[test]

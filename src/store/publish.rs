@@ -233,11 +233,28 @@ fn exchange(staged: &Path, path: &Path, expected: Identity) -> Result<(), Publis
             if Identity::at(path).map_err(place)? != Some(expected) {
                 return Err(foreign());
             }
-            fs::rename(staged, path).map_err(place)?;
-            Ok(())
+            replace(staged, path).map_err(place)
         }
         Err(error) => Err(place(error.into())),
     }
+}
+
+/// Replaces what is at `path` where nothing can be exchanged. A folder cannot be renamed over
+/// another one: the old one is moved aside first, so that for a moment there is none.
+fn replace(staged: &Path, path: &Path) -> io::Result<()> {
+    if !staged.is_dir() {
+        return fs::rename(staged, path);
+    }
+    let mut aside = staged.as_os_str().to_owned();
+    aside.push("-old");
+    let aside = PathBuf::from(aside);
+    fs::rename(path, &aside)?;
+    if let Err(error) = fs::rename(staged, path) {
+        fs::rename(&aside, path)?;
+        return Err(error);
+    }
+    // Where the new one was staged the old one is removed with the guard.
+    fs::rename(&aside, staged)
 }
 
 fn rename(from: &Path, to: &Path, flags: RenameFlags) -> Result<(), Errno> {

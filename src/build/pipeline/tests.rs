@@ -3,6 +3,9 @@
 use std::fs;
 
 use super::*;
+use crate::problem::Code;
+use crate::reconcile::Fingerprint;
+use crate::results::Outcome;
 use crate::results::Trigger;
 
 /// A store, and a model `m` that is fit to be built into it.

@@ -1,0 +1,272 @@
+//! The last stage: whose archive stands in the place, and the new one put there.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::{At, Attempt, Done, New, Seen};
+use crate::archive::pack::Packed;
+use crate::archive::{Entry, inspect};
+use crate::build::compare;
+use crate::build::report::Halt;
+use crate::build::validate::ValidModel;
+use crate::clock;
+use crate::model::exclude::is_built_in;
+use crate::model::{ArchiveFormat, ModelName};
+use crate::problem::{Code, Problem};
+use crate::results::Stage;
+use crate::results::catalog::CatalogEntry;
+use crate::store::publish::{Identity, PublishError};
+use crate::store::state::{ArchiveState, KnownFile};
+use crate::store::{ModelState, Verified};
+use std::sync::Arc;
+
+impl Attempt<'_> {
+    /// What stands in the archive's place and may be replaced.
+    pub(super) fn standing(
+        &self,
+        model: &ValidModel,
+        seen: &Seen,
+    ) -> Result<Option<Identity>, Halt> {
+        let path = self.shop.store.place(model.name(), seen.format);
+        let found = Identity::at(&path)
+            .map_err(|source| Halt::failed(Stage::Publish, &At { path: path.clone(), source }))?;
+        let Some(found) = found else { return Ok(None) };
+        let known = self.job.known.as_deref();
+        let is_ours = known.is_some_and(|k| {
+            k.pending == Some(found) || (k.archive.identity == found && !has_strangers(&path, k))
+        }) || self.shop.config.adopt
+            || self.has_our_content(&path);
+        if is_ours { Ok(Some(found)) } else { Err(self.foreign(&path, seen)) }
+    }
+
+    /// Whether the archive at `path` holds what marwatch published last: one that was restored
+    /// from a backup, or whose state was lost, is still ours.
+    pub(super) fn has_our_content(&self, path: &Path) -> bool {
+        let known = self.job.known.as_ref().map(|known| known.archive.digest);
+        let Some(ours) = known.or(self.job.listed.map(|(digest, _)| digest)) else { return false };
+        inspect::inspect(path).is_ok_and(|inspection| inspection.digest == Some(ours))
+    }
+
+    pub(super) fn foreign(&self, path: &Path, seen: &Seen) -> Halt {
+        let problem = Problem::error(
+            Code::ArchiveForeign,
+            path,
+            "the store holds an archive of this name that marwatch did not build",
+            "move it away, give the model another name, or set `adopt: true` to have it replaced",
+        );
+        Halt::Rejected { problems: vec![problem], fingerprint: self.fingerprint(seen) }
+    }
+
+    pub(super) fn publish(
+        &mut self,
+        model: &ValidModel,
+        seen: &Seen,
+        verified: Verified,
+        packed: Packed,
+        expected: Option<Identity>,
+    ) -> Result<Done, Halt> {
+        let store = &self.shop.store;
+        let known = self.job.known.as_deref();
+        let failed =
+            |error: &(dyn std::error::Error + 'static)| Halt::failed(Stage::Publish, error);
+        let name = model.name().clone();
+        let sha256 = match verified.file().filter(|_| self.shop.config.archive_sha256) {
+            Some(file) => Some(sha256(file).map_err(|error| failed(&error))?),
+            None => None,
+        };
+        if let Some(standing) = expected.filter(|_| self.is_same_archive(model, seen, &packed)) {
+            let generation = self.job.last_generation().max(1);
+            let state = state_of(seen, &packed, standing, generation, sha256);
+            self.save(&name, &state);
+            return Ok(Done::Unchanged { name, state: Box::new(state), touched: true });
+        }
+        let identity = store.flush(&verified).map_err(|error| failed(&error))?;
+        let mut state = state_of(seen, &packed, identity, self.job.last_generation() + 1, sha256);
+        // From here to the rename a crash leaves either archive: both are noted as ours first.
+        let before = ModelState {
+            pending: Some(identity),
+            ..known.cloned().unwrap_or_else(|| state.clone())
+        };
+        store
+            .states()
+            .save(&name, &before)
+            .map_err(|source| failed(&At { path: self.shop.config.state_dir.clone(), source }))?;
+        let published = match store.publish(verified, identity, expected) {
+            Ok(published) => published,
+            Err(error) => {
+                self.not_published(&name, seen, before, identity);
+                return Err(match error {
+                    PublishError::Foreign { path } => self.foreign(&path, seen),
+                    error => failed(&error),
+                });
+            }
+        };
+        state.archive.identity = published.identity;
+        // Before the state forgets it: a crash in between leaves it known, and it is retired then.
+        if let Some(old) = known.filter(|known| known.archive.format != seen.format) {
+            self.retire(&name, &old.archive);
+        }
+        self.save(&name, &state);
+        self.laps.done(Stage::Publish);
+        let listed = CatalogEntry {
+            archive: seen.format.file_name(&name),
+            bytes: state.archive.bytes,
+            digest: state.archive.digest.to_string(),
+            sha256: state.archive.sha256.clone(),
+            generation: state.archive.generation,
+            version: seen.settings.version.clone(),
+            handler: model.handler().to_string(),
+            runtime: seen.settings.runtime.unwrap_or_default(),
+            published: clock::timestamp(),
+        };
+        let entries = compare::counts(known, &packed.entries);
+        let not_durable = published.not_durable;
+        Ok(Done::Published(Box::new(New { name, state, listed, entries, not_durable })))
+    }
+
+    /// Whether the archive that stands in the place already has just the bytes of the new one.
+    pub(super) fn is_same_archive(&self, model: &ValidModel, seen: &Seen, packed: &Packed) -> bool {
+        let Some(known) = self.job.known.as_deref() else { return false };
+        let place = self.shop.store.place(model.name(), seen.format);
+        let stands = Identity::at(&place).is_ok_and(|at| at == Some(known.archive.identity));
+        let mut old: Vec<&Entry> = known.files.iter().map(|file| &file.entry).collect();
+        old.push(&known.archive.manifest);
+        let mut new: Vec<&Entry> = packed.entries.iter().collect();
+        for entries in [&mut old, &mut new] {
+            entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        }
+        stands
+            && known.archive.format == seen.format
+            && known.archive.bytes == packed.bytes
+            && old == new
+    }
+
+    /// The archive of another form that was published before has no place any more.
+    pub(super) fn retire(&self, name: &ModelName, old: &ArchiveState) {
+        match self.shop.store.remove(name, old.format, old.identity) {
+            Ok(removed) => tracing::info!(
+                archive = old.format.file_name(name),
+                ?removed,
+                "retired the archive of the other format"
+            ),
+            Err(error) => {
+                tracing::warn!(archive = old.format.file_name(name), %error, "cannot retire the archive of the other format")
+            }
+        }
+    }
+
+    /// Brings the state back to what the store holds after an archive could not be put in place. If
+    /// it is there all the same, it stays known as ours.
+    pub(super) fn not_published(
+        &mut self,
+        name: &ModelName,
+        seen: &Seen,
+        before: ModelState,
+        new: Identity,
+    ) {
+        let place = self.shop.store.place(name, seen.format);
+        if Identity::at(&place).is_ok_and(|found| found == Some(new)) {
+            self.learned = Some((name.clone(), Arc::new(before)));
+        } else if self.job.known.is_none()
+            && let Err(error) = self.shop.store.states().forget(name)
+        {
+            tracing::warn!(%error, "cannot forget the state of what was not published");
+        }
+    }
+
+    /// Notes what is known. Not being able to costs a full look later, and nothing else.
+    pub(super) fn save(&self, name: &ModelName, state: &ModelState) {
+        if let Err(error) = self.shop.store.states().save(name, state) {
+            tracing::warn!(%error, folder = %self.shop.config.state_dir.display(), "cannot write the state");
+        }
+    }
+}
+
+fn state_of(
+    seen: &Seen,
+    packed: &Packed,
+    identity: Identity,
+    generation: u64,
+    sha256: Option<String>,
+) -> ModelState {
+    let digest = packed.digest();
+    let (manifest, mut entries) = split_manifest(packed);
+    entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    let files = seen
+        .snapshot
+        .files
+        .iter()
+        .zip(entries)
+        .map(|(file, entry)| KnownFile {
+            id: file.id,
+            settled: compare::is_settled(&file.id, seen.listed),
+            entry,
+        })
+        .collect();
+    ModelState {
+        folder: seen.folder.path().to_owned(),
+        recipe: seen.recipe,
+        files,
+        archive: ArchiveState {
+            format: seen.format,
+            generation,
+            digest,
+            bytes: packed.bytes,
+            identity,
+            manifest,
+            sha256,
+        },
+        pending: None,
+    }
+}
+
+/// Whether a published folder has got files that were not packed, other than the caches that a
+/// server leaves in it: whoever put them there would lose them with it.
+fn has_strangers(path: &Path, known: &ModelState) -> bool {
+    if known.archive.format != ArchiveFormat::NoArchive {
+        return false;
+    }
+    let packed: BTreeSet<&Path> = known
+        .files
+        .iter()
+        .map(|file| file.entry.path.as_path())
+        .chain([known.archive.manifest.path.as_path()])
+        .collect();
+    let entries = walkdir::WalkDir::new(path).into_iter();
+    let mut entries = entries.filter_entry(|entry| {
+        let is_cache = is_built_in(entry.file_name());
+        entry.depth() == 0 || !is_cache || entry.file_name() == "MANIFEST.json"
+    });
+    entries.any(|entry| {
+        entry.is_ok_and(|entry| {
+            let inside = entry.path().strip_prefix(path).unwrap_or(entry.path());
+            !entry.file_type().is_dir() && !packed.contains(inside)
+        })
+    })
+}
+
+/// The manifest comes first in every archive.
+fn split_manifest(packed: &Packed) -> (Entry, Vec<Entry>) {
+    let (manifest, rest) = packed.entries.split_at(1);
+    (manifest[0].clone(), rest.to_vec())
+}
+
+fn sha256(file: &File) -> io::Result<String> {
+    use std::io::Seek;
+
+    use sha2::Digest as _;
+
+    let mut file = file.try_clone()?;
+    file.rewind()?;
+    let mut hasher = sha2::Sha256::new();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            length => hasher.update(&buffer[..length]),
+        }
+    }
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -1,0 +1,94 @@
+//! What is told of an attempt: its report, and the record in it.
+
+use std::sync::Arc;
+
+use super::{Attempt, Done};
+use crate::build::report::{Halt, Report};
+use crate::clock;
+use crate::model::ModelName;
+use crate::reconcile::End;
+use crate::results::record;
+use crate::results::{Outcome, Record, Stage};
+use crate::store::state::ArchiveState;
+
+impl Attempt<'_> {
+    pub(super) fn report(self, model: String, result: Result<Done, Halt>) -> Report {
+        let folder = self.job.ticket.folder.clone();
+        let name = self.job.ticket.name.clone();
+        let mut record = self.blank_record(model);
+        let (end, outcome, learned, listed) = match result {
+            Ok(Done::Published(new)) => {
+                record.previous_digest = record.digest.take();
+                describe(&mut record, &new.name, &new.state.archive);
+                record.entries = Some(new.entries);
+                record.failure = new.not_durable.map(|message| record::Failure {
+                    stage: Stage::Publish,
+                    message,
+                    help: Some("check the store's disk".into()),
+                });
+                let learned = Some((new.name, Arc::new(new.state)));
+                (End::UpToDate, Some(Outcome::Published), learned, Some(new.listed))
+            }
+            Ok(Done::Unchanged { name, state, touched }) => {
+                describe(&mut record, &name, &state.archive);
+                let learned = Some((name, Arc::new(*state)));
+                (End::UpToDate, touched.then_some(Outcome::Unchanged), learned, None)
+            }
+            Err(halt) => {
+                let outcome = halt.outcome();
+                let end = match halt {
+                    Halt::Quietly(end) => end,
+                    Halt::Rejected { problems, fingerprint } => {
+                        record.problems = problems;
+                        End::Refused(fingerprint)
+                    }
+                    Halt::Unstable => End::Moved,
+                    Halt::Failed(failure) => {
+                        record.failure = Some(failure);
+                        End::Failed
+                    }
+                };
+                (end, outcome, self.learned, None)
+            }
+        };
+        record.stages_ms = self.laps.times;
+        let record = outcome.map(|outcome| Record { outcome, ..record });
+        if let Some(record) = &record {
+            crate::results::say::record(record);
+        }
+        Report { folder, name, end, record, learned, listed }
+    }
+
+    pub(super) fn blank_record(&self, model: String) -> Record {
+        let mut record = Record {
+            schema: record::SCHEMA,
+            time: clock::timestamp(),
+            model,
+            folder: self.job.ticket.folder.clone(),
+            outcome: Outcome::Failed,
+            trigger: self.job.ticket.trigger,
+            generation: self.job.last_generation(),
+            archive: None,
+            bytes: None,
+            digest: None,
+            previous_digest: None,
+            sha256: None,
+            entries: None,
+            stages_ms: vec![],
+            problems: self.problems.clone(),
+            failure: None,
+        };
+        if let (Some(known), Some(name)) = (&self.job.known, &self.job.ticket.name) {
+            describe(&mut record, name, &known.archive);
+        }
+        record
+    }
+}
+
+fn describe(record: &mut Record, name: &ModelName, archive: &ArchiveState) {
+    record.generation = archive.generation;
+    record.archive = Some(archive.format.file_name(name));
+    record.bytes = Some(archive.bytes);
+    record.digest = Some(archive.digest.to_string());
+    record.sha256.clone_from(&archive.sha256);
+}

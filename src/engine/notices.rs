@@ -1,0 +1,107 @@
+//! What the engine says by itself, beside the records of builds.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Engine, Seen, folder_name};
+use crate::build::rest;
+use crate::clock;
+use crate::model::ModelName;
+use crate::reconcile::{End, Notice};
+use crate::results::record::{self, Failure};
+use crate::results::{Outcome, Record, Stage, Trigger};
+use crate::store::ModelState;
+
+impl Engine {
+    pub(super) fn say(&mut self, notice: Notice) {
+        match notice {
+            Notice::NotAtRest { folder, name, trigger, waiting, since } => {
+                self.not_at_rest(folder, name, trigger, &waiting, since);
+            }
+            Notice::RemovalsHeld { root, vanished, of } => tracing::warn!(
+                root = %root.display(),
+                "{vanished} of {of} models vanished at once: none is taken for removed, their archives stay; remove archives that are not wanted by hand"
+            ),
+            Notice::RootMissing { root } => {
+                tracing::warn!(folder = %root.display(), "not there; waiting for it to appear, its archives stay");
+            }
+            Notice::RootBack { root } => tracing::info!(folder = %root.display(), "there again"),
+        }
+    }
+
+    pub(super) fn not_at_rest(
+        &self,
+        folder: PathBuf,
+        name: Option<ModelName>,
+        trigger: Trigger,
+        waiting: &rest::Waiting,
+        since: Duration,
+    ) {
+        let model = name.as_ref().map_or_else(|| folder_name(&folder), ToString::to_string);
+        let mut message = waiting.to_string();
+        // Somebody has configured that it waits: that is worth a word, but no attempt has failed.
+        if matches!(waiting, rest::Waiting::Marker { .. }) && !self.mode.once {
+            tracing::info!(model, "{message}");
+            return;
+        }
+        if let rest::Waiting::Writers { files } = waiting {
+            let who = rest::who(&folder, files);
+            if !who.is_empty() {
+                message.push_str(&format!(" (by {})", who.join(", ")));
+            }
+        }
+        let seconds = since.as_secs();
+        // Where records are shown in another way, this is not said twice.
+        tracing::warn!(
+            target: "marwatch::results::say",
+            model,
+            "not at rest for {seconds} s: {message}; nothing is published before"
+        );
+        let mut record = match name.as_ref().and_then(|name| self.states.get(name)) {
+            Some(state) => self.record(&folder, &model, state),
+            None => blank_record(&folder, &model),
+        };
+        record.outcome = Outcome::Unstable;
+        record.trigger = trigger;
+        let help = Some(waiting.help().to_owned());
+        record.failure = Some(Failure { stage: Stage::Snapshot, message, help });
+        if let Some(channel) = &self.reports {
+            let end = End::Waiting(waiting.clone());
+            let _ = channel.send(Seen { folder, model, end, record: Some(record.clone()) });
+        }
+        self.scribe.record(record);
+    }
+
+    pub(super) fn record(&self, folder: &Path, model: &str, state: &ModelState) -> Record {
+        let mut record = blank_record(folder, model);
+        if let Ok(name) = ModelName::parse(model) {
+            record.archive = Some(state.archive.format.file_name(&name));
+        }
+        record.generation = state.archive.generation;
+        record.bytes = Some(state.archive.bytes);
+        record.digest = Some(state.archive.digest.to_string());
+        record.sha256.clone_from(&state.archive.sha256);
+        record
+    }
+}
+
+fn blank_record(folder: &Path, model: &str) -> Record {
+    Record {
+        schema: record::SCHEMA,
+        time: clock::timestamp(),
+        model: model.to_owned(),
+        folder: folder.to_owned(),
+        outcome: Outcome::Failed,
+        trigger: Trigger::Change,
+        generation: 0,
+        archive: None,
+        bytes: None,
+        digest: None,
+        previous_digest: None,
+        sha256: None,
+        entries: None,
+        stages_ms: vec![],
+        problems: vec![],
+        failure: None,
+    }
+}

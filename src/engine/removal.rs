@@ -1,0 +1,178 @@
+//! Removed models: what becomes of their archives.
+
+use std::collections::BTreeSet;
+use std::fs::Metadata;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Engine, Message, root_of};
+use crate::config::OnRemove;
+use crate::model::ModelName;
+use crate::reconcile::Event;
+use crate::results::record::Failure;
+use crate::results::{Outcome, Stage};
+use crate::store::{ModelState, Removed};
+
+/// What became of a removed model.
+#[derive(Debug, Clone)]
+pub struct RemovalReport {
+    folder: PathBuf,
+    name: ModelName,
+    /// Whether its archive is no longer in the store.
+    gone: bool,
+    /// What was known of it when it was dealt with.
+    state: Arc<ModelState>,
+    failure: Option<Failure>,
+    /// The archive could not be removed, and is still to be.
+    failed: bool,
+    /// The folder is back, or something else is in its place: nothing was done.
+    is_back: bool,
+    /// Whether it is a folder that is in its place.
+    is_folder: bool,
+}
+
+impl Engine {
+    /// A folder that now publishes under another name has removed the model of the old one.
+    pub(super) fn forget_former_names(&mut self, folder: &Path, name: &ModelName) {
+        let former: Vec<ModelName> = self
+            .states
+            .iter()
+            .filter(|(other, state)| *other != name && state.folder == folder)
+            // Another folder has taken the name over, and the archive with it.
+            .filter(|(other, _)| !self.reconciler.is_claimed(other))
+            .map(|(other, _)| other.clone())
+            .collect();
+        for former in former {
+            self.dispose(folder.to_owned(), former, true);
+        }
+    }
+
+    /// A folder that is gone may have published under another name than it claimed at the end.
+    pub(super) fn remove(&mut self, folder: PathBuf, name: ModelName) {
+        let published = self.states.iter().filter(|(_, state)| state.folder == folder);
+        let names: BTreeSet<ModelName> = published
+            .map(|(published, _)| published)
+            .filter(|published| !self.reconciler.is_claimed(published))
+            .cloned()
+            .chain([name])
+            .collect();
+        for name in names {
+            self.dispose(folder.clone(), name, false);
+        }
+    }
+
+    /// Deals with the archive of a model that is gone: its folder, or (`renamed`) only its name.
+    pub(super) fn dispose(&mut self, folder: PathBuf, name: ModelName, renamed: bool) {
+        let Some(state) = self.states.get(&name).filter(|state| state.folder == folder).cloned()
+        else {
+            return;
+        };
+        let shop = self.shop.clone();
+        let mut report = RemovalReport {
+            folder,
+            name,
+            gone: false,
+            state,
+            failure: None,
+            failed: false,
+            is_back: false,
+            is_folder: false,
+        };
+        let broken = RemovalReport {
+            failed: true,
+            failure: Some(Failure {
+                stage: Stage::Publish,
+                message: "marwatch met an error of its own; standard error says where".into(),
+                help: Some("report it".into()),
+            }),
+            ..report.clone()
+        };
+        self.work(Message::Removed(Box::new(broken)), move || {
+            // The last look before anything is done: a folder that is there is not removed.
+            // Nor is one of which nobody can tell.
+            let look = report.folder.symlink_metadata();
+            report.is_folder = look.as_ref().is_ok_and(Metadata::is_dir);
+            let is_gone = look.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+            report.is_back = !renamed && !is_gone;
+            if !report.is_back && shop.config.on_remove == OnRemove::Delete {
+                let archive = &report.state.archive;
+                match shop.store.remove(&report.name, archive.format, archive.identity) {
+                    Ok(Removed::Gone | Removed::Absent) => report.gone = true,
+                    Ok(Removed::Foreign) => {
+                        report.failure = Some(Failure {
+                            stage: Stage::Publish,
+                            message: "the archive in the store is not the one that marwatch put there; it stays".into(),
+                            help: Some("remove it by hand if nobody needs it".into()),
+                        });
+                    }
+                    Err(error) => {
+                        report.failure = Some(Failure {
+                            stage: Stage::Publish,
+                            message: format!("the archive cannot be removed: {error}"),
+                            help: Some("let marwatch's user write the store; it is tried again with the next rescan".into()),
+                        });
+                        report.failed = true;
+                    }
+                }
+            }
+            if !report.is_back
+                && !report.failed
+                && let Err(error) = shop.store.states().forget(&report.name)
+            {
+                tracing::warn!(model = %report.name, %error, "cannot forget the state");
+            }
+            Message::Removed(Box::new(report))
+        });
+    }
+
+    pub(super) fn removed(&mut self, report: RemovalReport) {
+        if report.is_back {
+            if !report.is_folder {
+                tracing::warn!(
+                    model = %report.name,
+                    folder = %report.folder.display(),
+                    "no folder any more but a link or a file, which is no model; its archive stays (a `models:` entry may be a link)"
+                );
+            }
+            self.handle(Event::RootChanged);
+            return;
+        }
+        // Whoever took the name over meanwhile has published under it: then nothing is gone.
+        let is_current = |known: &Arc<ModelState>| Arc::ptr_eq(known, &report.state);
+        if !self.states.get(&report.name).is_some_and(is_current) {
+            return;
+        }
+        if report.failed {
+            self.not_removed(report);
+            return;
+        }
+        let Some(state) = self.states.remove(&report.name) else { return };
+        let mut record = self.record(&report.folder, report.name.as_str(), &state);
+        record.outcome = Outcome::Removed;
+        record.failure = report.failure;
+        if report.gone {
+            record.previous_digest = record.digest.take();
+            (record.archive, record.bytes, record.sha256) = (None, None, None);
+            self.scribe.delist(report.name.to_string());
+            tracing::info!(model = %report.name, folder = %report.folder.display(), "removed, and its archive with it");
+        } else {
+            self.listed
+                .insert(report.name.to_string(), (state.archive.digest, state.archive.generation));
+            tracing::info!(model = %report.name, folder = %report.folder.display(), "removed; its archive stays in the store (on_remove: keep)");
+        }
+        self.scribe.record(record);
+    }
+
+    /// The archive is still there: the model is remembered, so that the next listing finds it gone
+    /// again.
+    fn not_removed(&mut self, report: RemovalReport) {
+        let mut record = self.record(&report.folder, report.name.as_str(), &report.state);
+        record.failure = report.failure;
+        crate::results::say::record(&record);
+        self.scribe.record(record);
+        if let Some(root) = root_of(&report.folder, self.config()) {
+            self.reconciler.remember(report.folder, root, report.name);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Single passes over real folders.
+
+use std::fs;
+
+use super::*;
+use crate::config::OnRemove;
+use crate::results::{CATALOG_FILE, Catalog, Outcome, RESULTS_FILE};
+
+/// Makes a single pass over the models in `dir` and returns the catalog.
+async fn pass(dir: &Path) -> Catalog {
+    let config = Config::with_defaults(dir.join("store"), vec![dir.join("models")]);
+    pass_with(config, || {}).await
+}
+
+/// The same with a configuration, doing `opened` between the opening of the store and the pass.
+async fn pass_with(config: Config, opened: impl FnOnce()) -> Catalog {
+    let store = config.store.clone();
+    let mode = Mode { once: true, only: None, progress: Arc::new(|_, _| {}) };
+    let (mut engine, mut inbox) = Engine::open(config, mode, None).unwrap();
+    opened();
+    engine.look_at_all(Trigger::Request);
+    while !engine.is_idle() {
+        let message = inbox.recv().await.unwrap();
+        engine.take(message);
+    }
+    drop(engine);
+    Catalog::read(&hidden_folder(&store).join(CATALOG_FILE)).unwrap().unwrap()
+}
+
+fn outcomes(store: &Path) -> Vec<Outcome> {
+    let log = fs::read_to_string(hidden_folder(store).join(RESULTS_FILE)).unwrap();
+    log.lines().map(|line| serde_json::from_str::<Record>(line).unwrap().outcome).collect()
+}
+
+#[tokio::test]
+async fn an_archive_that_cannot_be_removed_is_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let model = dir.path().join("models/m");
+    fs::create_dir_all(&model).unwrap();
+    fs::write(model.join("service.py"), "def handle(data, context):\n    return data\n").unwrap();
+    let mut config = Config::with_defaults(store.clone(), vec![dir.path().join("models")]);
+    config.on_remove = OnRemove::Delete;
+    pass_with(config.clone(), || {}).await;
+    fs::remove_dir_all(&model).unwrap();
+    // Without a staging folder the archive cannot be moved out of sight.
+    let staging = hidden_folder(&store).join("staging");
+    let catalog = pass_with(config.clone(), || fs::remove_dir(&staging).unwrap()).await;
+    assert!(catalog.models.contains_key("m"));
+    assert!(store.join("m.mar").exists());
+    let catalog = pass_with(config, || {}).await;
+    assert!(catalog.models.is_empty());
+    assert!(!store.join("m.mar").exists());
+    assert_eq!(outcomes(&store), [Outcome::Published, Outcome::Failed, Outcome::Removed]);
+}
+
+#[tokio::test]
+async fn the_catalog_says_at_the_start_what_the_store_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("models/m");
+    fs::create_dir_all(&model).unwrap();
+    fs::write(model.join("service.py"), "def handle(data, context):\n    return data\n").unwrap();
+    fs::write(model.join(".mar.yaml"), "version: '7'\n").unwrap();
+    let before = pass(dir.path()).await;
+    let path = dir.path().join("store/.marwatch").join(CATALOG_FILE);
+    fs::remove_file(&path).unwrap();
+    let mut after = pass(dir.path()).await;
+    let published = before.models["m"].published;
+    after.models.get_mut("m").unwrap().published = published;
+    assert_eq!(after.models, before.models);
+    // A crash before the catalog named the second archive.
+    let text = fs::read_to_string(&path).unwrap().replace("\"generation\": 1", "\"generation\": 0");
+    fs::write(&path, text).unwrap();
+    assert_eq!(pass(dir.path()).await.models["m"].generation, 1);
+    // Taken away by hand, with its model.
+    fs::remove_dir_all(&model).unwrap();
+    fs::remove_file(dir.path().join("store/m.mar")).unwrap();
+    assert!(pass(dir.path()).await.models.is_empty());
+}
