@@ -181,7 +181,7 @@ fn not_inferred(evidence: &Evidence, problem: Problem) -> Vec<Problem> {
         )
     });
     let broken: Vec<_> = broken.flatten().collect();
-    if problem.code != Code::HandlerNotFound || broken.is_empty() {
+    if problem.code == Code::HandlerAmbiguous || broken.is_empty() {
         return vec![problem];
     }
     let others = evidence.modules.len() > 1;

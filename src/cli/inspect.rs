@@ -107,6 +107,11 @@ fn write_text(inspection: &Inspection, all: bool, out: &mut dyn Write) -> io::Re
     writeln!(out, "{}", verdict(inspection))
 }
 
+/// Bytes to the last one, and in a unit that is easier to read where there is one.
+fn bytes(count: u64) -> String {
+    if count < 1024 { count.to_string() } else { format!("{count} ({})", size(count)) }
+}
+
 /// The lines above the table.
 fn summary(inspection: &Inspection) -> Vec<(&'static str, String)> {
     let form = match inspection.form {
@@ -117,7 +122,7 @@ fn summary(inspection: &Inspection) -> Vec<(&'static str, String)> {
     let totals = inspection.totals;
     let mut lines = vec![
         ("archive", format!("{}{form}", inspection.archive)),
-        ("bytes", format!("{} ({})", inspection.bytes, size(inspection.bytes))),
+        ("bytes", bytes(inspection.bytes)),
         (
             "digest",
             inspection.digest.map_or("none, see the problems".into(), |digest| digest.to_string()),

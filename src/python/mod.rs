@@ -96,8 +96,8 @@ pub fn could_be_handler(source: &[u8]) -> bool {
 /// configured: the one that [`could_be_handler`].
 ///
 /// # Errors
-/// The problem to report, `handler-not-found` or `handler-ambiguous`, naming the candidates. Its
-/// path is empty: it concerns the model folder.
+/// The problem to report: that of the only module there is, or `handler-not-found` or
+/// `handler-ambiguous`, naming the candidates, with an empty path: these concern the model folder.
 pub fn infer<'a>(
     modules: impl IntoIterator<Item = (&'a EntryPath, &'a [u8])>,
 ) -> Result<Handler, Problem> {
@@ -131,7 +131,9 @@ pub fn infer<'a>(
             [] => {
                 "no handler is set and the model has no Python module at its top level".to_owned()
             }
-            [only] => format!("no handler is set and the only module cannot be one ({only})"),
+            // Its owner wants to know the line.
+            [only] if only.is_error() => return Err(only.clone()),
+            [only] => format!("no handler is set and the only module may be none ({only})"),
             _ => {
                 let names = others.iter().filter_map(|problem| problem.path.to_str());
                 format!("no handler is set and none of {} can be one", callable::quoted(names))

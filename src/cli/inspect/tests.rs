@@ -46,7 +46,7 @@ fn not_an_archive() {
     assert!(!good);
     insta::assert_snapshot!(text, @r"
     archive   cats.mar
-    bytes     13 (13 B)
+    bytes     13
     digest    none, see the problems
     content   0 files, 0 B
 
