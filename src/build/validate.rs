@@ -250,7 +250,7 @@ mod tests {
             said(&[("a.py", BROKEN), ("b.py", "x = 1\n")]),
             ["handler-not-found", "a.py:2 handler-syntax"]
         );
-        assert_eq!(said(&[("a.py", "x = 1\n")]), ["handler-not-found"]);
+        assert_eq!(said(&[("a.py", "x = 1\n")]), ["handler-entry-point"], "of the only module");
         assert_eq!(said(&[("a.py", BROKEN), ("b.py", HANDLER)]), [""; 0]);
         assert_eq!(
             said(&[("a.py", BROKEN), ("b.py", HANDLER), ("c.py", HANDLER)]),
