@@ -21,6 +21,7 @@ mod service_class;
 mod signature;
 mod source;
 mod syntax;
+mod tabs;
 mod targets;
 mod value;
 mod walk;
@@ -155,6 +156,13 @@ fn look(handler: &Handler, path: &Path, text: &str, lenient: bool) -> Vec<Proble
     let parsed = parse_unchecked_source(text, PySourceType::Python);
     if !parsed.errors().is_empty() {
         return syntax::problems(&parsed, path, &lines, lenient);
+    }
+    // Python 2 takes a tab for eight columns and says nothing.
+    if !lenient && let Some(at) = tabs::inconsistent(parsed.tokens(), text) {
+        let (line, column) = lines.position(at.to_usize());
+        let message = "not valid Python: inconsistent use of tabs and spaces in indentation";
+        let help = "indent with spaces only; `python3 -m tabnanny` names the lines";
+        return vec![Problem::error(Code::HandlerSyntax, path, message, help).at(line, column)];
     }
     let body = &parsed.syntax().body;
     let (names, mut seen) = namespace::of_module(body);
