@@ -113,6 +113,8 @@ enum Done {
         state: Box<ModelState>,
         /// Whether anything was touched; otherwise only a doubt was settled, which is no attempt.
         touched: bool,
+        /// What the catalog is to say of it, where it may not know it yet.
+        listed: Option<Box<CatalogEntry>>,
     },
     /// A new archive is in the store.
     Published(Box<New>),
@@ -149,10 +151,10 @@ impl Attempt<'_> {
         }
         self.laps.done(Stage::Snapshot);
         let model = self.validate(&seen)?;
-        let expected = self.standing(&model, &seen)?;
+        let standing = self.standing(&model, &seen)?;
         self.laps.done(Stage::Validate);
         let (verified, packed) = self.pack(&model, &seen)?;
-        self.publish(&model, &seen, verified, packed, expected)
+        self.publish(&model, &seen, verified, packed, standing)
     }
 
     fn panicked(&self) -> record::Failure {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::Record;
@@ -53,7 +54,9 @@ impl Log {
         {
             self.rotate()?;
         }
-        if self.open.is_none() {
+        // Moved or removed by somebody: what is written there would be seen by nobody.
+        let is_lost = |(file, _): &(File, u64)| !is_at(file, &self.path);
+        if self.open.as_ref().is_none_or(is_lost) {
             self.open = Some(open(&self.path)?);
         }
         let Some((file, length)) = &mut self.open else { return Ok(()) };
@@ -86,6 +89,13 @@ impl Log {
     }
 }
 
+/// Whether the file at `path` is the one that is open.
+fn is_at(file: &File, path: &Path) -> bool {
+    let id = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    let (open, there) = (file.metadata(), path.symlink_metadata());
+    open.and_then(|open| there.map(|there| id(open) == id(there))).unwrap_or(false)
+}
+
 fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
     match fs::rename(from, to) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -95,6 +105,9 @@ fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Opens the log for appending; cuts off a last line that a crash has left unfinished.
 fn open(path: &Path) -> io::Result<(File, u64)> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
     let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
     let length = file.metadata()?.len();
     let whole = end_of_last_line(&mut file, length)?;

@@ -205,6 +205,7 @@ mod tests {
     fn news_without_end_do_not_put_off_the_next_try() {
         let dir = tempfile::tempdir().unwrap();
         let hidden = dir.path().join("hidden");
+        std::fs::write(&hidden, "in the way").unwrap();
         let mut desk = Desk {
             log: Log::new(hidden.join(RESULTS_FILE), ResultsLog { max_size: 1 << 20, keep: 1 }),
             catalog_path: hidden.join(CATALOG_FILE),
@@ -215,8 +216,8 @@ mod tests {
             clock: Clock::new(),
         };
         desk.write();
-        assert!(desk.failing.is_some(), "there is no folder");
-        std::fs::create_dir(&hidden).unwrap();
+        assert!(desk.failing.is_some(), "there can be no folder");
+        std::fs::remove_file(&hidden).unwrap();
         // The time has come, and news are there already.
         desk.failing = Some(Moment::default());
         let (news, inbox) = mpsc::channel();

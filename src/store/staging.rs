@@ -44,7 +44,14 @@ impl Staging {
     pub fn stage(&self, name: &ModelName, format: ArchiveFormat) -> io::Result<Staged> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let path = self.folder.join(format!("{number}-{}", format.file_name(name)));
-        Staged::create(path, name, format, Modes::Fixed)
+        match Staged::create(path.clone(), name, format, Modes::Fixed) {
+            // Somebody has cleaned the store: it is made anew.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(&self.folder)?;
+                Staged::create(path, name, format, Modes::Fixed)
+            }
+            created => created,
+        }
     }
 }
 

@@ -166,7 +166,14 @@ pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
     name.push(path.file_name().unwrap_or_default());
     name.push(".new");
     let staged = folder.join(name);
-    let written = File::create(&staged)
+    let created = match File::create(&staged) {
+        // Somebody has cleaned the store: it is made anew.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(folder).and_then(|()| File::create(&staged))
+        }
+        created => created,
+    };
+    let written = created
         .and_then(|mut file| file.write_all(content).and_then(|()| file.sync_data()))
         .and_then(|()| fs::rename(&staged, path));
     if let Err(error) = written {

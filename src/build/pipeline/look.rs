@@ -82,7 +82,14 @@ impl Attempt<'_> {
         let comparison = known
             .map_or(Comparison::Different, |k| compare::compare(k, &seen.recipe, &seen.snapshot));
         if comparison == Comparison::Same {
-            return Err(Halt::Quietly(End::UpToDate));
+            return match (known, &seen.name, ticket.refused) {
+                // What was refused is as it was published again: whoever was told is told.
+                (Some(known), Some(name), Some(_)) => {
+                    let (name, state) = (name.clone(), Box::new(known.clone()));
+                    Ok(Some(Done::Unchanged { name, state, touched: true, listed: None }))
+                }
+                _ => Err(Halt::Quietly(End::UpToDate)),
+            };
         }
         self.at_rest(seen)?;
         match (comparison, known) {
@@ -93,9 +100,10 @@ impl Attempt<'_> {
                     return Ok(None);
                 };
                 let moved = |(old, new): (&KnownFile, &KnownFile)| old.id != new.id;
-                let touched = known.files.iter().zip(&state.files).any(moved);
+                let touched =
+                    ticket.refused.is_some() || known.files.iter().zip(&state.files).any(moved);
                 self.save(&name, &state);
-                Ok(Some(Done::Unchanged { name, state: Box::new(state), touched }))
+                Ok(Some(Done::Unchanged { name, state: Box::new(state), touched, listed: None }))
             }
             _ => Ok(None),
         }

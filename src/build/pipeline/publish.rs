@@ -22,13 +22,30 @@ use crate::store::state::{ArchiveState, KnownFile};
 use crate::store::{ModelState, Verified};
 use std::sync::Arc;
 
+/// What stands in an archive's place.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Standing {
+    /// An archive that marwatch put there, or may replace.
+    Ours(Identity),
+    /// Somebody else's.
+    Foreign(Identity),
+}
+
+impl Standing {
+    fn identity(self) -> Identity {
+        match self {
+            Standing::Ours(identity) | Standing::Foreign(identity) => identity,
+        }
+    }
+}
+
 impl Attempt<'_> {
-    /// What stands in the archive's place and may be replaced.
+    /// What stands in the archive's place.
     pub(super) fn standing(
         &self,
         model: &ValidModel,
         seen: &Seen,
-    ) -> Result<Option<Identity>, Halt> {
+    ) -> Result<Option<Standing>, Halt> {
         let path = self.shop.store.place(model.name(), seen.format);
         let found = Identity::at(&path)
             .map_err(|source| Halt::failed(Stage::Publish, &At { path: path.clone(), source }))?;
@@ -38,7 +55,7 @@ impl Attempt<'_> {
             k.pending == Some(found) || (k.archive.identity == found && !has_strangers(&path, k))
         }) || self.shop.config.adopt
             || self.has_our_content(&path);
-        if is_ours { Ok(Some(found)) } else { Err(self.foreign(&path, seen)) }
+        Ok(Some(if is_ours { Standing::Ours(found) } else { Standing::Foreign(found) }))
     }
 
     /// Whether the archive at `path` holds what marwatch published last: one that was restored
@@ -65,7 +82,7 @@ impl Attempt<'_> {
         seen: &Seen,
         verified: Verified,
         packed: Packed,
-        expected: Option<Identity>,
+        standing: Option<Standing>,
     ) -> Result<Done, Halt> {
         let store = &self.shop.store;
         let known = self.job.known.as_deref();
@@ -76,12 +93,21 @@ impl Attempt<'_> {
             Some(file) => Some(sha256(file).map_err(|error| failed(&error))?),
             None => None,
         };
-        if let Some(standing) = expected.filter(|_| self.is_same_archive(model, seen, &packed)) {
+        let place = store.place(&name, seen.format);
+        if let Some(standing) = standing
+            && self.is_same_archive(standing, &place, seen, &packed)
+        {
             let generation = self.job.last_generation().max(1);
-            let state = state_of(seen, &packed, standing, generation, sha256);
+            let state = state_of(seen, &packed, standing.identity(), generation, sha256);
             self.save(&name, &state);
-            return Ok(Done::Unchanged { name, state: Box::new(state), touched: true });
+            let listed = known.is_none().then(|| Box::new(catalog_entry(model, seen, &state)));
+            return Ok(Done::Unchanged { name, state: Box::new(state), touched: true, listed });
         }
+        let expected = match standing {
+            Some(Standing::Foreign(_)) => return Err(self.foreign(&place, seen)),
+            Some(Standing::Ours(identity)) => Some(identity),
+            None => None,
+        };
         let identity = store.flush(&verified).map_err(|error| failed(&error))?;
         let mut state = state_of(seen, &packed, identity, self.job.last_generation() + 1, sha256);
         // From here to the rename a crash leaves either archive: both are noted as ours first.
@@ -110,37 +136,37 @@ impl Attempt<'_> {
         }
         self.save(&name, &state);
         self.laps.done(Stage::Publish);
-        let listed = CatalogEntry {
-            archive: seen.format.file_name(&name),
-            bytes: state.archive.bytes,
-            digest: state.archive.digest.to_string(),
-            sha256: state.archive.sha256.clone(),
-            generation: state.archive.generation,
-            version: seen.settings.version.clone(),
-            handler: model.handler().to_string(),
-            runtime: seen.settings.runtime.unwrap_or_default(),
-            published: clock::timestamp(),
-        };
+        let listed = catalog_entry(model, seen, &state);
         let entries = compare::counts(known, &packed.entries);
         let not_durable = published.not_durable;
         Ok(Done::Published(Box::new(New { name, state, listed, entries, not_durable })))
     }
 
-    /// Whether the archive that stands in the place already has just the bytes of the new one.
-    pub(super) fn is_same_archive(&self, model: &ValidModel, seen: &Seen, packed: &Packed) -> bool {
-        let Some(known) = self.job.known.as_deref() else { return false };
-        let place = self.shop.store.place(model.name(), seen.format);
-        let stands = Identity::at(&place).is_ok_and(|at| at == Some(known.archive.identity));
-        let mut old: Vec<&Entry> = known.files.iter().map(|file| &file.entry).collect();
-        old.push(&known.archive.manifest);
-        let mut new: Vec<&Entry> = packed.entries.iter().collect();
-        for entries in [&mut old, &mut new] {
-            entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    /// Whether the archive that stands in the place already has just the bytes of the new one. It
+    /// then stays, whoever has put it there: a lost state, or a store that was restored without its
+    /// hidden folder, republishes nothing.
+    pub(super) fn is_same_archive(
+        &self,
+        standing: Standing,
+        place: &Path,
+        seen: &Seen,
+        packed: &Packed,
+    ) -> bool {
+        if let Some(known) = self.job.known.as_deref() {
+            let mut old: Vec<&Entry> = known.files.iter().map(|file| &file.entry).collect();
+            old.push(&known.archive.manifest);
+            let mut new: Vec<&Entry> = packed.entries.iter().collect();
+            for entries in [&mut old, &mut new] {
+                entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+            }
+            return known.archive.identity == standing.identity()
+                && known.archive.format == seen.format
+                && known.archive.bytes == packed.bytes
+                && old == new;
         }
-        stands
-            && known.archive.format == seen.format
-            && known.archive.bytes == packed.bytes
-            && old == new
+        seen.format != ArchiveFormat::NoArchive
+            && place.symlink_metadata().is_ok_and(|m| m.is_file() && m.len() == packed.bytes)
+            && inspect::inspect(place).is_ok_and(|found| found.digest == Some(packed.digest()))
     }
 
     /// The archive of another form that was published before has no place any more.
@@ -181,6 +207,21 @@ impl Attempt<'_> {
         if let Err(error) = self.shop.store.states().save(name, state) {
             tracing::warn!(%error, folder = %self.shop.config.state_dir.display(), "cannot write the state");
         }
+    }
+}
+
+/// What the catalog says of the archive that `state` knows.
+fn catalog_entry(model: &ValidModel, seen: &Seen, state: &ModelState) -> CatalogEntry {
+    CatalogEntry {
+        archive: seen.format.file_name(model.name()),
+        bytes: state.archive.bytes,
+        digest: state.archive.digest.to_string(),
+        sha256: state.archive.sha256.clone(),
+        generation: state.archive.generation,
+        version: seen.settings.version.clone(),
+        handler: model.handler().to_string(),
+        runtime: seen.settings.runtime.unwrap_or_default(),
+        published: clock::timestamp(),
     }
 }
 

@@ -29,10 +29,11 @@ impl Attempt<'_> {
                 let learned = Some((new.name, Arc::new(new.state)));
                 (End::UpToDate, Some(Outcome::Published), learned, Some(new.listed))
             }
-            Ok(Done::Unchanged { name, state, touched }) => {
+            Ok(Done::Unchanged { name, state, touched, listed }) => {
                 describe(&mut record, &name, &state.archive);
                 let learned = Some((name, Arc::new(*state)));
-                (End::UpToDate, touched.then_some(Outcome::Unchanged), learned, None)
+                let listed = listed.map(|entry| *entry);
+                (End::UpToDate, touched.then_some(Outcome::Unchanged), learned, listed)
             }
             Err(halt) => {
                 let outcome = halt.outcome();

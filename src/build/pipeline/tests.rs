@@ -7,6 +7,7 @@ use crate::problem::Code;
 use crate::reconcile::Fingerprint;
 use crate::results::Outcome;
 use crate::results::Trigger;
+use crate::store::publish::Identity;
 
 /// A store, and a model `m` that is fit to be built into it.
 struct World {
@@ -89,6 +90,45 @@ fn what_is_wrong_without_a_changed_file_is_refused_too() {
     assert_eq!(world.build().end, End::UpToDate);
     std::os::unix::fs::symlink("/etc/hostname", world.folder().join("out")).unwrap();
     assert_eq!(codes(&world.build()), [Code::SymlinkOutside]);
+}
+
+#[test]
+fn a_refused_model_that_is_as_it_was_before_is_said_to_be_well() {
+    let mut world = World::new();
+    assert_eq!(outcome(&world.build()), Some(Outcome::Published));
+    world.write(".mar.yaml", "descripton: a typing error\n");
+    let End::Refused(fingerprint) = world.build().end else { panic!("it is wrong") };
+    fs::remove_file(world.folder().join(".mar.yaml")).unwrap();
+    assert_eq!(outcome(&world.build_again(Some(fingerprint))), Some(Outcome::Unchanged));
+    assert_eq!(outcome(&world.build()), None);
+}
+
+#[test]
+fn a_lost_state_republishes_nothing() {
+    let mut world = World::new();
+    assert_eq!(outcome(&world.build()), Some(Outcome::Published));
+    let stamp = Identity::at(&world.stored("m.mar")).unwrap();
+    // With the state the catalog is gone too, as in a store restored without its hidden folder.
+    world.known = None;
+    let again = world.build();
+    assert_eq!(outcome(&again), Some(Outcome::Unchanged));
+    assert_eq!(again.listed.map(|entry| entry.generation), Some(1));
+    assert_eq!(Identity::at(&world.stored("m.mar")).unwrap(), stamp);
+    // Other content under the same name is still nobody's to destroy.
+    world.known = None;
+    world.write("service.py", "def handle(data, context):\n    return []\n");
+    assert_eq!(codes(&world.build()), [Code::ArchiveForeign]);
+    assert_eq!(Identity::at(&world.stored("m.mar")).unwrap(), stamp);
+}
+
+#[test]
+fn a_store_that_somebody_cleaned_is_made_anew() {
+    let mut world = World::new();
+    assert_eq!(outcome(&world.build()), Some(Outcome::Published));
+    fs::remove_dir_all(world.stored("")).unwrap();
+    let again = world.build();
+    assert_eq!(outcome(&again), Some(Outcome::Published), "{again:?}");
+    assert!(world.stored("m.mar").exists());
 }
 
 #[test]
