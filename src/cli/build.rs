@@ -17,6 +17,7 @@ use crate::build::pipeline::{OnProgress, Progress};
 use crate::build::report::chain;
 use crate::config::Config;
 use crate::daemon::refused;
+use crate::discover;
 use crate::engine::{Engine, Message, Mode, Seen};
 use crate::exit::Exit;
 use crate::reconcile::End;
@@ -60,10 +61,16 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Exit {
         Err(error) => return fail(Exit::Unavailable, &format!("cannot start: {error}")),
     };
     let only: BTreeSet<String> = args.models.iter().cloned().collect();
+    let missing: Vec<PathBuf> =
+        discover::roots(&config).filter(|root| !root.is_dir()).cloned().collect();
     let passed = runtime.block_on(pass(config, &only));
     runtime.shutdown_background();
     match passed {
-        Ok(rows) => conclude(&rows, &only, out),
+        // The log has said that it waits for them; a single pass does not.
+        Ok(rows) => match conclude(&rows, &only, out) {
+            Exit::Success if !missing.is_empty() => Exit::ModelProblems,
+            exit => exit,
+        },
         Err(exit) => exit,
     }
 }

@@ -1,6 +1,7 @@
 //! `marwatch check`.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -13,13 +14,13 @@ use crate::build::check::check;
 use crate::config::{self, Config, ConfigError};
 use crate::discover;
 use crate::exit::Exit;
-use crate::problem::{Code, Problem, any_error};
+use crate::problem::{Code, Problem};
 
 /// Say what is wrong with the configuration and the models, building nothing
 ///
 /// Prints every problem as `path:line:column: code: what – how to mend it`, the form that editors
 /// can jump to. Without PATH, checks the configuration and every model it watches; a PATH is a
-/// model's folder, or a configuration file.
+/// model's folder, a drop folder (one with nothing but folders in it), or a configuration file.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -98,7 +99,14 @@ impl Findings {
         if path.is_dir() {
             // A configuration, where there is one, may say more of the model.
             let config = source.load().map(|(config, _)| config);
-            let config = config.unwrap_or_else(|_| Config::with_defaults(PathBuf::new(), vec![]));
+            let mut config =
+                config.unwrap_or_else(|_| Config::with_defaults(PathBuf::new(), vec![]));
+            if is_drop_folder(&path) {
+                config.drop_folders = vec![path];
+                config.models.clear();
+                self.every_model(&config);
+                return Ok(());
+            }
             self.models += 1;
             self.problems.extend(check(&path, &config).problems);
             return Ok(());
@@ -163,7 +171,7 @@ impl Findings {
             writeln!(out, "{}", printable(&problem.to_string()))?;
         }
         let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-        let verdict = if any_error(&self.problems) { "" } else { "all is well: " };
+        let verdict = if self.problems.is_empty() { "all is well: " } else { "" };
         writeln!(
             out,
             "{verdict}{} checked, {}, {}",
@@ -172,4 +180,11 @@ impl Findings {
             count(self.warnings, "warning")
         )
     }
+}
+
+/// A folder with nothing but folders in it is no model, which has a module at its top level.
+fn is_drop_folder(path: &Path) -> bool {
+    let kinds = path.read_dir().into_iter().flatten().flatten().map(|entry| entry.file_type());
+    let kinds: Vec<_> = kinds.flatten().collect();
+    !kinds.is_empty() && kinds.iter().all(fs::FileType::is_dir)
 }

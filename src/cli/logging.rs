@@ -24,6 +24,11 @@ pub fn start(level: Option<&str>, format: Format, default: &str) -> Result<(), S
         (None, Some(text)) => (text.as_str(), "RUST_LOG"),
         (None, None) => (default, "the default"),
     };
+    if let Some(word) = text.split(',').map(str::trim).find(|word| !is_directive(word)) {
+        return Err(format!(
+            "`{word}` ({origin}) is no log level; write error, warn, info, debug, trace or off, or a filter such as marwatch::watch=debug"
+        ));
+    }
     let filter = EnvFilter::try_new(text)
         .map_err(|error| format!("`{text}` ({origin}) is no log filter: {error}"))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
@@ -36,4 +41,12 @@ pub fn start(level: Option<&str>, format: Format, default: &str) -> Result<(), S
         }
     }
     Ok(())
+}
+
+/// A lone word that is no level would be taken for a target, and silence everything else.
+fn is_directive(word: &str) -> bool {
+    let levels = ["error", "warn", "info", "debug", "trace", "off"];
+    word.is_empty()
+        || word.contains(['=', ':', '['])
+        || levels.iter().any(|level| word.eq_ignore_ascii_case(level))
 }

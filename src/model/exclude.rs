@@ -45,6 +45,7 @@ impl Exclude {
         for pattern in patterns {
             let pattern = pattern.as_ref();
             let error = |source| GlobError { pattern: pattern.to_owned(), source };
+            let pattern = pattern.strip_prefix("./").unwrap_or(pattern);
             let plain = pattern.trim_end_matches('/').trim_start_matches('/');
             let anywhere = if pattern.trim_end_matches('/').contains('/') {
                 plain.to_owned()
@@ -122,8 +123,11 @@ mod tests {
 
     #[test]
     fn own_patterns_add_to_it() {
-        let exclude = Exclude::new(&["*.ckpt", "data/raw", "/top.txt", "logs/"], None).unwrap();
-        for out in ["a.ckpt", "x/y/b.ckpt", "data/raw", "top.txt", "x/logs", ".hidden"] {
+        let exclude =
+            Exclude::new(&["*.ckpt", "data/raw", "/top.txt", "logs/", "./only/here"], None)
+                .unwrap();
+        for out in ["a.ckpt", "x/y/b.ckpt", "data/raw", "top.txt", "x/logs", ".hidden", "only/here"]
+        {
             assert!(exclude.matches(&path(out)), "{out}");
         }
         for kept in ["x/data/raw", "x/top.txt", "a.ckpt.json"] {

@@ -139,7 +139,8 @@ fn a_broken_handler_is_refused_until_it_is_mended() {
     daemon.wait_for_line(&["handler-syntax", "service.py:"]);
     fs::write(&path, "def handel(data, context):\n    return data\n").unwrap();
     let refused = daemon.next("m", Outcome::Rejected);
-    assert_eq!(refused.problems[0].code, Code::HandlerNotFound, "{:?}", refused.problems);
+    assert_eq!(refused.problems[0].code, Code::HandlerEntryPoint, "{:?}", refused.problems);
+    assert_eq!((refused.problems[0].line, refused.problems[0].column), (Some(1), Some(5)));
     assert_eq!(stamp(&site.archive("m")), before);
     fs::write(&path, service("mended")).unwrap();
     let mended = daemon.next("m", Outcome::Published);
