@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use super::{Engine, Seen, folder_name};
 use crate::build::rest;
-use crate::clock;
 use crate::model::ModelName;
 use crate::reconcile::{End, Notice};
-use crate::results::record::{self, Failure};
+use crate::results::record::Failure;
 use crate::results::{Outcome, Record, Stage, Trigger};
 use crate::store::ModelState;
 
@@ -57,12 +56,11 @@ impl Engine {
             model,
             "not at rest for {seconds} s: {message}; nothing is published before"
         );
-        let mut record = match name.as_ref().and_then(|name| self.states.get(name)) {
-            Some(state) => self.record(&folder, &model, state),
-            None => blank_record(&folder, &model),
-        };
+        let mut record = Record::new(model.clone(), folder.clone(), trigger);
+        if let Some((name, state)) = name.and_then(|name| self.states.get_key_value(&name)) {
+            record.describe(name, &state.archive);
+        }
         record.outcome = Outcome::Unstable;
-        record.trigger = trigger;
         let help = Some(waiting.help().to_owned());
         record.failure = Some(Failure { stage: Stage::Snapshot, message, help });
         if let Some(channel) = &self.reports {
@@ -72,36 +70,10 @@ impl Engine {
         self.scribe.record(record);
     }
 
-    pub(super) fn record(&self, folder: &Path, model: &str, state: &ModelState) -> Record {
-        let mut record = blank_record(folder, model);
-        if let Ok(name) = ModelName::parse(model) {
-            record.archive = Some(state.archive.format.file_name(&name));
-        }
-        record.generation = state.archive.generation;
-        record.bytes = Some(state.archive.bytes);
-        record.digest = Some(state.archive.digest.to_string());
-        record.sha256.clone_from(&state.archive.sha256);
+    /// A record of model `name` whose archive `state` knows.
+    pub(super) fn record(&self, folder: &Path, name: &ModelName, state: &ModelState) -> Record {
+        let mut record = Record::new(name.to_string(), folder.to_owned(), Trigger::Change);
+        record.describe(name, &state.archive);
         record
-    }
-}
-
-fn blank_record(folder: &Path, model: &str) -> Record {
-    Record {
-        schema: record::SCHEMA,
-        time: clock::timestamp(),
-        model: model.to_owned(),
-        folder: folder.to_owned(),
-        outcome: Outcome::Failed,
-        trigger: Trigger::Change,
-        generation: 0,
-        archive: None,
-        bytes: None,
-        digest: None,
-        previous_digest: None,
-        sha256: None,
-        entries: None,
-        stages_ms: vec![],
-        problems: vec![],
-        failure: None,
     }
 }

@@ -148,7 +148,7 @@ impl Engine {
             return;
         }
         let Some(state) = self.states.remove(&report.name) else { return };
-        let mut record = self.record(&report.folder, report.name.as_str(), &state);
+        let mut record = self.record(&report.folder, &report.name, &state);
         record.outcome = Outcome::Removed;
         record.failure = report.failure;
         if report.gone {
@@ -167,7 +167,7 @@ impl Engine {
     /// The archive is still there: the model is remembered, so that the next listing finds it gone
     /// again.
     fn not_removed(&mut self, report: RemovalReport) {
-        let mut record = self.record(&report.folder, report.name.as_str(), &report.state);
+        let mut record = self.record(&report.folder, &report.name, &report.state);
         record.failure = report.failure;
         crate::results::say::record(&record);
         self.scribe.record(record);

@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::build::rest::Waiting;
+use crate::config::{Retry, Settle};
 
 const SETTLE: Settle = Settle {
     quiet: Duration::from_millis(300),

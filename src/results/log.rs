@@ -136,30 +136,11 @@ fn end_of_last_line(file: &mut File, length: u64) -> io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
-    use crate::results::{Outcome, Trigger, record};
+    use crate::results::Trigger;
 
     fn record(model: &str) -> Record {
-        Record {
-            schema: record::SCHEMA,
-            time: Timestamp::UNIX_EPOCH,
-            model: model.into(),
-            folder: "/m".into(),
-            outcome: Outcome::Published,
-            trigger: Trigger::Change,
-            generation: 1,
-            archive: None,
-            bytes: None,
-            digest: None,
-            previous_digest: None,
-            sha256: None,
-            entries: None,
-            stages_ms: vec![],
-            problems: vec![],
-            failure: None,
-        }
+        Record::new(model.into(), "/m".into(), Trigger::Change)
     }
 
     fn models(path: &Path) -> Vec<String> {

@@ -6,7 +6,10 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::clock;
+use crate::model::ModelName;
 use crate::problem::Problem;
+use crate::store::state::ArchiveState;
 
 /// The version of the record's schema; raised when a field changes its meaning or goes away.
 pub const SCHEMA: u32 = 1;
@@ -193,6 +196,37 @@ pub struct Failure {
 }
 
 impl Record {
+    /// A record of an attempt that came to nothing yet: whoever makes it fills in what it did.
+    pub fn new(model: String, folder: PathBuf, trigger: Trigger) -> Self {
+        Self {
+            schema: SCHEMA,
+            time: clock::timestamp(),
+            model,
+            folder,
+            outcome: Outcome::Failed,
+            trigger,
+            generation: 0,
+            archive: None,
+            bytes: None,
+            digest: None,
+            previous_digest: None,
+            sha256: None,
+            entries: None,
+            stages_ms: vec![],
+            problems: vec![],
+            failure: None,
+        }
+    }
+
+    /// Names the archive of model `name` that is in the store.
+    pub fn describe(&mut self, name: &ModelName, archive: &ArchiveState) {
+        self.generation = archive.generation;
+        self.archive = Some(archive.format.file_name(name));
+        self.bytes = Some(archive.bytes);
+        self.digest = Some(archive.digest.to_string());
+        self.sha256.clone_from(&archive.sha256);
+    }
+
     /// The JSON Schema of a record.
     pub fn json_schema() -> serde_json::Value {
         schemars::schema_for!(Record).to_value()

@@ -1,3 +1,5 @@
+//! Archives with every departure, built byte by byte.
+
 use std::fs;
 use std::path::Path;
 

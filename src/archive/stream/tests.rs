@@ -1,3 +1,5 @@
+//! Streams whole, cut, flipped and odd.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Archives that differ from what was packed in one thing each.
+
 use std::fs;
 use std::io::Write;
 

@@ -4,12 +4,9 @@ use std::sync::Arc;
 
 use super::{Attempt, Done};
 use crate::build::report::{Halt, Report};
-use crate::clock;
-use crate::model::ModelName;
 use crate::reconcile::End;
 use crate::results::record;
 use crate::results::{Outcome, Record, Stage};
-use crate::store::state::ArchiveState;
 
 impl Attempt<'_> {
     pub(super) fn report(self, model: String, result: Result<Done, Halt>) -> Report {
@@ -19,7 +16,7 @@ impl Attempt<'_> {
         let (end, outcome, learned, listed) = match result {
             Ok(Done::Published(new)) => {
                 record.previous_digest = record.digest.take();
-                describe(&mut record, &new.name, &new.state.archive);
+                record.describe(&new.name, &new.state.archive);
                 record.entries = Some(new.entries);
                 record.failure = new.not_durable.map(|message| record::Failure {
                     stage: Stage::Publish,
@@ -30,7 +27,7 @@ impl Attempt<'_> {
                 (End::UpToDate, Some(Outcome::Published), learned, Some(new.listed))
             }
             Ok(Done::Unchanged { name, state, touched, listed }) => {
-                describe(&mut record, &name, &state.archive);
+                record.describe(&name, &state.archive);
                 let learned = Some((name, Arc::new(*state)));
                 let listed = listed.map(|entry| *entry);
                 (End::UpToDate, touched.then_some(Outcome::Unchanged), learned, listed)
@@ -61,35 +58,13 @@ impl Attempt<'_> {
     }
 
     pub(super) fn blank_record(&self, model: String) -> Record {
-        let mut record = Record {
-            schema: record::SCHEMA,
-            time: clock::timestamp(),
-            model,
-            folder: self.job.ticket.folder.clone(),
-            outcome: Outcome::Failed,
-            trigger: self.job.ticket.trigger,
-            generation: self.job.last_generation(),
-            archive: None,
-            bytes: None,
-            digest: None,
-            previous_digest: None,
-            sha256: None,
-            entries: None,
-            stages_ms: vec![],
-            problems: self.problems.clone(),
-            failure: None,
-        };
+        let ticket = &self.job.ticket;
+        let mut record = Record::new(model, ticket.folder.clone(), ticket.trigger);
+        record.generation = self.job.last_generation();
+        record.problems.clone_from(&self.problems);
         if let (Some(known), Some(name)) = (&self.job.known, &self.job.ticket.name) {
-            describe(&mut record, name, &known.archive);
+            record.describe(name, &known.archive);
         }
         record
     }
-}
-
-fn describe(record: &mut Record, name: &ModelName, archive: &ArchiveState) {
-    record.generation = archive.generation;
-    record.archive = Some(archive.format.file_name(name));
-    record.bytes = Some(archive.bytes);
-    record.digest = Some(archive.digest.to_string());
-    record.sha256.clone_from(&archive.sha256);
 }

@@ -1,3 +1,5 @@
+//! What people read of a good and a bad archive.
+
 use std::fs;
 
 use super::*;

@@ -1,0 +1,191 @@
+//! What goes into the reconciler and what comes out: plain values.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::build::rest::Waiting;
+use crate::config::{Retry, Settle};
+use crate::model::ModelName;
+use crate::results::Trigger;
+
+/// What the reconciler goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// When a model counts as quiet.
+    pub settle: Settle,
+    /// How failures are tried again; `None` for a single pass, which tries nothing again.
+    pub retry: Option<Retry>,
+    /// How many models are built at the same time.
+    pub jobs: usize,
+    /// How long a model has to be gone before it counts as removed.
+    pub vanish_delay: Duration,
+}
+
+/// Identifies what a refusal was about: the same again need not be refused again.
+pub type Fingerprint = [u8; 32];
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A configuration holds from now on; models of other roots are forgotten.
+    Configured {
+        /// What to go by.
+        policy: Policy,
+        /// Where models are looked for.
+        roots: BTreeSet<PathBuf>,
+    },
+    /// Look at every model: the first pass, lost events, the slow rescan, a signal.
+    LookAtAll(Trigger),
+    /// Models may have come or gone.
+    RootChanged,
+    /// Something in a model's folder changed.
+    Touched {
+        /// The model's folder.
+        folder: PathBuf,
+    },
+    /// A file of a model was written to and is not yet closed.
+    Writing {
+        /// The model's folder.
+        folder: PathBuf,
+        /// The file, relative to it.
+        file: PathBuf,
+    },
+    /// A file of a model was closed after writing, or is gone.
+    Closed {
+        /// The model's folder.
+        folder: PathBuf,
+        /// The file, relative to it.
+        file: PathBuf,
+    },
+    /// The answer to [`Effect::List`].
+    Listed(Vec<RootListing>),
+    /// The answer to [`Effect::Build`].
+    Finished {
+        /// The model's folder.
+        folder: PathBuf,
+        /// How it ended.
+        end: End,
+    },
+    /// Time has passed.
+    Tick,
+    /// Begin nothing more.
+    Drain,
+}
+
+/// What was found at a root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootListing {
+    /// The drop folder, or the model's own folder.
+    pub root: PathBuf,
+    /// Its models; `None` where the root itself is not there.
+    pub models: Option<Vec<ListedModel>>,
+}
+
+/// A model that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedModel {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// The name that it claims, unless that is not valid.
+    pub name: Option<ModelName>,
+    /// Whether an archive of it was published before.
+    pub known: bool,
+}
+
+/// How a build ended, as far as the next step goes. What it did is in its record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// The store holds what the folder holds.
+    UpToDate,
+    /// Refused; looking again helps only if something changes.
+    Refused(Fingerprint),
+    /// The model has not come to rest.
+    Waiting(Waiting),
+    /// It was changed so lately that it may not have come to rest; nobody had noticed the change.
+    Fresh,
+    /// It moved while it was read.
+    Moved,
+    /// It failed; trying again may help.
+    Failed,
+    /// It claims another name than was thought.
+    Renamed(Option<ModelName>),
+    /// Its folder is gone.
+    Gone,
+    /// It was stopped on the way.
+    Stopped,
+}
+
+/// Something to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// List every root, and answer with [`Event::Listed`].
+    List,
+    /// Build a model, and answer with [`Event::Finished`].
+    Build(Ticket),
+    /// A model is gone: deal with its archive as configured.
+    Remove {
+        /// The folder that is gone.
+        folder: PathBuf,
+        /// The name that it had.
+        name: ModelName,
+    },
+    /// Say something.
+    Say(Notice),
+}
+
+/// What a build needs to know from here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ticket {
+    /// The model's folder.
+    pub folder: PathBuf,
+    /// The name that it is thought to claim.
+    pub name: Option<ModelName>,
+    /// Other folders that claim the same name.
+    pub rivals: BTreeSet<PathBuf>,
+    /// What caused it.
+    pub trigger: Trigger,
+    /// Files that were written to and whose close has not been seen.
+    pub unclosed: BTreeSet<PathBuf>,
+    /// What was refused last.
+    pub refused: Option<Fingerprint>,
+    /// Nobody saw this model change: files younger than this mean that it may still be changing.
+    pub min_age: Option<Duration>,
+}
+
+/// Something worth saying.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// A model does not come to rest; `max_wait` is over.
+    NotAtRest {
+        /// Its folder.
+        folder: PathBuf,
+        /// Its name.
+        name: Option<ModelName>,
+        /// What caused the first look.
+        trigger: Trigger,
+        /// What it waits for.
+        waiting: Waiting,
+        /// For how long.
+        since: Duration,
+    },
+    /// So many models vanished at once that none is taken for removed.
+    RemovalsHeld {
+        /// The root.
+        root: PathBuf,
+        /// How many vanished.
+        vanished: usize,
+        /// How many there were.
+        of: usize,
+    },
+    /// A root is not there.
+    RootMissing {
+        /// The root.
+        root: PathBuf,
+    },
+    /// A root is there again.
+    RootBack {
+        /// The root.
+        root: PathBuf,
+    },
+}
