@@ -89,4 +89,20 @@ mod tests {
         assert_eq!(one.to_string().parse(), Ok(one));
         assert!("b3:12".parse::<Digest>().is_err());
     }
+
+    /// Computed by another implementation of BLAKE3 from the definition in `docs/results.md`.
+    #[test]
+    fn a_known_answer() {
+        let item = |path: &str, content: &[u8]| {
+            let hash = *blake3::hash(content).as_bytes();
+            (EntryPath::parse(path).unwrap(), content.len() as u64, hash)
+        };
+        let items =
+            [item("z", b""), item("MAR-INF/MANIFEST.json", b"{}\n"), item("a/b.txt", b"hello")];
+        let digest = Digest::of(items.iter().map(|(path, size, hash)| (path, *size, hash)));
+        assert_eq!(
+            digest.to_string(),
+            "b3:b0b0f7da427a5e719ccc3e537d978f3018445b47809fa9d6cdc76fe9707947c1"
+        );
+    }
 }
