@@ -79,6 +79,15 @@ fn build_says_what_became_of_each_model() {
 }
 
 #[test]
+fn build_says_which_models_are_gone() {
+    let site = samples();
+    site.run(&["build"]);
+    fs::remove_dir_all(site.root.join("models/echo")).unwrap();
+    assert_transcript!("build-removed", &site, ["build"], ["build"]);
+    assert!(site.archive("echo").exists(), "on_remove: keep");
+}
+
+#[test]
 fn build_says_why_models_are_not_built() {
     let site = broken();
     assert_transcript!("build-broken", &site, ["build"]);

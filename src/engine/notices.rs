@@ -56,18 +56,23 @@ impl Engine {
             model,
             "not at rest for {seconds} s: {message}; nothing is published before"
         );
-        let mut record = Record::new(model.clone(), folder.clone(), trigger);
+        let mut record = Record::new(model, folder, trigger);
         if let Some((name, state)) = name.and_then(|name| self.states.get_key_value(&name)) {
             record.describe(name, &state.archive);
         }
         record.outcome = Outcome::Unstable;
         let help = Some(waiting.help().to_owned());
         record.failure = Some(Failure { stage: Stage::Snapshot, message, help });
+        self.show(&record, End::Waiting(waiting.clone()));
+        self.scribe.record(record);
+    }
+
+    /// Shows whoever looks on a record that no build report carries.
+    pub(super) fn show(&self, record: &Record, end: End) {
         if let Some(channel) = &self.reports {
-            let end = End::Waiting(waiting.clone());
+            let (folder, model) = (record.folder.clone(), record.model.clone());
             let _ = channel.send(Seen { folder, model, end, record: Some(record.clone()) });
         }
-        self.scribe.record(record);
     }
 
     /// A record of model `name` whose archive `state` knows.

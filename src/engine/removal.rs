@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::{Engine, Message, root_of};
 use crate::config::OnRemove;
 use crate::model::ModelName;
-use crate::reconcile::Event;
+use crate::reconcile::{End, Event};
 use crate::results::record::Failure;
 use crate::results::{Outcome, Stage};
 use crate::store::{ModelState, Removed};
@@ -161,6 +161,7 @@ impl Engine {
                 .insert(report.name.to_string(), (state.archive.digest, state.archive.generation));
             tracing::info!(model = %report.name, folder = %report.folder.display(), "removed; its archive stays in the store (on_remove: keep)");
         }
+        self.show(&record, End::Gone);
         self.scribe.record(record);
     }
 
@@ -170,6 +171,7 @@ impl Engine {
         let mut record = self.record(&report.folder, &report.name, &report.state);
         record.failure = report.failure;
         crate::results::say::record(&record);
+        self.show(&record, End::Failed);
         self.scribe.record(record);
         if let Some(root) = root_of(&report.folder, self.config()) {
             self.reconciler.remember(report.folder, root, report.name);

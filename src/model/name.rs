@@ -4,8 +4,9 @@ use std::fmt;
 
 use thiserror::Error;
 
-/// The longest name: `NAME.tar.gz` has to fit into a file name of 255 bytes (`NAME_MAX`).
-pub const MAX_LENGTH: usize = 255 - ".tar.gz".len();
+/// The longest name: `NAME.tar.gz`, and what it is called while it is staged, put aside or noted in
+/// the state, have to fit into a file name of 255 bytes (`NAME_MAX`).
+pub const MAX_LENGTH: usize = 255 - ".tar.gz".len() - "removed-".len();
 
 /// A valid model name: a letter, then letters, digits, `_`, `-` and `.` (model-archiver
 /// specification, "Model name").

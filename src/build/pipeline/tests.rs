@@ -201,3 +201,26 @@ fn a_folder_of_the_same_inode_is_not_the_one_that_was_published() {
     fs::create_dir(world.stored("m")).unwrap();
     assert_eq!(codes(&world.build()), [Code::ArchiveForeign]);
 }
+
+#[test]
+fn the_longest_name_fits_wherever_it_is_written() {
+    for format in ["default", "tgz", "no-archive"] {
+        let world = World::new();
+        let name = ModelName::parse(&"n".repeat(crate::model::name::MAX_LENGTH)).unwrap();
+        world.write(".mar.yaml", &format!("name: {name}\narchive_format: {format}\n"));
+        let ticket = Ticket {
+            folder: world.folder(),
+            name: Some(name.clone()),
+            rivals: Default::default(),
+            trigger: Trigger::Change,
+            unclosed: Default::default(),
+            refused: None,
+            min_age: None,
+        };
+        let report = world.shop.build(Job { ticket, known: None, listed: None });
+        assert_eq!(outcome(&report), Some(Outcome::Published), "{report:?}");
+        let state = world.shop.store.states().load(&name).unwrap();
+        let removed = world.shop.store.remove(&name, state.archive.format, state.archive.identity);
+        assert_eq!(removed.unwrap(), crate::store::Removed::Gone);
+    }
+}
