@@ -79,6 +79,17 @@ fn build_says_what_became_of_each_model() {
 }
 
 #[test]
+fn inspect_finds_a_handler_where_build_does() {
+    let site = Site::new();
+    let settings = "handler: pkg/mod:f\n";
+    let module = "def f(data, context):\n    return data\n";
+    site.put("m", &[("pkg/mod.py", module), (".mar.yaml", settings)]);
+    assert_eq!(site.run(&["build"]).status.code(), Some(0));
+    let inspected = site.run(&["inspect", &site.archive("m").to_string_lossy()]);
+    assert_eq!(inspected.status.code(), Some(0), "{inspected:?}");
+}
+
+#[test]
 fn build_says_which_models_are_gone() {
     let site = samples();
     site.run(&["build"]);

@@ -13,8 +13,9 @@ use super::names::printable;
 use crate::model::handler::HandlerError;
 use crate::model::manifest::MANIFEST_PATH;
 use crate::model::name::NameError;
-use crate::model::{Handler, ModelName};
+use crate::model::{EntryPath, Handler, ModelName};
 use crate::problem::Code;
+use crate::python;
 
 /// Checks the manifest's bytes, and against `files`, the paths of all files, whether the handler's
 /// module is there. `stem` is the name that the archive's file name says.
@@ -130,15 +131,14 @@ fn check_name(name: &str, stem: Option<&str>, findings: &mut Findings) {
 fn check_handler(handler: &str, files: &HashSet<&[u8]>, findings: &mut Findings) {
     match Handler::parse(handler) {
         Ok(parsed) => {
-            let candidates = module_candidates(&parsed);
-            if !candidates.iter().any(|path| files.contains(path.as_bytes())) {
+            let candidates = python::module_candidates(&parsed);
+            if !candidates.iter().any(|path| files.contains(path.as_str().as_bytes())) {
+                // The plainest place comes last.
+                let missing = candidates.last().map_or(parsed.module(), EntryPath::as_str);
                 findings.manifest(
                     Code::HandlerModuleMissing,
                     None,
-                    format!(
-                        "the handler is `{handler}`, but the archive has no `{}`",
-                        candidates[0]
-                    ),
+                    format!("the handler is `{handler}`, but the archive has no `{missing}`"),
                     "add the module at the top level of the model, or correct the handler",
                 );
             }
@@ -148,15 +148,6 @@ fn check_handler(handler: &str, files: &HashSet<&[u8]>, findings: &mut Findings)
             findings.manifest(Code::HandlerInvalid, None, message, HandlerError::HELP);
         }
     }
-}
-
-/// Where the handler's module can lie. The server drops `.py` and all folders before the module and
-/// imports the rest with the model's folder on the path (`mms/model_loader.py`).
-fn module_candidates(handler: &Handler) -> [String; 2] {
-    let module = handler.module();
-    let module = module.strip_suffix(".py").unwrap_or(module);
-    let module = module.rsplit('/').next().unwrap_or(module).replace('.', "/");
-    [format!("{module}.py"), format!("{module}/__init__.py")]
 }
 
 /// The version may be anything that is not a structure, but is meant to be a text.
