@@ -194,11 +194,6 @@ impl Engine {
         self.outstanding
     }
 
-    /// How many models there are.
-    pub fn models(&self) -> usize {
-        self.reconciler.models()
-    }
-
     /// Whether nothing is under way or waited for but changes.
     pub fn is_idle(&self) -> bool {
         self.outstanding == 0 && self.reconciler.is_idle()

@@ -68,11 +68,12 @@ impl Attempt<'_> {
     /// Whether anything is to be done, and whether the model is at rest if so.
     pub(super) fn compare(&self, seen: &Seen) -> Result<Option<Done>, Halt> {
         let ticket = &self.job.ticket;
-        let fingerprint = self.fingerprint(seen);
-        if ticket.refused == Some(fingerprint) {
-            return Err(Halt::Quietly(End::Refused(fingerprint)));
+        // It goes through the whole listing, so it is made only where somebody asks for it.
+        if let Some(refused) = ticket.refused.filter(|refused| *refused == self.fingerprint(seen)) {
+            return Err(Halt::Quietly(End::Refused(refused)));
         }
         if !ticket.rivals.is_empty() {
+            let fingerprint = self.fingerprint(seen);
             return Err(Halt::Rejected { problems: vec![self.name_taken(seen)], fingerprint });
         }
         // What is wrong with settings or listing need not show in the files that would be packed.
