@@ -25,7 +25,7 @@ use std::fs::File;
 use std::io;
 
 pub use digest::Digest;
-pub use pack::{Control, Cost, PackError, Packed, pack_folder, pack_tgz, pack_zip};
+pub use pack::{Carried, Control, Cost, PackError, Packed, pack_folder, pack_tgz, pack_zip};
 pub use plan::{Plan, Profile, Step, plan};
 pub use probe::probe;
 
@@ -77,4 +77,6 @@ pub struct Entry {
     pub data_offset: u64,
     /// Bytes of its data in the archive.
     pub packed_size: u64,
+    /// Whether it is one of the large stored entries, whose data stands on a page boundary.
+    pub aligned: bool,
 }

@@ -203,7 +203,17 @@ mod tests {
         }
         let method = if size == packed_size { Method::Stored } else { Method::Deflated };
         let (crc32, blake3) = (0x0102_0304, [0; 32]);
-        Entry { path, size, crc32, blake3, method, header_offset, data_offset, packed_size }
+        Entry {
+            path,
+            size,
+            crc32,
+            blake3,
+            method,
+            header_offset,
+            data_offset,
+            packed_size,
+            aligned,
+        }
     }
 
     fn local(entry: &Entry) -> Vec<u8> {

@@ -17,7 +17,7 @@ use crate::build::snapshot::FileId;
 use crate::model::{ArchiveFormat, ModelName};
 
 /// Begins every state file; the last byte is the version of the format.
-const MAGIC: [u8; 8] = *b"marwst\0\x01";
+const MAGIC: [u8; 8] = *b"marwst\0\x02";
 
 /// What is known of one model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -199,6 +199,7 @@ mod tests {
             header_offset: 0,
             data_offset: 40,
             packed_size: 3,
+            aligned: false,
         };
         let id = FileId { dev: 1, ino: 2, size: 3, mtime: -4, ctime: 5 };
         ModelState {

@@ -69,7 +69,7 @@ pub fn pack_folder(
             sync_folder(folder)?;
         }
     }
-    Ok(Packed { entries, bytes, cost: Cost { read, written: bytes, compressed: 0 } })
+    Ok(Packed { entries, bytes, cost: Cost { read, written: bytes, ..Cost::default() } })
 }
 
 fn feed<'p>(
@@ -198,7 +198,17 @@ impl Target<'_> {
 
 fn entry(path: EntryPath, size: u64, crc32: u32, blake3: [u8; 32]) -> Entry {
     let (method, packed_size) = (Method::Stored, size);
-    Entry { path, size, crc32, blake3, method, header_offset: 0, data_offset: 0, packed_size }
+    Entry {
+        path,
+        size,
+        crc32,
+        blake3,
+        method,
+        header_offset: 0,
+        data_offset: 0,
+        packed_size,
+        aligned: false,
+    }
 }
 
 fn sync_folder(folder: &Path) -> Result<(), PackError> {

@@ -73,6 +73,26 @@ pub struct Cost {
     pub written: u64,
     /// Given to a compressor, whether or not its result was kept.
     pub compressed: u64,
+    /// Taken over from the archive before, in their packed form.
+    pub carried: Carried,
+}
+
+/// Bytes that were taken over from the archive before, by how that was done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// Blocks that both archives now share.
+    pub reflinked: u64,
+    /// Bytes that stood in place already, as the new archive was made of a spare.
+    pub in_place: u64,
+    /// Copied, by the kernel where it can.
+    pub copied: u64,
+}
+
+impl Carried {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.reflinked + self.in_place + self.copied
+    }
 }
 
 /// Why nothing usable was written.

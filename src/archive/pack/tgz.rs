@@ -79,7 +79,11 @@ pub fn pack_tgz(
     output.append(&(tar.length as u32).to_le_bytes())?;
     let written = output.written();
     let bytes = output.finish()?;
-    Ok(Packed { entries: tar.entries, bytes, cost: Cost { read: tar.read, written, compressed } })
+    Ok(Packed {
+        entries: tar.entries,
+        bytes,
+        cost: Cost { read: tar.read, written, compressed, ..Cost::default() },
+    })
 }
 
 /// A thread's compressors.
@@ -196,6 +200,7 @@ impl Tar<'_, '_> {
             header_offset,
             data_offset: self.position,
             packed_size: size,
+            aligned: false,
         })
     }
 

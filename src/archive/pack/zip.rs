@@ -278,8 +278,18 @@ impl<'a> Worker<'a> {
         let header_offset = batch.bytes.len() as u64;
         let data_offset = header_offset + zip_writer::local_header_len(&path, size);
         let packed_size = data.len() as u64;
-        let entry =
-            Entry { path, size, crc32, blake3, method, header_offset, data_offset, packed_size };
+        let aligned = false;
+        let entry = Entry {
+            path,
+            size,
+            crc32,
+            blake3,
+            method,
+            header_offset,
+            data_offset,
+            packed_size,
+            aligned,
+        };
         zip_writer::local_header(&entry, &mut batch.bytes);
         batch.bytes.extend_from_slice(data);
         batch.entries.push(entry);
@@ -324,6 +334,7 @@ impl Zip<'_> {
                 header_offset: end,
                 data_offset,
                 packed_size: *size,
+                aligned: true,
             });
             end = data_offset + size;
         }
@@ -414,8 +425,17 @@ impl Zip<'_> {
             }
         }
         let (path, size) = (input.path.clone(), input.size);
-        let entry =
-            Entry { path, size, crc32, blake3, method, header_offset, data_offset, packed_size };
+        let entry = Entry {
+            path,
+            size,
+            crc32,
+            blake3,
+            method,
+            header_offset,
+            data_offset,
+            packed_size,
+            aligned: false,
+        };
         let mut header = Vec::new();
         zip_writer::local_header(&entry, &mut header);
         self.output.patch(header_offset, &header)?;

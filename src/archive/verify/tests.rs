@@ -22,6 +22,7 @@ fn entries(items: &[Item]) -> Vec<Entry> {
             header_offset: offset,
             data_offset,
             packed_size: item.packed_size.into(),
+            aligned: false,
         });
         offset = data_offset + item.data.len() as u64;
     }
@@ -152,6 +153,7 @@ fn content(path: &str, bytes: &[u8]) -> Entry {
         header_offset: 0,
         data_offset: 0,
         packed_size: bytes.len() as u64,
+        aligned: false,
     }
 }
 
