@@ -5,6 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::history::{History, Label};
+use super::identity::Identity;
+use super::state::StateDir;
 use crate::archive::pack::{self, Control, Modes, PackError, Packed};
 use crate::archive::{Entry, Plan, Profile, Source, verify};
 use crate::model::{ArchiveFormat, ModelName};
@@ -42,8 +45,7 @@ impl Staging {
     /// # Errors
     /// When it cannot be created.
     pub fn stage(&self, name: &ModelName, format: ArchiveFormat) -> io::Result<Staged> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let path = self.folder.join(format!("{number}-{}", format.file_name(name)));
+        let path = self.fresh(name, format);
         match Staged::create(path.clone(), name, format, Modes::Fixed) {
             // Somebody has cleaned the store: it is made anew.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -51,6 +53,54 @@ impl Staging {
                 Staged::create(path, name, format, Modes::Fixed)
             }
             created => created,
+        }
+    }
+
+    /// A path that nothing has, for an archive of a model. Its name says whose it is.
+    pub(super) fn fresh(&self, name: &ModelName, format: ArchiveFormat) -> PathBuf {
+        self.folder.join(format!("{}-{}", self.number(), format.file_name(name)))
+    }
+
+    /// A path that nothing has, for what is to be removed.
+    pub(super) fn aside(&self) -> PathBuf {
+        self.folder.join(format!("{}-removed", self.number()))
+    }
+
+    fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// Puts archives into the history that a crash has kept from getting there: those that the state
+/// still knows as the last one published, although they lie in staging.
+pub(super) fn rescue(staging: &Path, states: &StateDir, history: &History) {
+    for entry in fs::read_dir(staging).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let file = entry.file_name();
+        let Some((_, file)) = file.to_str().and_then(|file| file.split_once('-')) else { continue };
+        let stem = |suffix| file.strip_suffix(suffix).unwrap_or(file);
+        // Without its suffix, and as it is: a folder's name may end like a file's.
+        let names = [stem(".mar"), stem(".tar.gz"), file];
+        for name in names.into_iter().filter_map(|name| ModelName::parse(name).ok()) {
+            let Some(archive) = states.load(&name).map(|state| state.archive) else { continue };
+            let is_it = archive.format.file_name(&name) == file
+                && Identity::at(&path).is_ok_and(|found| found == Some(archive.identity));
+            let label = Label {
+                format: archive.format,
+                generation: archive.generation,
+                digest: Some(archive.digest),
+            };
+            if is_it {
+                match history.put(&name, &path, &label) {
+                    Ok(_) => {
+                        tracing::info!(model = %name, "kept the archive that a crash had left on its way to the history")
+                    }
+                    Err(error) => {
+                        tracing::warn!(model = %name, %error, "cannot keep an archive in the history")
+                    }
+                }
+                break;
+            }
         }
     }
 }
@@ -89,6 +139,18 @@ impl Staged {
             }
         };
         Ok(Staged { path, file, format, name: name.clone(), modes, keep: false })
+    }
+
+    /// An archive of one file that lies at `path` already.
+    pub(super) fn taken(path: PathBuf, file: File, name: &ModelName) -> Self {
+        Staged {
+            path,
+            file: Some(file),
+            format: ArchiveFormat::Default,
+            name: name.clone(),
+            modes: Modes::Fixed,
+            keep: false,
+        }
     }
 
     /// Where it is.
@@ -135,6 +197,12 @@ impl Staged {
             (None, _) => verify::verify_folder(&self.path, expected)?,
         }
         Ok(Verified { staged: self })
+    }
+
+    /// Where it is, for whoever takes care of it from now on.
+    pub(super) fn into_path(mut self) -> PathBuf {
+        self.keep = true;
+        std::mem::take(&mut self.path)
     }
 
     /// The archive has been moved away or is to stay: dropping removes nothing any more.
