@@ -77,11 +77,18 @@ impl Workshop {
             || job.ticket.folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             ToString::to_string,
         );
-        let generation = job.last_generation() + 1;
+        let last_generation = self.last_generation(&job);
+        let generation = last_generation + 1;
         let span = tracing::info_span!("build", model = %name, generation);
         let _entered = span.enter();
-        let mut attempt =
-            Attempt { shop: self, job: &job, laps: Laps::start(), problems: vec![], learned: None };
+        let mut attempt = Attempt {
+            shop: self,
+            job: &job,
+            last_generation,
+            laps: Laps::start(),
+            problems: vec![],
+            learned: None,
+        };
         // A build that panics must end too, or its model and its place would be lost without a word.
         let result = panic::catch_unwind(AssertUnwindSafe(|| attempt.run()));
         let result = result.unwrap_or_else(|_| Err(Halt::Failed(attempt.panicked())));
@@ -89,16 +96,22 @@ impl Workshop {
     }
 }
 
-impl Job {
-    fn last_generation(&self) -> u64 {
-        let known = self.known.as_ref().map(|known| known.archive.generation);
-        known.or(self.listed.map(|(_, generation)| generation)).unwrap_or(0)
+impl Workshop {
+    /// The generation of the archive that was published last; 0 if there was none. Where nothing
+    /// else is known of the model, the history is asked: a model that comes back must not give new
+    /// archives the numbers of old ones.
+    fn last_generation(&self, job: &Job) -> u64 {
+        let known = job.known.as_ref().map(|known| known.archive.generation);
+        let known = known.or(job.listed.map(|(_, generation)| generation));
+        let asked = || job.ticket.name.as_ref().map(|n| self.store.history().newest_generation(n));
+        known.or_else(asked).unwrap_or(0)
     }
 }
 
 struct Attempt<'a> {
     shop: &'a Workshop,
     job: &'a Job,
+    last_generation: u64,
     laps: Laps,
     problems: Vec<Problem>,
     /// What is known of the model although the attempt did not get to its end.
@@ -195,8 +208,12 @@ impl Attempt<'_> {
         let folder = &self.job.ticket.folder;
         let progress = |done: u64| (shop.progress)(folder, Progress { done, total });
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let control =
-            Control { threads, durable: true, cancelled: &shop.cancelled, progress: &progress };
+        let control = Control {
+            threads,
+            durable: shop.config.durability.is_full(),
+            cancelled: &shop.cancelled,
+            progress: &progress,
+        };
         let source = ListedFiles::new(&seen.folder, &seen.snapshot);
         let inputs = seen.snapshot.inputs();
         let manifest = model.manifest().to_bytes();

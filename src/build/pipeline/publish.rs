@@ -97,7 +97,7 @@ impl Attempt<'_> {
         if let Some(standing) = standing
             && self.is_same_archive(standing, &place, seen, &packed)
         {
-            let generation = self.job.last_generation().max(1);
+            let generation = self.last_generation.max(1);
             let mut state = state_of(seen, &packed, standing.identity(), generation, sha256);
             if let Some(known) = known {
                 // What is known to stand in it was not read again. Without a state only its content
@@ -117,7 +117,7 @@ impl Attempt<'_> {
         };
         let durability = self.shop.config.durability;
         let identity = store.flush(&verified, durability).map_err(|error| failed(&error))?;
-        let mut state = state_of(seen, &packed, identity, self.job.last_generation() + 1, sha256);
+        let mut state = state_of(seen, &packed, identity, self.last_generation + 1, sha256);
         // From here to the rename a crash leaves either archive: both are noted as ours first.
         let before = ModelState {
             pending: Some(identity),
