@@ -195,7 +195,7 @@ impl Order<'_> {
         let packing = |error| self.pack_failed(snapshot, exclude, error);
         let inputs = snapshot.inputs();
         let methods = probe(&inputs, &profile, &source, &control).map_err(packing)?;
-        let plan = plan(self.manifest(), &inputs, &methods);
+        let plan = plan(self.manifest(), &inputs, &methods, vec![]);
         let format = self.args.archive_format;
         let staged = self
             .place

@@ -219,7 +219,7 @@ impl Attempt<'_> {
         let manifest = model.manifest().to_bytes();
         let methods = probe(&inputs, &seen.profile, &source, &control)
             .map_err(|error| self.pack_failed(seen, Stage::Plan, &error))?;
-        let plan = plan(manifest, &inputs, &methods);
+        let plan = plan(manifest, &inputs, &methods, vec![]);
         self.laps.done(Stage::Plan);
         let staged = shop.store.staging().stage(model.name(), seen.format).map_err(|source| {
             Halt::failed(
