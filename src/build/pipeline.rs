@@ -87,7 +87,6 @@ impl Workshop {
             last_generation,
             laps: Laps::start(),
             problems: vec![],
-            learned: None,
         };
         // A build that panics must end too, or its model and its place would be lost without a word.
         let result = panic::catch_unwind(AssertUnwindSafe(|| attempt.run()));
@@ -114,8 +113,6 @@ struct Attempt<'a> {
     last_generation: u64,
     laps: Laps,
     problems: Vec<Problem>,
-    /// What is known of the model although the attempt did not get to its end.
-    learned: Option<(ModelName, Arc<ModelState>)>,
 }
 
 /// What came of an attempt that got to its end.

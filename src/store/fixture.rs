@@ -101,28 +101,33 @@ impl World {
             staged.file().unwrap().set_len(end.unwrap_or(content.len() as u64)).unwrap();
         }
         let verified = Verified { staged };
-        let identity = store.flush(&verified, self.config.durability)?;
         let known = self.state.as_ref();
         let same_form = known.filter(|known| known.archive.format == format);
-        let published = store.publish(
-            verified,
-            &Publication {
-                identity,
-                expected: same_form.map(|known| known.archive.identity),
-                known,
-                history: self.config.history,
-                durability: self.config.durability,
-            },
-        )?;
         let generation = known.map_or(0, |known| known.archive.generation) + 1;
-        let mut state = state(&self.name, format, generation, content, identity);
-        state.archive.ctime = published.ctime;
-        state.history.clone_from(&published.retained.history);
-        state.spare.clone_from(&published.retained.spare);
-        state.files = entries.into_iter().map(known_file).collect();
-        store.states().save(&self.name, &state).unwrap();
-        self.state = Some(state);
+        let nothing = Identity { ino: 0, size: 0, mtime: 0 };
+        let mut next = state(&self.name, format, generation, content, nothing);
+        next.files = entries.into_iter().map(known_file).collect();
+        let publication = self.publication(next, same_form.map(|known| known.archive.identity));
+        let published = store.publish(verified, publication)?;
+        let identity = published.state.archive.identity;
+        assert_eq!(store.states().load(&self.name).as_ref(), Some(&published.state));
+        self.state = Some(published.state);
         Ok(identity)
+    }
+
+    /// One after which `next` is to be known.
+    pub(super) fn publication(
+        &self,
+        mut next: ModelState,
+        expected: Option<Identity>,
+    ) -> Publication<'_> {
+        let known = self.state.as_ref();
+        if let Some(known) = known {
+            next.history.clone_from(&known.history);
+            next.spare.clone_from(&known.spare);
+        }
+        let (history, durability) = (self.config.history, self.config.durability);
+        Publication { next, expected, known, history, durability }
     }
 
     /// Changes what is known of the archive, which need not be there.
@@ -194,7 +199,6 @@ pub(super) fn state(
             manifest: entry("MAR-INF/MANIFEST.json"),
             sha256: None,
         },
-        pending: None,
         history: vec![],
         spare: None,
     }

@@ -9,6 +9,7 @@ mod fixture;
 pub mod history;
 pub mod identity;
 pub mod lock;
+mod place;
 pub mod publish;
 mod retire;
 pub mod spare;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 pub use history::{History, Kept};
 pub use identity::Identity;
 pub use lock::{Lock, LockError};
+pub(crate) use place::{flush, identity, place_in};
 pub use publish::{Publication, PublishError, Published, Removed};
 pub use retire::{HistoryNote, Retained};
 pub use spare::SpareNote;
@@ -91,6 +93,7 @@ impl Store {
             sweeper: Sweeper::start(),
             _lock: lock,
         };
+        store.finish(config.history);
         store.check_spares(config.history.spare);
         Ok(store)
     }
