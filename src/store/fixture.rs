@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::history::Kept;
 use super::publish::{Publication, PublishError, Removed};
 use super::spare::Ground;
-use super::staging::Verified;
+use super::staging::{Staged, Verified};
 use super::state::{ArchiveState, KnownFile};
 use super::{Identity, ModelState, Store};
 use crate::archive::{Digest, Entry, Method};
@@ -91,8 +91,8 @@ impl World {
         content: &str,
         entries: Vec<Entry>,
     ) -> Result<Identity, PublishError> {
-        let store = self.store.as_ref().unwrap();
-        let staged = store.staging().stage(&self.name, format).unwrap();
+        let staged = self.stage(format);
+        let store = self.store();
         if format == ArchiveFormat::NoArchive {
             fs::write(staged.path().join("content"), content).unwrap();
         } else {
@@ -113,6 +113,17 @@ impl World {
         assert_eq!(store.states().load(&self.name).as_ref(), Some(&published.state));
         self.state = Some(published.state);
         Ok(identity)
+    }
+
+    /// An empty place for an archive.
+    pub(super) fn stage(&self, format: ArchiveFormat) -> Staged {
+        self.store().staging().stage(&self.name, format).unwrap()
+    }
+
+    /// As on a file system without extended attributes.
+    pub(super) fn without_marks(mut self) -> Self {
+        self.store.as_mut().unwrap().mark = |_, _, _| Err(io::ErrorKind::Unsupported.into());
+        self
     }
 
     /// One after which `next` is to be known.

@@ -9,6 +9,7 @@ mod fixture;
 pub mod history;
 pub mod identity;
 pub mod lock;
+mod mark;
 mod place;
 pub mod publish;
 mod retire;
@@ -45,6 +46,8 @@ pub struct Store {
     history: History,
     /// Looks at the disk under a folder.
     survey: fn(&Path) -> io::Result<Ground>,
+    /// Marks a staged archive as ours.
+    mark: fn(&Path, &Staged, &Identity) -> io::Result<()>,
     /// Before the lock, which is given back when all is removed.
     sweeper: Sweeper,
     _lock: Lock,
@@ -90,6 +93,7 @@ impl Store {
             states,
             history,
             survey: Ground::of,
+            mark: mark::set,
             sweeper: Sweeper::start(),
             _lock: lock,
         };

@@ -2,26 +2,29 @@
 //!
 //! The order is what keeps Promise 1, and what a power cut leaves after each step:
 //!
-//! 1. What will be known of the archive is written beside what is known, and both are made durable,
-//!    in one commit of the journal where there is one. *A leftover in staging and one beside the
-//!    state; the next start removes both.*
+//! 1. What will be known of the archive is written beside what is known, the archive is marked as
+//!    ours and flushed, and the mark with it. *A leftover in staging and one beside the state; the
+//!    next start removes both.*
 //! 2. The archive is exchanged with the old one (or given the name, where there is none). *The old
-//!    archive or the new, complete either way; the next start sees which, and what is known of it.*
+//!    archive or the new, complete either way, and known as ours by its mark.*
 //! 3. The old one is moved to the history, what leaves the history goes on to the spare or is
-//!    removed, and what was written in step 1 becomes the state. *The same. Of an old archive that
-//!    had not arrived in the history, the next start finds it in staging and puts it there.*
-//! 4. The folders of store and state are flushed, in one commit. *The new archive.*
+//!    removed, and what was written in step 1 is flushed and becomes the state. *The same; the next
+//!    start sees which archive stands there and whether what is known of it is whole. If not, the
+//!    model is built once more. Of an old archive that had not arrived in the history, it finds it
+//!    in staging and puts it there.*
+//! 4. The folder of the store is flushed. *The new archive.*
 //!
 //! A crash of marwatch alone loses less: what was written stays, flushed or not.
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::RenameFlags;
 
 use super::history::Label;
 pub use super::identity::Identity;
+use super::mark;
 pub use super::place::PublishError;
 use super::place::{self, place_in, rename};
 use super::retire::{Leaving, Retained};
@@ -132,7 +135,13 @@ impl Store {
         Ok(Published { path: placed.path, state, not_durable })
     }
 
-    /// Makes the archive durable, and beside it what will be known of it.
+    /// Whether the archive at `path`, of this identity, is one that this store has published. Also
+    /// one of which the state knows nothing, because a power cut came too early.
+    pub fn is_marked(&self, path: &Path, identity: &Identity) -> bool {
+        mark::is_set(&self.root, path, identity)
+    }
+
+    /// Makes the archive durable, and beside it writes what will be known of it.
     fn prepare(
         &self,
         name: &ModelName,
@@ -141,33 +150,51 @@ impl Store {
         durability: Durability,
     ) -> Result<Next, PublishError> {
         let note = |source| PublishError::Note { path: self.states.folder().to_owned(), source };
-        // The notes of those before it hold until they are replaced.
-        state.archive.identity = place::identity(verified)?;
-        let mut next = self.states.prepare(name, state).map_err(note)?;
-        if !durability.is_full() {
-            return Ok(next);
-        }
-        next.start_flush();
-        let flushed = place::flush(verified).and_then(|()| place::identity(verified));
-        let flushed = flushed.and_then(|identity| {
-            // A file system that gives a file its time when it is flushed, as network ones may.
-            if identity != state.archive.identity {
-                state.archive.identity = identity;
-                next = self.states.prepare(name, state).map_err(note)?;
+        loop {
+            state.archive.identity = place::identity(verified)?;
+            let next = self.states.prepare(name, state).map_err(note)?;
+            if !durability.is_full() {
+                return Ok(next);
             }
-            next.flush().map_err(note)
-        });
-        match flushed {
-            Ok(()) => Ok(next),
-            Err(error) => {
-                next.remove();
-                Err(error)
+            match self.flush(verified, &state.archive.identity, &next) {
+                // A file system that gives a file its time when it is flushed, as network ones may:
+                // once flushed it keeps it.
+                Ok(found) if found != state.archive.identity => next.remove(),
+                Ok(_) => return Ok(next),
+                Err(error) => {
+                    next.remove();
+                    return Err(error);
+                }
             }
         }
     }
 
+    /// Makes the archive durable, together with what tells that it is ours.
+    fn flush(
+        &self,
+        verified: &Verified,
+        identity: &Identity,
+        next: &Next,
+    ) -> Result<Identity, PublishError> {
+        let marked = (self.mark)(&self.root, &verified.staged, identity);
+        // So that the journal commits it with the archive, and the flush that follows later has
+        // little to do.
+        next.start_flush();
+        place::flush(verified)?;
+        if marked.is_err() {
+            next.flush_all().map_err(|source| PublishError::Note {
+                path: self.states.folder().to_owned(),
+                source,
+            })?;
+        }
+        place::identity(verified)
+    }
+
     /// Makes what was prepared the state. Where there is more to remember than was known then, it is
     /// written anew. Not being able to costs a full look later, and nothing else.
+    ///
+    /// The folder is not flushed: a power cut then leaves what was known before with what was
+    /// prepared beside it, which the next start makes the state.
     fn settle(
         &self,
         name: &ModelName,
@@ -182,11 +209,9 @@ impl Store {
         let settled = if is_more {
             self.states.save(name, state, durability).map(|()| next.remove())
         } else {
-            next.take_effect(state.archive.ctime)
+            let flushed = if durability.is_full() { next.flush() } else { Ok(()) };
+            flushed.and_then(|()| next.take_effect(state.archive.ctime))
         };
-        // Without it a power cut leaves what was known before, and what was prepared.
-        let settled =
-            settled.and_then(|()| if durability.is_full() { self.states.flush() } else { Ok(()) });
         if let Err(error) = settled {
             tracing::warn!(%error, folder = %self.states.folder().display(), "cannot write the state");
         }
@@ -234,7 +259,7 @@ impl Store {
             if let Some(known) = known {
                 self.retire_other_form(&name, &known.archive, new.format, history);
             }
-            match next.take_effect(0).and_then(|()| self.states.flush()) {
+            match next.take_effect(0) {
                 Ok(()) => {
                     tracing::info!(model = %name, "a crash came after its archive was published")
                 }

@@ -5,8 +5,9 @@
 //! that is damaged or of another version counts as absent.
 //!
 //! `NAME.state` is what holds. While an archive takes its place there is a `NAME.next` beside it,
-//! complete and durable before the archive moves, which becomes the state by a rename. So publishing
-//! writes the state once, and whatever a crash leaves, one of the two knows what stands in the store.
+//! complete before the archive moves, which becomes the state by a rename. So publishing
+//! writes the state once, and whatever a crash of marwatch leaves, one of the two knows what stands
+//! in the store. After a power cut neither may, and then the mark on the archive tells whose it is.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -96,14 +97,6 @@ impl StateDir {
     /// The folder.
     pub fn folder(&self) -> &Path {
         &self.folder
-    }
-
-    /// Makes durable what has been renamed in it.
-    ///
-    /// # Errors
-    /// When it cannot be flushed.
-    pub(super) fn flush(&self) -> io::Result<()> {
-        sync_folder(&self.folder)
     }
 
     /// What is known of the model `name`; nothing where the file is missing, damaged or of
@@ -225,18 +218,25 @@ pub(super) struct Next {
 }
 
 impl Next {
-    /// Has the disk begin to write it. On file systems with a journal, the flush of the archive that
-    /// follows then commits both at once, and [`Next::flush`] finds nothing to do.
+    /// Has the disk begin to write it, so that [`Next::flush`] finds less to do.
     pub(super) fn start_flush(&self) {
         start_write_back(&self.file, 0, 0);
     }
 
-    /// Makes it durable, and its name.
+    /// Makes its content durable.
     ///
     /// # Errors
     /// When it cannot be flushed.
     pub(super) fn flush(&self) -> io::Result<()> {
-        self.file.sync_data()?;
+        self.file.sync_data()
+    }
+
+    /// Makes its content durable, and its name.
+    ///
+    /// # Errors
+    /// When it cannot be flushed.
+    pub(super) fn flush_all(&self) -> io::Result<()> {
+        self.flush()?;
         sync_folder(self.path.parent().unwrap_or(Path::new(".")))
     }
 

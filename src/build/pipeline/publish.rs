@@ -52,6 +52,7 @@ impl Attempt<'_> {
         let known = self.job.known.as_deref();
         let is_ours = known
             .is_some_and(|k| k.archive.identity == found && !has_strangers(&path, k))
+            || self.shop.store.is_marked(&path, &found)
             || self.shop.config.adopt
             || self.has_our_content(&path);
         Ok(Some(if is_ours { Standing::Ours(found) } else { Standing::Foreign(found) }))

@@ -6,7 +6,11 @@ use crate::store::identity::Stat;
 
 #[test]
 fn first_and_second_archive() {
-    let mut world = World::new();
+    two_archives(World::new());
+    two_archives(World::new().without_marks());
+}
+
+fn two_archives(mut world: World) {
     let path = world.store().root().join("m.mar");
     let first = world.publish("one").unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "one");
@@ -81,7 +85,11 @@ fn states(world: &World) -> Vec<String> {
 
 #[test]
 fn after_a_crash_behind_the_exchange_the_new_archive_is_known() {
-    let mut world = World::new();
+    crash_behind_the_exchange(World::new());
+    crash_behind_the_exchange(World::new().without_marks());
+}
+
+fn crash_behind_the_exchange(mut world: World) {
     let name = world.name.clone();
     // The first archive, and one that replaces it.
     let first = interrupted(&world, ArchiveFormat::Default, "one");
