@@ -11,6 +11,7 @@ mod deflate;
 pub mod digest;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod hash;
 pub mod inspect;
 mod listing;
 pub mod pack;

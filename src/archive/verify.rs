@@ -51,6 +51,9 @@ pub enum VerifyError {
     /// The archive cannot be read.
     #[error("the archive cannot be read back")]
     Read(#[source] io::Error),
+    /// The archive cannot be brought to the disk.
+    #[error("the archive cannot be flushed")]
+    Flush(#[source] io::Error),
     /// Not as long as it should be.
     #[error("the archive has {actual} bytes instead of {expected}")]
     Length {
