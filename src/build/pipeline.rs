@@ -8,6 +8,7 @@ mod tests;
 
 pub(super) use look::{exclude_of, request};
 
+use std::cell::Cell;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
@@ -31,7 +32,7 @@ use crate::problem::Problem;
 use crate::reconcile::{End, Ticket};
 use crate::results::Stage;
 use crate::results::catalog::CatalogEntry;
-use crate::results::record::{self, EntryCounts};
+use crate::results::record::{self, Cost, EntryCounts};
 use crate::store::{ModelState, Store, Verified};
 
 /// What every build needs: the configuration, the store, and a way to be stopped.
@@ -80,8 +81,14 @@ impl Workshop {
         let generation = job.last_generation() + 1;
         let span = tracing::info_span!("build", model = %name, generation);
         let _entered = span.enter();
-        let mut attempt =
-            Attempt { shop: self, job: &job, laps: Laps::start(), problems: vec![], learned: None };
+        let mut attempt = Attempt {
+            shop: self,
+            job: &job,
+            laps: Laps::start(),
+            cost: Cell::default(),
+            problems: vec![],
+            learned: None,
+        };
         // A build that panics must end too, or its model and its place would be lost without a word.
         let result = panic::catch_unwind(AssertUnwindSafe(|| attempt.run()));
         let result = result.unwrap_or_else(|_| Err(Halt::Failed(attempt.panicked())));
@@ -100,6 +107,7 @@ struct Attempt<'a> {
     shop: &'a Workshop,
     job: &'a Job,
     laps: Laps,
+    cost: Cell<Cost>,
     problems: Vec<Problem>,
     /// What is known of the model although the attempt did not get to its end.
     learned: Option<(ModelName, Arc<ModelState>)>,
@@ -146,15 +154,23 @@ struct Seen {
 impl Attempt<'_> {
     fn run(&mut self) -> Result<Done, Halt> {
         let seen = self.snapshot()?;
-        if let Some(done) = self.compare(&seen)? {
+        let compared = self.compare(&seen);
+        self.laps.done(Stage::Snapshot);
+        if let Some(done) = compared? {
             return Ok(done);
         }
-        self.laps.done(Stage::Snapshot);
         let model = self.validate(&seen)?;
         let standing = self.standing(&model, &seen)?;
         self.laps.done(Stage::Validate);
         let (verified, packed) = self.pack(&model, &seen)?;
         self.publish(&model, &seen, verified, packed, standing)
+    }
+
+    /// Adds to what the attempt has taken so far.
+    fn spend(&self, cost: Cost) {
+        let mut sum = self.cost.get();
+        sum += cost;
+        self.cost.set(sum);
     }
 
     fn panicked(&self) -> record::Failure {
@@ -213,6 +229,7 @@ impl Attempt<'_> {
         let packed = staged
             .pack(&plan, &seen.profile, &source, &control)
             .map_err(|error| self.pack_failed(seen, Stage::Pack, &error))?;
+        self.spend(packed.cost.into());
         self.laps.done(Stage::Pack);
         self.unmoved(seen)?;
         let verified = staged

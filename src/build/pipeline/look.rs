@@ -19,6 +19,7 @@ use crate::model::{Exclude, ModelName, Settings};
 use crate::problem::{Code, Problem, any_error};
 use crate::reconcile::{End, Fingerprint};
 use crate::results::Stage;
+use crate::results::record::Cost;
 use crate::store::ModelState;
 use crate::store::publish::Identity;
 use crate::store::state::KnownFile;
@@ -142,6 +143,7 @@ impl Attempt<'_> {
             let hash = hash_file(&mut opened).map_err(|source| {
                 Halt::failed(Stage::Snapshot, &At { path: file.path.as_path().to_owned(), source })
             })?;
+            self.spend(Cost { read: file.id.size, ..Cost::default() });
             if hash != known.entry.blake3 {
                 return Ok(None);
             }
