@@ -8,6 +8,7 @@ mod tests;
 
 pub(super) use look::{exclude_of, request};
 
+use std::cell::Cell;
 use std::error::Error;
 use std::fs::File;
 use std::io;
@@ -34,7 +35,7 @@ use crate::problem::Problem;
 use crate::reconcile::{End, Ticket};
 use crate::results::Stage;
 use crate::results::catalog::CatalogEntry;
-use crate::results::record::{self, EntryCounts};
+use crate::results::record::{self, Cost, EntryCounts};
 use crate::store::{ModelState, Store, Verified};
 
 /// What every build needs: the configuration, the store, and a way to be stopped.
@@ -87,6 +88,7 @@ impl Workshop {
             shop: self,
             job: &job,
             laps: Laps::start(),
+            cost: Cell::default(),
             problems: vec![],
             kept: None,
             learned: None,
@@ -109,6 +111,7 @@ struct Attempt<'a> {
     shop: &'a Workshop,
     job: &'a Job,
     laps: Laps,
+    cost: Cell<Cost>,
     problems: Vec<Problem>,
     /// What the archive before holds of the model as it is now.
     kept: Option<Kept<'a>>,
@@ -158,15 +161,23 @@ struct Seen {
 impl Attempt<'_> {
     fn run(&mut self) -> Result<Done, Halt> {
         let seen = self.snapshot()?;
-        if let Some(done) = self.compare(&seen)? {
+        let compared = self.compare(&seen);
+        self.laps.done(Stage::Snapshot);
+        if let Some(done) = compared? {
             return Ok(done);
         }
-        self.laps.done(Stage::Snapshot);
         let model = self.validate(&seen)?;
         let standing = self.standing(&model, &seen)?;
         self.laps.done(Stage::Validate);
         let (verified, packed) = self.pack(&model, &seen)?;
         self.publish(&model, &seen, verified, packed, standing)
+    }
+
+    /// Adds to what the attempt has taken so far.
+    fn spend(&self, cost: Cost) {
+        let mut sum = self.cost.get();
+        sum += cost;
+        self.cost.set(sum);
     }
 
     fn panicked(&self) -> record::Failure {
@@ -258,6 +269,7 @@ impl Attempt<'_> {
             Err(error @ PackError::Previous { .. }) => return Err(Trouble::Before(error.into())),
             packed => packed.map_err(|error| self.pack_failed(seen, Stage::Pack, &error))?,
         };
+        self.spend(packed.cost.into());
         self.laps.done(Stage::Pack);
         self.unmoved(seen)?;
         let verified = match staged.verify(&packed, control.durable) {

@@ -7,7 +7,7 @@ use crate::model::ModelName;
 use crate::problem::Problem;
 use crate::reconcile::{End, Fingerprint};
 use crate::results::catalog::CatalogEntry;
-use crate::results::record::{Failure, StageTime};
+use crate::results::record::{Cost, Failure, StageTime};
 use crate::results::{Outcome, Record, Stage};
 use crate::store::ModelState;
 
@@ -26,6 +26,17 @@ pub struct Report {
     pub learned: Option<(ModelName, Arc<ModelState>)>,
     /// What the catalog is to say of it, where an archive was published.
     pub listed: Option<CatalogEntry>,
+    /// What it took.
+    pub took: Took,
+}
+
+/// What a build, or a look that needed none, took.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Took {
+    /// How long each stage took that was reached, in milliseconds, in the order of the stages.
+    pub stages_ms: Vec<StageTime>,
+    /// What was read and written; all zero where stats told enough.
+    pub cost: Cost,
 }
 
 /// Why a build did not get to its end.

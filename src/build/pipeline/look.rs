@@ -19,6 +19,7 @@ use crate::model::{Exclude, ModelName, Settings};
 use crate::problem::{Code, Problem, any_error};
 use crate::reconcile::{End, Fingerprint};
 use crate::results::Stage;
+use crate::results::record::Cost;
 use crate::store::ModelState;
 use crate::store::publish::Identity;
 
@@ -122,8 +123,11 @@ impl Attempt<'_> {
         }
         let kept = Kept::by_stat(known, &seen.snapshot);
         let source = ListedFiles::new(&seen.folder, &seen.snapshot, seen.listed);
-        let hashes = hash(&kept.doubtful_inputs(&seen.snapshot), &source, &self.control(&|_| {}))
+        let inputs = kept.doubtful_inputs(&seen.snapshot);
+        let hashes = hash(&inputs, &source, &self.control(&|_| {}))
             .map_err(|error| self.pack_failed(seen, Stage::Snapshot, &error))?;
+        let read = inputs.iter().map(|input| input.size).sum();
+        self.spend(Cost { read, ..Cost::default() });
         Ok(Some(kept.by_content(&hashes)))
     }
 
