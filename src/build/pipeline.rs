@@ -18,7 +18,7 @@ use super::confined::Confined;
 use super::files::ListedFiles;
 use super::report::{Halt, Laps, Report};
 use super::resolve::Resolved;
-use super::rest;
+use super::rest::Asked;
 use super::snapshot::{self, Snapshot};
 use super::validate::{ValidModel, gather, validate};
 use crate::archive::Digest;
@@ -138,6 +138,8 @@ struct Seen {
     snapshot: Snapshot,
     /// When the listing began, nanoseconds since 1970.
     listed: i64,
+    /// What the kernel said of writers, once it was asked.
+    asked: Asked,
     recipe: [u8; 32],
     format: ArchiveFormat,
     profile: Profile,
@@ -145,8 +147,8 @@ struct Seen {
 
 impl Attempt<'_> {
     fn run(&mut self) -> Result<Done, Halt> {
-        let seen = self.snapshot()?;
-        if let Some(done) = self.compare(&seen)? {
+        let mut seen = self.snapshot()?;
+        if let Some(done) = self.compare(&mut seen)? {
             return Ok(done);
         }
         self.laps.done(Stage::Snapshot);
@@ -234,7 +236,7 @@ impl Attempt<'_> {
     fn unmoved(&self, seen: &Seen) -> Result<(), Halt> {
         let request = request(&seen.exclude, &self.shop.config, &seen.settings);
         let again = snapshot::take(&seen.folder, &request).map_err(|_| Halt::Unstable)?;
-        let is_written = || rest::by_writers(&seen.folder, &again, &Default::default()).is_some();
+        let is_written = || seen.asked.is_written_since(&seen.folder, &again, seen.listed);
         if again != seen.snapshot || is_written() { Err(Halt::Unstable) } else { Ok(()) }
     }
 

@@ -11,7 +11,7 @@ use crate::build::confined::Confined;
 use crate::build::files::ListedFiles;
 use crate::build::report::Halt;
 use crate::build::resolve::resolve;
-use crate::build::rest;
+use crate::build::rest::{self, Asked};
 use crate::build::snapshot::{self, Request, Transfers};
 use crate::clock;
 use crate::config::Config;
@@ -59,6 +59,7 @@ impl Attempt<'_> {
             exclude,
             snapshot,
             listed,
+            asked: Asked::default(),
             recipe,
             format,
             profile,
@@ -66,7 +67,7 @@ impl Attempt<'_> {
     }
 
     /// Whether anything is to be done, and whether the model is at rest if so.
-    pub(super) fn compare(&self, seen: &Seen) -> Result<Option<Done>, Halt> {
+    pub(super) fn compare(&self, seen: &mut Seen) -> Result<Option<Done>, Halt> {
         let ticket = &self.job.ticket;
         // It goes through the whole listing, so it is made only where somebody asks for it.
         if let Some(refused) = ticket.refused.filter(|refused| *refused == self.fingerprint(seen)) {
@@ -92,7 +93,7 @@ impl Attempt<'_> {
                 _ => Err(Halt::Quietly(End::UpToDate)),
             };
         }
-        self.at_rest(seen)?;
+        seen.asked = self.at_rest(seen)?;
         match (comparison, known) {
             (Comparison::SameIf(doubtful), Some(known)) => {
                 let (Some(state), Some(name)) =
@@ -110,7 +111,7 @@ impl Attempt<'_> {
         }
     }
 
-    pub(super) fn at_rest(&self, seen: &Seen) -> Result<(), Halt> {
+    pub(super) fn at_rest(&self, seen: &Seen) -> Result<Asked, Halt> {
         let ticket = &self.job.ticket;
         if let Some(min_age) = ticket.min_age {
             let newest = seen.snapshot.files.iter().map(|file| file.id.ctime).max().unwrap_or(0);
@@ -120,9 +121,11 @@ impl Attempt<'_> {
             }
         }
         let marker = seen.settings.ready_marker.as_deref();
-        let waiting = rest::by_listing(&seen.snapshot, marker)
-            .or_else(|| rest::by_writers(&seen.folder, &seen.snapshot, &ticket.unclosed));
-        waiting.map_or(Ok(()), |waiting| Err(Halt::Quietly(End::Waiting(waiting))))
+        let asked = match rest::by_listing(&seen.snapshot, marker) {
+            Some(waiting) => Err(waiting),
+            None => rest::by_writers(&seen.folder, &seen.snapshot, &ticket.unclosed),
+        };
+        asked.map_err(|waiting| Halt::Quietly(End::Waiting(waiting)))
     }
 
     /// Reads files whose identity is in doubt; the new state if all have the content they had.
