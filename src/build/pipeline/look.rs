@@ -34,7 +34,8 @@ impl Attempt<'_> {
             _ => failed(&At { path: ticket.folder.clone(), source: error }),
         })?;
         let configured = config.entry(&ticket.folder).map(|entry| entry.settings.clone());
-        let resolved = resolve(&folder, &configured.unwrap_or_default())
+        let texts = self.job.known.as_deref().map(|known| known.settings.as_slice());
+        let resolved = resolve(&folder, &configured.unwrap_or_default(), texts.unwrap_or_default())
             .map_err(|source| failed(&At { path: ticket.folder.clone(), source }))?;
         if resolved.name != ticket.name && resolved.name.is_some() {
             return Err(Halt::Quietly(End::Renamed(resolved.name)));
@@ -84,11 +85,19 @@ impl Attempt<'_> {
         let comparison = known
             .map_or(Comparison::Different, |k| compare::compare(k, &seen.recipe, &seen.snapshot));
         if comparison == Comparison::Same {
-            return match (known, &seen.name, ticket.refused) {
-                // What was refused is as it was published again: whoever was told is told.
-                (Some(known), Some(name), Some(_)) => {
-                    let (name, state) = (name.clone(), Box::new(known.clone()));
-                    Ok(Some(Done::Unchanged { name, state, touched: true, listed: None }))
+            // What was refused is as it was published again: whoever was told is told.
+            let touched = ticket.refused.is_some();
+            let texts = &seen.resolved.texts;
+            let is_new = |known: &ModelState| texts.iter().any(|t| !known.settings.contains(t));
+            return match (known, &seen.name) {
+                (Some(known), Some(name)) if touched || is_new(known) => {
+                    let state = ModelState { settings: texts.clone(), ..known.clone() };
+                    let (name, state) = (name.clone(), Box::new(state));
+                    // Settings files that say the same as before are not read the next time.
+                    if is_new(known) {
+                        self.save(&name, &state);
+                    }
+                    Ok(Some(Done::Unchanged { name, state, touched, listed: None }))
                 }
                 _ => Err(Halt::Quietly(End::UpToDate)),
             };
@@ -136,7 +145,8 @@ impl Attempt<'_> {
         doubtful: &[usize],
     ) -> Result<Option<ModelState>, Halt> {
         let source = ListedFiles::new(&seen.folder, &seen.snapshot);
-        let mut state = known.clone();
+        let settings = seen.resolved.texts.clone();
+        let mut state = ModelState { settings, ..known.clone() };
         for &i in doubtful {
             let Some((file, known)) = seen.snapshot.files.get(i).zip(state.files.get_mut(i)) else {
                 return Ok(None);

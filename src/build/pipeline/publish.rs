@@ -249,6 +249,7 @@ fn state_of(
     ModelState {
         folder: seen.folder.path().to_owned(),
         recipe: seen.recipe,
+        settings: seen.resolved.texts.clone(),
         files,
         archive: ArchiveState {
             format: seen.format,
