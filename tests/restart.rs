@@ -11,10 +11,15 @@ use common::site::Site;
 
 /// A single pass under strace. Returns what it opened below the drop folder but folders.
 fn opened(site: &Site) -> Vec<String> {
-    let log = site.root.join("strace.log");
+    // A log of its own for each thread: in one for all, calls are torn in two.
+    let logs = site.root.join("strace");
+    if logs.exists() {
+        fs::remove_dir_all(&logs).unwrap();
+    }
+    fs::create_dir(&logs).unwrap();
     let output = Command::new("strace")
-        .args(["-f", "-y", "-qq", "-e", "trace=open,openat,openat2,creat", "-o"])
-        .arg(&log)
+        .args(["-ff", "-y", "-qq", "-e", "trace=open,openat,openat2,creat", "-o"])
+        .arg(logs.join("thread"))
         .arg(env!("CARGO_BIN_EXE_marwatch"))
         .args(["build", "--config"])
         .arg(&site.config)
@@ -22,7 +27,8 @@ fn opened(site: &Site) -> Vec<String> {
         .unwrap();
     assert!(output.status.success(), "{output:?}");
     let drop = site.drop.to_str().unwrap();
-    let log = fs::read_to_string(&log).unwrap();
+    let threads = fs::read_dir(&logs).unwrap();
+    let log: String = threads.map(|log| fs::read_to_string(log.unwrap().path()).unwrap()).collect();
     assert!(log.contains(drop), "the models were not even listed:\n{log}");
     log.lines()
         .filter(|line| line.contains(drop) && !line.contains("O_DIRECTORY"))
