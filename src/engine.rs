@@ -271,9 +271,10 @@ impl Engine {
 
     fn list(&mut self) {
         let config = Arc::clone(&self.shop.config);
-        let known: BTreeSet<ModelName> = self.states.keys().cloned().collect();
+        // Names and pointers: what is known itself is not copied.
+        let states = self.states.clone();
         self.work(Message::Listed(vec![]), move || {
-            Message::Listed(discover::list(&config, |name| known.contains(name)))
+            Message::Listed(discover::list(&config, &states))
         });
     }
 

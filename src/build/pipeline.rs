@@ -22,7 +22,7 @@ use super::files::ListedFiles;
 use super::kept::Kept;
 use super::report::{Halt, Laps, Report, chain};
 use super::resolve::Resolved;
-use super::rest;
+use super::rest::Asked;
 use super::snapshot::{self, Snapshot};
 use super::validate::{ValidModel, gather, validate};
 use crate::archive::Digest;
@@ -161,6 +161,8 @@ struct Seen {
     snapshot: Snapshot,
     /// When the listing began, nanoseconds since 1970.
     listed: i64,
+    /// What the kernel said of writers, once it was asked.
+    asked: Asked,
     recipe: [u8; 32],
     packing: [u8; 32],
     format: ArchiveFormat,
@@ -169,8 +171,8 @@ struct Seen {
 
 impl Attempt<'_> {
     fn run(&mut self) -> Result<Done, Halt> {
-        let seen = self.snapshot()?;
-        let compared = self.compare(&seen);
+        let mut seen = self.snapshot()?;
+        let compared = self.compare(&mut seen);
         self.laps.done(Stage::Snapshot);
         if let Some(done) = compared? {
             return Ok(done);
@@ -339,7 +341,7 @@ impl Attempt<'_> {
     fn unmoved(&self, seen: &Seen) -> Result<(), Halt> {
         let request = request(&seen.exclude, &self.shop.config, &seen.settings);
         let again = snapshot::take(&seen.folder, &request).map_err(|_| Halt::Unstable)?;
-        let is_written = || rest::by_writers(&seen.folder, &again, &Default::default()).is_some();
+        let is_written = || seen.asked.is_written_since(&seen.folder, &again, seen.listed);
         if again != seen.snapshot || is_written() { Err(Halt::Unstable) } else { Ok(()) }
     }
 

@@ -264,6 +264,7 @@ fn state_of(
         folder: seen.folder.path().to_owned(),
         recipe: seen.recipe,
         packing: seen.packing,
+        settings: seen.resolved.texts.clone(),
         files,
         archive: ArchiveState {
             format: seen.format,
