@@ -13,6 +13,7 @@ mod deflate;
 pub mod digest;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod hash;
 pub mod inspect;
 mod listing;
 pub mod pack;
@@ -40,6 +41,13 @@ pub trait Source: Sync {
     /// # Errors
     /// When it cannot be opened, or is no longer the file that was listed.
     fn open(&self, path: &EntryPath) -> io::Result<File>;
+
+    /// Whether a change of the file since it was listed is sure to show in its stat. Only then may
+    /// its blocks be shared first and summed afterwards.
+    fn is_settled(&self, path: &EntryPath) -> bool {
+        let _ = path;
+        false
+    }
 }
 
 /// A file of the model as it was listed.

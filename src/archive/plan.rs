@@ -3,7 +3,7 @@
 //! The order is the layout: the manifest, the large stored files by path, then everything else by
 //! path. It depends on the inputs alone, not on the order in which they were listed.
 
-use super::{Input, Method};
+use super::{Entry, Input, Method};
 use crate::model::{Compression, EntryPath, manifest};
 
 /// Bytes up to which a file is packed in one go. Larger ones are *large*: they are probed, read in
@@ -52,40 +52,70 @@ pub enum Step {
     DeflateLarge(Input),
     /// Packs a file of at most [`CHUNK`] bytes, stored or deflated, whichever suits it.
     Small(Input),
+    /// Takes an entry over as it stands in the archive before.
+    Carry(Entry),
 }
 
 impl Plan {
-    /// Bytes of all inputs together, the manifest left out; what progress counts up to.
+    /// Bytes of all files that are to be read.
     pub fn input_bytes(&self) -> u64 {
         self.steps.iter().filter_map(Step::input).map(|input| input.size).sum()
+    }
+
+    /// How many entries are taken over from the archive before.
+    pub fn carried_over(&self) -> u64 {
+        self.steps.iter().filter(|step| matches!(step, Step::Carry(_))).count() as u64
     }
 }
 
 impl Step {
-    /// The file that the step reads; the manifest is made, not read.
+    /// The file that the step reads; the manifest is made, and what is carried over is not read.
     pub fn input(&self) -> Option<&Input> {
         match self {
-            Step::Manifest(_) => None,
+            Step::Manifest(_) | Step::Carry(_) => None,
             Step::StoreLarge(input) | Step::DeflateLarge(input) | Step::Small(input) => Some(input),
+        }
+    }
+
+    /// The path of the entry; none where it is the manifest's.
+    pub fn path(&self) -> Option<&EntryPath> {
+        match self {
+            Step::Manifest(_) => None,
+            Step::StoreLarge(input) | Step::DeflateLarge(input) | Step::Small(input) => {
+                Some(&input.path)
+            }
+            Step::Carry(entry) => Some(&entry.path),
+        }
+    }
+
+    /// Whether the entry is one of the large stored ones that stand first.
+    pub fn is_aligned(&self) -> bool {
+        match self {
+            Step::StoreLarge(_) => true,
+            Step::Carry(entry) => entry.aligned,
+            _ => false,
         }
     }
 }
 
-/// Plans the archive of `manifest` and `inputs`, with the methods that probing chose for them, one
-/// an input. Every path occurs once, and none is that of the manifest.
-pub fn plan(manifest: Vec<u8>, inputs: &[Input], methods: &[Method]) -> Plan {
+/// Plans the archive of `manifest`, of `inputs`, with the methods that probing chose for them, one
+/// an input, and of `carried`, entries of the archive before. Every path occurs once, and none is
+/// that of the manifest.
+///
+/// What is carried over stands where it would if it were packed anew: how an entry is packed
+/// depends on its content and the profile alone.
+pub fn plan(manifest: Vec<u8>, inputs: &[Input], methods: &[Method], carried: Vec<Entry>) -> Plan {
     debug_assert_eq!(inputs.len(), methods.len());
-    let mut steps: Vec<Step> = inputs
-        .iter()
-        .zip(methods)
-        .map(|(input, method)| match method {
-            _ if !is_large(input) => Step::Small(input.clone()),
-            Method::Stored => Step::StoreLarge(input.clone()),
-            Method::Deflated => Step::DeflateLarge(input.clone()),
-        })
-        .collect();
-    steps.sort_unstable_by(|a, b| place(a).cmp(&place(b)));
-    steps.insert(0, Step::Manifest(manifest));
+    let packed = inputs.iter().zip(methods).map(|(input, method)| match method {
+        _ if !is_large(input) => Step::Small(input.clone()),
+        Method::Stored => Step::StoreLarge(input.clone()),
+        Method::Deflated => Step::DeflateLarge(input.clone()),
+    });
+    let mut steps = Vec::with_capacity(1 + inputs.len() + carried.len());
+    steps.push(Step::Manifest(manifest));
+    steps.extend(packed);
+    steps.extend(carried.into_iter().map(Step::Carry));
+    steps[1..].sort_unstable_by(|a, b| place(a).cmp(&place(b)));
     Plan { steps }
 }
 
@@ -96,7 +126,7 @@ pub(crate) fn is_large(input: &Input) -> bool {
 
 /// What steps are ordered by: large stored ones come first, then the path decides.
 fn place(step: &Step) -> (bool, Option<&EntryPath>) {
-    (!matches!(step, Step::StoreLarge(_)), step.input().map(|input| &input.path))
+    (!step.is_aligned(), step.path())
 }
 
 /// The path of the manifest as an entry.
@@ -122,7 +152,7 @@ mod tests {
         let methods = [Method::Stored, Method::Stored, Method::Deflated, Method::Stored];
         let [z, y, b, a] = inputs.clone();
         assert_eq!(
-            plan(vec![1], &inputs, &methods).steps,
+            plan(vec![1], &inputs, &methods, vec![]).steps,
             [
                 Step::Manifest(vec![1]),
                 Step::StoreLarge(a),
@@ -167,7 +197,7 @@ mod tests {
                 .collect();
             let planned = |listed: &[(Input, Method)]| {
                 let (inputs, methods): (Vec<_>, Vec<_>) = listed.iter().cloned().unzip();
-                plan(Vec::new(), &inputs, &methods)
+                plan(Vec::new(), &inputs, &methods, vec![])
             };
             let first = planned(&listed);
             if !listed.is_empty() {

@@ -191,19 +191,19 @@ impl Order<'_> {
         let profile: Profile = PackDefaults::default().profile();
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let control = Control { threads, durable: true, cancelled, progress: &|_| {} };
-        let source = ListedFiles::new(&self.model, snapshot);
+        let source = ListedFiles::new(&self.model, snapshot, i64::MIN);
         let packing = |error| self.pack_failed(snapshot, exclude, error);
         let inputs = snapshot.inputs();
         let methods = probe(&inputs, &profile, &source, &control).map_err(packing)?;
-        let plan = plan(self.manifest(), &inputs, &methods);
+        let plan = plan(self.manifest(), &inputs, &methods, vec![]);
         let format = self.args.archive_format;
         let staged = self
             .place
             .stage(&self.name, format)
             .map_err(|source| ExportError::Write { path: self.place.path().to_owned(), source })?;
-        let packed = staged.pack(&plan, &profile, &source, &control).map_err(packing)?;
+        let packed = staged.pack(&plan, &profile, &source, None, &control).map_err(packing)?;
         self.unmoved(snapshot, exclude)?;
-        let verified = staged.verify(&packed.entries, packed.bytes).map_err(ExportError::Verify)?;
+        let verified = staged.verify(&packed, control.durable).map_err(ExportError::Verify)?;
         if cancelled.load(Ordering::Relaxed) {
             return Err(ExportError::Interrupted);
         }

@@ -9,6 +9,8 @@ mod tests;
 pub(super) use look::{exclude_of, request};
 
 use std::cell::Cell;
+use std::error::Error;
+use std::fs::File;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
@@ -17,7 +19,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::confined::Confined;
 use super::files::ListedFiles;
-use super::report::{Halt, Laps, Report};
+use super::kept::Kept;
+use super::report::{Halt, Laps, Report, chain};
 use super::resolve::Resolved;
 use super::rest;
 use super::snapshot::{self, Snapshot};
@@ -87,6 +90,7 @@ impl Workshop {
             laps: Laps::start(),
             cost: Cell::default(),
             problems: vec![],
+            kept: None,
             learned: None,
         };
         // A build that panics must end too, or its model and its place would be lost without a word.
@@ -109,6 +113,8 @@ struct Attempt<'a> {
     laps: Laps,
     cost: Cell<Cost>,
     problems: Vec<Problem>,
+    /// What the archive before holds of the model as it is now.
+    kept: Option<Kept<'a>>,
     /// What is known of the model although the attempt did not get to its end.
     learned: Option<(ModelName, Arc<ModelState>)>,
 }
@@ -147,6 +153,7 @@ struct Seen {
     /// When the listing began, nanoseconds since 1970.
     listed: i64,
     recipe: [u8; 32],
+    packing: [u8; 32],
     format: ArchiveFormat,
     profile: Profile,
 }
@@ -205,38 +212,86 @@ impl Attempt<'_> {
         }
     }
 
+    /// Packs the archive, on what the one before holds of it already where there is one.
     fn pack(&mut self, model: &ValidModel, seen: &Seen) -> Result<(Verified, Packed), Halt> {
+        if let Some(previous) = self.previous(model, seen) {
+            match self.pack_on(Some(&previous), model, seen) {
+                Err(Trouble::Before(error)) => {
+                    // Damaged where no stat shows it, or on a disk that fails.
+                    let error = chain(&*error);
+                    tracing::warn!(error, "the archive before is of no use; packing everything");
+                }
+                done => return done.map_err(Trouble::into_halt),
+            }
+        }
+        self.pack_on(None, model, seen).map_err(Trouble::into_halt)
+    }
+
+    /// The archive before, where entries of it can be carried over.
+    fn previous(&self, model: &ValidModel, seen: &Seen) -> Option<File> {
+        let known = self.job.known.as_deref()?;
+        let is_kept = self.kept.as_ref()?.entries.iter().any(Option::is_some);
+        let is_like_it = known.packing == seen.packing
+            && known.archive.format == seen.format
+            && seen.format == ArchiveFormat::Default;
+        if !is_kept || !is_like_it {
+            return None;
+        }
+        self.shop.store.open_published(model.name(), &known.archive)
+    }
+
+    fn pack_on(
+        &mut self,
+        previous: Option<&File>,
+        model: &ValidModel,
+        seen: &Seen,
+    ) -> Result<(Verified, Packed), Trouble> {
         let shop = self.shop;
         let total = seen.snapshot.total_size();
         let folder = &self.job.ticket.folder;
         let progress = |done: u64| (shop.progress)(folder, Progress { done, total });
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let control =
-            Control { threads, durable: true, cancelled: &shop.cancelled, progress: &progress };
-        let source = ListedFiles::new(&seen.folder, &seen.snapshot);
-        let inputs = seen.snapshot.inputs();
+        let control = self.control(&progress);
+        let source = ListedFiles::new(&seen.folder, &seen.snapshot, seen.listed);
+        let (carried, inputs) = match self.kept.as_ref().filter(|_| previous.is_some()) {
+            Some(kept) => kept.divide(&seen.snapshot),
+            None => (vec![], seen.snapshot.inputs()),
+        };
         let manifest = model.manifest().to_bytes();
         let methods = probe(&inputs, &seen.profile, &source, &control)
             .map_err(|error| self.pack_failed(seen, Stage::Plan, &error))?;
-        let plan = plan(manifest, &inputs, &methods);
+        let plan = plan(manifest, &inputs, &methods, carried);
         self.laps.done(Stage::Plan);
         let staged = shop.store.staging().stage(model.name(), seen.format).map_err(|source| {
-            Halt::failed(
-                Stage::Pack,
-                &At { path: shop.store.staging().folder().to_owned(), source },
-            )
+            let path = shop.store.staging().folder().to_owned();
+            Halt::failed(Stage::Pack, &At { path, source })
         })?;
-        let packed = staged
-            .pack(&plan, &seen.profile, &source, &control)
-            .map_err(|error| self.pack_failed(seen, Stage::Pack, &error))?;
+        let packed = match staged.pack(&plan, &seen.profile, &source, previous, &control) {
+            Err(error @ PackError::Previous { .. }) => return Err(Trouble::Before(error.into())),
+            packed => packed.map_err(|error| self.pack_failed(seen, Stage::Pack, &error))?,
+        };
         self.spend(packed.cost.into());
         self.laps.done(Stage::Pack);
         self.unmoved(seen)?;
-        let verified = staged
-            .verify(&packed.entries, packed.bytes)
-            .map_err(|error| Halt::failed(Stage::Verify, &error))?;
+        let verified = match staged.verify(&packed, control.durable) {
+            Err(error) if previous.is_some() => return Err(Trouble::Before(error.into())),
+            verified => verified.map_err(|error| Halt::failed(Stage::Verify, &error))?,
+        };
+        if let Some((previous, known)) = previous.zip(self.job.known.as_deref())
+            && !self.shop.store.is_published(previous, &known.archive)
+        {
+            let moved = "it was written to while it was carried over";
+            return Err(Trouble::Before(moved.into()));
+        }
         self.laps.done(Stage::Verify);
         Ok((verified, packed))
+    }
+
+    fn control<'c>(&self, progress: &'c (dyn Fn(u64) + Sync)) -> Control<'c>
+    where
+        Self: 'c,
+    {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Control { threads, durable: true, cancelled: &self.shop.cancelled, progress }
     }
 
     fn pack_failed(&self, seen: &Seen, stage: Stage, error: &PackError) -> Halt {
@@ -258,6 +313,29 @@ impl Attempt<'_> {
     /// Whatever went wrong with a model that moved, went wrong because it moved.
     fn moved_or(&self, seen: &Seen, halt: Halt) -> Halt {
         self.unmoved(seen).err().unwrap_or(halt)
+    }
+}
+
+/// Why an archive could not be made.
+enum Trouble {
+    /// For a reason that ends the attempt.
+    Halt(Halt),
+    /// The archive before is not what it was taken for.
+    Before(Box<dyn Error + Send + Sync>),
+}
+
+impl Trouble {
+    fn into_halt(self) -> Halt {
+        match self {
+            Trouble::Halt(halt) => halt,
+            Trouble::Before(error) => Halt::failed(Stage::Pack, &*error),
+        }
+    }
+}
+
+impl From<Halt> for Trouble {
+    fn from(halt: Halt) -> Self {
+        Trouble::Halt(halt)
     }
 }
 

@@ -121,7 +121,11 @@ impl Laps {
     pub(super) fn done(&mut self, stage: Stage) {
         if let Some(watch) = &mut self.watch {
             let ms = (watch.lap().as_secs_f64() * 1e6).round() / 1e3;
-            self.times.push(StageTime { stage, ms });
+            // A stage that was run twice, as the first time came to nothing, took both times.
+            match self.times.iter_mut().find(|time| time.stage == stage) {
+                Some(time) => time.ms += ms,
+                None => self.times.push(StageTime { stage, ms }),
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod lock;
 pub mod publish;
+mod published;
 pub mod staging;
 pub mod state;
 

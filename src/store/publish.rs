@@ -43,16 +43,21 @@ impl Identity {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
+        Ok(Some(Self::of(&metadata)))
+    }
+
+    /// The identity in `metadata`.
+    pub fn of(metadata: &fs::Metadata) -> Self {
         let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000) + nanos;
         let changed = nanos(metadata.mtime(), metadata.mtime_nsec());
         let made = metadata.is_dir().then(|| metadata.created().ok()).flatten();
         let made = made.and_then(|made| made.duration_since(UNIX_EPOCH).ok());
         let made = made.and_then(|made| i64::try_from(made.as_nanos()).ok());
-        Ok(Some(Self {
+        Self {
             ino: metadata.ino(),
             size: if metadata.is_dir() { 0 } else { metadata.size() },
             mtime: made.unwrap_or(changed),
-        }))
+        }
     }
 }
 

@@ -26,6 +26,8 @@ pub struct ModelState {
     pub folder: PathBuf,
     /// What the archive depends on besides the files: settings, profile, packer version.
     pub recipe: [u8; 32],
+    /// What the packed form of a file depends on besides its content.
+    pub packing: [u8; 32],
     /// The files that it was built from, by path.
     pub files: Vec<KnownFile>,
     /// The archive that was published last.
@@ -205,6 +207,7 @@ mod tests {
         ModelState {
             folder: "/models/m".into(),
             recipe: [1; 32],
+            packing: [2; 32],
             files: vec![KnownFile { id, settled: true, entry: entry("a") }],
             archive: ArchiveState {
                 format: ArchiveFormat::Default,

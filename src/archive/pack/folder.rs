@@ -69,7 +69,13 @@ pub fn pack_folder(
             sync_folder(folder)?;
         }
     }
-    Ok(Packed { entries, bytes, cost: Cost { read, written: bytes, ..Cost::default() } })
+    Ok(Packed {
+        entries,
+        taken_over: vec![],
+        carried_over: 0,
+        bytes,
+        cost: Cost { read, written: bytes, ..Cost::default() },
+    })
 }
 
 fn feed<'p>(
@@ -103,6 +109,7 @@ fn copy_all(
                 let content = reading::read_small(source, input, buffer)?;
                 target.write(input.path.clone(), content)?
             }
+            Step::Carry(_) => return Err(PackError::nothing_before()),
         });
     }
     Ok(entries)
@@ -120,7 +127,7 @@ impl Target<'_> {
     /// Makes every folder that the plan needs and returns them all, the innermost first.
     fn create_folders(self, plan: &Plan) -> Result<Vec<PathBuf>, PackError> {
         let manifest = manifest_path();
-        let paths = plan.steps.iter().map(|step| step.input().map_or(&manifest, |i| &i.path));
+        let paths = plan.steps.iter().map(|step| step.path().unwrap_or(&manifest));
         let needed: BTreeSet<&Path> =
             paths.flat_map(|path| path.as_path().ancestors().skip(1)).collect();
         let mut folders = Vec::with_capacity(needed.len());

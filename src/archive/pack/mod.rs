@@ -6,13 +6,17 @@
 //! [`PackError::Moved`]; other changes are for the caller to find, by looking at the files' stat
 //! once more when all is packed.
 
+mod carry;
 pub(crate) mod content;
-mod flush;
 pub mod folder;
 pub(crate) mod in_order;
+mod kernel;
+mod large;
 pub(crate) mod output;
 pub(crate) mod reading;
 pub mod tgz;
+mod worker;
+mod write_back;
 pub mod zip;
 
 use std::io;
@@ -21,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub use folder::{Modes, pack_folder};
 pub use tgz::pack_tgz;
 use thiserror::Error;
-pub use zip::pack_zip;
+pub use zip::{Ground, pack_zip, repack_zip};
 
 use super::{Digest, Entry};
 use crate::model::EntryPath;
@@ -51,6 +55,11 @@ impl Control<'_> {
 pub struct Packed {
     /// Every entry, in the order in which they stand.
     pub entries: Vec<Entry>,
+    /// Where the entries begin, in ascending order, whose data was not written anew and need not be
+    /// read back: it was taken over from where it had been checked before.
+    pub taken_over: Vec<u64>,
+    /// Entries that were carried over from the archive before.
+    pub carried_over: u64,
     /// Bytes of the archive; in a folder, of all files.
     pub bytes: u64,
     /// What it took.
@@ -58,6 +67,11 @@ pub struct Packed {
 }
 
 impl Packed {
+    /// Whether the data of `entry` was written anew.
+    pub fn is_new(&self, entry: &Entry) -> bool {
+        self.taken_over.binary_search(&entry.header_offset).is_err()
+    }
+
     /// The digest of the content.
     pub fn digest(&self) -> Digest {
         Digest::of(self.entries.iter().map(|entry| (&entry.path, entry.size, &entry.blake3)))
@@ -118,6 +132,15 @@ pub enum PackError {
         /// Why; a full disk among others.
         source: io::Error,
     },
+    /// The archive before cannot be read, or is shorter than it was: to be packed without it.
+    #[error("cannot take over from the archive before")]
+    Previous {
+        /// Why.
+        source: io::Error,
+    },
+    /// The spare does not hold the large entries where they are wanted: to be packed without it.
+    #[error("the spare does not fit")]
+    Spare,
     /// Somebody asked to stop.
     #[error("the build was cancelled")]
     Cancelled,
@@ -126,6 +149,11 @@ pub enum PackError {
 impl PackError {
     pub(crate) fn write(source: io::Error) -> Self {
         PackError::Write { source }
+    }
+
+    /// There is no archive before from which something could be carried over.
+    pub(crate) fn nothing_before() -> Self {
+        PackError::Previous { source: io::ErrorKind::NotFound.into() }
     }
 
     /// A failure at one of the model's files. One that is no longer there has moved.

@@ -10,6 +10,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
 use super::PackError;
+use super::write_back::WriteBack;
 
 /// Bytes that are gathered before they are written.
 const BUFFER: usize = 256 << 10;
@@ -29,12 +30,21 @@ pub(crate) struct Output<'a> {
     reserved: u64,
     /// Bytes written, those written twice twice.
     written: u64,
+    /// Where the file is to be durable in the end.
+    write_back: Option<WriteBack<'a>>,
 }
 
 impl<'a> Output<'a> {
-    /// Writes `file` from its beginning.
-    pub(crate) fn new(file: &'a File) -> Self {
-        Self { file, buffer: Vec::new(), flushed: 0, reserved: 0, written: 0 }
+    /// Writes `file` from its beginning. If it is to be `durable` in the end, the disk is kept busy
+    /// meanwhile; the last flush is the caller's.
+    pub(crate) fn new(file: &'a File, durable: bool) -> Self {
+        let write_back = durable.then(|| WriteBack::of(file));
+        Self { file, buffer: Vec::new(), flushed: 0, reserved: 0, written: 0, write_back }
+    }
+
+    /// The file, for whoever writes into a part that was skipped, and [counts](Self::count) it.
+    pub(crate) fn file(&self) -> &'a File {
+        self.file
     }
 
     /// Where the next byte goes.
@@ -92,9 +102,17 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    /// Counts bytes that somebody else has written into a part that was skipped.
-    pub(crate) fn count(&mut self, bytes: u64) {
+    /// Counts bytes that somebody else has written, at `offset`, into a part that was skipped.
+    pub(crate) fn count(&mut self, offset: u64, bytes: u64) {
         self.written += bytes;
+        if let Some(write_back) = &mut self.write_back {
+            write_back.wrote(offset, bytes);
+        }
+    }
+
+    /// Leaves out `bytes` at the position, into which somebody else writes.
+    pub(crate) fn skip(&mut self, bytes: u64) -> Result<(), PackError> {
+        self.seek(self.position() + bytes)
     }
 
     /// Writes what is left and cuts the file off at the position, which is returned.
@@ -122,7 +140,7 @@ impl<'a> Output<'a> {
             let _ = self.reserve(end + AHEAD);
         }
         self.file.write_all_at(bytes, offset).map_err(PackError::write)?;
-        self.written += bytes.len() as u64;
+        self.count(offset, bytes.len() as u64);
         Ok(())
     }
 }
@@ -134,7 +152,7 @@ mod tests {
     #[test]
     fn appends_patches_seeks_and_cuts() {
         let file = tempfile::tempfile().unwrap();
-        let mut output = Output::new(&file);
+        let mut output = Output::new(&file, true);
         output.append(b"0123456789").unwrap();
         output.patch(2, b"xy").unwrap();
         output.append(&vec![b'a'; 3 << 20]).unwrap();
@@ -152,8 +170,11 @@ mod tests {
     fn a_reservation_that_is_needed_may_fail_and_one_ahead_may_not() {
         // The kernel refuses offsets beyond what a file may have.
         let file = tempfile::tempfile().unwrap();
-        assert!(matches!(Output::new(&file).reserve(u64::MAX / 2), Err(PackError::Write { .. })));
-        let mut output = Output::new(&file);
+        assert!(matches!(
+            Output::new(&file, false).reserve(u64::MAX / 2),
+            Err(PackError::Write { .. })
+        ));
+        let mut output = Output::new(&file, true);
         output.append(&vec![0; 2 << 20]).unwrap();
         assert_eq!(output.finish().unwrap(), 2 << 20);
         assert_eq!(file.metadata().unwrap().len(), 2 << 20);

@@ -1,6 +1,7 @@
 //! What holds for every form: the content comes back, the layout is as described, and nothing but
 //! content and settings shows in the bytes.
 
+mod carry_over;
 mod layout;
 mod other_readers;
 
@@ -71,7 +72,7 @@ impl Files {
         control: &Control<'_>,
     ) -> Result<Plan, PackError> {
         let methods = probe(inputs, profile, self, control)?;
-        Ok(plan(MANIFEST.into(), inputs, &methods))
+        Ok(plan(MANIFEST.into(), inputs, &methods, vec![]))
     }
 
     pub(crate) fn try_zip(
@@ -186,7 +187,7 @@ fn what_probing_mistook_is_stored_in_its_place() {
     assert_eq!(probe(&mixed.inputs(), &PROFILE, &mixed, &quiet(1)).unwrap()[1], Method::Deflated);
     let noise = Files::new([("b", noise(3 * CHUNK)), ("a", text(9)), ("c", text(2 * CHUNK))]);
     for (files, expected) in [(mixed, Method::Deflated), (noise, Method::Stored)] {
-        let plan = plan(MANIFEST.into(), &files.inputs(), &[Method::Deflated; 3]);
+        let plan = plan(MANIFEST.into(), &files.inputs(), &[Method::Deflated; 3], vec![]);
         let mut before = Vec::new();
         for threads in [1, 2, 4] {
             let out = tempfile::tempfile().unwrap();
@@ -223,7 +224,7 @@ fn a_file_of_another_length_has_moved() {
                         &[Method::Stored, Method::Deflated]
                     };
                     for &method in methods {
-                        let plan = plan(MANIFEST.into(), &inputs, &[method; 2]);
+                        let plan = plan(MANIFEST.into(), &inputs, &[method; 2], vec![]);
                         let out = || tempfile::tempfile().unwrap();
                         moved(pack_zip(&plan, &PROFILE, &files, &out(), &control));
                         let name = ModelName::parse("m").unwrap();
@@ -246,7 +247,7 @@ fn a_file_that_is_gone_has_moved_and_one_that_is_barred_is_an_error() {
         }
     }
     let inputs = [Input { path: EntryPath::parse("a").unwrap(), size: 3 }];
-    let plan = plan(MANIFEST.into(), &inputs, &[Method::Stored]);
+    let plan = plan(MANIFEST.into(), &inputs, &[Method::Stored], vec![]);
     let pack = |kind| {
         let out = tempfile::tempfile().unwrap();
         pack_zip(&plan, &PROFILE, &Barred(kind), &out, &quiet(1)).unwrap_err()
@@ -400,7 +401,7 @@ fn an_early_flush_changes_nothing() {
     let size = 70 << 20;
     File::create(files.folder.path().join("large")).unwrap().set_len(size).unwrap();
     inputs.push(Input { path: EntryPath::parse("large").unwrap(), size });
-    let plan = plan(MANIFEST.into(), &inputs, &[Method::Stored; 2]);
+    let plan = plan(MANIFEST.into(), &inputs, &[Method::Stored; 2], vec![]);
     let pack = |control: &Control<'_>| {
         let out = tempfile::tempfile().unwrap();
         let packed = pack_zip(&plan, &PROFILE, &files, &out, control).unwrap();

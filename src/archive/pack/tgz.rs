@@ -40,7 +40,7 @@ pub fn pack_tgz(
     out: &File,
     control: &Control<'_>,
 ) -> Result<Packed, PackError> {
-    let mut output = Output::new(out);
+    let mut output = Output::new(out, control.durable);
     output.append(&GZIP_HEADER)?;
     let (mut crc32, mut compressed) = (crc32fast::Hasher::new(), 0);
     let threads = if plan.input_bytes() <= FEW_BYTES { 1 } else { control.threads };
@@ -69,6 +69,7 @@ pub fn pack_tgz(
                     Step::StoreLarge(input) | Step::DeflateLarge(input) | Step::Small(input) => {
                         tar.append_file(input, source)?;
                     }
+                    Step::Carry(_) => return Err(PackError::nothing_before()),
                 }
             }
             tar.finish()
@@ -81,6 +82,8 @@ pub fn pack_tgz(
     let bytes = output.finish()?;
     Ok(Packed {
         entries: tar.entries,
+        taken_over: vec![],
+        carried_over: 0,
         bytes,
         cost: Cost { read: tar.read, written, compressed, ..Cost::default() },
     })

@@ -1,31 +1,46 @@
 //! Runs a plan and writes `NAME.mar`.
 //!
-//! Where the large stored entries stand is known before anything is read, so the workers copy
-//! those into place themselves, piece by piece. All else is handed back as bytes, and this thread
-//! appends it in the order of the plan. Headers that need a CRC which is not there yet are written
-//! afterwards, into the room left for them.
+//! Where the large stored entries stand is known before anything is read, so they are put in place
+//! first ([`large`](super::large)), in pieces and by the workers where bytes have to be copied. All
+//! else is handed back as bytes, and this thread appends it in the order of the plan; what follows
+//! each other in the archive before, as one piece. Headers that need a CRC which is not there yet
+//! are written afterwards, into the room left for them.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
-use super::content::{FileSums, PieceHasher, PieceSums, sums};
-use super::flush::{self, EarlyFlush};
+use super::carry::{self, Slice};
+use super::content::FileSums;
 use super::in_order::{Lane, in_order};
+use super::large::{Large, Origin, Way};
 use super::output::Output;
-use super::reading::{self, Piece, pieces};
+use super::reading::{self, pieces};
+use super::worker::{Batch, Done, Job, Worker};
 use super::{Control, Cost, PackError, Packed};
-use crate::archive::deflate::Deflater;
-use crate::archive::plan::{CHUNK, Plan, Profile, Step, manifest_path};
-use crate::archive::{Entry, Input, Method, Source, probe, zip_writer};
-use crate::model::EntryPath;
+use crate::archive::plan::{CHUNK, Plan, Profile, Step};
+use crate::archive::{Entry, Input, Method, Source, zip_writer};
 
 /// Input for which it is not worth to start a thread.
 const FEW_BYTES: u64 = 1 << 20;
 /// Files that one job packs at most, so that cancelling and progress do not wait for long.
 const BATCH_FILES: usize = 256;
-/// Bytes that are read, summed and written while they are in the processor's cache.
-const BLOCK: usize = 256 << 10;
+/// Carried bytes that are rather gathered with what is around them than copied by a call of their
+/// own.
+const FEW_CARRIED: u64 = 64 << 10;
+
+/// Where the large stored entries begin among all: behind the manifest.
+const FIRST_LARGE: usize = 1;
+
+/// What a zip is written to, and what of it is there already.
+#[derive(Debug, Clone, Copy)]
+pub struct Ground<'a> {
+    /// The file to write: empty, or a spare.
+    pub out: &'a File,
+    /// The archive before, from which the plan carries entries over.
+    pub previous: Option<&'a File>,
+    /// The large stored entries that `out` holds already, where it is a spare.
+    pub in_place: &'a [Entry],
+}
 
 /// Packs `plan` into `out`, an empty file, as a zip archive of the layout that the module
 /// [`archive`](crate::archive) describes. The last flush is
@@ -40,113 +55,118 @@ pub fn pack_zip(
     out: &File,
     control: &Control<'_>,
 ) -> Result<Packed, PackError> {
+    repack_zip(plan, profile, source, Ground { out, previous: None, in_place: &[] }, control)
+}
+
+/// The same, carrying over from the archive before what the plan says. The bytes are those that
+/// packing everything anew would give.
+///
+/// # Errors
+/// As [`pack_zip`]. [`PackError::Spare`] comes before anything is written.
+pub fn repack_zip(
+    plan: &Plan,
+    profile: &Profile,
+    source: &dyn Source,
+    ground: Ground<'_>,
+    control: &Control<'_>,
+) -> Result<Packed, PackError> {
     let mut zip = Zip {
         source,
-        output: Output::new(out),
+        previous: ground.previous,
+        control,
+        output: Output::new(ground.out, control.durable),
         entries: Vec::with_capacity(plan.steps.len()),
-        copied: 0,
+        taken_over: Vec::new(),
+        carried_over: plan.carried_over(),
         deflating: None,
         sums: FileSums::default(),
+        buffer: Vec::new(),
         input_done: 0,
         cost: Cost::default(),
     };
-    let mut own = Worker::new(profile, source, out, control);
-    for step in &plan.steps {
-        if let Step::Manifest(bytes) = step {
-            zip.append_batch(own.pack_manifest(bytes))?;
-        }
-    }
-    let rest = zip.place_large(plan)?;
-    let places: Vec<u64> = zip.entries[zip.copied..].iter().map(|e| e.data_offset).collect();
-    zip.output.seek(rest)?;
+    let mut own = Worker::new(profile, source, &ground, control);
+    let manifest = plan.steps.iter().find_map(|step| match step {
+        Step::Manifest(bytes) => Some(own.pack_manifest(bytes)),
+        _ => None,
+    });
+    let manifest = manifest.unwrap_or_default();
+    let large = Large::place(plan, manifest.bytes.len() as u64, ground.in_place)?;
+    zip.append_batch(manifest)?;
+    let ways = zip.begin_large(&large)?;
 
     let threads = if plan.input_bytes() <= FEW_BYTES { 1 } else { control.threads };
-    std::thread::scope(|scope| {
-        let worthwhile = control.durable && threads > 1 && rest >= flush::WORTHWHILE;
-        let mut early = worthwhile.then(|| EarlyFlush::start(scope, out));
-        in_order(
-            threads,
-            || Worker::new(profile, source, out, control),
-            Worker::run,
-            |done| {
-                let input = zip.take(done?)?;
-                zip.input_done += input;
-                if let Some(early) = &mut early {
-                    early.wrote(zip.output.written());
-                }
-                (control.progress)(zip.input_done);
-                Ok(())
-            },
-            |lane| feed(plan, source, &places, lane),
-        )?;
-        let packed = zip.finish()?;
-        if let Some(early) = early {
-            early.finish()?;
-        }
-        Ok(packed)
-    })
+    in_order(
+        threads,
+        || Worker::new(profile, source, &ground, control),
+        Worker::run,
+        |done| zip.take(done?),
+        |lane| {
+            feed_large(&large, &ways, source, lane)?;
+            feed_rest(plan, source, lane)
+        },
+    )?;
+    zip.finish()
 }
 
-/// What a worker is to do.
-enum Job<'p> {
-    /// Copy a piece of a large file to `to`.
-    Copy { input: &'p Input, file: Arc<File>, piece: Piece, to: u64 },
-    /// Deflate a piece of a large file.
-    Deflate { input: &'p Input, file: Arc<File>, piece: Piece },
-    /// Pack small files.
-    Small(&'p [Step]),
-}
+type PackLane<'l, 'p> = Lane<'l, Job<'p>, Result<Done<'p>, PackError>, PackError>;
 
-/// What a worker has done.
-enum Done<'p> {
-    Copied { piece: Piece, sums: PieceSums },
-    Deflated { input: &'p Input, piece: Piece, sums: PieceSums, bytes: Vec<u8> },
-    Small(Batch),
-}
-
-/// Small entries one after the other, their offsets counted from the first.
-#[derive(Default)]
-struct Batch {
-    bytes: Vec<u8>,
-    entries: Vec<Entry>,
-    read: u64,
-    compressed: u64,
-}
-
-/// Turns the plan into jobs. `places` says where the data of the large stored entries go.
-fn feed<'p>(
-    plan: &'p Plan,
+/// Turns what is left to do for the large stored entries into jobs.
+fn feed_large<'p>(
+    large: &Large<'p>,
+    ways: &[Way],
     source: &dyn Source,
-    places: &[u64],
-    lane: &mut Lane<'_, Job<'p>, Result<Done<'p>, PackError>, PackError>,
+    lane: &mut PackLane<'_, 'p>,
 ) -> Result<(), PackError> {
-    let mut places = places.iter();
-    let mut steps = plan.steps.as_slice();
-    while let Some((step, after)) = steps.split_first() {
-        match step {
-            Step::Manifest(_) => {}
-            Step::StoreLarge(input) => {
-                let start = places.next().copied().unwrap_or_default();
-                let file = Arc::new(reading::open(source, &input.path)?);
-                for piece in pieces(input.size) {
-                    let file = Arc::clone(&file);
-                    lane.give(Job::Copy { input, file, piece, to: start + piece.at })?;
+    for (i, (way, origin)) in ways.iter().zip(&large.origins).enumerate() {
+        match (*way, *origin) {
+            (Way::Carry(slice), _) => {
+                for slice in slice.pieces() {
+                    lane.give(Job::Carry(slice))?;
                 }
             }
+            (Way::Copy | Way::Sum, Origin::Model(input)) => {
+                let start = matches!(way, Way::Copy).then(|| large.entries[i].data_offset);
+                let file = Arc::new(reading::open(source, &input.path)?);
+                for piece in pieces(input.size) {
+                    let (entry, file) = (FIRST_LARGE + i, Arc::clone(&file));
+                    let to = start.map(|start| start + piece.at);
+                    lane.give(Job::Read { entry, input, file, piece, to })?;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Turns the rest of the plan into jobs.
+fn feed_rest<'p>(
+    plan: &'p Plan,
+    source: &dyn Source,
+    lane: &mut PackLane<'_, 'p>,
+) -> Result<(), PackError> {
+    let mut steps = plan.steps.as_slice();
+    while let Some((step, after)) = steps.split_first() {
+        steps = match step {
             Step::DeflateLarge(input) => {
                 let file = Arc::new(reading::open(source, &input.path)?);
                 for piece in pieces(input.size) {
                     lane.give(Job::Deflate { input, file: Arc::clone(&file), piece })?;
                 }
+                after
             }
             Step::Small(_) => {
                 let (batch, after) = steps.split_at(batch_len(steps));
                 lane.give(Job::Small(batch))?;
-                steps = after;
-                continue;
+                after
             }
-        }
-        steps = after;
+            Step::Carry(entry) if !entry.aligned => {
+                let (run, after) = steps.split_at(run_len(steps));
+                lane.give(Job::Run(run))?;
+                after
+            }
+            Step::Manifest(_) | Step::StoreLarge(_) | Step::Carry(_) => after,
+        };
     }
     Ok(())
 }
@@ -164,149 +184,34 @@ fn batch_len(steps: &[Step]) -> usize {
     steps.iter().take(BATCH_FILES).take_while(fits).count().max(1)
 }
 
-/// A thread's compressors and buffers.
-struct Worker<'a> {
-    profile: &'a Profile,
-    source: &'a dyn Source,
-    out: &'a File,
-    control: &'a Control<'a>,
-    deflater: Deflater,
-    fastest: Deflater,
-    plain: Vec<u8>,
-    packed: Vec<u8>,
-}
-
-impl<'a> Worker<'a> {
-    fn new(
-        profile: &'a Profile,
-        source: &'a dyn Source,
-        out: &'a File,
-        control: &'a Control<'a>,
-    ) -> Self {
-        let (deflater, fastest) = (Deflater::new(profile.level), probe::fastest());
-        let (plain, packed) = (Vec::new(), Vec::new());
-        Self { profile, source, out, control, deflater, fastest, plain, packed }
-    }
-
-    fn run<'p>(&mut self, job: Job<'p>) -> Result<Done<'p>, PackError> {
-        self.control.check()?;
-        match job {
-            Job::Copy { input, file, piece, to } => self.copy(input, &file, piece, to),
-            Job::Deflate { input, file, piece } => self.deflate(input, &file, piece),
-            Job::Small(steps) => self.pack_small(steps).map(Done::Small),
+/// How many of the first steps carry over entries that follow each other in the archive before.
+fn run_len(steps: &[Step]) -> usize {
+    let mut end = None;
+    let follows = |step: &&Step| match step {
+        Step::Carry(entry) if end.is_none_or(|end| end == entry.header_offset) => {
+            end = Some(entry.data_offset + entry.packed_size);
+            true
         }
-    }
-
-    fn copy<'p>(
-        &mut self,
-        input: &Input,
-        file: &File,
-        piece: Piece,
-        to: u64,
-    ) -> Result<Done<'p>, PackError> {
-        let mut hasher = PieceHasher::at(piece.at);
-        self.plain.resize(self.plain.len().max(BLOCK), 0);
-        let mut done = 0;
-        while done < piece.len {
-            let block = &mut self.plain[..BLOCK.min(piece.len - done)];
-            reading::read_at(file, &input.path, piece.at + done as u64, block)?;
-            self.out.write_all_at(block, to + done as u64).map_err(PackError::write)?;
-            hasher.update(block);
-            done += block.len();
-        }
-        if piece.last {
-            reading::expect_end(file, &input.path, input.size)?;
-        }
-        Ok(Done::Copied { piece, sums: hasher.finish() })
-    }
-
-    fn deflate<'p>(
-        &mut self,
-        input: &'p Input,
-        file: &File,
-        piece: Piece,
-    ) -> Result<Done<'p>, PackError> {
-        self.plain.resize(self.plain.len().max(CHUNK), 0);
-        let plain = &mut self.plain[..piece.len];
-        reading::read_at(file, &input.path, piece.at, plain)?;
-        if piece.last {
-            reading::expect_end(file, &input.path, input.size)?;
-        }
-        let mut hasher = PieceHasher::at(piece.at);
-        hasher.update(plain);
-        let mut bytes = Vec::new();
-        self.deflater.chunk(plain, piece.last, &mut bytes);
-        Ok(Done::Deflated { input, piece, sums: hasher.finish(), bytes })
-    }
-
-    fn pack_small(&mut self, steps: &[Step]) -> Result<Batch, PackError> {
-        let mut batch = Batch::default();
-        for input in steps.iter().filter_map(Step::input) {
-            self.control.check()?;
-            let mut plain = std::mem::take(&mut self.plain);
-            let content = reading::read_small(self.source, input, &mut plain)?;
-            self.pack(input.path.clone(), content, &mut batch);
-            batch.read += input.size;
-            self.plain = plain;
-        }
-        Ok(batch)
-    }
-
-    fn pack_manifest(&mut self, bytes: &[u8]) -> Batch {
-        let mut batch = Batch::default();
-        self.pack(manifest_path(), bytes, &mut batch);
-        batch
-    }
-
-    /// Appends an entry in whichever form suits it.
-    fn pack(&mut self, path: EntryPath, content: &[u8], batch: &mut Batch) {
-        let (crc32, blake3) = sums(content);
-        let size = content.len() as u64;
-        self.packed.clear();
-        let mut method = Method::Stored;
-        if !content.is_empty()
-            && probe::seems_worth(content, self.profile, &mut self.fastest, &mut self.packed)
-        {
-            self.packed.clear();
-            let length = self.deflater.whole(content, &mut self.packed);
-            batch.compressed += size;
-            if self.profile.is_worth(length as u64, size) {
-                method = Method::Deflated;
-            }
-        }
-        let data = if method == Method::Deflated { &self.packed[..] } else { content };
-        let header_offset = batch.bytes.len() as u64;
-        let data_offset = header_offset + zip_writer::local_header_len(&path, size);
-        let packed_size = data.len() as u64;
-        let aligned = false;
-        let entry = Entry {
-            path,
-            size,
-            crc32,
-            blake3,
-            method,
-            header_offset,
-            data_offset,
-            packed_size,
-            aligned,
-        };
-        zip_writer::local_header(&entry, &mut batch.bytes);
-        batch.bytes.extend_from_slice(data);
-        batch.entries.push(entry);
-    }
+        _ => false,
+    };
+    steps.iter().take_while(follows).count().max(1)
 }
 
 /// The archive under construction.
 struct Zip<'a> {
     source: &'a dyn Source,
+    previous: Option<&'a File>,
+    control: &'a Control<'a>,
     output: Output<'a>,
     /// All entries so far; those of large stored files are here before they are complete.
     entries: Vec<Entry>,
-    /// How many of `entries`, from the first, are complete while the workers copy.
-    copied: usize,
+    /// See [`Packed::taken_over`].
+    taken_over: Vec<u64>,
+    carried_over: u64,
     /// The large entry that is being deflated.
     deflating: Option<Deflating>,
     sums: FileSums,
+    buffer: Vec<u8>,
     input_done: u64,
     cost: Cost,
 }
@@ -317,65 +222,74 @@ struct Deflating {
 }
 
 impl Zip<'_> {
-    /// Lays out the large stored entries behind what is there already, and returns where they end.
-    fn place_large(&mut self, plan: &Plan) -> Result<u64, PackError> {
-        self.copied = self.entries.len();
-        let mut end = self.output.position();
-        for step in &plan.steps {
-            let Step::StoreLarge(Input { path, size }) = step else { continue };
-            let unaligned = end + zip_writer::local_header_len(path, *size);
-            let data_offset = unaligned + zip_writer::alignment_len(unaligned);
-            self.entries.push(Entry {
-                path: path.clone(),
-                size: *size,
-                crc32: 0,
-                blake3: [0; 32],
-                method: Method::Stored,
-                header_offset: end,
-                data_offset,
-                packed_size: *size,
-                aligned: true,
-            });
-            end = data_offset + size;
+    /// Puts in place of the large stored entries what needs no copying; says what is left to do for
+    /// each of them.
+    fn begin_large(&mut self, large: &Large<'_>) -> Result<Vec<Way>, PackError> {
+        self.entries.extend(large.entries.iter().cloned());
+        let (out, start) = (self.output.file(), self.output.position());
+        let ways = large.begin(out, self.previous, self.source)?;
+        if ways.iter().any(|way| matches!(way, Way::Copy | Way::Carry(_))) {
+            self.output.reserve(large.end.max(start))?;
         }
-        self.output.reserve(end)?;
-        Ok(end)
+        for (i, way) in ways.iter().enumerate() {
+            let entry = &self.entries[FIRST_LARGE + i];
+            let size = entry.size;
+            if !matches!(way, Way::Copy) {
+                self.taken_over.push(entry.header_offset);
+            }
+            match way {
+                Way::Copy | Way::Sum => continue,
+                Way::Done if large.in_place => self.cost.carried.in_place += size,
+                Way::Done => self.cost.carried.reflinked += size,
+                Way::Carry(_) => self.cost.carried.copied += size,
+            }
+            self.input_done += size;
+            self.write_header(FIRST_LARGE + i)?;
+        }
+        self.output.seek(large.end.max(start))?;
+        (self.control.progress)(self.input_done);
+        Ok(ways)
     }
 
-    /// Takes in what a worker has done and returns how many bytes of input that settles.
-    fn take(&mut self, done: Done<'_>) -> Result<u64, PackError> {
+    /// Takes in what a worker has done.
+    fn take(&mut self, done: Done<'_>) -> Result<(), PackError> {
         match done {
-            Done::Copied { piece, sums } => {
+            Done::Read { entry, piece, to, sums } => {
                 self.sums.add(&sums);
-                self.cost.read += piece.len as u64;
-                self.output.count(piece.len as u64);
-                if piece.last {
-                    self.complete_copy()?;
+                self.read(piece.len as u64);
+                if let Some(to) = to {
+                    self.output.count(to, piece.len as u64);
                 }
-                Ok(piece.len as u64)
+                if piece.last {
+                    self.complete_large(entry)?;
+                }
             }
+            Done::Carried { slice } => self.output.count(slice.to, slice.length),
             Done::Deflated { input, piece, sums, bytes } => {
                 self.sums.add(&sums);
-                self.cost.read += piece.len as u64;
                 self.cost.compressed += piece.len as u64;
+                self.read(piece.len as u64);
                 self.append_deflated(input, &bytes)?;
                 if piece.last {
                     self.complete_deflated(input)?;
                 }
-                Ok(piece.len as u64)
             }
-            Done::Small(batch) => {
-                let read = batch.read;
-                self.append_batch(batch)?;
-                Ok(read)
-            }
+            Done::Small(batch) => self.append_batch(batch)?,
+            Done::Run(steps) => self.append_run(steps)?,
         }
+        (self.control.progress)(self.input_done);
+        Ok(())
+    }
+
+    fn read(&mut self, bytes: u64) {
+        self.cost.read += bytes;
+        self.input_done += bytes;
     }
 
     fn append_batch(&mut self, batch: Batch) -> Result<(), PackError> {
         let start = self.output.position();
         self.output.append(&batch.bytes)?;
-        self.cost.read += batch.read;
+        self.read(batch.read);
         self.cost.compressed += batch.compressed;
         self.entries.extend(batch.entries.into_iter().map(|mut entry| {
             entry.header_offset += start;
@@ -385,11 +299,50 @@ impl Zip<'_> {
         Ok(())
     }
 
-    /// All of a large stored file has been copied: writes its header.
-    fn complete_copy(&mut self) -> Result<(), PackError> {
-        let entry = &mut self.entries[self.copied];
+    /// Appends entries that follow each other in the archive before, headers and all: nothing in
+    /// them says where they stand.
+    fn append_run(&mut self, steps: &[Step]) -> Result<(), PackError> {
+        let previous = self.previous.ok_or_else(PackError::nothing_before)?;
+        let place = self.output.position();
+        let (mut start, mut end) = (None, 0);
+        for step in steps {
+            let Step::Carry(entry) = step else { continue };
+            let start = *start.get_or_insert(entry.header_offset);
+            end = entry.data_offset + entry.packed_size;
+            let moved = |offset| place + (offset - start);
+            let header_offset = moved(entry.header_offset);
+            let data_offset = moved(entry.data_offset);
+            self.taken_over.push(header_offset);
+            self.input_done += entry.size;
+            self.entries.push(Entry { header_offset, data_offset, ..entry.clone() });
+        }
+        let from = start.unwrap_or(end);
+        let length = end - from;
+        self.cost.carried.copied += length;
+        if length <= FEW_CARRIED {
+            self.buffer.resize(length as usize, 0);
+            carry::read(previous, &mut self.buffer, from)?;
+            return self.output.append(&self.buffer);
+        }
+        self.output.skip(length)?;
+        self.output.reserve(place + length)?;
+        for slice in (Slice { from, to: place, length }).pieces() {
+            self.control.check()?;
+            carry::copy(previous, self.output.file(), slice, &mut self.buffer)?;
+            self.output.count(slice.to, slice.length);
+        }
+        Ok(())
+    }
+
+    /// All of a large stored file has been read: writes its header.
+    fn complete_large(&mut self, index: usize) -> Result<(), PackError> {
+        let entry = &mut self.entries[index];
         (entry.crc32, entry.blake3) = self.sums.finish();
-        self.copied += 1;
+        self.write_header(index)
+    }
+
+    fn write_header(&mut self, index: usize) -> Result<(), PackError> {
+        let entry = &self.entries[index];
         let mut header = Vec::new();
         zip_writer::local_header(entry, &mut header);
         self.output.patch(entry.header_offset, &header)
@@ -447,7 +400,8 @@ impl Zip<'_> {
     fn append_stored(&mut self, input: &Input) -> Result<[u8; 32], PackError> {
         let file = reading::open(self.source, &input.path)?;
         let mut hasher = blake3::Hasher::new();
-        let mut buffer = vec![0; CHUNK];
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(CHUNK, 0);
         for piece in pieces(input.size) {
             let bytes = &mut buffer[..piece.len];
             reading::read_at(&file, &input.path, piece.at, bytes)?;
@@ -470,6 +424,7 @@ impl Zip<'_> {
         self.output.append(&directory)?;
         self.cost.written = self.output.written();
         let bytes = self.output.finish()?;
-        Ok(Packed { entries: self.entries, bytes, cost: self.cost })
+        let Self { entries, taken_over, carried_over, cost, .. } = self;
+        Ok(Packed { entries, taken_over, carried_over, bytes, cost })
     }
 }

@@ -137,7 +137,7 @@ impl Attempt<'_> {
         self.save(&name, &state);
         self.laps.done(Stage::Publish);
         let listed = catalog_entry(model, seen, &state);
-        let entries = compare::counts(known, &packed.entries);
+        let entries = compare::counts(known, &packed);
         let not_durable = published.not_durable;
         Ok(Done::Published(Box::new(New { name, state, listed, entries, not_durable })))
     }
@@ -249,6 +249,7 @@ fn state_of(
     ModelState {
         folder: seen.folder.path().to_owned(),
         recipe: seen.recipe,
+        packing: seen.packing,
         files,
         archive: ArchiveState {
             format: seen.format,

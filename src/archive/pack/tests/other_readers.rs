@@ -98,7 +98,7 @@ fn more_entries_than_16_bits_count() {
         let inputs: Vec<_> = (0..count)
             .map(|i| Input { path: EntryPath::parse(&format!("f{i}")).unwrap(), size: 0 })
             .collect();
-        let plan = plan(MANIFEST.into(), &inputs, &vec![Method::Stored; count]);
+        let plan = plan(MANIFEST.into(), &inputs, &vec![Method::Stored; count], vec![]);
         let out = tempfile::tempfile().unwrap();
         let packed = pack_zip(&plan, &PROFILE, &empty, &out, &quiet(2)).unwrap();
         let end = bytes_of(&out).split_off(usize::try_from(packed.bytes).unwrap() - 22 - 20);
@@ -135,7 +135,7 @@ fn entries_beyond_32_bits() {
     ];
     let methods =
         [Method::Stored, Method::Deflated, Method::Deflated, Method::Deflated, Method::Stored];
-    let plan = plan(MANIFEST.into(), &inputs, &methods);
+    let plan = plan(MANIFEST.into(), &inputs, &methods, vec![]);
     let kept = std::env::var_os("MARWATCH_KEEP_LARGE");
     let archive = kept.map_or_else(|| files.folder.path().join("m.mar"), Into::into);
     let out = File::options().read(true).write(true).create(true).truncate(true).open(&archive);
