@@ -38,6 +38,7 @@ def arguments():
     parser.add_argument("--data", type=Path, default=tools.TARGET / "bench-data", help="keeps the folders [target/bench-data]")
     parser.add_argument("--fs", type=Path, help="work here, on this file system [as --data]")
     parser.add_argument("--xfs", action="store_true", help="make a loop-mounted xfs and work there (root)")
+    parser.add_argument("--marwatch", type=Path, help="measure this program instead of building one")
     parser.add_argument("--install", action="store_true", help="install missing programs with apt-get (root)")
     chosen = parser.parse_args()
     if not chosen.folders and not chosen.restart:
@@ -47,7 +48,10 @@ def arguments():
 
 def main():
     chosen = arguments()
-    tools.build_marwatch()
+    if chosen.marwatch:
+        tools.MARWATCH = chosen.marwatch.resolve()
+    else:
+        tools.build_marwatch()
     found = tools.Tools(chosen.install)
     data = chosen.data.resolve()
     data.mkdir(parents=True, exist_ok=True)

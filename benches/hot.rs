@@ -44,7 +44,7 @@ fn planning(c: &mut Criterion) {
     let inputs = inputs();
     let methods = vec![Method::Stored; FILES];
     c.bench_function("plan of 20,000 inputs", |b| {
-        b.iter(|| plan(b"{}".to_vec(), black_box(&inputs), &methods));
+        b.iter(|| plan(b"{}".to_vec(), black_box(&inputs), &methods, vec![]));
     });
 }
 
@@ -229,6 +229,7 @@ fn known() -> ModelState {
     ModelState {
         folder: "/models/m".into(),
         recipe: [1; 32],
+        packing: [2; 32],
         files,
         archive: ArchiveState {
             format: ArchiveFormat::Default,
