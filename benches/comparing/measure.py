@@ -27,9 +27,10 @@ class Contender:
 
 @dataclass
 class Runs:
-    """The measured runs of a contender: milliseconds, and the peak of memory in MiB."""
+    """The measured runs of a contender: milliseconds, those of all processors, the peak of memory in MiB."""
 
     ms: list = field(default_factory=list)
+    cpu_ms: list = field(default_factory=list)
     rss_mib: float = 0.0
     size: int = 0
 
@@ -43,7 +44,7 @@ class Failed(Exception):
 
 
 def run(argv, cwd=None):
-    """Runs a program to its good end; milliseconds and peak memory in MiB."""
+    """Runs a program to its good end; milliseconds, milliseconds of processors, peak memory in MiB."""
     with open(os.devnull, "w") as null:
         start = time.perf_counter()
         child = subprocess.Popen(argv, cwd=cwd, stdin=subprocess.DEVNULL, stdout=null, stderr=subprocess.PIPE)
@@ -54,7 +55,7 @@ def run(argv, cwd=None):
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode != 0:
         raise Failed(f"{' '.join(map(str, argv))}: exit {child.returncode}: {stderr.decode(errors='replace').strip()}")
-    return ms, usage.ru_maxrss / 1024
+    return ms, (usage.ru_utime + usage.ru_stime) * 1e3, usage.ru_maxrss / 1024
 
 
 def in_turns(contenders, rounds, before_round=lambda _: None):
@@ -71,13 +72,14 @@ def in_turns(contenders, rounds, before_round=lambda _: None):
                 continue
             contender.prepare()
             os.sync()
-            ms, rss = run(contender.argv, contender.cwd)
+            ms, cpu_ms, rss = run(contender.argv, contender.cwd)
             say(f"    round {number} {name}: {ms:.1f} ms")
             if number == 0:
                 if ms > PATIENCE_S * 1e3:
                     slow.add(name)
             else:
                 runs[name].ms.append(ms)
+                runs[name].cpu_ms.append(cpu_ms)
                 runs[name].rss_mib = max(runs[name].rss_mib, rss)
             if contender.result:
                 runs[name].size = os.stat(contender.result).st_size

@@ -1,5 +1,6 @@
 """Tables in Markdown, and what was to be reached."""
 
+import statistics
 from dataclasses import dataclass
 
 
@@ -18,14 +19,17 @@ class Target:
 def table(title, runs, with_memory=False):
     runs = {name: run for name, run in runs.items() if run.ms}
     bases = [(head, runs[name].median) for head, name in (("Python", "model-archiver"), ("cp", "cp")) if name in runs]
+    has_cpu = all(run.cpu_ms for run in runs.values())
     has_size = any(run.size for run in runs.values())
     heads = ["", "median ms", "min–max", "runs", *(f"÷ {head}" for head, _ in bases)]
+    heads += ["CPU ms"] if has_cpu else []
     heads += ["MB"] if has_size else []
     heads += ["peak MiB"] if with_memory else []
     print(f"\n### {title}\n\n| {' | '.join(heads)} |\n|---|{'---:|' * (len(heads) - 1)}")
     for name, run in runs.items():
         cells = [name, number(run.median), f"{number(min(run.ms))}–{number(max(run.ms))}", str(len(run.ms))]
         cells += [f"{run.median / base:.3g}" for _, base in bases]
+        cells += [number(statistics.median(run.cpu_ms))] if has_cpu else []
         cells += [f"{run.size / 1e6:.3f}"] if has_size else []
         cells += [f"{run.rss_mib:.0f}"] if with_memory else []
         print(f"| {' | '.join(cells)} |")
