@@ -19,6 +19,7 @@ use crate::config::{Limits, PackDefaults};
 use crate::model::{EntryPath, Exclude, Manifest, Settings};
 use crate::problem::{Code, Problem, Severity};
 use crate::store::PublishError;
+use crate::store::staging::Before;
 
 /// What a model may have: whatever the form of the archive can hold.
 const UNLIMITED: Limits =
@@ -201,7 +202,8 @@ impl Order<'_> {
             .place
             .stage(&self.name, format)
             .map_err(|source| ExportError::Write { path: self.place.path().to_owned(), source })?;
-        let packed = staged.pack(&plan, &profile, &source, None, &control).map_err(packing)?;
+        let packed =
+            staged.pack(&plan, &profile, &source, Before::default(), &control).map_err(packing)?;
         self.unmoved(snapshot, exclude)?;
         let verified = staged.verify(&packed, control.durable).map_err(ExportError::Verify)?;
         if cancelled.load(Ordering::Relaxed) {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::archive::inspect::printable;
 use crate::archive::pack::Modes;
+use crate::config::Durability;
 use crate::model::manifest::{MANIFEST_PATH, MAR_INF};
 use crate::model::{ArchiveFormat, ModelName};
 use crate::store::publish::{Identity, flush, publish_in};
@@ -101,12 +102,15 @@ impl Place {
     /// Makes the archive durable and puts it in its place. Returns why it may not outlive a power
     /// cut, where that is so.
     pub(super) fn publish(&self, verified: Verified) -> Result<Option<String>, PublishError> {
-        let identity = flush(&verified)?;
+        let identity = flush(&verified, Durability::Full)?;
         let expected = match &self.standing {
             Standing::Old { identity, .. } => Some(*identity),
             Standing::Nothing | Standing::Model => None,
         };
-        Ok(publish_in(&self.folder, verified, identity, expected)?.not_durable)
+        // What it has replaced goes with its guard.
+        let (published, _replaced) =
+            publish_in(&self.folder, verified, identity, expected, Durability::Full)?;
+        Ok(published.not_durable)
     }
 }
 

@@ -37,6 +37,20 @@ pub fn writers(file: &File) -> Writers {
     }
 }
 
+/// Whether nobody but the caller has the file open, which he has opened once, for writing. Without
+/// an answer: no.
+///
+/// `F_WRLCK` is granted only then; a mapping of the file counts as well, since it holds it open. The
+/// lease is given back at once, so it says nothing of later.
+pub fn is_ours_alone(file: &File) -> bool {
+    ignore_lease_breaks();
+    let granted = set_lease(file, libc::F_WRLCK).is_ok();
+    if granted {
+        let _ = set_lease(file, libc::F_UNLCK);
+    }
+    granted
+}
+
 /// Somebody who opens the file for writing while the lease is held makes the kernel send SIGIO,
 /// which kills a process that has not said otherwise.
 fn ignore_lease_breaks() {
@@ -76,5 +90,18 @@ mod tests {
         assert_eq!(writers(&reader), Writers::Some);
         drop(writer);
         assert_eq!(writers(&reader), Writers::None);
+    }
+
+    #[test]
+    fn an_open_reader_is_seen_until_it_closes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spare");
+        fs::write(&path, "content").unwrap();
+        let ours = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        assert!(is_ours_alone(&ours));
+        let reader = File::open(&path).unwrap();
+        assert!(!is_ours_alone(&ours));
+        drop(reader);
+        assert!(is_ours_alone(&ours));
     }
 }

@@ -36,7 +36,8 @@ use crate::reconcile::{End, Ticket};
 use crate::results::Stage;
 use crate::results::catalog::CatalogEntry;
 use crate::results::record::{self, Cost, EntryCounts};
-use crate::store::{ModelState, Store, Verified};
+use crate::store::staging::Before;
+use crate::store::{ModelState, Staged, Store, Verified};
 
 /// What every build needs: the configuration, the store, and a way to be stopped.
 #[derive(Clone)]
@@ -81,12 +82,14 @@ impl Workshop {
             || job.ticket.folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             ToString::to_string,
         );
-        let generation = job.last_generation() + 1;
+        let last_generation = self.last_generation(&job);
+        let generation = last_generation + 1;
         let span = tracing::info_span!("build", model = %name, generation);
         let _entered = span.enter();
         let mut attempt = Attempt {
             shop: self,
             job: &job,
+            last_generation,
             laps: Laps::start(),
             cost: Cell::default(),
             problems: vec![],
@@ -100,16 +103,22 @@ impl Workshop {
     }
 }
 
-impl Job {
-    fn last_generation(&self) -> u64 {
-        let known = self.known.as_ref().map(|known| known.archive.generation);
-        known.or(self.listed.map(|(_, generation)| generation)).unwrap_or(0)
+impl Workshop {
+    /// The generation of the archive that was published last; 0 if there was none. Where nothing
+    /// else is known of the model, the history is asked: a model that comes back must not give new
+    /// archives the numbers of old ones.
+    fn last_generation(&self, job: &Job) -> u64 {
+        let known = job.known.as_ref().map(|known| known.archive.generation);
+        let known = known.or(job.listed.map(|(_, generation)| generation));
+        let asked = || job.ticket.name.as_ref().map(|n| self.store.history().newest_generation(n));
+        known.or_else(asked).unwrap_or(0)
     }
 }
 
 struct Attempt<'a> {
     shop: &'a Workshop,
     job: &'a Job,
+    last_generation: u64,
     laps: Laps,
     cost: Cell<Cost>,
     problems: Vec<Problem>,
@@ -261,11 +270,25 @@ impl Attempt<'_> {
             .map_err(|error| self.pack_failed(seen, Stage::Plan, &error))?;
         let plan = plan(manifest, &inputs, &methods, carried);
         self.laps.done(Stage::Plan);
-        let staged = shop.store.staging().stage(model.name(), seen.format).map_err(|source| {
-            let path = shop.store.staging().folder().to_owned();
-            Halt::failed(Stage::Pack, &At { path, source })
-        })?;
-        let packed = match staged.pack(&plan, &seen.profile, &source, previous, &control) {
+        let spare = self.job.known.as_deref().and_then(|known| known.spare.as_ref());
+        let spare = spare.filter(|_| previous.is_some());
+        let spare = spare.and_then(|note| Some((shop.store.take_spare(model.name(), note)?, note)));
+        let on_spare = spare.map(|(staged, note)| {
+            let before = Before { previous, in_place: &note.large };
+            let packed = staged.pack(&plan, &seen.profile, &source, before, &control);
+            (staged, packed)
+        });
+        let (staged, packed) = match on_spare {
+            // It has told before anything was written: some large entry is another one now.
+            None | Some((_, Err(PackError::Spare))) => {
+                let staged = self.stage(model, seen)?;
+                let before = Before { previous, in_place: &[] };
+                let packed = staged.pack(&plan, &seen.profile, &source, before, &control);
+                (staged, packed)
+            }
+            Some(done) => done,
+        };
+        let packed = match packed {
             Err(error @ PackError::Previous { .. }) => return Err(Trouble::Before(error.into())),
             packed => packed.map_err(|error| self.pack_failed(seen, Stage::Pack, &error))?,
         };
@@ -286,12 +309,22 @@ impl Attempt<'_> {
         Ok((verified, packed))
     }
 
+    /// A new place for the archive.
+    fn stage(&self, model: &ValidModel, seen: &Seen) -> Result<Staged, Halt> {
+        let staging = self.shop.store.staging();
+        staging.stage(model.name(), seen.format).map_err(|source| {
+            let path = staging.folder().to_owned();
+            Halt::failed(Stage::Pack, &At { path, source })
+        })
+    }
+
     fn control<'c>(&self, progress: &'c (dyn Fn(u64) + Sync)) -> Control<'c>
     where
         Self: 'c,
     {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Control { threads, durable: true, cancelled: &self.shop.cancelled, progress }
+        let durable = self.shop.config.durability.is_full();
+        Control { threads, durable, cancelled: &self.shop.cancelled, progress }
     }
 
     fn pack_failed(&self, seen: &Seen, stage: Stage, error: &PackError) -> Halt {

@@ -170,8 +170,8 @@ fn state(state_dir: &Folder, store: Option<&Folder>, watched: &Watched<'_>) -> O
         let taken = match parts.next().map(|part| part.as_encoded_bytes()) {
             None => true,
             Some(part) => {
-                let taken: [&[u8]; 5] =
-                    [b"lock", b"staging", b"history", b"results.jsonl", b"catalog.json"];
+                let taken: [&[u8]; 6] =
+                    [b"lock", b"staging", b"history", b"spare", b"results.jsonl", b"catalog.json"];
                 taken.contains(&part)
             }
         };
@@ -249,6 +249,13 @@ mod tests {
             (
                 "/s",
                 Some("/s/.marwatch"),
+                &["/d"],
+                &[],
+                "state is used by the store itself (.marwatch)",
+            ),
+            (
+                "/s",
+                Some("/s/.marwatch/spare"),
                 &["/d"],
                 &[],
                 "state is used by the store itself (.marwatch)",

@@ -14,7 +14,7 @@ use super::leaf::{PathText, path_flaw};
 use super::model_settings::{in_order, settings};
 use super::raw::{RawConfig, RawModel, schema_of};
 use super::reader::{Reader, absolute};
-use super::sections::{limits, pack, results, retry, settle};
+use super::sections::{history, limits, pack, results, retry, settle};
 use super::{Config, ModelEntry};
 use crate::problem::{Code, Problem, Severity, any_error};
 
@@ -189,6 +189,8 @@ fn config(reader: &mut Reader, at: &Cursor<'_>, raw: RawConfig, base: &Path) -> 
         jobs: reader.count(&at.member("jobs"), raw.jobs, MAX_JOBS, defaults.jobs),
         on_remove: reader.choice(&at.member("on_remove"), raw.on_remove, defaults.on_remove),
         adopt: reader.switch(&at.member("adopt"), raw.adopt, defaults.adopt),
+        history: history(reader, &at.member("history"), raw.history, defaults.history),
+        durability: reader.choice(&at.member("durability"), raw.durability, defaults.durability),
         shutdown_grace: reader
             .take(&at.member("shutdown_grace"), raw.shutdown_grace)
             .map_or(defaults.shutdown_grace, |span| span.0),

@@ -64,6 +64,10 @@ pub struct Config {
     pub adopt: bool,
     /// How long running builds may finish after the first SIGTERM.
     pub shutdown_grace: Duration,
+    /// What is kept of archives that were replaced or removed.
+    pub history: History,
+    /// What of a publish is to survive a power cut.
+    pub durability: Durability,
     /// Where fingerprints are kept; `STORE/.marwatch/state` unless configured.
     pub state_dir: PathBuf,
     /// Whether records and catalog carry the SHA-256 of each archive file.
@@ -123,6 +127,46 @@ pub enum OnRemove {
     Keep,
     /// It is taken out of the store.
     Delete,
+}
+
+/// What is kept of archives that were replaced or removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct History {
+    /// How many of them stay for each model, in `STORE/.marwatch/history/NAME/`.
+    pub keep: usize,
+    /// Whether a large one that leaves the history is kept as a spare.
+    pub spare: SpareMode,
+}
+
+/// Whether the archive that leaves a model's history is kept, hidden, for the next one to be
+/// written over it: what is large and unchanged in it need not be copied then.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SpareMode {
+    /// Where that saves copying and there is plenty of space.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
+}
+
+/// What of a publish is to survive a power cut. A crash or a kill of marwatch alone loses nothing
+/// either way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Archives are flushed before they take their place, and their places behind.
+    #[default]
+    Full,
+    /// Nothing is flushed on the path that publishes: a power cut can leave a torn archive.
+    Relaxed,
+}
+
+impl Durability {
+    /// Whether to flush.
+    pub fn is_full(self) -> bool {
+        self == Durability::Full
+    }
 }
 
 /// What a model may not exceed.
@@ -187,6 +231,12 @@ impl Default for Limits {
     }
 }
 
+impl Default for History {
+    fn default() -> Self {
+        Self { keep: 1, spare: SpareMode::Auto }
+    }
+}
+
 impl Default for Retry {
     fn default() -> Self {
         Self { initial: Duration::from_secs(1), max: Duration::from_secs(300) }
@@ -232,6 +282,8 @@ impl Config {
             jobs: 2,
             on_remove: OnRemove::Keep,
             adopt: false,
+            history: History::default(),
+            durability: Durability::Full,
             shutdown_grace: Duration::from_secs(30),
             state_dir,
             archive_sha256: false,

@@ -13,7 +13,7 @@ use serde_yaml::Value;
 
 use super::field::{Field, FromValue, List, Wrong, kind};
 use super::leaf::{Any, Choice, Count, Map, PathText, Ratio, Size, Span, Switch, Text, Version};
-use super::{OnRemove, WatchMode};
+use super::{Durability, OnRemove, SpareMode, WatchMode};
 use crate::model::{ArchiveFormat, Compression, Runtime};
 
 /// Keys that nobody knows.
@@ -78,6 +78,10 @@ sections! {
         on_remove: Choice<OnRemove>,
         /// Whether an archive that marwatch did not build may be replaced.
         adopt: Switch,
+        /// What is kept of archives that were replaced or removed.
+        history: RawHistory,
+        /// Whether what is published is flushed to the disk.
+        durability: Choice<Durability>,
         /// How long running builds may finish after the first SIGTERM.
         shutdown_grace: Span,
         /// Where fingerprints are kept.
@@ -114,6 +118,14 @@ sections! {
         files: Count,
         /// Folders one inside the other.
         depth: Count,
+    }
+
+    /// What is kept of archives that were replaced or removed.
+    struct RawHistory {
+        /// How many of them stay for each model.
+        keep: Count,
+        /// Whether a large one that leaves the history is kept for the next to be written over it.
+        spare: Choice<SpareMode>,
     }
 
     /// How failures that can heal are tried again.

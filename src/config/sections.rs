@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::cursor::Cursor;
 use super::field::Field;
 use super::leaf::{Count, Ratio};
-use super::raw::{RawLimits, RawPack, RawResults, RawRetry, RawSettle};
+use super::raw::{RawHistory, RawLimits, RawPack, RawResults, RawRetry, RawSettle};
 use super::reader::Reader;
-use super::{Limits, PackDefaults, ResultsLog, Retry, Settle};
+use super::{History, Limits, PackDefaults, ResultsLog, Retry, Settle};
 use crate::problem::{Code, Problem, Severity};
 
 /// A smaller results log would be put aside every few records.
@@ -98,6 +98,20 @@ pub(super) fn limits(
         file_size: reader.size(&at.member("file_size"), raw.file_size, 1, defaults.file_size),
         files: reader.count(&at.member("files"), raw.files, usize::MAX, defaults.files),
         depth: reader.count(&at.member("depth"), raw.depth, usize::MAX, defaults.depth),
+    }
+}
+
+/// `history:`
+pub(super) fn history(
+    reader: &mut Reader,
+    at: &Cursor<'_>,
+    field: Field<RawHistory>,
+    defaults: History,
+) -> History {
+    let Some(raw) = reader.section(at, field) else { return defaults };
+    History {
+        keep: reader.take(&at.member("keep"), raw.keep).map_or(defaults.keep, |Count(keep)| keep),
+        spare: reader.choice(&at.member("spare"), raw.spare, defaults.spare),
     }
 }
 

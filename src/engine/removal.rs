@@ -97,7 +97,8 @@ impl Engine {
             report.is_back = !renamed && !is_gone;
             if !report.is_back && shop.config.on_remove == OnRemove::Delete {
                 let archive = &report.state.archive;
-                match shop.store.remove(&report.name, archive.format, archive.identity) {
+                let (history, durability) = (shop.config.history, shop.config.durability);
+                match shop.store.remove(&report.name, archive, history, durability) {
                     Ok(Removed::Gone | Removed::Absent) => report.gone = true,
                     Ok(Removed::Foreign) => {
                         report.failure = Some(Failure {
@@ -118,7 +119,7 @@ impl Engine {
             }
             if !report.is_back
                 && !report.failed
-                && let Err(error) = shop.store.states().forget(&report.name)
+                && let Err(error) = shop.store.forget(&report.name)
             {
                 tracing::warn!(model = %report.name, %error, "cannot forget the state");
             }

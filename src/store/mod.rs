@@ -4,22 +4,36 @@
 //! [`STORE_DIR`], which the server skips; staging is there too, so that a rename never crosses a
 //! mount. A [`Store`] holds the store's lock for as long as it lives: one marwatch a store.
 
+#[cfg(test)]
+mod fixture;
+pub mod history;
+pub mod identity;
 pub mod lock;
 pub mod publish;
 mod published;
+mod retire;
+pub mod spare;
 pub mod staging;
 pub mod state;
+mod sweep;
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use history::{History, Kept};
+pub use identity::Identity;
 pub use lock::{Lock, LockError};
-pub use publish::{PublishError, Published, Removed};
+pub use publish::{Publication, PublishError, Published, Removed};
+pub use retire::{HistoryNote, Retained};
+pub use spare::SpareNote;
 pub use staging::{Staged, Staging, Verified};
 pub use state::{ModelState, StateDir};
 
 use crate::config::{Config, STORE_DIR};
+use crate::model::ModelName;
+use spare::Ground;
+use sweep::Sweeper;
 
 /// An opened, locked model store.
 #[derive(Debug)]
@@ -27,6 +41,11 @@ pub struct Store {
     root: PathBuf,
     staging: Staging,
     states: StateDir,
+    history: History,
+    /// Looks at the disk under a folder.
+    survey: fn(&Path) -> io::Result<Ground>,
+    /// Before the lock, which is given back when all is removed.
+    sweeper: Sweeper,
     _lock: Lock,
 }
 
@@ -59,9 +78,22 @@ impl Store {
         let staging = hidden.join("staging");
         make_folder(&staging)?;
         make_folder(&config.state_dir)?;
-        let staging = Staging::sweep(staging);
         let states = StateDir::new(config.state_dir.clone());
-        Ok(Self { root: config.store.clone(), staging, states, _lock: lock })
+        let history = History::new(hidden.join("history"));
+        if config.history.keep > 0 {
+            staging::rescue(&staging, &states, &history);
+        }
+        let store = Self {
+            root: config.store.clone(),
+            staging: Staging::sweep(staging),
+            states,
+            history,
+            survey: Ground::of,
+            sweeper: Sweeper::start(),
+            _lock: lock,
+        };
+        store.check_spares(config.history.spare);
+        Ok(store)
     }
 
     /// The store's folder.
@@ -77,6 +109,20 @@ impl Store {
     /// What is known of the models that were built.
     pub fn states(&self) -> &StateDir {
         &self.states
+    }
+
+    /// The archives that were replaced or removed.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Forgets a model that is no more, and removes its spare. Its history stays.
+    ///
+    /// # Errors
+    /// When its state is there and cannot be removed.
+    pub fn forget(&self, name: &ModelName) -> io::Result<()> {
+        self.drop_spare(name);
+        self.states.forget(name)
     }
 }
 

@@ -8,57 +8,34 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
+use super::history::Label;
+pub use super::identity::Identity;
+use super::identity::Stat;
+use super::retire::{Leaving, Retained};
+use super::staging::{Staged, Verified};
+use super::state::ArchiveState;
+use super::{ModelState, Store, sync_folder};
+use crate::config::{self, Durability, SpareMode};
+use crate::model::{ArchiveFormat, ModelName};
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
 
-use super::staging::{self, Verified};
-use super::{Store, sync_folder};
-use crate::model::{ArchiveFormat, ModelName};
-
-/// By which a file or folder in the store is known again: a rename keeps all three.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    /// Its inode.
-    pub ino: u64,
-    /// Its length in bytes; of a folder nothing.
-    pub size: u64,
-    /// When its content changed, in nanoseconds since 1970. Of a folder, when it was made, where
-    /// the file system tells: a server that loads from it leaves its caches in it.
-    pub mtime: i64,
-}
-
-impl Identity {
-    /// The identity of what is at `path`, if anything is. Links are not followed.
-    ///
-    /// # Errors
-    /// When it cannot be looked at.
-    pub fn at(path: &Path) -> io::Result<Option<Self>> {
-        let metadata = match path.symlink_metadata() {
-            Ok(metadata) => metadata,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        Ok(Some(Self::of(&metadata)))
-    }
-
-    /// The identity in `metadata`.
-    pub fn of(metadata: &fs::Metadata) -> Self {
-        let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000) + nanos;
-        let changed = nanos(metadata.mtime(), metadata.mtime_nsec());
-        let made = metadata.is_dir().then(|| metadata.created().ok()).flatten();
-        let made = made.and_then(|made| made.duration_since(UNIX_EPOCH).ok());
-        let made = made.and_then(|made| i64::try_from(made.as_nanos()).ok());
-        Self {
-            ino: metadata.ino(),
-            size: if metadata.is_dir() { 0 } else { metadata.size() },
-            mtime: made.unwrap_or(changed),
-        }
-    }
+/// An archive that is to take its place.
+#[derive(Debug, Clone, Copy)]
+pub struct Publication<'a> {
+    /// The identity that [`Store::flush`] has told.
+    pub identity: Identity,
+    /// What stands in its place as far as the caller knows, and may be replaced; anything else
+    /// there is left alone.
+    pub expected: Option<Identity>,
+    /// What is known of the model.
+    pub known: Option<&'a ModelState>,
+    /// What becomes of the archive that is replaced.
+    pub history: config::History,
+    /// Whether the folder is flushed.
+    pub durability: Durability,
 }
 
 /// An archive that is in the store.
@@ -69,6 +46,11 @@ pub struct Published {
     pub path: PathBuf,
     /// By which it is known again.
     pub identity: Identity,
+    /// Its `ctime` in its place, in nanoseconds since 1970: as long as that and the identity stay,
+    /// nobody has touched it.
+    pub ctime: i64,
+    /// What the state has to remember of those before it.
+    pub retained: Retained,
     /// Why it may not outlive a power cut, where the folder could not be flushed: the archive is
     /// live all the same.
     pub not_durable: Option<String>,
@@ -120,55 +102,87 @@ impl Store {
         self.root.join(format.file_name(name))
     }
 
-    /// Makes the staged archive durable and returns the identity that it will keep. To be noted
-    /// before [`Store::publish`], so that after a crash in between the archive is known as ours.
+    /// Makes the staged archive durable, where configured, and returns the identity that it will
+    /// keep. To be noted before [`Store::publish`], so that after a crash in between the archive is
+    /// known as ours.
     ///
     /// # Errors
     /// When it cannot be flushed.
-    pub fn flush(&self, verified: &Verified) -> Result<Identity, PublishError> {
-        flush(verified)
+    pub fn flush(
+        &self,
+        verified: &Verified,
+        durability: Durability,
+    ) -> Result<Identity, PublishError> {
+        flush(verified, durability)
     }
 
-    /// Puts a flushed archive in its place. `expected` is what stands there now as far as the
-    /// caller knows and may replace; anything else there is left alone.
+    /// Puts a flushed archive in its place. What it replaces goes to the history.
     ///
     /// # Errors
-    /// When something else stands there, or the rename fails; the store is then as it was.
+    /// When something unexpected stands there, or the rename fails; the store is then as it was.
     pub fn publish(
         &self,
         verified: Verified,
-        identity: Identity,
-        expected: Option<Identity>,
+        publication: &Publication<'_>,
     ) -> Result<Published, PublishError> {
-        publish_in(&self.root, verified, identity, expected)
+        let Publication { identity, expected, known, history, durability } = *publication;
+        let (name, format) = (verified.staged.name.clone(), verified.staged.format);
+        let place = self.place(&name, format);
+        let leaving = expected.map(|found| Leaving::of(known, &place, found, format, &history));
+        let before = known
+            .map(|known| Retained { history: known.history.clone(), spare: known.spare.clone() });
+        let before = before.unwrap_or_default();
+        let (mut published, old) =
+            publish_in(&self.root, verified, identity, expected, durability)?;
+        published.retained = match (old, leaving) {
+            (Some(old), Some(leaving)) => {
+                self.retire(&name, old.into_path(), leaving, before, &history)
+            }
+            _ => {
+                let wanted = history.spare == SpareMode::Auto && format == ArchiveFormat::Default;
+                let spare = self.still_spare(&name, before.spare, wanted);
+                Retained { history: before.history, spare }
+            }
+        };
+        Ok(published)
     }
 
-    /// Takes an archive out of the store if it is still the one that marwatch put there.
+    /// Takes an archive out of the store if it is still the one that marwatch put there. It goes to
+    /// the history as if it were replaced, so that an accident can be undone.
     ///
     /// # Errors
-    /// When it cannot be moved or removed.
+    /// When it cannot be moved.
     pub fn remove(
         &self,
         name: &ModelName,
-        format: ArchiveFormat,
-        expected: Identity,
+        archive: &ArchiveState,
+        history: config::History,
+        durability: Durability,
     ) -> io::Result<Removed> {
+        let (format, expected) = (archive.format, archive.identity);
         let path = self.place(name, format);
         match Identity::at(&path)? {
             None => return Ok(Removed::Absent),
             Some(found) if found != expected => return Ok(Removed::Foreign),
             Some(_) => {}
         }
-        // First out of sight in one step, so that nobody reads a half-removed folder.
-        let aside = self.staging.folder().join(format!("removed-{}", format.file_name(name)));
+        // First out of sight in one step, so that nobody reads a half-removed folder, and to where
+        // it can be looked at again before anything is done to it.
+        let aside = self.staging.fresh(name, format);
         fs::rename(&path, &aside)?;
         if Identity::at(&aside)? != Some(expected) {
             // Somebody has put his own there since it was looked at.
             rename(&aside, &path, RenameFlags::NOREPLACE)?;
             return Ok(Removed::Foreign);
         }
-        sync_folder(&self.root)?;
-        staging::remove(&aside)?;
+        if durability.is_full() {
+            sync_folder(&self.root)?;
+        }
+        let label = Label { format, generation: archive.generation, digest: Some(archive.digest) };
+        // Nothing comes after it that a spare of it could serve.
+        let leaving = Leaving { label, large: Vec::new() };
+        let policy = config::History { spare: SpareMode::Off, ..history };
+        let _ = self.retire(name, aside, leaving, Retained::default(), &policy);
         Ok(Removed::Gone)
     }
 }
@@ -177,19 +191,22 @@ impl Store {
 ///
 /// # Errors
 /// When it cannot be flushed.
-pub(crate) fn flush(verified: &Verified) -> Result<Identity, PublishError> {
+pub(crate) fn flush(verified: &Verified, durability: Durability) -> Result<Identity, PublishError> {
     let path = verified.staged.path();
     let flush = |source| PublishError::Flush { path: path.to_owned(), source };
-    match verified.staged.file() {
-        Some(file) => file.sync_all().map_err(flush)?,
-        None => flush_tree(path).map_err(flush)?,
+    if durability.is_full() {
+        match verified.staged.file() {
+            Some(file) => file.sync_all().map_err(flush)?,
+            None => flush_tree(path).map_err(flush)?,
+        }
     }
     Identity::at(path)
         .and_then(|identity| identity.ok_or_else(|| io::ErrorKind::NotFound.into()))
         .map_err(flush)
 }
 
-/// [`Store::publish`] into any folder on the mount on which the archive is staged.
+/// [`Store::publish`] into any folder on the mount on which the archive is staged. What it has
+/// replaced, if anything, then lies where it was staged, and is removed when its guard is dropped.
 ///
 /// # Errors
 /// As there.
@@ -198,40 +215,52 @@ pub(crate) fn publish_in(
     mut verified: Verified,
     identity: Identity,
     expected: Option<Identity>,
-) -> Result<Published, PublishError> {
+    durability: Durability,
+) -> Result<(Published, Option<Staged>), PublishError> {
     let staged = &mut verified.staged;
     let path = folder.join(staged.format.file_name(&staged.name));
     let place = |source: io::Error| PublishError::Place { path: path.clone(), source };
-    match expected {
+    let replaced = match expected {
         None => match rename(&staged.path, &path, RenameFlags::NOREPLACE) {
-            Ok(()) => staged.release(),
+            Ok(()) => false,
             Err(Errno::EXIST) => return Err(PublishError::Foreign { path }),
             Err(error) => return Err(place(error.into())),
         },
-        Some(expected) => {
-            exchange(&staged.path, &path, expected)?;
-            // The old archive now lies in staging; dropping `verified` removes it.
-        }
+        Some(expected) => exchange(&staged.path, &path, expected)?,
+    };
+    // Of the open file, whoever may be at the path meanwhile. Without an answer it counts as
+    // touched.
+    let stat = match staged.file() {
+        Some(file) => Stat::of(file).ok(),
+        None => Stat::at(&path).ok().flatten(),
+    };
+    let ctime = stat.filter(|stat| stat.identity == identity).map_or(0, |stat| stat.ctime);
+    if !replaced {
+        staged.release();
     }
-    let not_durable =
-        sync_folder(folder).err().map(|error| format!("the folder could not be flushed: {error}"));
-    Ok(Published { path, identity, not_durable })
+    let synced = if durability.is_full() { sync_folder(folder) } else { Ok(()) };
+    let not_durable = synced.err().map(|error| format!("the folder could not be flushed: {error}"));
+    let published = Published { path, identity, ctime, retained: Retained::default(), not_durable };
+    Ok((published, replaced.then_some(verified.staged)))
 }
 
-fn exchange(staged: &Path, path: &Path, expected: Identity) -> Result<(), PublishError> {
+/// Puts `staged` in the place of the expected archive; false where there was none any more. The
+/// old one then lies where the new one was staged.
+fn exchange(staged: &Path, path: &Path, expected: Identity) -> Result<bool, PublishError> {
     let place = |source: io::Error| PublishError::Place { path: path.to_owned(), source };
     let foreign = || PublishError::Foreign { path: path.to_owned() };
     match rename(staged, path, RenameFlags::EXCHANGE) {
         Ok(()) => {
             if Identity::at(staged).map_err(place)? == Some(expected) {
-                return Ok(());
+                return Ok(true);
             }
             rename(staged, path, RenameFlags::EXCHANGE).map_err(|e| place(e.into()))?;
             Err(foreign())
         }
         // Gone since it was looked at: then the name is free.
         Err(Errno::NOENT) if !path.exists() => {
-            rename(staged, path, RenameFlags::NOREPLACE).map_err(|e| place(e.into()))
+            rename(staged, path, RenameFlags::NOREPLACE).map_err(|e| place(e.into()))?;
+            Ok(false)
         }
         // A file system that cannot exchange (some network ones): look, then replace.
         Err(Errno::INVAL | Errno::NOSYS) => {
@@ -244,25 +273,36 @@ fn exchange(staged: &Path, path: &Path, expected: Identity) -> Result<(), Publis
     }
 }
 
-/// Replaces what is at `path` where nothing can be exchanged. A folder cannot be renamed over
-/// another one: the old one is moved aside first, so that for a moment there is none.
-fn replace(staged: &Path, path: &Path) -> io::Result<()> {
-    if !staged.is_dir() {
-        return fs::rename(staged, path);
-    }
+/// Replaces what is at `path` where nothing can be exchanged. A file gets another name first, so
+/// that its own always leads to something; where it can have but one, the old one is lost (false).
+/// A folder cannot be renamed over another one: the old one is moved aside first, so that for a
+/// moment there is none.
+fn replace(staged: &Path, path: &Path) -> io::Result<bool> {
     let mut aside = staged.as_os_str().to_owned();
     aside.push("-old");
     let aside = PathBuf::from(aside);
-    fs::rename(path, &aside)?;
+    let is_aside = if staged.is_dir() {
+        fs::rename(path, &aside).map(|()| true)?
+    } else {
+        fs::hard_link(path, &aside).is_ok()
+    };
     if let Err(error) = fs::rename(staged, path) {
-        fs::rename(&aside, path)?;
+        if staged.is_dir() {
+            fs::rename(&aside, path)?;
+        } else if is_aside {
+            fs::remove_file(&aside)?;
+        }
         return Err(error);
     }
-    // Where the new one was staged the old one is removed with the guard.
-    fs::rename(&aside, staged)
+    // Where the new one was staged.
+    if is_aside {
+        fs::rename(&aside, staged)?;
+    }
+    Ok(is_aside)
 }
 
-fn rename(from: &Path, to: &Path, flags: RenameFlags) -> Result<(), Errno> {
+/// `renameat2(2)`, as far as the file system has its flags.
+pub(super) fn rename(from: &Path, to: &Path, flags: RenameFlags) -> Result<(), Errno> {
     match rustix::fs::renameat_with(CWD, from, CWD, to, flags) {
         // No NOREPLACE either: a link to the same file fails if the name is taken, which is as
         // good; folders cannot be linked and fall back on looking first.
@@ -285,84 +325,4 @@ fn flush_tree(path: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Config;
-
-    fn store(dir: &Path) -> Store {
-        Store::open(&Config::with_defaults(dir.join("store"), vec![])).unwrap()
-    }
-
-    fn verified(store: &Store, content: &str) -> Verified {
-        let name = ModelName::parse("m").unwrap();
-        let staged = store.staging().stage(&name, ArchiveFormat::Default).unwrap();
-        fs::write(staged.path(), content).unwrap();
-        Verified { staged }
-    }
-
-    fn publish(
-        store: &Store,
-        content: &str,
-        expected: Option<Identity>,
-    ) -> Result<Identity, PublishError> {
-        let verified = verified(store, content);
-        let identity = store.flush(&verified)?;
-        store.publish(verified, identity, expected).map(|published| published.identity)
-    }
-
-    fn staging_is_empty(store: &Store) -> bool {
-        fs::read_dir(store.staging().folder()).unwrap().next().is_none()
-    }
-
-    #[test]
-    fn first_and_second_archive() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = store(dir.path());
-        let path = store.root().join("m.mar");
-        let first = publish(&store, "one", None).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "one");
-        assert_eq!(Identity::at(&path).unwrap(), Some(first));
-        let second = publish(&store, "two", Some(first)).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
-        assert_eq!(Identity::at(&path).unwrap(), Some(second));
-        assert!(staging_is_empty(&store));
-    }
-
-    #[test]
-    fn nobodys_file_is_destroyed() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = store(dir.path());
-        let path = store.root().join("m.mar");
-        fs::write(&path, "theirs").unwrap();
-        assert!(matches!(publish(&store, "ours", None), Err(PublishError::Foreign { .. })));
-        let other = Identity { ino: 0, size: 0, mtime: 0 };
-        assert!(matches!(publish(&store, "ours", Some(other)), Err(PublishError::Foreign { .. })));
-        assert_eq!(fs::read_to_string(&path).unwrap(), "theirs");
-        assert!(staging_is_empty(&store));
-        let name = ModelName::parse("m").unwrap();
-        assert_eq!(store.remove(&name, ArchiveFormat::Default, other).unwrap(), Removed::Foreign);
-        let theirs = Identity::at(&path).unwrap().unwrap();
-        assert_eq!(store.remove(&name, ArchiveFormat::Default, theirs).unwrap(), Removed::Gone);
-        assert_eq!(store.remove(&name, ArchiveFormat::Default, theirs).unwrap(), Removed::Absent);
-        assert!(staging_is_empty(&store));
-    }
-
-    #[test]
-    fn an_archive_that_vanished_is_simply_published_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = store(dir.path());
-        let first = publish(&store, "one", None).unwrap();
-        fs::remove_file(store.root().join("m.mar")).unwrap();
-        publish(&store, "two", Some(first)).unwrap();
-        assert_eq!(fs::read_to_string(store.root().join("m.mar")).unwrap(), "two");
-    }
-
-    #[test]
-    fn what_a_crash_left_is_swept() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = store(dir.path()).staging().folder().to_owned();
-        fs::create_dir(folder.join("0-m")).unwrap();
-        fs::write(folder.join("0-m/file"), "half").unwrap();
-        assert!(staging_is_empty(&store(dir.path())));
-    }
-}
+mod tests;

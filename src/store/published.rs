@@ -3,7 +3,7 @@
 use std::fs::File;
 
 use super::Store;
-use super::publish::Identity;
+use super::identity::Stat;
 use super::state::ArchiveState;
 use crate::model::ModelName;
 
@@ -21,7 +21,8 @@ impl Store {
 
     /// Whether an opened archive still is the one that was published.
     pub fn is_published(&self, file: &File, archive: &ArchiveState) -> bool {
-        file.metadata()
-            .is_ok_and(|metadata| metadata.is_file() && Identity::of(&metadata) == archive.identity)
+        Stat::of(file).is_ok_and(|stat| {
+            stat.is_file && stat.identity == archive.identity && stat.ctime == archive.ctime
+        })
     }
 }

@@ -5,9 +5,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::history::{History, Label};
+use super::identity::Identity;
+use super::state::StateDir;
 use crate::archive::pack::{self, Control, Ground, Modes, PackError, Packed};
 use crate::archive::verify::{self, VerifyDepth, VerifyError};
-use crate::archive::{Plan, Profile, Source};
+use crate::archive::{Entry, Plan, Profile, Source};
 use crate::model::{ArchiveFormat, ModelName};
 
 /// Bytes from which on flushing an archive while it is read back is worth a thread.
@@ -46,8 +49,7 @@ impl Staging {
     /// # Errors
     /// When it cannot be created.
     pub fn stage(&self, name: &ModelName, format: ArchiveFormat) -> io::Result<Staged> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let path = self.folder.join(format!("{number}-{}", format.file_name(name)));
+        let path = self.fresh(name, format);
         match Staged::create(path.clone(), name, format, Modes::Fixed) {
             // Somebody has cleaned the store: it is made anew.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -55,6 +57,54 @@ impl Staging {
                 Staged::create(path, name, format, Modes::Fixed)
             }
             created => created,
+        }
+    }
+
+    /// A path that nothing has, for an archive of a model. Its name says whose it is.
+    pub(super) fn fresh(&self, name: &ModelName, format: ArchiveFormat) -> PathBuf {
+        self.folder.join(format!("{}-{}", self.number(), format.file_name(name)))
+    }
+
+    /// A path that nothing has, for what is to be removed.
+    pub(super) fn aside(&self) -> PathBuf {
+        self.folder.join(format!("{}-removed", self.number()))
+    }
+
+    fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// Puts archives into the history that a crash has kept from getting there: those that the state
+/// still knows as the last one published, although they lie in staging.
+pub(super) fn rescue(staging: &Path, states: &StateDir, history: &History) {
+    for entry in fs::read_dir(staging).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let file = entry.file_name();
+        let Some((_, file)) = file.to_str().and_then(|file| file.split_once('-')) else { continue };
+        let stem = |suffix| file.strip_suffix(suffix).unwrap_or(file);
+        // Without its suffix, and as it is: a folder's name may end like a file's.
+        let names = [stem(".mar"), stem(".tar.gz"), file];
+        for name in names.into_iter().filter_map(|name| ModelName::parse(name).ok()) {
+            let Some(archive) = states.load(&name).map(|state| state.archive) else { continue };
+            let is_it = archive.format.file_name(&name) == file
+                && Identity::at(&path).is_ok_and(|found| found == Some(archive.identity));
+            let label = Label {
+                format: archive.format,
+                generation: archive.generation,
+                digest: Some(archive.digest),
+            };
+            if is_it {
+                match history.put(&name, &path, &label) {
+                    Ok(_) => {
+                        tracing::info!(model = %name, "kept the archive that a crash had left on its way to the history")
+                    }
+                    Err(error) => {
+                        tracing::warn!(model = %name, %error, "cannot keep an archive in the history")
+                    }
+                }
+                break;
+            }
         }
     }
 }
@@ -95,6 +145,18 @@ impl Staged {
         Ok(Staged { path, file, format, name: name.clone(), modes, keep: false })
     }
 
+    /// An archive of one file that lies at `path` already.
+    pub(super) fn taken(path: PathBuf, file: File, name: &ModelName) -> Self {
+        Staged {
+            path,
+            file: Some(file),
+            format: ArchiveFormat::Default,
+            name: name.clone(),
+            modes: Modes::Fixed,
+            keep: false,
+        }
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -106,7 +168,7 @@ impl Staged {
     }
 
     /// Runs the plan: packs the archive, in the form for which the place was made. What the plan
-    /// carries over comes from `previous`, the archive before. Nothing is flushed to the disk yet.
+    /// carries over comes from the archive `before`. Nothing is flushed to the disk yet.
     ///
     /// # Errors
     /// See [`PackError`]; there is then nothing usable here.
@@ -115,7 +177,7 @@ impl Staged {
         plan: &Plan,
         profile: &Profile,
         source: &dyn Source,
-        previous: Option<&File>,
+        before: Before<'_>,
         control: &Control<'_>,
     ) -> Result<Packed, PackError> {
         match &self.file {
@@ -123,7 +185,8 @@ impl Staged {
                 pack::pack_tgz(plan, profile, source, &self.name, file, control)
             }
             Some(out) => {
-                let ground = Ground { out, previous, in_place: &[] };
+                let Before { previous, in_place } = before;
+                let ground = Ground { out, previous, in_place };
                 pack::repack_zip(plan, profile, source, ground, control)
             }
             None => pack::pack_folder(plan, source, &self.path, self.modes, control),
@@ -166,6 +229,12 @@ impl Staged {
         }
     }
 
+    /// Where it is, for whoever takes care of it from now on.
+    pub(super) fn into_path(mut self) -> PathBuf {
+        self.keep = true;
+        std::mem::take(&mut self.path)
+    }
+
     /// The archive has been moved away or is to stay: dropping removes nothing any more.
     pub(super) fn release(&mut self) {
         self.keep = true;
@@ -185,6 +254,15 @@ impl Drop for Staged {
             tracing::warn!(path = %self.path.display(), %error, "cannot remove from staging");
         }
     }
+}
+
+/// What there is before an archive is packed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Before<'a> {
+    /// The archive that was published last, where something of it is carried over.
+    pub previous: Option<&'a File>,
+    /// The large entries that the place holds already, where it is a spare.
+    pub in_place: &'a [Entry],
 }
 
 /// A staged archive that was read back and found to be what was packed. Only

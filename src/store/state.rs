@@ -11,13 +11,15 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::publish::Identity;
+use super::retire::HistoryNote;
+use super::spare::SpareNote;
 use super::sync_folder;
 use crate::archive::{Digest, Entry};
 use crate::build::snapshot::FileId;
 use crate::model::{ArchiveFormat, ModelName};
 
 /// Begins every state file; the last byte is the version of the format.
-const MAGIC: [u8; 8] = *b"marwst\0\x02";
+const MAGIC: [u8; 8] = *b"marwst\0\x03";
 
 /// What is known of one model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +37,10 @@ pub struct ModelState {
     /// The archive that is about to take its place: if a crash came in between, either may be
     /// found in the store, and both are ours.
     pub pending: Option<Identity>,
+    /// What is known of archives in the history that may become a spare.
+    pub history: Vec<HistoryNote>,
+    /// What is known of the spare.
+    pub spare: Option<SpareNote>,
 }
 
 /// A file as it was when it was packed.
@@ -62,6 +68,9 @@ pub struct ArchiveState {
     pub bytes: u64,
     /// By which it is known again.
     pub identity: Identity,
+    /// Its `ctime` when it was published, in nanoseconds since 1970: while it and the identity stay,
+    /// nobody has written into it. 0 where that is not known, and nothing may be taken over from it.
+    pub ctime: i64,
     /// The manifest's entry.
     pub manifest: Entry,
     /// SHA-256 of the file, in hexadecimal, where configured.
@@ -188,38 +197,12 @@ pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::Method;
-    use crate::model::EntryPath;
+    use crate::store::fixture;
 
     fn state() -> ModelState {
-        let entry = |path| Entry {
-            path: EntryPath::parse(path).unwrap(),
-            size: 3,
-            crc32: 1,
-            blake3: [7; 32],
-            method: Method::Stored,
-            header_offset: 0,
-            data_offset: 40,
-            packed_size: 3,
-            aligned: false,
-        };
-        let id = FileId { dev: 1, ino: 2, size: 3, mtime: -4, ctime: 5 };
-        ModelState {
-            folder: "/models/m".into(),
-            recipe: [1; 32],
-            packing: [2; 32],
-            files: vec![KnownFile { id, settled: true, entry: entry("a") }],
-            archive: ArchiveState {
-                format: ArchiveFormat::Default,
-                generation: 3,
-                digest: Digest::of([]),
-                bytes: 99,
-                identity: Identity { ino: 1, size: 99, mtime: 8 },
-                manifest: entry("MAR-INF/MANIFEST.json"),
-                sha256: None,
-            },
-            pending: None,
-        }
+        let name = ModelName::parse("m").unwrap();
+        let identity = Identity { ino: 1, size: 99, mtime: 8 };
+        fixture::state(&name, ArchiveFormat::Default, 3, "content", identity)
     }
 
     #[test]

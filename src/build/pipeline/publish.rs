@@ -19,7 +19,7 @@ use crate::results::Stage;
 use crate::results::catalog::CatalogEntry;
 use crate::store::publish::{Identity, PublishError};
 use crate::store::state::{ArchiveState, KnownFile};
-use crate::store::{ModelState, Verified};
+use crate::store::{ModelState, Publication, Verified};
 use std::sync::Arc;
 
 /// What stands in an archive's place.
@@ -97,8 +97,15 @@ impl Attempt<'_> {
         if let Some(standing) = standing
             && self.is_same_archive(standing, &place, seen, &packed)
         {
-            let generation = self.job.last_generation().max(1);
-            let state = state_of(seen, &packed, standing.identity(), generation, sha256);
+            let generation = self.last_generation.max(1);
+            let mut state = state_of(seen, &packed, standing.identity(), generation, sha256);
+            if let Some(known) = known {
+                // What is known to stand in it was not read again. Without a state only its content
+                // was, not where that stands: nothing is taken over from it.
+                state.archive.ctime = known.archive.ctime;
+                state.history.clone_from(&known.history);
+                state.spare.clone_from(&known.spare);
+            }
             self.save(&name, &state);
             let listed = known.is_none().then(|| Box::new(catalog_entry(model, seen, &state)));
             return Ok(Done::Unchanged { name, state: Box::new(state), touched: true, listed });
@@ -108,8 +115,9 @@ impl Attempt<'_> {
             Some(Standing::Ours(identity)) => Some(identity),
             None => None,
         };
-        let identity = store.flush(&verified).map_err(|error| failed(&error))?;
-        let mut state = state_of(seen, &packed, identity, self.job.last_generation() + 1, sha256);
+        let durability = self.shop.config.durability;
+        let identity = store.flush(&verified, durability).map_err(|error| failed(&error))?;
+        let mut state = state_of(seen, &packed, identity, self.last_generation + 1, sha256);
         // From here to the rename a crash leaves either archive: both are noted as ours first.
         let before = ModelState {
             pending: Some(identity),
@@ -119,7 +127,9 @@ impl Attempt<'_> {
             .states()
             .save(&name, &before)
             .map_err(|source| failed(&At { path: self.shop.config.state_dir.clone(), source }))?;
-        let published = match store.publish(verified, identity, expected) {
+        let history = self.shop.config.history;
+        let publication = Publication { identity, expected, known, history, durability };
+        let published = match store.publish(verified, &publication) {
             Ok(published) => published,
             Err(error) => {
                 self.not_published(&name, seen, before, identity);
@@ -130,6 +140,9 @@ impl Attempt<'_> {
             }
         };
         state.archive.identity = published.identity;
+        state.archive.ctime = published.ctime;
+        state.history = published.retained.history;
+        state.spare = published.retained.spare;
         // Before the state forgets it: a crash in between leaves it known, and it is retired then.
         if let Some(old) = known.filter(|known| known.archive.format != seen.format) {
             self.retire(&name, &old.archive);
@@ -171,7 +184,8 @@ impl Attempt<'_> {
 
     /// The archive of another form that was published before has no place any more.
     pub(super) fn retire(&self, name: &ModelName, old: &ArchiveState) {
-        match self.shop.store.remove(name, old.format, old.identity) {
+        let config = &self.shop.config;
+        match self.shop.store.remove(name, old, config.history, config.durability) {
             Ok(removed) => tracing::info!(
                 archive = old.format.file_name(name),
                 ?removed,
@@ -257,10 +271,13 @@ fn state_of(
             digest,
             bytes: packed.bytes,
             identity,
+            ctime: 0,
             manifest,
             sha256,
         },
         pending: None,
+        history: Vec::new(),
+        spare: None,
     }
 }
 

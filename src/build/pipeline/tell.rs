@@ -62,7 +62,7 @@ impl Attempt<'_> {
     pub(super) fn blank_record(&self, model: String) -> Record {
         let ticket = &self.job.ticket;
         let mut record = Record::new(model, ticket.folder.clone(), ticket.trigger);
-        record.generation = self.job.last_generation();
+        record.generation = self.last_generation;
         record.problems.clone_from(&self.problems);
         if let (Some(known), Some(name)) = (&self.job.known, &self.job.ticket.name) {
             record.describe(name, &known.archive);

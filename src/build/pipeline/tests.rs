@@ -1,5 +1,7 @@
 //! Builds of real folders into real stores.
 
+mod incremental;
+
 use std::fs;
 
 use super::*;
@@ -50,8 +52,16 @@ impl World {
     }
 
     fn build_again(&mut self, refused: Option<Fingerprint>) -> Report {
+        self.build_folder(self.folder(), refused)
+    }
+
+    fn build_in(&mut self, folder: PathBuf) -> Report {
+        self.build_folder(folder, None)
+    }
+
+    fn build_folder(&mut self, folder: PathBuf, refused: Option<Fingerprint>) -> Report {
         let ticket = Ticket {
-            folder: self.folder(),
+            folder,
             name: ModelName::parse("m").ok(),
             rivals: Default::default(),
             trigger: Trigger::Change,
@@ -220,7 +230,12 @@ fn the_longest_name_fits_wherever_it_is_written() {
         let report = world.shop.build(Job { ticket, known: None, listed: None });
         assert_eq!(outcome(&report), Some(Outcome::Published), "{report:?}");
         let state = world.shop.store.states().load(&name).unwrap();
-        let removed = world.shop.store.remove(&name, state.archive.format, state.archive.identity);
+        let removed = world.shop.store.remove(
+            &name,
+            &state.archive,
+            world.shop.config.history,
+            Default::default(),
+        );
         assert_eq!(removed.unwrap(), crate::store::Removed::Gone);
     }
 }

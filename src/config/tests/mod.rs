@@ -91,6 +91,8 @@ poll_interval: 500ms
 jobs: 8
 on_remove: delete
 adopt: true
+history: {keep: 3, spare: off}
+durability: relaxed
 shutdown_grace: 0s
 state_dir: state
 archive_sha256: true

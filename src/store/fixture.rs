@@ -1,0 +1,202 @@
+//! A store of its own for each test, into which archives are published as a build does it, without
+//! there being a model.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::history::Kept;
+use super::publish::{Publication, PublishError, Removed};
+use super::spare::Ground;
+use super::staging::Verified;
+use super::state::{ArchiveState, KnownFile};
+use super::{Identity, ModelState, Store};
+use crate::archive::{Digest, Entry, Method};
+use crate::build::snapshot::FileId;
+use crate::config::Config;
+use crate::model::{ArchiveFormat, EntryPath, ModelName};
+
+/// A store, and what is known of the model `m` in it.
+pub(super) struct World {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) config: Config,
+    pub(super) name: ModelName,
+    pub(super) state: Option<ModelState>,
+    store: Option<Store>,
+}
+
+/// A disk with plenty of room.
+pub(super) fn plenty(_: &Path) -> io::Result<Ground> {
+    Ok(Ground { shares_blocks: false, free: 1 << 40, total: 1 << 41 })
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config::with_defaults(dir.path().join("store"), vec![]);
+        let name = ModelName::parse("m").unwrap();
+        Self { dir, config, name, state: None, store: None }.reopen()
+    }
+
+    /// Ends what is under way, and opens the store anew.
+    pub(super) fn reopen(mut self) -> Self {
+        self.store = None;
+        let mut store = Store::open(&self.config).unwrap();
+        store.survey = plenty;
+        self.store = Some(store);
+        self
+    }
+
+    /// Ends what is under way.
+    pub(super) fn close(mut self) -> Self {
+        self.store = None;
+        self
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        self.store.as_ref().unwrap()
+    }
+
+    pub(super) fn set_survey(&mut self, survey: fn(&Path) -> io::Result<Ground>) {
+        self.store.as_mut().unwrap().survey = survey;
+    }
+
+    pub(super) fn hidden(&self, path: &str) -> PathBuf {
+        self.config.store.join(".marwatch").join(path)
+    }
+
+    pub(super) fn staging_is_empty(&self) -> bool {
+        fs::read_dir(self.hidden("staging")).unwrap().next().is_none()
+    }
+
+    pub(super) fn history(&self) -> Vec<Kept> {
+        self.store().history().list(&self.name)
+    }
+
+    /// The names of the files in the history, the newest first.
+    pub(super) fn history_names(&self) -> Vec<String> {
+        let name = |kept: Kept| kept.path.file_name().unwrap().to_str().unwrap().to_owned();
+        self.history().into_iter().map(name).collect()
+    }
+
+    /// Publishes an archive of this content, and returns its identity.
+    pub(super) fn publish(&mut self, content: &str) -> Result<Identity, PublishError> {
+        self.publish_as(ArchiveFormat::Default, content, vec![])
+    }
+
+    /// Publishes an archive of this form and content that holds these entries.
+    pub(super) fn publish_as(
+        &mut self,
+        format: ArchiveFormat,
+        content: &str,
+        entries: Vec<Entry>,
+    ) -> Result<Identity, PublishError> {
+        let store = self.store.as_ref().unwrap();
+        let staged = store.staging().stage(&self.name, format).unwrap();
+        if format == ArchiveFormat::NoArchive {
+            fs::write(staged.path().join("content"), content).unwrap();
+        } else {
+            fs::write(staged.path(), content).unwrap();
+            let end = entries.iter().map(|entry| entry.data_offset + entry.size).max();
+            staged.file().unwrap().set_len(end.unwrap_or(content.len() as u64)).unwrap();
+        }
+        let verified = Verified { staged };
+        let identity = store.flush(&verified, self.config.durability)?;
+        let known = self.state.as_ref();
+        let same_form = known.filter(|known| known.archive.format == format);
+        let published = store.publish(
+            verified,
+            &Publication {
+                identity,
+                expected: same_form.map(|known| known.archive.identity),
+                known,
+                history: self.config.history,
+                durability: self.config.durability,
+            },
+        )?;
+        let generation = known.map_or(0, |known| known.archive.generation) + 1;
+        let mut state = state(&self.name, format, generation, content, identity);
+        state.archive.ctime = published.ctime;
+        state.history.clone_from(&published.retained.history);
+        state.spare.clone_from(&published.retained.spare);
+        state.files = entries.into_iter().map(known_file).collect();
+        store.states().save(&self.name, &state).unwrap();
+        self.state = Some(state);
+        Ok(identity)
+    }
+
+    /// Changes what is known of the archive, which need not be there.
+    pub(super) fn know(&mut self, change: impl FnOnce(&mut ArchiveState)) {
+        let nothing = Identity { ino: 0, size: 0, mtime: 0 };
+        let state = self
+            .state
+            .get_or_insert_with(|| state(&self.name, ArchiveFormat::Default, 1, "", nothing));
+        change(&mut state.archive);
+    }
+
+    /// The `ctime` that the archive is known to have.
+    pub(super) fn ctime(&self) -> i64 {
+        self.state.as_ref().unwrap().archive.ctime
+    }
+
+    pub(super) fn remove(&self) -> io::Result<Removed> {
+        let archive = &self.state.as_ref().unwrap().archive;
+        let config = &self.config;
+        self.store().remove(&self.name, archive, config.history, config.durability)
+    }
+}
+
+/// A large entry at this offset, with data that nobody looks at.
+pub(super) fn large(path: &str, data_offset: u64, size: u64) -> Entry {
+    Entry { aligned: true, data_offset, size, packed_size: size, ..entry(path) }
+}
+
+pub(super) fn entry(path: &str) -> Entry {
+    Entry {
+        path: EntryPath::parse(path).unwrap(),
+        size: 3,
+        crc32: 1,
+        blake3: [7; 32],
+        method: Method::Stored,
+        header_offset: 0,
+        data_offset: 40,
+        packed_size: 3,
+        aligned: false,
+    }
+}
+
+fn known_file(entry: Entry) -> KnownFile {
+    let id = FileId { dev: 1, ino: 2, size: entry.size, mtime: -4, ctime: 5 };
+    KnownFile { id, settled: true, entry }
+}
+
+/// What would be known of an archive of `content`.
+pub(super) fn state(
+    name: &ModelName,
+    format: ArchiveFormat,
+    generation: u64,
+    content: &str,
+    identity: Identity,
+) -> ModelState {
+    let path = EntryPath::parse("content").unwrap();
+    let hash = *blake3::hash(content.as_bytes()).as_bytes();
+    ModelState {
+        folder: Path::new("/models").join(name.as_str()),
+        recipe: [1; 32],
+        packing: [2; 32],
+        files: vec![known_file(entry("a"))],
+        archive: ArchiveState {
+            format,
+            generation,
+            digest: Digest::of([(&path, 0, &hash)]),
+            bytes: 99,
+            identity,
+            ctime: 9,
+            manifest: entry("MAR-INF/MANIFEST.json"),
+            sha256: None,
+        },
+        pending: None,
+        history: vec![],
+        spare: None,
+    }
+}

@@ -1,0 +1,193 @@
+//! What is kept of archives that were replaced or removed.
+
+use super::*;
+use crate::config::SpareMode;
+use crate::store::Identity;
+use crate::store::fixture::World;
+use crate::store::publish::Removed;
+
+const FORMS: [ArchiveFormat; 3] =
+    [ArchiveFormat::Default, ArchiveFormat::Tgz, ArchiveFormat::NoArchive];
+
+fn content(kept: &Kept) -> String {
+    let path = &kept.path;
+    let file = if path.is_dir() { path.join("content") } else { path.clone() };
+    fs::read_to_string(file).unwrap()
+}
+
+#[test]
+fn as_many_as_configured_stay_in_every_form() {
+    for (keep, stay) in
+        [(0, &[][..]), (1, &["3"]), (3, &["3", "2", "1"]), (9, &["3", "2", "1", "0"])]
+    {
+        for format in FORMS {
+            let mut world = World::new();
+            world.config.history.keep = keep;
+            for number in 0..5 {
+                world.publish_as(format, &number.to_string(), vec![]).unwrap();
+            }
+            let kept = world.history();
+            let contents: Vec<_> = kept.iter().map(content).collect();
+            assert_eq!(contents, stay, "{keep} {format:?}");
+            for (kept, generation) in kept.iter().zip([4, 3, 2, 1]) {
+                assert_eq!((kept.format, kept.generation), (format, generation));
+                let digest = kept.digest.as_ref().unwrap();
+                assert!(digest.len() == DIGITS && kept.path.to_str().unwrap().contains(digest));
+            }
+            assert!(world.close().staging_is_empty(), "{keep} {format:?}");
+        }
+    }
+}
+
+#[test]
+fn the_folder_alone_tells() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = History::new(dir.path().to_owned());
+    let name = ModelName::parse("m.1").unwrap();
+    assert_eq!((history.list(&name), history.newest_generation(&name)), (vec![], 0));
+    let folder = dir.path().join("m.1");
+    fs::create_dir(&folder).unwrap();
+    for file in [
+        "000002-0123456789abcdef.mar",
+        "000010-fedcba9876543210.tar.gz",
+        "1234567-0000000000000000",
+        "000009-unknown.mar",
+        "2-0123456789abcdef.mar",
+        "000003-0123456789ABCDEF.mar",
+        "000003-0123456789abcde.mar",
+        "+00003-0123456789abcdef.mar",
+        "000003-0123456789abcdef.mar~",
+        "notes.txt",
+    ] {
+        fs::write(folder.join(file), "").unwrap();
+    }
+    let kept = history.list(&name);
+    let told: Vec<_> = kept.iter().map(|k| (k.generation, k.digest.as_deref(), k.format)).collect();
+    assert_eq!(
+        told,
+        [
+            (1_234_567, Some("0000000000000000"), ArchiveFormat::NoArchive),
+            (10, Some("fedcba9876543210"), ArchiveFormat::Tgz),
+            (9, None, ArchiveFormat::Default),
+            (2, Some("0123456789abcdef"), ArchiveFormat::Default),
+        ]
+    );
+    assert_eq!(history.newest_generation(&name), 1_234_567);
+}
+
+#[test]
+fn fewer_stay_once_fewer_are_configured() {
+    let mut world = World::new();
+    world.config.history.keep = 3;
+    for number in 0..5 {
+        world.publish(&number.to_string()).unwrap();
+    }
+    world.config.history.keep = 1;
+    world.publish("5").unwrap();
+    assert_eq!(world.history().iter().map(content).collect::<Vec<_>>(), ["4"]);
+    world.config.history.keep = 0;
+    world.publish("6").unwrap();
+    assert_eq!(world.history(), []);
+}
+
+#[test]
+fn a_removed_archive_is_kept_like_a_replaced_one() {
+    for format in FORMS {
+        let mut world = World::new();
+        world.publish_as(format, "one", vec![]).unwrap();
+        assert_eq!(world.remove().unwrap(), Removed::Gone);
+        assert_eq!(world.history().iter().map(content).collect::<Vec<_>>(), ["one"]);
+        assert!(world.staging_is_empty());
+    }
+    let mut world = World::new();
+    world.config.history.keep = 0;
+    world.publish("one").unwrap();
+    assert_eq!(world.remove().unwrap(), Removed::Gone);
+    assert_eq!(world.history(), []);
+    assert!(world.close().staging_is_empty());
+}
+
+#[test]
+fn what_marwatch_did_not_build_is_kept_too() {
+    let mut world = World::new();
+    let place = world.store().root().join("m.mar");
+    fs::write(&place, "theirs").unwrap();
+    let found = Identity::at(&place).unwrap().unwrap();
+    // As `adopt: true` lets it be replaced, with nothing known of it.
+    world.know(|archive| (archive.identity, archive.generation) = (found, 0));
+    let mut foreign = world.state.take().unwrap();
+    foreign.archive.format = ArchiveFormat::Tgz;
+    let store = world.store();
+    let staged = store.staging().stage(&world.name, ArchiveFormat::Default).unwrap();
+    let verified = crate::store::Verified { staged };
+    let identity = store.flush(&verified, Default::default()).unwrap();
+    let publication = crate::store::Publication {
+        identity,
+        expected: Some(found),
+        known: None,
+        history: world.config.history,
+        durability: Default::default(),
+    };
+    let _ = store.publish(verified, &publication).unwrap();
+    assert_eq!(world.history_names(), ["000000-unknown.mar"]);
+    assert_eq!(content(&world.history()[0]), "theirs");
+}
+
+#[test]
+fn the_same_name_twice_is_the_same_archive() {
+    for format in FORMS {
+        let mut world = World::new();
+        for _ in 0..2 {
+            // The second time, the state that counts generations was lost.
+            world.state = None;
+            let place = world.store().place(&world.name, format);
+            let _ = crate::store::staging::remove(&place);
+            world.publish_as(format, "one", vec![]).unwrap();
+            world.publish_as(format, "two", vec![]).unwrap();
+        }
+        assert_eq!(world.history().iter().map(content).collect::<Vec<_>>(), ["one"]);
+        assert!(world.close().staging_is_empty());
+    }
+}
+
+#[test]
+fn a_history_that_takes_nothing_fails_no_publish() {
+    for format in FORMS {
+        for spare in [SpareMode::Auto, SpareMode::Off] {
+            let mut world = World::new();
+            world.config.history.spare = spare;
+            // Whatever it is that keeps the folder from being made: root knows no permissions.
+            fs::write(world.hidden("history"), "in the way").unwrap();
+            world.publish_as(format, "one", vec![]).unwrap();
+            world.publish_as(format, "two", vec![]).unwrap();
+            assert_eq!(world.remove().unwrap(), Removed::Gone);
+            assert!(world.close().staging_is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_history_that_somebody_cleaned_is_made_anew() {
+    let mut world = World::new();
+    world.publish("one").unwrap();
+    world.publish("two").unwrap();
+    fs::remove_dir_all(world.hidden("history")).unwrap();
+    world.publish("three").unwrap();
+    assert_eq!(world.history().iter().map(content).collect::<Vec<_>>(), ["two"]);
+}
+
+#[test]
+fn a_crash_on_the_way_to_the_history_loses_nothing() {
+    for format in FORMS {
+        let mut world = World::new();
+        world.publish_as(format, "one", vec![]).unwrap();
+        // Exchanged, and then the end: the state still tells of it.
+        let place = world.store().place(&world.name, format);
+        let staged = world.store().staging().fresh(&world.name, format);
+        fs::rename(&place, &staged).unwrap();
+        fs::write(world.hidden("staging/7-m.mar.mar"), "half").unwrap();
+        let world = world.reopen();
+        assert_eq!(world.history().iter().map(content).collect::<Vec<_>>(), ["one"]);
+        assert!(world.staging_is_empty());
+    }
+}
