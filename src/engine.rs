@@ -21,6 +21,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use crate::archive::Digest;
 use crate::build::pipeline::OnProgress;
+use crate::build::report::Took;
 use crate::build::{Job, Report, Workshop};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -87,6 +88,8 @@ pub struct Seen {
     pub end: End,
     /// Its record, where something was attempted.
     pub record: Option<Record>,
+    /// What it took.
+    pub took: Took,
 }
 
 impl Engine {
@@ -268,9 +271,10 @@ impl Engine {
 
     fn list(&mut self) {
         let config = Arc::clone(&self.shop.config);
-        let known: BTreeSet<ModelName> = self.states.keys().cloned().collect();
+        // Names and pointers: what is known itself is not copied.
+        let states = self.states.clone();
         self.work(Message::Listed(vec![]), move || {
-            Message::Listed(discover::list(&config, |name| known.contains(name)))
+            Message::Listed(discover::list(&config, &states))
         });
     }
 
@@ -289,6 +293,7 @@ impl Engine {
             record: None,
             learned: None,
             listed: None,
+            took: Took::default(),
         }));
         if !is_wanted {
             self.outstanding += 1;
@@ -318,6 +323,7 @@ impl Engine {
                 model: model.clone().or_else(name).unwrap_or_else(|| folder_name(&report.folder)),
                 end: report.end.clone(),
                 record: report.record.clone(),
+                took: report.took,
             });
         }
         if let Some(record) = report.record {

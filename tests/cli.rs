@@ -79,6 +79,64 @@ fn build_says_what_became_of_each_model() {
 }
 
 #[test]
+fn build_says_what_each_model_took() {
+    let site = samples();
+    let plain = site.run(&["build"]);
+    assert!(!String::from_utf8(plain.stdout).unwrap().contains("SNAPSHOT"));
+    // A touch has the file hashed, and nothing is written.
+    let touched = site.root.join("models/echo/echo.py");
+    let size = fs::metadata(&touched).unwrap().len();
+    {
+        let file = fs::File::options().append(true).open(&touched).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH).unwrap();
+    }
+    fs::write(site.root.join("models/word-count/service.py"), service("counts")).unwrap();
+    let output = site.run(&["build", "--timings"]);
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    // The second table: a heading and, by its first words, a line for each model.
+    let table = text.split("\n\n").nth(1).unwrap();
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines[0].starts_with("MODEL ") && lines[0].ends_with("CARRIED OVER"), "{text}");
+    let line = |model: &str| {
+        let line = lines.iter().find(|line| line.starts_with(&format!("{model} "))).unwrap();
+        line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect::<Vec<_>>()
+    };
+    let echo = line("echo");
+    assert!(echo[1].ends_with(" ms"), "{text}");
+    assert_eq!(echo[2..], [&format!("{size} B"), "0 B", "0 B"], "{text}");
+    // Nothing was built of it, and it is told what the look took.
+    let looked_at = line("sentiment-en");
+    assert!(looked_at[1].ends_with(" ms") && looked_at[4] == "0 B", "{text}");
+    let stages = line("word-count").iter().filter(|cell| cell.ends_with(" ms")).count();
+    assert_eq!(stages, 6, "{text}");
+    let pass = text.split("\n\n").nth(2).unwrap();
+    assert!(pass.starts_with("the pass took "), "{text}");
+}
+
+#[test]
+fn records_say_what_an_attempt_cost() {
+    let site = samples();
+    site.run(&["build"]);
+    for record in site.records() {
+        let bytes = |path: &str| fs::metadata(site.root.join(path)).unwrap().len();
+        let members = site.members(&record.model);
+        let packed = members.iter().filter(|(path, _)| !path.ends_with("MANIFEST.json"));
+        let files: usize = packed.map(|(_, content)| content.len()).sum();
+        let cost = record.cost.unwrap();
+        assert_eq!(cost.read, files as u64, "{record:?}");
+        assert_eq!(cost.written, bytes(&format!("store/{}.mar", record.model)), "{record:?}");
+        assert!(cost.compressed > 0, "{record:?}");
+        assert_eq!(cost.carried_over, Default::default(), "nothing was there: {record:?}");
+        assert_eq!(record.stages_ms.len(), 6, "{record:?}");
+    }
+    fs::write(site.root.join("models/echo/echo.py"), "def handel(data, context):\n").unwrap();
+    site.run(&["build"]);
+    let refused = site.records_of("echo").pop().unwrap();
+    assert_eq!(refused.cost, None, "nothing was packed: {refused:?}");
+}
+
+#[test]
 fn inspect_finds_a_handler_where_build_does() {
     let site = Site::new();
     let settings = "handler: pkg/mod:f\n";

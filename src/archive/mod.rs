@@ -6,11 +6,14 @@
 //! fixed timestamps and modes, zip64 only where needed. The server reads an archive as a stream of
 //! local headers and never looks at the central directory, so both have to say the same.
 
+#[doc(hidden)]
+pub mod bench;
 mod central;
 mod deflate;
 pub mod digest;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod hash;
 pub mod inspect;
 mod listing;
 pub mod pack;

@@ -61,6 +61,11 @@ impl Plan {
     pub fn input_bytes(&self) -> u64 {
         self.steps.iter().filter_map(Step::input).map(|input| input.size).sum()
     }
+
+    /// How many entries are taken over from the archive before.
+    pub fn carried_over(&self) -> u64 {
+        self.steps.iter().filter(|step| matches!(step, Step::Carry(_))).count() as u64
+    }
 }
 
 impl Step {

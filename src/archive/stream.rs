@@ -234,7 +234,8 @@ impl<R: ReadAt> LocalHeaders<R> {
         };
         let step = self.read_header(offset)?;
         self.state = match &step {
-            Ok(header) => State::Data(header.clone()),
+            // The name is not needed any more, and a header is one of many.
+            Ok(header) => State::Data(LocalHeader { name: Vec::new(), ..*header }),
             Err(end) => State::Ended(*end),
         };
         Ok(step)

@@ -2,23 +2,28 @@
 //!
 //! What the packer believes to have written is compared with what stands in the file, by two
 //! readers that share no code with it: the stream of local headers, as the server reads it, and
-//! the `zip` crate, which goes by the central directory as every other tool does. A file in which
-//! both find exactly the expected entries, and nothing besides, is complete.
+//! the central directory, by which every other tool goes. A file in which both find exactly the
+//! expected entries, and nothing besides, is complete. The walk over the headers is one thread's;
+//! meanwhile others read the data ([`data`]).
 
+mod data;
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
 use thiserror::Error;
 
+use self::data::{Collector, Feeder, Jobs, Worker};
+use super::central::{self, CentralEntry};
 use super::listing::{Item, Kind, read_folder, read_tgz};
+use super::pack::in_order::in_order;
 use super::stream::{DEFLATED, End, Fault, LocalHeader, LocalHeaders, STORED};
-use super::window::{DATA_PIECE, HEADER_PIECE, WindowReader};
+use super::window::{DATA_PIECE, WindowReader};
 use super::{Entry, Method};
 use crate::model::ModelName;
 use crate::model::manifest::MANIFEST_PATH;
@@ -51,6 +56,9 @@ pub enum VerifyError {
     /// The archive cannot be read.
     #[error("the archive cannot be read back")]
     Read(#[source] io::Error),
+    /// The archive cannot be brought to the disk.
+    #[error("the archive cannot be flushed")]
+    Flush(#[source] io::Error),
     /// Not as long as it should be.
     #[error("the archive has {actual} bytes instead of {expected}")]
     Length {
@@ -98,9 +106,6 @@ pub enum VerifyError {
     /// Behind the last entry there is no central directory.
     #[error("the central directory does not follow the last entry: {0:?}")]
     NoDirectory(End),
-    /// The central directory cannot be read.
-    #[error("the central directory cannot be read")]
-    Directory(#[source] Box<dyn Error + Send + Sync>),
     /// The central directory does not stand where, or not as, it should.
     #[error("the central directory {0}")]
     DirectoryLayout(&'static str),
@@ -125,35 +130,47 @@ pub fn verify_zip(
     if expected.first().is_none_or(|entry| entry.path.as_str() != MANIFEST_PATH) {
         return Err(VerifyError::ManifestNotFirst);
     }
-    let directory = verify_stream(file, expected, bytes, depth)?;
-    verify_directory(file, expected, bytes, directory)
+    let wanted = expected.iter().filter(|entry| depth.wants(entry));
+    let threads = data::threads(wanted.map(|entry| entry.packed_size).sum());
+    let mut collector = Collector::new(file, bytes);
+    in_order(
+        threads,
+        || Worker::new(file, bytes),
+        Worker::run,
+        |found| collector.take(found),
+        |jobs| {
+            let directory = walk(file, expected, bytes, depth, jobs)?;
+            verify_directory(file, expected, bytes, directory)
+        },
+    )
 }
 
-/// Compares the stream of local headers; tells where it ends in the central directory.
-fn verify_stream(
-    file: &File,
-    expected: &[Entry],
+/// Compares the local headers, one after the other as a stream has them, and has the data read
+/// that is wanted; tells where they end in the central directory.
+fn walk<'e>(
+    file: &'e File,
+    expected: &'e [Entry],
     bytes: u64,
     depth: VerifyDepth<'_>,
+    jobs: &mut Jobs<'_, 'e>,
 ) -> Result<u64, VerifyError> {
     let mut headers = LocalHeaders::new(file, bytes);
-    for entry in expected {
+    let mut feeder = Feeder::new(file, expected);
+    for (index, entry) in expected.iter().enumerate() {
         let path = || entry.path.to_string();
         let header = headers
             .next_header()
             .map_err(VerifyError::Read)?
             .map_err(|_| VerifyError::Missing { path: path() })?;
         compare_header(entry, &header)?;
-        let fault = if depth.wants(entry) {
-            let decoded = headers.decode(&mut |_| {}).map_err(VerifyError::Read)?;
-            decoded.and_then(|decoded| decoded.fault)
-        } else {
-            headers.skip().map_err(VerifyError::Read)?
-        };
-        if let Some(source) = fault {
+        if let Some(source) = headers.skip().map_err(VerifyError::Read)? {
             return Err(VerifyError::Data { path: path(), source });
         }
+        if depth.wants(entry) {
+            feeder.give(index, jobs)?;
+        }
     }
+    feeder.finish(jobs)?;
     match headers.next_header().map_err(VerifyError::Read)? {
         Ok(header) => Err(surplus(&header.name)),
         Err(End::CentralDirectory { offset }) => Ok(offset),
@@ -180,54 +197,40 @@ fn verify_directory(
     bytes: u64,
     offset: u64,
 ) -> Result<(), VerifyError> {
-    let failed = |error: zip::result::ZipError| VerifyError::Directory(Box::new(error));
-    let reader = WindowReader::new(file, bytes, HEADER_PIECE);
-    let archive = zip::ZipArchive::new(reader).map_err(failed)?;
-    if archive.offset() != 0 || archive.central_directory_start() != offset {
+    let found = central::read(file, bytes).map_err(VerifyError::Read)?;
+    let found = found.ok_or(VerifyError::DirectoryLayout("has no end record"))?;
+    if found.trailing != 0 || found.comment != 0 || found.unread != 0 {
+        return Err(VerifyError::DirectoryLayout("is not the last thing in the archive"));
+    }
+    if found.prefix != 0 || found.offset != offset {
         return Err(VerifyError::DirectoryLayout("does not begin behind the last entry"));
     }
-    if !archive.comment().is_empty() || archive.has_duplicate_names() {
-        return Err(VerifyError::DirectoryLayout("holds more than the entries"));
+    for (entry, listed) in expected.iter().zip(&found.entries) {
+        compare_listed(entry, listed)?;
     }
-    for (index, entry) in expected.iter().enumerate() {
-        let Ok(listed) = archive.by_index_data(index) else {
-            return Err(VerifyError::DirectoryLayout("lists fewer entries than there are"));
-        };
-        let check = Check(entry);
-        check.name(listed.name_raw())?;
-        let method = match listed.compression() {
-            zip::CompressionMethod::Stored => STORED,
-            zip::CompressionMethod::Deflated => DEFLATED,
-            _ => u16::MAX,
-        };
-        check.number("the listed method", u64::from(id(entry.method)), u64::from(method))?;
-        check.number("the listed offset", entry.header_offset, listed.header_start())?;
-        check.number("the listed size", entry.size, listed.size())?;
-        check.number("the listed packed size", entry.packed_size, listed.compressed_size())?;
-        check.crc(listed.crc32())?;
+    let stated = usize::try_from(found.stated_entries).unwrap_or(usize::MAX);
+    for count in [found.entries.len(), stated] {
+        match count.cmp(&expected.len()) {
+            Ordering::Less => {
+                return Err(VerifyError::DirectoryLayout("lists fewer entries than there are"));
+            }
+            Ordering::Greater => {
+                return Err(VerifyError::DirectoryLayout("lists more entries than there are"));
+            }
+            Ordering::Equal => {}
+        }
     }
-    if archive.len() != expected.len() {
-        return Err(VerifyError::DirectoryLayout("lists more entries than there are"));
-    }
-    verify_ending(file, expected.len(), bytes, offset)
+    Ok(())
 }
 
-/// The end record is the last thing in the file, and nothing stands between it and the directory.
-fn verify_ending(file: &File, entries: usize, bytes: u64, offset: u64) -> Result<(), VerifyError> {
-    let directory = super::central::read(file, bytes).map_err(VerifyError::Read)?;
-    match directory {
-        Some(found)
-            if found.offset == offset
-                && found.prefix == 0
-                && found.unread == 0
-                && found.trailing == 0
-                && found.comment == 0
-                && found.entries.len() == entries =>
-        {
-            Ok(())
-        }
-        _ => Err(VerifyError::DirectoryLayout("is not the last thing in the archive")),
-    }
+fn compare_listed(entry: &Entry, listed: &CentralEntry) -> Result<(), VerifyError> {
+    let check = Check(entry);
+    check.name(&listed.name)?;
+    check.number("the listed method", u64::from(id(entry.method)), u64::from(listed.method))?;
+    check.number("the listed offset", entry.header_offset, listed.header_offset)?;
+    check.number("the listed size", entry.size, listed.size)?;
+    check.number("the listed packed size", entry.packed_size, listed.packed_size)?;
+    check.crc(listed.crc32)
 }
 
 /// Reads back a `.tar.gz` that is to hold exactly `expected`, in this order, under `NAME/`.

@@ -19,6 +19,7 @@ use crate::config::{Limits, PackDefaults};
 use crate::model::{EntryPath, Exclude, Manifest, Settings};
 use crate::problem::{Code, Problem, Severity};
 use crate::store::PublishError;
+use crate::store::staging::Before;
 
 /// What a model may have: whatever the form of the archive can hold.
 const UNLIMITED: Limits =
@@ -191,7 +192,7 @@ impl Order<'_> {
         let profile: Profile = PackDefaults::default().profile();
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let control = Control { threads, durable: true, cancelled, progress: &|_| {} };
-        let source = ListedFiles::new(&self.model, snapshot);
+        let source = ListedFiles::new(&self.model, snapshot, i64::MIN);
         let packing = |error| self.pack_failed(snapshot, exclude, error);
         let inputs = snapshot.inputs();
         let methods = probe(&inputs, &profile, &source, &control).map_err(packing)?;
@@ -201,9 +202,10 @@ impl Order<'_> {
             .place
             .stage(&self.name, format)
             .map_err(|source| ExportError::Write { path: self.place.path().to_owned(), source })?;
-        let packed = staged.pack(&plan, &profile, &source, &control).map_err(packing)?;
+        let packed =
+            staged.pack(&plan, &profile, &source, Before::default(), &control).map_err(packing)?;
         self.unmoved(snapshot, exclude)?;
-        let verified = staged.verify(&packed.entries, packed.bytes).map_err(ExportError::Verify)?;
+        let verified = staged.verify(&packed, control.durable).map_err(ExportError::Verify)?;
         if cancelled.load(Ordering::Relaxed) {
             return Err(ExportError::Interrupted);
         }

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::snapshot::{FileId, Snapshot};
-use crate::archive::Entry;
+use crate::archive::{Entry, Packed, Profile};
 use crate::config::PackDefaults;
 use crate::model::{ArchiveFormat, EntryPath, Settings};
 use crate::results::record::EntryCounts;
 use crate::store::ModelState;
 
-/// Raised whenever the same input would give other bytes than before: archives of older packers
-/// are then packed anew instead of being taken for up to date.
+/// Raised whenever the same input would give other bytes than before, be it by another version of
+/// the compressor: archives of older packers are then packed anew instead of being taken for up to
+/// date, and nothing of them is carried over.
 const PACKER_VERSION: u32 = 1;
 
 /// Timestamps of files advance in steps of up to 10 ms on common kernels; a file that changed this
@@ -19,17 +20,6 @@ const STEP: i64 = 50_000_000;
 /// The same for file systems that count whole (FAT: two) seconds.
 const COARSE_STEP: i64 = 2_000_000_000;
 
-/// How a model stands to the archive that was published of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Comparison {
-    /// By all that stats can tell, the archive holds just this.
-    Same,
-    /// It does if the files at these positions of the snapshot have the content that they had.
-    SameIf(Vec<usize>),
-    /// It does not.
-    Different,
-}
-
 /// What an archive depends on besides its files.
 pub fn recipe(settings: &Settings, format: ArchiveFormat, pack: &PackDefaults) -> [u8; 32] {
     // The debug form covers every field; another form after an upgrade costs one build.
@@ -37,25 +27,20 @@ pub fn recipe(settings: &Settings, format: ArchiveFormat, pack: &PackDefaults) -
     *blake3::hash(text.as_bytes()).as_bytes()
 }
 
-/// Holds a listing against what was packed last.
-pub fn compare(known: &ModelState, recipe: &[u8; 32], snapshot: &Snapshot) -> Comparison {
-    let same_files =
-        known.files.len() == snapshot.files.len()
-            && known.files.iter().zip(&snapshot.files).all(|(known, file)| {
-                known.entry.path == file.path && known.entry.size == file.id.size
-            });
-    if known.recipe != *recipe || !same_files {
-        return Comparison::Different;
-    }
-    let doubtful: Vec<usize> = known
-        .files
-        .iter()
-        .zip(&snapshot.files)
-        .enumerate()
-        .filter(|(_, (known, file))| known.id != file.id || !known.settled)
-        .map(|(i, _)| i)
-        .collect();
-    if doubtful.is_empty() { Comparison::Same } else { Comparison::SameIf(doubtful) }
+/// What the packed form of a file depends on besides its content: entries of an archive for which
+/// it was the same are those that packing anew would make.
+pub fn packing(profile: &Profile) -> [u8; 32] {
+    let text = format!("{PACKER_VERSION} {profile:?}");
+    *blake3::hash(text.as_bytes()).as_bytes()
+}
+
+/// Whether, by all that stats can tell, the archive that was published last holds just this.
+pub fn is_same(known: &ModelState, recipe: &[u8; 32], snapshot: &Snapshot) -> bool {
+    known.recipe == *recipe
+        && known.files.len() == snapshot.files.len()
+        && known.files.iter().zip(&snapshot.files).all(|(known, file)| {
+            known.settled && known.id == file.id && known.entry.path == file.path
+        })
 }
 
 /// Whether a file's identity can be trusted from now on: its last change is well before `listed`,
@@ -67,7 +52,7 @@ pub fn is_settled(id: &FileId, listed: i64) -> bool {
 }
 
 /// How the entries of a new archive stand to those of the one before.
-pub fn counts(known: Option<&ModelState>, packed: &[Entry]) -> EntryCounts {
+pub fn counts(known: Option<&ModelState>, packed: &Packed) -> EntryCounts {
     let before: BTreeMap<&EntryPath, &Entry> = known
         .into_iter()
         .flat_map(|known| {
@@ -75,9 +60,13 @@ pub fn counts(known: Option<&ModelState>, packed: &[Entry]) -> EntryCounts {
         })
         .map(|entry| (&entry.path, entry))
         .collect();
-    let mut counts = EntryCounts { total: packed.len() as u64, ..EntryCounts::default() };
+    let mut counts = EntryCounts {
+        total: packed.entries.len() as u64,
+        carried_over: packed.carried_over,
+        ..EntryCounts::default()
+    };
     let mut kept = 0;
-    for entry in packed {
+    for entry in &packed.entries {
         match before.get(&entry.path) {
             None => counts.added += 1,
             Some(old) => {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 
+use super::compare::is_settled;
 use super::confined::Confined;
 use super::snapshot::{FileId, Snapshot};
 use crate::archive::Source;
@@ -13,6 +14,8 @@ use crate::model::EntryPath;
 #[derive(Debug)]
 pub struct ListedFiles<'a> {
     folder: &'a Confined,
+    /// When the listing began, nanoseconds since 1970.
+    listed: i64,
     ids: HashMap<&'a EntryPath, FileId>,
 }
 
@@ -22,10 +25,11 @@ pub struct ListedFiles<'a> {
 pub struct Moved;
 
 impl<'a> ListedFiles<'a> {
-    /// The files of `snapshot` in `folder`.
-    pub fn new(folder: &'a Confined, snapshot: &'a Snapshot) -> Self {
+    /// The files of `snapshot` in `folder`, of which the listing began at `listed`, in nanoseconds
+    /// since 1970.
+    pub fn new(folder: &'a Confined, snapshot: &'a Snapshot, listed: i64) -> Self {
         let ids = snapshot.files.iter().map(|file| (&file.path, file.id)).collect();
-        Self { folder, ids }
+        Self { folder, listed, ids }
     }
 }
 
@@ -37,5 +41,9 @@ impl Source for ListedFiles<'_> {
             return Err(io::Error::other(Moved));
         }
         Ok(file)
+    }
+
+    fn is_settled(&self, path: &EntryPath) -> bool {
+        self.ids.get(path).is_some_and(|id| is_settled(id, self.listed))
     }
 }

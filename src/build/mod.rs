@@ -8,6 +8,7 @@ pub mod check;
 pub mod compare;
 pub mod confined;
 pub mod files;
+pub mod kept;
 pub mod lease;
 pub mod partial;
 pub mod pipeline;

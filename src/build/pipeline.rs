@@ -8,6 +8,9 @@ mod tests;
 
 pub(super) use look::{exclude_of, request};
 
+use std::cell::Cell;
+use std::error::Error;
+use std::fs::File;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
@@ -16,9 +19,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::confined::Confined;
 use super::files::ListedFiles;
-use super::report::{Halt, Laps, Report};
+use super::kept::Kept;
+use super::report::{Halt, Laps, Report, chain};
 use super::resolve::Resolved;
-use super::rest;
+use super::rest::Asked;
 use super::snapshot::{self, Snapshot};
 use super::validate::{ValidModel, gather, validate};
 use crate::archive::Digest;
@@ -31,8 +35,9 @@ use crate::problem::Problem;
 use crate::reconcile::{End, Ticket};
 use crate::results::Stage;
 use crate::results::catalog::CatalogEntry;
-use crate::results::record::{self, EntryCounts};
-use crate::store::{ModelState, Store, Verified};
+use crate::results::record::{self, Cost, EntryCounts};
+use crate::store::staging::Before;
+use crate::store::{ModelState, Staged, Store, Verified};
 
 /// What every build needs: the configuration, the store, and a way to be stopped.
 #[derive(Clone)]
@@ -86,7 +91,9 @@ impl Workshop {
             job: &job,
             last_generation,
             laps: Laps::start(),
+            cost: Cell::default(),
             problems: vec![],
+            kept: None,
         };
         // A build that panics must end too, or its model and its place would be lost without a word.
         let result = panic::catch_unwind(AssertUnwindSafe(|| attempt.run()));
@@ -112,7 +119,10 @@ struct Attempt<'a> {
     job: &'a Job,
     last_generation: u64,
     laps: Laps,
+    cost: Cell<Cost>,
     problems: Vec<Problem>,
+    /// What the archive before holds of the model as it is now.
+    kept: Option<Kept<'a>>,
 }
 
 /// What came of an attempt that got to its end.
@@ -148,23 +158,34 @@ struct Seen {
     snapshot: Snapshot,
     /// When the listing began, nanoseconds since 1970.
     listed: i64,
+    /// What the kernel said of writers, once it was asked.
+    asked: Asked,
     recipe: [u8; 32],
+    packing: [u8; 32],
     format: ArchiveFormat,
     profile: Profile,
 }
 
 impl Attempt<'_> {
     fn run(&mut self) -> Result<Done, Halt> {
-        let seen = self.snapshot()?;
-        if let Some(done) = self.compare(&seen)? {
+        let mut seen = self.snapshot()?;
+        let compared = self.compare(&mut seen);
+        self.laps.done(Stage::Snapshot);
+        if let Some(done) = compared? {
             return Ok(done);
         }
-        self.laps.done(Stage::Snapshot);
         let model = self.validate(&seen)?;
         let standing = self.standing(&model, &seen)?;
         self.laps.done(Stage::Validate);
         let (verified, packed) = self.pack(&model, &seen)?;
         self.publish(&model, &seen, verified, packed, standing)
+    }
+
+    /// Adds to what the attempt has taken so far.
+    fn spend(&self, cost: Cost) {
+        let mut sum = self.cost.get();
+        sum += cost;
+        self.cost.set(sum);
     }
 
     fn panicked(&self) -> record::Failure {
@@ -199,41 +220,110 @@ impl Attempt<'_> {
         }
     }
 
+    /// Packs the archive, on what the one before holds of it already where there is one.
     fn pack(&mut self, model: &ValidModel, seen: &Seen) -> Result<(Verified, Packed), Halt> {
+        if let Some(previous) = self.previous(model, seen) {
+            match self.pack_on(Some(&previous), model, seen) {
+                Err(Trouble::Before(error)) => {
+                    // Damaged where no stat shows it, or on a disk that fails.
+                    let error = chain(&*error);
+                    tracing::warn!(error, "the archive before is of no use; packing everything");
+                }
+                done => return done.map_err(Trouble::into_halt),
+            }
+        }
+        self.pack_on(None, model, seen).map_err(Trouble::into_halt)
+    }
+
+    /// The archive before, where entries of it can be carried over.
+    fn previous(&self, model: &ValidModel, seen: &Seen) -> Option<File> {
+        let known = self.job.known.as_deref()?;
+        let is_kept = self.kept.as_ref()?.entries.iter().any(Option::is_some);
+        let is_like_it = known.packing == seen.packing
+            && known.archive.format == seen.format
+            && seen.format == ArchiveFormat::Default;
+        if !is_kept || !is_like_it {
+            return None;
+        }
+        self.shop.store.open_published(model.name(), &known.archive)
+    }
+
+    fn pack_on(
+        &mut self,
+        previous: Option<&File>,
+        model: &ValidModel,
+        seen: &Seen,
+    ) -> Result<(Verified, Packed), Trouble> {
         let shop = self.shop;
         let total = seen.snapshot.total_size();
         let folder = &self.job.ticket.folder;
         let progress = |done: u64| (shop.progress)(folder, Progress { done, total });
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let control = Control {
-            threads,
-            durable: shop.config.durability.is_full(),
-            cancelled: &shop.cancelled,
-            progress: &progress,
+        let control = self.control(&progress);
+        let source = ListedFiles::new(&seen.folder, &seen.snapshot, seen.listed);
+        let (carried, inputs) = match self.kept.as_ref().filter(|_| previous.is_some()) {
+            Some(kept) => kept.divide(&seen.snapshot),
+            None => (vec![], seen.snapshot.inputs()),
         };
-        let source = ListedFiles::new(&seen.folder, &seen.snapshot);
-        let inputs = seen.snapshot.inputs();
         let manifest = model.manifest().to_bytes();
         let methods = probe(&inputs, &seen.profile, &source, &control)
             .map_err(|error| self.pack_failed(seen, Stage::Plan, &error))?;
-        let plan = plan(manifest, &inputs, &methods, vec![]);
+        let plan = plan(manifest, &inputs, &methods, carried);
         self.laps.done(Stage::Plan);
-        let staged = shop.store.staging().stage(model.name(), seen.format).map_err(|source| {
-            Halt::failed(
-                Stage::Pack,
-                &At { path: shop.store.staging().folder().to_owned(), source },
-            )
-        })?;
-        let packed = staged
-            .pack(&plan, &seen.profile, &source, &control)
-            .map_err(|error| self.pack_failed(seen, Stage::Pack, &error))?;
+        let spare = self.job.known.as_deref().and_then(|known| known.spare.as_ref());
+        let spare = spare.filter(|_| previous.is_some());
+        let spare = spare.and_then(|note| Some((shop.store.take_spare(model.name(), note)?, note)));
+        let on_spare = spare.map(|(staged, note)| {
+            let before = Before { previous, in_place: &note.large };
+            let packed = staged.pack(&plan, &seen.profile, &source, before, &control);
+            (staged, packed)
+        });
+        let (staged, packed) = match on_spare {
+            // It has told before anything was written: some large entry is another one now.
+            None | Some((_, Err(PackError::Spare))) => {
+                let staged = self.stage(model, seen)?;
+                let before = Before { previous, in_place: &[] };
+                let packed = staged.pack(&plan, &seen.profile, &source, before, &control);
+                (staged, packed)
+            }
+            Some(done) => done,
+        };
+        let packed = match packed {
+            Err(error @ PackError::Previous { .. }) => return Err(Trouble::Before(error.into())),
+            packed => packed.map_err(|error| self.pack_failed(seen, Stage::Pack, &error))?,
+        };
+        self.spend(packed.cost.into());
         self.laps.done(Stage::Pack);
         self.unmoved(seen)?;
-        let verified = staged
-            .verify(&packed.entries, packed.bytes)
-            .map_err(|error| Halt::failed(Stage::Verify, &error))?;
+        let verified = match staged.verify(&packed, control.durable) {
+            Err(error) if previous.is_some() => return Err(Trouble::Before(error.into())),
+            verified => verified.map_err(|error| Halt::failed(Stage::Verify, &error))?,
+        };
+        if let Some((previous, known)) = previous.zip(self.job.known.as_deref())
+            && !self.shop.store.is_published(previous, &known.archive)
+        {
+            let moved = "it was written to while it was carried over";
+            return Err(Trouble::Before(moved.into()));
+        }
         self.laps.done(Stage::Verify);
         Ok((verified, packed))
+    }
+
+    /// A new place for the archive.
+    fn stage(&self, model: &ValidModel, seen: &Seen) -> Result<Staged, Halt> {
+        let staging = self.shop.store.staging();
+        staging.stage(model.name(), seen.format).map_err(|source| {
+            let path = staging.folder().to_owned();
+            Halt::failed(Stage::Pack, &At { path, source })
+        })
+    }
+
+    fn control<'c>(&self, progress: &'c (dyn Fn(u64) + Sync)) -> Control<'c>
+    where
+        Self: 'c,
+    {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let durable = self.shop.config.durability.is_full();
+        Control { threads, durable, cancelled: &self.shop.cancelled, progress }
     }
 
     fn pack_failed(&self, seen: &Seen, stage: Stage, error: &PackError) -> Halt {
@@ -248,13 +338,36 @@ impl Attempt<'_> {
     fn unmoved(&self, seen: &Seen) -> Result<(), Halt> {
         let request = request(&seen.exclude, &self.shop.config, &seen.settings);
         let again = snapshot::take(&seen.folder, &request).map_err(|_| Halt::Unstable)?;
-        let is_written = || rest::by_writers(&seen.folder, &again, &Default::default()).is_some();
+        let is_written = || seen.asked.is_written_since(&seen.folder, &again, seen.listed);
         if again != seen.snapshot || is_written() { Err(Halt::Unstable) } else { Ok(()) }
     }
 
     /// Whatever went wrong with a model that moved, went wrong because it moved.
     fn moved_or(&self, seen: &Seen, halt: Halt) -> Halt {
         self.unmoved(seen).err().unwrap_or(halt)
+    }
+}
+
+/// Why an archive could not be made.
+enum Trouble {
+    /// For a reason that ends the attempt.
+    Halt(Halt),
+    /// The archive before is not what it was taken for.
+    Before(Box<dyn Error + Send + Sync>),
+}
+
+impl Trouble {
+    fn into_halt(self) -> Halt {
+        match self {
+            Trouble::Halt(halt) => halt,
+            Trouble::Before(error) => Halt::failed(Stage::Pack, &*error),
+        }
+    }
+}
+
+impl From<Halt> for Trouble {
+    fn from(halt: Halt) -> Self {
+        Trouble::Halt(halt)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::model::ModelName;
 use crate::problem::Problem;
 use crate::reconcile::{End, Fingerprint};
 use crate::results::catalog::CatalogEntry;
-use crate::results::record::{Failure, StageTime};
+use crate::results::record::{Cost, Failure, StageTime};
 use crate::results::{Outcome, Record, Stage};
 use crate::store::ModelState;
 
@@ -26,6 +26,17 @@ pub struct Report {
     pub learned: Option<(ModelName, Arc<ModelState>)>,
     /// What the catalog is to say of it, where an archive was published.
     pub listed: Option<CatalogEntry>,
+    /// What it took.
+    pub took: Took,
+}
+
+/// What a build, or a look that needed none, took.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Took {
+    /// How long each stage took that was reached, in milliseconds, in the order of the stages.
+    pub stages_ms: Vec<StageTime>,
+    /// What was read and written; all zero where stats told enough.
+    pub cost: Cost,
 }
 
 /// Why a build did not get to its end.
@@ -110,7 +121,11 @@ impl Laps {
     pub(super) fn done(&mut self, stage: Stage) {
         if let Some(watch) = &mut self.watch {
             let ms = (watch.lap().as_secs_f64() * 1e6).round() / 1e3;
-            self.times.push(StageTime { stage, ms });
+            // A stage that was run twice, as the first time came to nothing, took both times.
+            match self.times.iter_mut().find(|time| time.stage == stage) {
+                Some(time) => time.ms += ms,
+                None => self.times.push(StageTime { stage, ms }),
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `marwatch build`: one pass.
 
+mod timings;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -23,6 +25,7 @@ use crate::exit::Exit;
 use crate::reconcile::End;
 use crate::results::{Outcome, Trigger};
 use crate::signals::{self, Signal};
+use timings::PassTimes;
 
 /// Bring the store up to date in one pass, and end
 ///
@@ -35,11 +38,16 @@ use crate::signals::{self, Signal};
 Examples:
   marwatch build                                         everything in marwatch.yaml
   marwatch build resnet                                  one model
+  marwatch build --timings                               with what each model took
   marwatch build --watch models --store model-store      without a file")]
 pub struct Args {
     /// Names of models; all without any
     #[arg(value_name = "MODEL")]
     pub models: Vec<String>,
+    /// Also show what each model took: time by stage, bytes read, compressed, written and carried
+    /// over from the archive before
+    #[arg(long)]
+    pub timings: bool,
     /// Where the configuration comes from.
     #[command(flatten)]
     pub source: Source,
@@ -47,6 +55,7 @@ pub struct Args {
 
 /// Makes the pass and prints the table.
 pub fn run(args: &Args, out: &mut dyn Write) -> Exit {
+    let mut times = PassTimes::start();
     let config = match args.source.load() {
         Ok((config, warnings)) => {
             for warning in warnings {
@@ -56,6 +65,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Exit {
         }
         Err(error) => return error.say(),
     };
+    times.done("configuration");
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(Exit::Unavailable, &format!("cannot start: {error}")),
@@ -63,11 +73,11 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Exit {
     let only: BTreeSet<String> = args.models.iter().cloned().collect();
     let missing: Vec<PathBuf> =
         discover::roots(&config).filter(|root| !root.is_dir()).cloned().collect();
-    let passed = runtime.block_on(pass(config, &only));
+    let passed = runtime.block_on(pass(config, &only, &mut times));
     runtime.shutdown_background();
     match passed {
         // The log has said that it waits for them; a single pass does not.
-        Ok(rows) => match conclude(&rows, &only, out) {
+        Ok(rows) => match conclude(&rows, &only, args.timings.then_some(&times), out) {
             Exit::Success if !missing.is_empty() => Exit::ModelProblems,
             exit => exit,
         },
@@ -78,7 +88,11 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Exit {
 /// The last report of each folder.
 type Rows = BTreeMap<PathBuf, Seen>;
 
-async fn pass(config: Config, only: &BTreeSet<String>) -> Result<Rows, Exit> {
+async fn pass(
+    config: Config,
+    only: &BTreeSet<String>,
+    times: &mut PassTimes,
+) -> Result<Rows, Exit> {
     let bar = Bar::new();
     let progress: OnProgress = {
         let bar = bar.clone();
@@ -94,6 +108,7 @@ async fn pass(config: Config, only: &BTreeSet<String>) -> Result<Rows, Exit> {
     })?;
     let mut signals = signals::listen()
         .map_err(|error| fail(Exit::Unavailable, &format!("cannot take signals: {error}")))?;
+    times.done("opening the store");
     engine.look_at_all(Trigger::Request);
     while !engine.is_idle() {
         let deadline = engine.deadline().map(tokio::time::Instant::from_std);
@@ -109,7 +124,10 @@ async fn pass(config: Config, only: &BTreeSet<String>) -> Result<Rows, Exit> {
         }
     }
     bar.clear();
+    times.done("looking and building");
+    // Ends the scribe, which writes the records and the catalog.
     drop(engine);
+    times.done("records and catalog");
     Ok(rows(seen))
 }
 
@@ -138,7 +156,12 @@ fn rows(mut seen: UnboundedReceiver<Seen>) -> Rows {
     rows
 }
 
-fn conclude(rows: &Rows, only: &BTreeSet<String>, out: &mut dyn Write) -> Exit {
+fn conclude(
+    rows: &Rows,
+    only: &BTreeSet<String>,
+    times: Option<&PassTimes>,
+    out: &mut dyn Write,
+) -> Exit {
     let folder_name =
         |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
     let is_wanted = |row: &Seen| {
@@ -157,7 +180,11 @@ fn conclude(rows: &Rows, only: &BTreeSet<String>, out: &mut dyn Write) -> Exit {
         .collect();
     let wanted: Vec<&Seen> = rows.values().filter(|row| is_wanted(row)).collect();
     if unknown.is_empty() || !wanted.is_empty() {
-        match written(write(&wanted, out)) {
+        let shown = write(&wanted, out).and_then(|()| match times {
+            Some(times) if !wanted.is_empty() => timings::write(&wanted, times, out),
+            _ => Ok(()),
+        });
+        match written(shown) {
             Exit::Success => {}
             failed => return failed,
         }

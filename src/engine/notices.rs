@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Engine, Seen, folder_name};
+use crate::build::report::Took;
 use crate::build::rest;
 use crate::model::ModelName;
 use crate::reconcile::{End, Notice};
@@ -71,7 +72,8 @@ impl Engine {
     pub(super) fn show(&self, record: &Record, end: End) {
         if let Some(channel) = &self.reports {
             let (folder, model) = (record.folder.clone(), record.model.clone());
-            let _ = channel.send(Seen { folder, model, end, record: Some(record.clone()) });
+            let took = Took::default();
+            let _ = channel.send(Seen { folder, model, end, record: Some(record.clone()), took });
         }
     }
 

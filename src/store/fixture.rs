@@ -9,7 +9,7 @@ use super::history::Kept;
 use super::publish::{Publication, PublishError, Removed};
 use super::spare::Ground;
 use super::staging::{Staged, Verified};
-use super::state::{ArchiveState, KnownFile};
+use super::state::{ArchiveState, KnownFile, KnownText};
 use super::{Identity, ModelState, Store};
 use crate::archive::{Digest, Entry, Method};
 use crate::build::snapshot::FileId;
@@ -199,6 +199,12 @@ pub(super) fn state(
     ModelState {
         folder: Path::new("/models").join(name.as_str()),
         recipe: [1; 32],
+        packing: [2; 32],
+        settings: vec![KnownText {
+            path: EntryPath::parse(".mar.yaml").unwrap(),
+            id: FileId { dev: 1, ino: 9, size: 12, mtime: -4, ctime: 5 },
+            text: "version: '1'".into(),
+        }],
         files: vec![known_file(entry("a"))],
         archive: ArchiveState {
             format,

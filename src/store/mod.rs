@@ -12,6 +12,7 @@ pub mod lock;
 mod mark;
 mod place;
 pub mod publish;
+mod published;
 mod retire;
 pub mod spare;
 pub mod staging;

@@ -8,9 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::history::{History, Label};
 use super::identity::Identity;
 use super::state::StateDir;
-use crate::archive::pack::{self, Control, Modes, PackError, Packed};
-use crate::archive::{Entry, Plan, Profile, Source, verify};
+use crate::archive::pack::{self, Control, Ground, Modes, PackError, Packed};
+use crate::archive::verify::{self, VerifyDepth, VerifyError};
+use crate::archive::{Entry, Plan, Profile, Source};
 use crate::model::{ArchiveFormat, ModelName};
+
+/// Bytes from which on flushing an archive while it is read back is worth a thread.
+const LARGE: u64 = 16 << 20;
 
 /// The staging folder.
 #[derive(Debug)]
@@ -163,8 +167,8 @@ impl Staged {
         self.file.as_ref()
     }
 
-    /// Runs the plan: packs the archive, in the form for which the place was made. Nothing is
-    /// flushed to the disk yet.
+    /// Runs the plan: packs the archive, in the form for which the place was made. What the plan
+    /// carries over comes from the archive `before`. Nothing is flushed to the disk yet.
     ///
     /// # Errors
     /// See [`PackError`]; there is then nothing usable here.
@@ -173,30 +177,56 @@ impl Staged {
         plan: &Plan,
         profile: &Profile,
         source: &dyn Source,
+        before: Before<'_>,
         control: &Control<'_>,
     ) -> Result<Packed, PackError> {
         match &self.file {
             Some(file) if self.format == ArchiveFormat::Tgz => {
                 pack::pack_tgz(plan, profile, source, &self.name, file, control)
             }
-            Some(file) => pack::pack_zip(plan, profile, source, file, control),
+            Some(out) => {
+                let Before { previous, in_place } = before;
+                let ground = Ground { out, previous, in_place };
+                pack::repack_zip(plan, profile, source, ground, control)
+            }
             None => pack::pack_folder(plan, source, &self.path, self.modes, control),
         }
     }
 
-    /// Reads the archive back and holds it against what was packed.
+    /// Reads the archive back and holds it against what was packed. What was carried over is only
+    /// looked at from outside: it was read back when it was packed. If the archive is to be
+    /// `durable`, the disk writes a large one meanwhile.
     ///
     /// # Errors
     /// The first difference.
-    pub fn verify(self, expected: &[Entry], bytes: u64) -> Result<Verified, verify::VerifyError> {
-        match (&self.file, self.format) {
-            (Some(file), ArchiveFormat::Tgz) => verify::verify_tgz(file, &self.name, expected)?,
-            (Some(file), _) => {
-                verify::verify_zip(file, expected, bytes, verify::VerifyDepth::Data)?;
-            }
-            (None, _) => verify::verify_folder(&self.path, expected)?,
+    pub fn verify(self, packed: &Packed, durable: bool) -> Result<Verified, VerifyError> {
+        match &self.file {
+            Some(file) if durable && packed.bytes >= LARGE => std::thread::scope(|scope| {
+                let flush = scope.spawn(|| file.sync_data());
+                self.read_back(packed)?;
+                match flush.join() {
+                    // The kernel tells of it once: the flush before publishing would not see it.
+                    Ok(flushed) => flushed.map_err(VerifyError::Flush),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            })?,
+            _ => self.read_back(packed)?,
         }
         Ok(Verified { staged: self })
+    }
+
+    fn read_back(&self, packed: &Packed) -> Result<(), VerifyError> {
+        let is_new = |entry: &_| packed.is_new(entry);
+        match (&self.file, self.format) {
+            (Some(file), ArchiveFormat::Tgz) => {
+                verify::verify_tgz(file, &self.name, &packed.entries)
+            }
+            (Some(file), _) => {
+                let depth = VerifyDepth::Chosen(&is_new);
+                verify::verify_zip(file, &packed.entries, packed.bytes, depth)
+            }
+            (None, _) => verify::verify_folder(&self.path, &packed.entries),
+        }
     }
 
     /// Where it is, for whoever takes care of it from now on.
@@ -224,6 +254,15 @@ impl Drop for Staged {
             tracing::warn!(path = %self.path.display(), %error, "cannot remove from staging");
         }
     }
+}
+
+/// What there is before an archive is packed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Before<'a> {
+    /// The archive that was published last, where something of it is carried over.
+    pub previous: Option<&'a File>,
+    /// The large entries that the place holds already, where it is a spare.
+    pub in_place: &'a [Entry],
 }
 
 /// A staged archive that was read back and found to be what was packed. Only

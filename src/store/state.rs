@@ -13,6 +13,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::thread::{self, ScopedJoinHandle};
 
 use serde::{Deserialize, Serialize};
 
@@ -24,10 +25,10 @@ use crate::archive::pack::kernel::start_write_back;
 use crate::archive::{Digest, Entry};
 use crate::build::snapshot::FileId;
 use crate::config::Durability;
-use crate::model::{ArchiveFormat, ModelName};
+use crate::model::{ArchiveFormat, EntryPath, ModelName};
 
 /// Begins every state file; the last byte is the version of the format.
-const MAGIC: [u8; 8] = *b"marwst\0\x03";
+const MAGIC: [u8; 8] = *b"marwst\0\x05";
 
 /// What is known of one model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +37,12 @@ pub struct ModelState {
     pub folder: PathBuf,
     /// What the archive depends on besides the files: settings, profile, packer version.
     pub recipe: [u8; 32],
+    /// What the packed form of a file depends on besides its content.
+    pub packing: [u8; 32],
+    /// The settings files that it was built with, as far as they need not be read again while
+    /// their identity is the same. What they say is not kept, only their text: it is laid under what
+    /// the configuration says at each look, so that no answer can be older than the configuration.
+    pub settings: Vec<KnownText>,
     /// The files that it was built from, by path.
     pub files: Vec<KnownFile>,
     /// The archive that was published last.
@@ -44,6 +51,18 @@ pub struct ModelState {
     pub history: Vec<HistoryNote>,
     /// What is known of the spare.
     pub spare: Option<SpareNote>,
+}
+
+/// The text of a file whose identity can be trusted: it was settled when the file was read, and
+/// nobody had it open for writing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownText {
+    /// The file, in the model.
+    pub path: EntryPath,
+    /// Its identity before it was read.
+    pub id: FileId,
+    /// What was in it.
+    pub text: String,
 }
 
 /// A file as it was when it was packed.
@@ -118,17 +137,41 @@ impl StateDir {
         state
     }
 
-    /// What is known of every model.
+    /// What is known of every model, by name. Loaded on a few threads: a start waits for it.
     pub fn load_all(&self) -> Vec<(ModelName, ModelState)> {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let names = entries.filter_map(|entry| {
             let name = entry.file_name();
             ModelName::parse(name.to_str()?.strip_suffix(SUFFIX)?).ok()
         });
-        let mut all: Vec<_> =
-            names.filter_map(|name| self.load(&name).map(|state| (name, state))).collect();
-        all.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        all
+        let mut names: Vec<ModelName> = names.collect();
+        names.sort_unstable();
+        let load_some = |names: &[ModelName]| -> Vec<(ModelName, ModelState)> {
+            let load = |name: &ModelName| self.load(name).map(|state| (name.clone(), state));
+            names.iter().filter_map(load).collect()
+        };
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        let threads = processors.min(MOST_THREADS).min(names.len() / SHARE).max(1);
+        let mut shares = names.chunks(names.len().div_ceil(threads).max(1));
+        let own = shares.next().unwrap_or_default();
+        thread::scope(|scope| {
+            let others: Vec<_> = shares
+                .map(|share| {
+                    let builder = thread::Builder::new().name("load".into());
+                    (share, builder.spawn_scoped(scope, || load_some(share)).ok())
+                })
+                .collect();
+            let mut all = load_some(own);
+            for (share, thread) in others {
+                all.extend(match thread.map(ScopedJoinHandle::join) {
+                    Some(Ok(loaded)) => loaded,
+                    Some(Err(panic)) => std::panic::resume_unwind(panic),
+                    // There could be no thread for it.
+                    None => load_some(share),
+                });
+            }
+            all
+        })
     }
 
     /// Replaces what is known of `name`, atomically.
@@ -267,6 +310,10 @@ impl Next {
 const SUFFIX: &str = ".state";
 const NEXT_SUFFIX: &str = ".next";
 
+/// Threads that load at most, and how many models each of them takes at least.
+const MOST_THREADS: usize = 4;
+const SHARE: usize = 16;
+
 /// Bytes before the checksum of the body: [`MAGIC`], `ctime`, and eight bytes that hold it to the
 /// body.
 const HEAD: usize = MAGIC.len() + 16;
@@ -373,6 +420,22 @@ mod tests {
         assert_eq!(states.load_all(), [(name.clone(), state())]);
         states.forget(&name).unwrap();
         assert_eq!(states.load(&name), None);
+    }
+
+    #[test]
+    fn many_are_loaded_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let states = StateDir::new(dir.path().to_owned());
+        let mut names: Vec<_> =
+            (0..100).map(|i| ModelName::parse(&format!("m{i}")).unwrap()).collect();
+        for name in &names {
+            fs::write(states.path(name), encode(&state())).unwrap();
+        }
+        fs::write(dir.path().join("m7.state"), "damaged").unwrap();
+        names.remove(7);
+        names.sort_unstable();
+        let loaded: Vec<_> = states.load_all().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(loaded, names);
     }
 
     #[test]

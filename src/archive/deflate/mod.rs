@@ -5,8 +5,10 @@
 //! can work at it; each chunk becomes a stream, and [`join`] makes streams one. Both forms depend on
 //! their input and the level alone.
 
+mod inflate;
 mod join;
 
+pub(crate) use inflate::Inflater;
 use libdeflater::{CompressionLvl, Compressor};
 
 /// Compresses at one level; keeps its tables from one input to the next.

@@ -72,6 +72,7 @@ pub fn pack_folder(
     Ok(Packed {
         entries,
         taken_over: vec![],
+        carried_over: 0,
         bytes,
         cost: Cost { read, written: bytes, ..Cost::default() },
     })

@@ -58,6 +58,8 @@ pub struct Packed {
     /// Where the entries begin, in ascending order, whose data was not written anew and need not be
     /// read back: it was taken over from where it had been checked before.
     pub taken_over: Vec<u64>,
+    /// Entries that were carried over from the archive before.
+    pub carried_over: u64,
     /// Bytes of the archive; in a folder, of all files.
     pub bytes: u64,
     /// What it took.

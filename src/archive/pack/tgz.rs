@@ -83,6 +83,7 @@ pub fn pack_tgz(
     Ok(Packed {
         entries: tar.entries,
         taken_over: vec![],
+        carried_over: 0,
         bytes,
         cost: Cost { read: tar.read, written, compressed, ..Cost::default() },
     })

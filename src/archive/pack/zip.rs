@@ -77,6 +77,7 @@ pub fn repack_zip(
         output: Output::new(ground.out, control.durable),
         entries: Vec::with_capacity(plan.steps.len()),
         taken_over: Vec::new(),
+        carried_over: plan.carried_over(),
         deflating: None,
         sums: FileSums::default(),
         buffer: Vec::new(),
@@ -206,6 +207,7 @@ struct Zip<'a> {
     entries: Vec<Entry>,
     /// See [`Packed::taken_over`].
     taken_over: Vec<u64>,
+    carried_over: u64,
     /// The large entry that is being deflated.
     deflating: Option<Deflating>,
     sums: FileSums,
@@ -422,7 +424,7 @@ impl Zip<'_> {
         self.output.append(&directory)?;
         self.cost.written = self.output.written();
         let bytes = self.output.finish()?;
-        let Self { entries, taken_over, cost, .. } = self;
-        Ok(Packed { entries, taken_over, bytes, cost })
+        let Self { entries, taken_over, carried_over, cost, .. } = self;
+        Ok(Packed { entries, taken_over, carried_over, bytes, cost })
     }
 }

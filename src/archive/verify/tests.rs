@@ -85,7 +85,7 @@ fn every_difference_is_seen() {
         (edited(|items| listed(items, |it| it.size += 1)), "the listed size of `labels.txt`"),
         (edited(|items| listed(items, |it| it.name[0] = b'L')), "the name of `labels.txt`"),
         (edited(|items| items[4].listed = None), "the central directory lists fewer"),
-        (doubled, "the central directory holds more than the entries"),
+        (doubled, "the central directory lists more entries"),
         (gap, "the central directory does not follow the last entry"),
         (body, "the central directory does not follow the last entry"),
         (behind(b"tail"), "the central directory is not the last thing"),

@@ -1,17 +1,17 @@
 //! The first stage: what is there, whether it has changed, and whether it has come to rest.
 
-use std::fs::File;
 use std::io;
 
 use super::{At, Attempt, Done, Seen};
-use crate::archive::Source;
+use crate::archive::hash::hash;
 use crate::archive::plan::Profile;
-use crate::build::compare::{self, Comparison};
+use crate::build::compare;
 use crate::build::confined::Confined;
 use crate::build::files::ListedFiles;
+use crate::build::kept::Kept;
 use crate::build::report::Halt;
 use crate::build::resolve::resolve;
-use crate::build::rest;
+use crate::build::rest::{self, Asked};
 use crate::build::snapshot::{self, Request, Transfers};
 use crate::clock;
 use crate::config::Config;
@@ -19,9 +19,9 @@ use crate::model::{Exclude, ModelName, Settings};
 use crate::problem::{Code, Problem, any_error};
 use crate::reconcile::{End, Fingerprint};
 use crate::results::Stage;
+use crate::results::record::Cost;
 use crate::store::ModelState;
 use crate::store::publish::Identity;
-use crate::store::state::KnownFile;
 
 impl Attempt<'_> {
     pub(super) fn snapshot(&self) -> Result<Seen, Halt> {
@@ -34,7 +34,8 @@ impl Attempt<'_> {
             _ => failed(&At { path: ticket.folder.clone(), source: error }),
         })?;
         let configured = config.entry(&ticket.folder).map(|entry| entry.settings.clone());
-        let resolved = resolve(&folder, &configured.unwrap_or_default())
+        let texts = self.job.known.as_deref().map(|known| known.settings.as_slice());
+        let resolved = resolve(&folder, &configured.unwrap_or_default(), texts.unwrap_or_default())
             .map_err(|source| failed(&At { path: ticket.folder.clone(), source }))?;
         if resolved.name != ticket.name && resolved.name.is_some() {
             return Err(Halt::Quietly(End::Renamed(resolved.name)));
@@ -50,6 +51,7 @@ impl Attempt<'_> {
             ..config.pack.profile()
         };
         let recipe = compare::recipe(&settings, format, &config.pack);
+        let packing = compare::packing(&profile);
         let name = ticket.name.clone();
         Ok(Seen {
             folder,
@@ -59,15 +61,18 @@ impl Attempt<'_> {
             exclude,
             snapshot,
             listed,
+            asked: Asked::default(),
             recipe,
+            packing,
             format,
             profile,
         })
     }
 
     /// Whether anything is to be done, and whether the model is at rest if so.
-    pub(super) fn compare(&self, seen: &Seen) -> Result<Option<Done>, Halt> {
-        let ticket = &self.job.ticket;
+    pub(super) fn compare(&mut self, seen: &mut Seen) -> Result<Option<Done>, Halt> {
+        let job = self.job;
+        let ticket = &job.ticket;
         // It goes through the whole listing, so it is made only where somebody asks for it.
         if let Some(refused) = ticket.refused.filter(|refused| *refused == self.fingerprint(seen)) {
             return Err(Halt::Quietly(End::Refused(refused)));
@@ -78,39 +83,66 @@ impl Attempt<'_> {
         }
         // What is wrong with settings or listing need not show in the files that would be packed.
         let is_wrong = any_error(&seen.resolved.problems) || any_error(&seen.snapshot.problems);
-        let known = self.job.known.as_deref();
+        let known = job.known.as_deref();
         let known = known.filter(|known| !is_wrong && self.is_in_store(known, seen));
-        let comparison = known
-            .map_or(Comparison::Different, |k| compare::compare(k, &seen.recipe, &seen.snapshot));
-        if comparison == Comparison::Same {
-            return match (known, &seen.name, ticket.refused) {
-                // What was refused is as it was published again: whoever was told is told.
-                (Some(known), Some(name), Some(_)) => {
-                    let (name, state) = (name.clone(), Box::new(known.clone()));
-                    Ok(Some(Done::Unchanged { name, state, touched: true, listed: None }))
+        if known.is_some_and(|known| compare::is_same(known, &seen.recipe, &seen.snapshot)) {
+            // What was refused is as it was published again: whoever was told is told.
+            let touched = ticket.refused.is_some();
+            let texts = &seen.resolved.texts;
+            let is_new = |known: &ModelState| texts.iter().any(|t| !known.settings.contains(t));
+            return match (known, &seen.name) {
+                (Some(known), Some(name)) if touched || is_new(known) => {
+                    let state = ModelState { settings: texts.clone(), ..known.clone() };
+                    let (name, state) = (name.clone(), Box::new(state));
+                    // Settings files that say the same as before are not read the next time.
+                    if is_new(known) {
+                        self.save(&name, &state);
+                    }
+                    Ok(Some(Done::Unchanged { name, state, touched, listed: None }))
                 }
                 _ => Err(Halt::Quietly(End::UpToDate)),
             };
         }
-        self.at_rest(seen)?;
-        match (comparison, known) {
-            (Comparison::SameIf(doubtful), Some(known)) => {
-                let (Some(state), Some(name)) =
-                    (self.hash_again(seen, known, &doubtful)?, seen.name.clone())
-                else {
-                    return Ok(None);
-                };
-                let moved = |(old, new): (&KnownFile, &KnownFile)| old.id != new.id;
-                let touched =
-                    ticket.refused.is_some() || known.files.iter().zip(&state.files).any(moved);
-                self.save(&name, &state);
-                Ok(Some(Done::Unchanged { name, state: Box::new(state), touched, listed: None }))
-            }
-            _ => Ok(None),
+        seen.asked = self.at_rest(seen)?;
+        let Some(known) = known else { return Ok(None) };
+        self.kept = self.keep(seen, known)?;
+        let (Some(kept), Some(name)) = (&self.kept, seen.name.clone()) else { return Ok(None) };
+        let is_same = known.recipe == seen.recipe
+            && known.files.len() == seen.snapshot.files.len()
+            && kept.entries.iter().all(Option::is_some);
+        if !is_same {
+            return Ok(None);
         }
+        self.unmoved(seen)?;
+        let settings = seen.resolved.texts.clone();
+        let mut state = ModelState { settings, ..known.clone() };
+        let mut touched = ticket.refused.is_some();
+        for (known, file) in state.files.iter_mut().zip(&seen.snapshot.files) {
+            touched |= known.id != file.id;
+            known.id = file.id;
+            known.settled = compare::is_settled(&file.id, seen.listed);
+        }
+        self.save(&name, &state);
+        Ok(Some(Done::Unchanged { name, state: Box::new(state), touched, listed: None }))
     }
 
-    pub(super) fn at_rest(&self, seen: &Seen) -> Result<(), Halt> {
+    /// What has the content that it had: by stat, and where that leaves a doubt by reading it. None
+    /// where the archive before is of no use.
+    fn keep<'k>(&self, seen: &Seen, known: &'k ModelState) -> Result<Option<Kept<'k>>, Halt> {
+        if known.recipe != seen.recipe && known.packing != seen.packing {
+            return Ok(None);
+        }
+        let kept = Kept::by_stat(known, &seen.snapshot);
+        let source = ListedFiles::new(&seen.folder, &seen.snapshot, seen.listed);
+        let inputs = kept.doubtful_inputs(&seen.snapshot);
+        let hashes = hash(&inputs, &source, &self.control(&|_| {}))
+            .map_err(|error| self.pack_failed(seen, Stage::Snapshot, &error))?;
+        let read = inputs.iter().map(|input| input.size).sum();
+        self.spend(Cost { read, ..Cost::default() });
+        Ok(Some(kept.by_content(&hashes)))
+    }
+
+    pub(super) fn at_rest(&self, seen: &Seen) -> Result<Asked, Halt> {
         let ticket = &self.job.ticket;
         if let Some(min_age) = ticket.min_age {
             let newest = seen.snapshot.files.iter().map(|file| file.id.ctime).max().unwrap_or(0);
@@ -120,36 +152,11 @@ impl Attempt<'_> {
             }
         }
         let marker = seen.settings.ready_marker.as_deref();
-        let waiting = rest::by_listing(&seen.snapshot, marker)
-            .or_else(|| rest::by_writers(&seen.folder, &seen.snapshot, &ticket.unclosed));
-        waiting.map_or(Ok(()), |waiting| Err(Halt::Quietly(End::Waiting(waiting))))
-    }
-
-    /// Reads files whose identity is in doubt; the new state if all have the content they had.
-    pub(super) fn hash_again(
-        &self,
-        seen: &Seen,
-        known: &ModelState,
-        doubtful: &[usize],
-    ) -> Result<Option<ModelState>, Halt> {
-        let source = ListedFiles::new(&seen.folder, &seen.snapshot);
-        let mut state = known.clone();
-        for &i in doubtful {
-            let Some((file, known)) = seen.snapshot.files.get(i).zip(state.files.get_mut(i)) else {
-                return Ok(None);
-            };
-            let mut opened = source.open(&file.path).map_err(|_| Halt::Unstable)?;
-            let hash = hash_file(&mut opened).map_err(|source| {
-                Halt::failed(Stage::Snapshot, &At { path: file.path.as_path().to_owned(), source })
-            })?;
-            if hash != known.entry.blake3 {
-                return Ok(None);
-            }
-            known.id = file.id;
-            known.settled = compare::is_settled(&file.id, seen.listed);
-        }
-        self.unmoved(seen)?;
-        Ok(Some(state))
+        let asked = match rest::by_listing(&seen.snapshot, marker) {
+            Some(waiting) => Err(waiting),
+            None => rest::by_writers(&seen.folder, &seen.snapshot, &ticket.unclosed),
+        };
+        asked.map_err(|waiting| Halt::Quietly(End::Waiting(waiting)))
     }
 
     pub(super) fn is_in_store(&self, known: &ModelState, seen: &Seen) -> bool {
@@ -192,12 +199,6 @@ impl Attempt<'_> {
             "give one of them another name (`name:` in .mar.yaml), or remove one",
         )
     }
-}
-
-fn hash_file(file: &mut File) -> io::Result<[u8; 32]> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(file)?;
-    Ok(*hasher.finalize().as_bytes())
 }
 
 pub(in crate::build) fn exclude_of(settings: &Settings) -> Exclude {

@@ -134,7 +134,7 @@ impl Attempt<'_> {
         let state = published.state;
         self.laps.done(Stage::Publish);
         let listed = catalog_entry(model, seen, &state);
-        let entries = compare::counts(known, &packed.entries);
+        let entries = compare::counts(known, &packed);
         let not_durable = published.not_durable;
         Ok(Done::Published(Box::new(New { name, state, listed, entries, not_durable })))
     }
@@ -214,6 +214,8 @@ fn state_of(
     ModelState {
         folder: seen.folder.path().to_owned(),
         recipe: seen.recipe,
+        packing: seen.packing,
+        settings: seen.resolved.texts.clone(),
         files,
         archive: ArchiveState {
             format: seen.format,

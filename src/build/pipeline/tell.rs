@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::{Attempt, Done};
-use crate::build::report::{Halt, Report};
+use crate::build::report::{Halt, Report, Took};
 use crate::reconcile::End;
-use crate::results::record;
+use crate::results::record::{self, Cost};
 use crate::results::{Outcome, Record, Stage};
 
 impl Attempt<'_> {
@@ -49,12 +49,14 @@ impl Attempt<'_> {
                 (end, outcome, None, None)
             }
         };
-        record.stages_ms = self.laps.times;
+        let took = Took { stages_ms: self.laps.times, cost: self.cost.get() };
+        record.stages_ms.clone_from(&took.stages_ms);
+        record.cost = (took.cost != Cost::default()).then_some(took.cost);
         let record = outcome.map(|outcome| Record { outcome, ..record });
         if let Some(record) = &record {
             crate::results::say::record(record);
         }
-        Report { folder, name, end, record, learned, listed }
+        Report { folder, name, end, record, learned, listed, took }
     }
 
     pub(super) fn blank_record(&self, model: String) -> Record {

@@ -1,5 +1,7 @@
 //! Builds of real folders into real stores.
 
+mod incremental;
+
 use std::fs;
 
 use super::*;
@@ -50,8 +52,16 @@ impl World {
     }
 
     fn build_again(&mut self, refused: Option<Fingerprint>) -> Report {
+        self.build_folder(self.folder(), refused)
+    }
+
+    fn build_in(&mut self, folder: PathBuf) -> Report {
+        self.build_folder(folder, None)
+    }
+
+    fn build_folder(&mut self, folder: PathBuf, refused: Option<Fingerprint>) -> Report {
         let ticket = Ticket {
-            folder: self.folder(),
+            folder,
             name: ModelName::parse("m").ok(),
             rivals: Default::default(),
             trigger: Trigger::Change,

@@ -114,8 +114,9 @@ proptest! {
                     }
                     Err(PackError::Spare) => {
                         prop_assert!(bytes_of(&spare) == *old_bytes, "a spare that does not fit is not touched");
-                        let places = |packed: &Packed| -> Vec<(u64, [u8; 32])> {
-                            large(packed).iter().map(|e| (e.data_offset, e.blake3)).collect()
+                        let places = |packed: &Packed| -> Vec<(EntryPath, u64, [u8; 32])> {
+                            let place = |e: Entry| (e.path, e.data_offset, e.blake3);
+                            large(packed).into_iter().map(place).collect()
                         };
                         prop_assert_ne!(places(old), places(&packed));
                     }

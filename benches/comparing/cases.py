@@ -1,0 +1,292 @@
+"""The cases that are measured; each gives a table and holds it against what is to be reached."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from . import folders, tools
+from .measure import Contender, Runs, in_turns, say
+from .report import Target, remark, table, targets
+
+MIB = 1 << 20
+CORES = os.cpu_count() or 1
+# After this long the time of a change tells it from any later one.
+REST_S = 0.15
+
+
+class Bench:
+    """The place where it all happens, and what there is to do it with."""
+
+    def __init__(self, work, data, found, rounds):
+        self.work, self.data, self.tools, self.rounds = work, data, found, rounds
+        self.shares_blocks = tools.shares_blocks(work)
+        self.file_system = tools.file_system(work)
+        self.has_relaxed = tools.takes("durability: relaxed", work)
+
+    def folder(self, name):
+        """A working copy of a folder: it gets edited. Returns the drop folder and the model."""
+        drop = self.work / f"drop-{name}"
+        if not drop.exists():
+            drop.mkdir()
+            subprocess.run(["cp", "-r", self.data / name, drop / name], check=True)
+        return drop, drop / name
+
+    def config(self, name, drop, store, more=""):
+        path = self.work / f"{name}.yaml"
+        # The least that is allowed: a pass waits until the model is that old, and here it always is.
+        settle = "settle: {quiet: 10ms, quiet_long: 10ms}\n" if "settle" not in more else ""
+        path.write_text(f"store: {store}\ndrop_folders: [{drop}]\n{settle}{more}")
+        return path
+
+    def archivers(self, name, keep):
+        """Everybody who packs the folder; with `keep`, over what is there from before."""
+        drop, model = self.folder(name)
+
+        def marwatch(label, more=""):
+            store = self.work / f"store-{name}-{label.replace(', ', '-')}"
+            config = self.config(store.name, drop, store, more)
+            argv = [tools.MARWATCH, "build", "--config", config]
+            return Contender(label, remover(store, keep), argv, None, store / f"{name}.mar")
+
+        yield marwatch("marwatch")
+        if self.has_relaxed:
+            yield marwatch("marwatch, relaxed", "durability: relaxed\n")
+        if self.tools.archiver:
+            out = self.work / "python"
+            out.mkdir(exist_ok=True)
+            argv = [self.tools.archiver, "--model-name", name, "--model-path", model, "--handler", "service:handle"]
+            argv += ["--runtime", "python", "--export-path", out, "--force"]
+            result = out / f"{name}.mar"
+            yield Contender(tools.PYTHON, remover(result, keep), argv, None, result)
+        if self.tools["zip"]:
+            result = self.work / f"{name}.zip"
+            flag = "-u" if keep else "-r"
+            argv = ["zip", "-q", "-r", *(["-u"] if keep else []), result, "."]
+            yield Contender(f"zip {flag}", remover(result, keep), argv, model, result)
+        if self.tools["bsdtar"]:
+            result = self.work / f"{name}.bsdtar.zip"
+            argv = ["bsdtar", "-c", "--format", "zip", "--options", "zip:compression=store", "-f", result, "."]
+            yield Contender("bsdtar, stored", remover(result, False), argv, model, result)
+        archive, copy = self.work / f"store-{name}-marwatch" / f"{name}.mar", self.work / "copy"
+        # Where blocks can be shared, a plain `cp` shares them and copies nothing.
+        plain = ["--reflink=never"] if self.shares_blocks else []
+        yield Contender("cp", remover(copy), ["cp", *plain, archive, copy], None, copy)
+        yield Contender("cp --reflink=auto", remover(copy), ["cp", "--reflink=auto", archive, copy], None, copy)
+        synced = ["sh", "-c", 'cp "$@" && sync "$2"', "sh", archive, copy]
+        yield Contender("cp and sync", remover(copy), synced, None, copy)
+
+    def cold(self, name):
+        contenders = list(self.archivers(name, keep=False))
+        runs = in_turns(contenders, self.rounds)
+        checks = [
+            Target(f"cold {name}", "marwatch", "cp", {"M": 1.5, "L": 1.2}.get(name)),
+            Target(f"cold {name}", "marwatch", tools.PYTHON, {"S": 1 / 10, "M": 1 / 40, "L": 1 / 60}.get(name, 1 / 6)),
+        ]
+        if name == "L" and self.file_system == "xfs":
+            checks.append(Target("cold L on xfs", "marwatch", None, None, 250))
+        table(f"Cold {name}: {folders.ABOUT[name]}", runs, with_memory=True)
+        targets(runs, checks)
+        archives = {key: runs[key].size for key in ("marwatch", tools.PYTHON) if key in runs}
+        if name in "FQ" and len(archives) == 2:
+            ours, theirs = archives.values()
+            remark(f"size of {name}: {ours:,} bytes of at most {theirs:,}: " + verdict(ours, theirs, "{:,.0f} bytes"))
+        peak = runs["marwatch"].rss_mib
+        remark(f"memory of cold {name} ≤ 64 MiB: {peak:.0f} MiB: " + verdict(peak, 64, "{:.0f} MiB"))
+
+    def edit(self, name):
+        """After the cold case, over the archives that it has left."""
+        _, model = self.folder(name)
+        contenders = list(self.archivers(name, keep=True))
+
+        def before_round(_):
+            edit(model)
+            time.sleep(REST_S)
+
+        runs = in_turns(contenders, self.rounds, before_round)
+        way = carried_over(self.work / f"store-{name}-marwatch", name)
+        table(f"After a one-line edit of the handler of {name}; marwatch carried over: {way}", runs)
+        copying = "copied" in way
+        checks = {
+            "S": [Target("edit S", "marwatch", "cp", 2, 5)],
+            "M": [Target(f"edit M, {way}", "marwatch", "cp", 1.1 if copying else 0.3)],
+            "F": [Target("edit F", "marwatch", "zip -u", 1 / 2)],
+            "Q": [Target(f"edit Q, {way}", "marwatch", "cp", 1.5)],
+        }
+        targets(runs, checks.get(name, []))
+        return runs
+
+    def resident(self, name, cp_ms):
+        """The daemon's time for an edit, by its records and by the inode in the store."""
+        drop, model = self.folder(name)
+        store = self.work / f"store-{name}-resident"
+        remover(store)()
+        quiet_ms = 50
+        settle = f"settle: {{quiet: {quiet_ms}ms, quiet_long: {quiet_ms}ms}}\n"
+        config = self.config(f"resident-{name}", drop, store, settle)
+        archive = store / f"{name}.mar"
+        with daemon(config):
+            wait(lambda: len(records(store, name)) == 1, "the first build")
+            walls, stages = [], []
+            for number in range(3 * self.rounds + 2):
+                os.sync()
+                time.sleep(0.3)
+                before = os.stat(archive).st_ino
+                start = edit(model)
+                wait(lambda: os.stat(archive).st_ino != before, "the new archive", 0.0002)
+                wall = (time.perf_counter() - start) * 1e3 - quiet_ms
+                wait(lambda: len(records(store, name)) == number + 2, "its record")
+                record = records(store, name)[-1]
+                # The first edits make what later ones build on: a history, a spare.
+                if number > 1:
+                    walls.append(wall)
+                    stages.append(sum(stage["ms"] for stage in record["stages_ms"]))
+        way = carried_over(store, name)
+        key = "stages, settled to published"
+        rows = {key: Runs(stages), "edit to new inode, without the quiet time": Runs(walls), "cp": Runs([cp_ms])}
+        table(f"Resident, {name}, {3 * self.rounds} edits; carried over: {way}", rows)
+        copying = "copied" in way
+        checks = {"S": [Target("resident S", key, None, None, 1)], "F": [Target("resident F", key, "cp", 4)]}
+        limits = ("cp", 1.2, 0) if copying else (None, None, 5)
+        checks["L"] = [Target(f"resident L, {way}", key, *limits)]
+        targets(rows, checks.get(name, []))
+
+    def load(self, name):
+        """What the server does with the archive, in Java."""
+        if not self.tools["javac"] or not shutil.which("java"):
+            remark("the server's load is left out: it needs `javac`")
+            return
+        classes = self.work / "classes"
+        subprocess.run(["javac", "-d", classes, Path(__file__).with_name("Load.java")], check=True)
+        unpacked = self.work / "unpacked"
+        archives = {"marwatch": self.work / f"store-{name}-marwatch" / f"{name}.mar"}
+        if self.tools.archiver:
+            archives[tools.PYTHON] = self.work / "python" / f"{name}.mar"
+        contenders = [
+            Contender(label, remover(unpacked), ["java", "-cp", classes, "Load", archive, unpacked])
+            for label, archive in archives.items()
+        ]
+        runs = in_turns(contenders, self.rounds)
+        table(f"Server-like load of {name} (Java: unzip, SHA-1, write)", runs)
+        targets(runs, [Target(f"load {name}", "marwatch", tools.PYTHON, 0.25)] if name == "L" else [])
+
+    def restart(self):
+        """1,000 models of 100 files with nothing changed, against a parallel stat walk."""
+        drop, store = self.work / "drop-many", self.work / "store-many"
+        say("making 1,000 models of 100 files")
+        folders.make_many(drop)
+        config = self.config("many", drop, store)
+        argv = [tools.MARWATCH, "build", "--config", config]
+        for _ in range(2):  # the second pass settles what was too young for the first
+            time.sleep(REST_S)
+            subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+        # A size that no file has: every file is looked at, and nothing is printed.
+        walk = f"printf '%s\\0' {drop}/* | xargs -0 -P {CORES} -n {-(-1000 // CORES)} sh -c 'find \"$@\" -size +9999G' sh"
+        nothing = lambda: None
+        contenders = [Contender("marwatch build", nothing, argv), Contender("stat walk", nothing, ["sh", "-c", walk])]
+        runs = in_turns(contenders, self.rounds)
+        table(f"Restart: 1,000 models × 100 files, nothing changed; stat walk: `find` in {CORES} processes", runs, True)
+        targets(runs, [Target("restart", "marwatch build", "stat walk", 3)])
+        if self.tools["strace"]:
+            opened = files_opened(argv, drop, self.work / "trace")
+            remark(f"model files opened, with none wanted: {opened}: " + verdict(opened, 0, "{:.0f}"))
+        with daemon(self.config("many-resident", drop, store)) as pid:
+            time.sleep(5)
+            before, rss = switches(pid), status(pid, "VmRSS")
+            time.sleep(10)
+            rate = (switches(pid) - before) / 10
+        rss /= 1024
+        remark(f"idle daemon at 100,000 files ≤ 40 MiB: {rss:.1f} MiB: " + verdict(rss, 40, "{:.1f} MiB"))
+        remark(f"its wake-ups a second, with none wanted: {rate:.1f}: " + verdict(rate, 0, "{:.1f}"))
+
+
+def verdict(value, limit, form):
+    return "reached" if value <= limit else f"missed: {form.format(value)} of {form.format(limit)}"
+
+
+def remover(path, keep=False):
+    def remove():
+        if keep:
+            return
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+    return remove
+
+
+def edit(model):
+    """Changes one line of the handler, in place; when it was done.
+
+    Its time of change goes four seconds on with each edit: `zip -u` sees none of less than two."""
+    path = model / "service.py"
+    stat = path.stat()
+    lines = path.read_text().splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("GREETING"))
+    lines[at] = f'GREETING = "hello {stat.st_mtime_ns:x}"'
+    with open(path, "w") as out:
+        out.write("\n".join(lines) + "\n")
+        out.flush()
+        os.utime(out.fileno(), ns=(stat.st_atime_ns, stat.st_mtime_ns + 4_000_000_000))
+    return time.perf_counter()
+
+
+def records(store, model):
+    try:
+        lines = (store / ".marwatch" / "results.jsonl").read_text().splitlines()
+    except FileNotFoundError:
+        return []
+    return [record for record in map(json.loads, lines) if record["model"] == model]
+
+
+def carried_over(store, model):
+    """How the last build took over what had not changed."""
+    over = records(store, model)[-1].get("cost", {}).get("carried_over", {})
+    ways = [f"{size / MIB:.1f} MiB {way}" for way, size in over.items() if size]
+    return ", ".join(ways).replace("in_place", "in place (spare)") or "nothing"
+
+
+class daemon:
+    """`marwatch run` while the block runs."""
+
+    def __init__(self, config):
+        self.argv = [tools.MARWATCH, "run", "--config", config]
+
+    def __enter__(self):
+        self.child = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return self.child.pid
+
+    def __exit__(self, *_):
+        self.child.terminate()
+        self.child.wait(60)
+
+
+def wait(until, what, step=0.005, patience=120):
+    give_up = time.monotonic() + patience
+    while not until():
+        if time.monotonic() > give_up:
+            raise TimeoutError(f"waited {patience} s for {what}")
+        time.sleep(step)
+
+
+def status(pid, key):
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(key + ":")))
+
+
+def switches(pid):
+    """How often the threads of a process went to sleep so far."""
+    return sum(status(f"{pid}/task/{task}", "voluntary_ctxt_switches") for task in os.listdir(f"/proc/{pid}/task"))
+
+
+def files_opened(argv, drop, trace):
+    """How many files below `drop` a program opens for reading, by strace."""
+    calls = ["strace", "-f", "-y", "-qq", "-o", trace, "-e", "trace=open,openat,openat2", *argv]
+    subprocess.run(calls, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with open(trace, errors="replace") as lines:
+        return sum(
+            f"{drop}/" in line.rsplit(" = ", 1)[-1] and "O_DIRECTORY" not in line and "O_PATH" not in line for line in lines
+        )

@@ -1,0 +1,86 @@
+//! DEFLATE streams that are in memory as a whole, decoded in one go.
+//!
+//! libdeflate decodes twice as fast as zlib does. Its safe wrapper does not tell where in its input
+//! a stream has ended, which is what decides whether a reader of the archive finds the next header.
+
+use std::ptr::{self, NonNull};
+
+use libdeflate_sys as sys;
+
+/// A decoder; it keeps its tables from one stream to the next.
+pub(crate) struct Inflater(NonNull<sys::libdeflate_decompressor>);
+
+/// How far a stream that was decoded without a fault reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reach {
+    /// Bytes of the stream.
+    pub(crate) packed: usize,
+    /// Bytes of its content.
+    pub(crate) plain: usize,
+}
+
+impl Inflater {
+    /// A decoder.
+    pub(crate) fn new() -> Self {
+        #[expect(unsafe_code, reason = "the safe wrapper hides how much of its input was read")]
+        // SAFETY: takes nothing; gives a decoder of its own, or null.
+        let decoder = unsafe { sys::libdeflate_alloc_decompressor() };
+        #[expect(clippy::expect_used, reason = "as any allocation that fails")]
+        Self(NonNull::new(decoder).expect("memory for a decoder"))
+    }
+
+    /// Decodes the stream at the beginning of `packed` into the front of `plain`. Nothing where
+    /// there is no complete stream, or its content is longer than `plain`.
+    pub(crate) fn inflate(&mut self, packed: &[u8], plain: &mut [u8]) -> Option<Reach> {
+        let mut reach = Reach { packed: 0, plain: 0 };
+        #[expect(unsafe_code, reason = "the safe wrapper hides how much of its input was read")]
+        // SAFETY: the decoder is alive and nobody else has it; both buffers are as long as is said,
+        // and the two results go to integers of ours.
+        let result = unsafe {
+            sys::libdeflate_deflate_decompress_ex(
+                self.0.as_ptr(),
+                packed.as_ptr().cast(),
+                packed.len(),
+                plain.as_mut_ptr().cast(),
+                plain.len(),
+                ptr::from_mut(&mut reach.packed),
+                ptr::from_mut(&mut reach.plain),
+            )
+        };
+        (result == sys::libdeflate_result_LIBDEFLATE_SUCCESS).then_some(reach)
+    }
+}
+
+impl Drop for Inflater {
+    fn drop(&mut self) {
+        #[expect(unsafe_code, reason = "the safe wrapper hides how much of its input was read")]
+        // SAFETY: made by the matching call and not used after this.
+        unsafe {
+            sys::libdeflate_free_decompressor(self.0.as_ptr());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Deflater;
+    use super::*;
+
+    #[test]
+    fn tells_how_far_the_stream_and_its_content_reach() {
+        let content = b"some text, some text, and some more".repeat(9);
+        let mut packed = Vec::new();
+        let length = Deflater::new(6).whole(&content, &mut packed);
+        packed.extend_from_slice(b"the next header");
+        let mut plain = vec![0; content.len() + 1];
+        let mut inflater = Inflater::new();
+        let reach = Reach { packed: length, plain: content.len() };
+        assert_eq!(inflater.inflate(&packed, &mut plain), Some(reach));
+        assert_eq!(plain[..content.len()], content);
+        assert_eq!(inflater.inflate(&packed, &mut plain[..content.len() - 1]), None);
+        for cut in 0..length {
+            assert_eq!(inflater.inflate(&packed[..cut], &mut plain), None, "{cut}");
+        }
+        assert_eq!(inflater.inflate(&packed, &mut plain), Some(reach), "a fault is forgotten");
+    }
+}
