@@ -337,7 +337,8 @@ mod tests {
 
     #[test]
     fn the_length_foretold_is_that_of_the_stream_but_for_descriptions() {
-        let content: Vec<u8> = (0..3 * BLOCK as u32).map(|i| (i.wrapping_mul(i) >> 7) as u8 & 0x1f).collect();
+        let content: Vec<u8> =
+            (0..3 * BLOCK as u32).map(|i| (i.wrapping_mul(i) >> 7) as u8 & 0x1f).collect();
         let (foretold, stream) = (Literals::of(&content).len(), written(&content, true));
         let length = stream.len() as u64;
         assert!(foretold <= length && length < foretold + 4 * 200, "{foretold} {length}");

@@ -6,6 +6,9 @@
 //! alone. All of this only ever says that the data *is* good. Where it does not find that, the
 //! reader that goes by the server's rules reads the entry from its start, and says what is wrong.
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -101,7 +104,11 @@ impl<'e> Feeder<'e> {
     }
 
     /// Has the data of the entry at `index` read.
-    pub(super) fn give(&mut self, index: usize, jobs: &mut Jobs<'_, 'e>) -> Result<(), VerifyError> {
+    pub(super) fn give(
+        &mut self,
+        index: usize,
+        jobs: &mut Jobs<'_, 'e>,
+    ) -> Result<(), VerifyError> {
         let entry = &self.entries[index];
         if entry.size > CHUNK as u64 || entry.packed_size > MOST_PACKED as u64 {
             self.finish(jobs)?;
@@ -141,7 +148,9 @@ impl<'e> Feeder<'e> {
                     let more = (data_end - read_to).min(BLOCK as u64);
                     let start = packed.len();
                     packed.resize(start + usize::try_from(more).unwrap_or(BLOCK), 0);
-                    self.file.read_exact_at(&mut packed[start..], read_to).map_err(VerifyError::Read)?;
+                    self.file
+                        .read_exact_at(&mut packed[start..], read_to)
+                        .map_err(VerifyError::Read)?;
                     read_to += more;
                     continue;
                 }
