@@ -94,7 +94,6 @@ impl Workshop {
             cost: Cell::default(),
             problems: vec![],
             kept: None,
-            learned: None,
         };
         // A build that panics must end too, or its model and its place would be lost without a word.
         let result = panic::catch_unwind(AssertUnwindSafe(|| attempt.run()));
@@ -124,8 +123,6 @@ struct Attempt<'a> {
     problems: Vec<Problem>,
     /// What the archive before holds of the model as it is now.
     kept: Option<Kept<'a>>,
-    /// What is known of the model although the attempt did not get to its end.
-    learned: Option<(ModelName, Arc<ModelState>)>,
 }
 
 /// What came of an attempt that got to its end.
