@@ -27,4 +27,5 @@ pub mod reconcile;
 pub mod results;
 pub mod signals;
 pub mod store;
+pub mod threads;
 pub mod watch;

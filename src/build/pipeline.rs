@@ -196,7 +196,7 @@ impl Attempt<'_> {
         let total = seen.snapshot.total_size();
         let folder = &self.job.ticket.folder;
         let progress = |done: u64| (shop.progress)(folder, Progress { done, total });
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = crate::threads::processors();
         let control =
             Control { threads, durable: true, cancelled: &shop.cancelled, progress: &progress };
         let source = ListedFiles::new(&seen.folder, &seen.snapshot);
