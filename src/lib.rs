@@ -20,6 +20,7 @@ pub mod daemon;
 pub mod discover;
 pub mod engine;
 pub mod exit;
+pub mod memory;
 pub mod model;
 pub mod problem;
 pub mod python;
