@@ -21,7 +21,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 from comparing import tools  # noqa: E402
-from comparing.cases import Bench  # noqa: E402
+from comparing.cases import NO_SPARE, Bench  # noqa: E402
 from comparing.measure import say  # noqa: E402
 from comparing.report import remark  # noqa: E402
 
@@ -33,9 +33,10 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="M, F and Q only")
     parser.add_argument("--folders", default="", help="the folders to measure, such as SL")
-    parser.add_argument("--restart", action="store_true", help="1,000 models with nothing changed; alone unless --folders")
+    parser.add_argument("--restart", action="store_true", help="1,000 models unchanged; only that without --folders")
     parser.add_argument("--rounds", type=int, default=5, help="measured runs of each [5]")
-    parser.add_argument("--data", type=Path, default=tools.TARGET / "bench-data", help="keeps the folders [target/bench-data]")
+    data = tools.TARGET / "bench-data"
+    parser.add_argument("--data", type=Path, default=data, help="keeps the folders [target/bench-data]")
     parser.add_argument("--fs", type=Path, help="work here, on this file system [as --data]")
     parser.add_argument("--xfs", action="store_true", help="make a loop-mounted xfs and work there (root)")
     parser.add_argument("--marwatch", type=Path, help="measure this program instead of building one")
@@ -82,6 +83,8 @@ def measure(bench, chosen):
         remark(line)
     if not bench.has_relaxed:
         remark("this marwatch has no `durability: relaxed`: that column is left out")
+    if not bench.has_spare and not bench.shares_blocks:
+        remark("this marwatch keeps no spare: what it does without one is not shown apart")
     for name in chosen.folders:
         say(f"{name}: cold")
         bench.cold(name)
@@ -89,6 +92,9 @@ def measure(bench, chosen):
         runs = bench.edit(name)
         say(f"{name}: resident")
         bench.resident(name, runs["cp"].median)
+        if bench.has_spare and name in "ML":
+            say(f"{name}: resident, without a spare")
+            bench.resident(name, runs["cp"].median, NO_SPARE)
         if name in "ML":
             say(f"{name}: load")
             bench.load(name)

@@ -15,10 +15,11 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use marwatch::archive::{
     Control, Digest, Entry, Input, Method, Profile, Source, bench, plan, probe,
 };
-use marwatch::build::compare::{Comparison, compare};
+use marwatch::build::compare::is_same;
+use marwatch::build::kept::Kept;
 use marwatch::build::snapshot::{FileId, Snapshot, SourceFile};
 use marwatch::clock::Moment;
-use marwatch::config::{Config, PackDefaults, Settle};
+use marwatch::config::{Config, Durability, PackDefaults, Settle};
 use marwatch::model::{ArchiveFormat, EntryPath, ModelName};
 use marwatch::reconcile::{End, Event, ListedModel, Policy, Reconciler, RootListing};
 use marwatch::results::Trigger;
@@ -101,7 +102,7 @@ fn state(c: &mut Criterion) {
     let known = known();
     // Both with a file in memory, which costs little beside 20,000 entries.
     c.bench_function("state of 20,000 files: encode and write", |b| {
-        b.iter(|| states.save(&name, black_box(&known)).unwrap());
+        b.iter(|| states.save(&name, black_box(&known), Durability::Full).unwrap());
     });
     c.bench_function("state of 20,000 files: read and decode", |b| {
         b.iter(|| states.load(black_box(&name)).unwrap());
@@ -118,9 +119,15 @@ fn comparing(c: &mut Criterion) {
             .collect(),
         ..Snapshot::default()
     };
-    assert_eq!(compare(&known, &known.recipe, &snapshot), Comparison::Same);
-    c.bench_function("comparison of 20,000 files with the state", |b| {
-        b.iter(|| compare(black_box(&known), &known.recipe, black_box(&snapshot)));
+    assert!(is_same(&known, &known.recipe, &snapshot));
+    c.bench_function("comparison of 20,000 files with the state: nothing changed", |b| {
+        b.iter(|| is_same(black_box(&known), &known.recipe, black_box(&snapshot)));
+    });
+    let mut edited = snapshot.clone();
+    edited.files[FILES / 2].id.ctime += 1;
+    assert!(!is_same(&known, &known.recipe, &edited));
+    c.bench_function("what an edit in 20,000 files keeps", |b| {
+        b.iter(|| Kept::by_stat(black_box(&known), black_box(&edited)).divide(&edited));
     });
 }
 
@@ -230,6 +237,7 @@ fn known() -> ModelState {
         folder: "/models/m".into(),
         recipe: [1; 32],
         packing: [2; 32],
+        settings: vec![],
         files,
         archive: ArchiveState {
             format: ArchiveFormat::Default,
@@ -237,10 +245,12 @@ fn known() -> ModelState {
             digest: Digest::of([]),
             bytes: 12_000_000,
             identity: Identity { ino: 1, size: 12_000_000, mtime: 8 },
+            ctime: 8,
             manifest: entry(0),
             sha256: None,
         },
-        pending: None,
+        history: vec![],
+        spare: None,
     }
 }
 

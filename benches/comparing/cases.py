@@ -8,13 +8,16 @@ import time
 from pathlib import Path
 
 from . import folders, tools
-from .measure import Contender, Runs, in_turns, say
+from .measure import Contender, Runs, in_turns, run, say
 from .report import Target, remark, table, targets
 
 MIB = 1 << 20
 CORES = os.cpu_count() or 1
+# They make what later edits build on: a history, and a spare.
+FIRST_EDITS = 3
 # After this long the time of a change tells it from any later one.
 REST_S = 0.15
+NO_SPARE = "history: {spare: off}\n"
 
 
 class Bench:
@@ -25,6 +28,8 @@ class Bench:
         self.shares_blocks = tools.shares_blocks(work)
         self.file_system = tools.file_system(work)
         self.has_relaxed = tools.takes("durability: relaxed", work)
+        # Where blocks are shared, there is never a spare.
+        self.has_spare = not self.shares_blocks and tools.takes(NO_SPARE, work)
 
     def folder(self, name):
         """A working copy of a folder: it gets edited. Returns the drop folder and the model."""
@@ -54,6 +59,8 @@ class Bench:
         yield marwatch("marwatch")
         if self.has_relaxed:
             yield marwatch("marwatch, relaxed", "durability: relaxed\n")
+        if self.has_spare and keep:
+            yield marwatch("marwatch, no spare", NO_SPARE)
         if self.tools.archiver:
             out = self.work / "python"
             out.mkdir(exist_ok=True)
@@ -101,36 +108,42 @@ class Bench:
         _, model = self.folder(name)
         contenders = list(self.archivers(name, keep=True))
 
-        def before_round(_):
+        def before_round(_=None):
             edit(model)
             time.sleep(REST_S)
 
+        # A spare is there from the third archive on.
+        for contender in [c for c in contenders if c.name.startswith("marwatch")] * (FIRST_EDITS + 1):
+            before_round()
+            run(contender.argv)
         runs = in_turns(contenders, self.rounds, before_round)
-        way = carried_over(self.work / f"store-{name}-marwatch", name)
+        way, is_copying = carried_over(self.work / f"store-{name}-marwatch", name)
         table(f"After a one-line edit of the handler of {name}; marwatch carried over: {way}", runs)
-        copying = "copied" in way
         checks = {
             "S": [Target("edit S", "marwatch", "cp", 2, 5)],
-            "M": [Target(f"edit M, {way}", "marwatch", "cp", 1.1 if copying else 0.3)],
+            "M": [
+                Target(f"edit M, {way}", "marwatch", "cp", 1.1 if is_copying else 0.3),
+                Target("edit M, copying", "marwatch, no spare", "cp", 1.1),
+            ],
             "F": [Target("edit F", "marwatch", "zip -u", 1 / 2)],
             "Q": [Target(f"edit Q, {way}", "marwatch", "cp", 1.5)],
         }
         targets(runs, checks.get(name, []))
         return runs
 
-    def resident(self, name, cp_ms):
+    def resident(self, name, cp_ms, more=""):
         """The daemon's time for an edit, by its records and by the inode in the store."""
         drop, model = self.folder(name)
         store = self.work / f"store-{name}-resident"
         remover(store)()
         quiet_ms = 50
-        settle = f"settle: {{quiet: {quiet_ms}ms, quiet_long: {quiet_ms}ms}}\n"
+        settle = f"settle: {{quiet: {quiet_ms}ms, quiet_long: {quiet_ms}ms}}\n{more}"
         config = self.config(f"resident-{name}", drop, store, settle)
         archive = store / f"{name}.mar"
         with daemon(config):
             wait(lambda: len(records(store, name)) == 1, "the first build")
             walls, stages = [], []
-            for number in range(3 * self.rounds + 2):
+            for number in range(3 * self.rounds + FIRST_EDITS):
                 os.sync()
                 time.sleep(0.3)
                 before = os.stat(archive).st_ino
@@ -139,17 +152,15 @@ class Bench:
                 wall = (time.perf_counter() - start) * 1e3 - quiet_ms
                 wait(lambda: len(records(store, name)) == number + 2, "its record")
                 record = records(store, name)[-1]
-                # The first edits make what later ones build on: a history, a spare.
-                if number > 1:
+                if number >= FIRST_EDITS:
                     walls.append(wall)
                     stages.append(sum(stage["ms"] for stage in record["stages_ms"]))
-        way = carried_over(store, name)
+        way, is_copying = carried_over(store, name)
         key = "stages, settled to published"
         rows = {key: Runs(stages), "edit to new inode, without the quiet time": Runs(walls), "cp": Runs([cp_ms])}
         table(f"Resident, {name}, {3 * self.rounds} edits; carried over: {way}", rows)
-        copying = "copied" in way
         checks = {"S": [Target("resident S", key, None, None, 1)], "F": [Target("resident F", key, "cp", 4)]}
-        limits = ("cp", 1.2, 0) if copying else (None, None, 5)
+        limits = ("cp", 1.2, 0) if is_copying else (None, None, 5)
         checks["L"] = [Target(f"resident L, {way}", key, *limits)]
         targets(rows, checks.get(name, []))
 
@@ -183,7 +194,8 @@ class Bench:
             time.sleep(REST_S)
             subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
         # A size that no file has: every file is looked at, and nothing is printed.
-        walk = f"printf '%s\\0' {drop}/* | xargs -0 -P {CORES} -n {-(-1000 // CORES)} sh -c 'find \"$@\" -size +9999G' sh"
+        find = "sh -c 'find \"$@\" -size +9999G' sh"
+        walk = f"printf '%s\\0' {drop}/* | xargs -0 -P {CORES} -n {-(-1000 // CORES)} {find}"
         nothing = lambda: None
         contenders = [Contender("marwatch build", nothing, argv), Contender("stat walk", nothing, ["sh", "-c", walk])]
         runs = in_turns(contenders, self.rounds)
@@ -243,10 +255,10 @@ def records(store, model):
 
 
 def carried_over(store, model):
-    """How the last build took over what had not changed."""
+    """How the last build took over what had not changed, and whether by copying most of it."""
     over = records(store, model)[-1].get("cost", {}).get("carried_over", {})
-    ways = [f"{size / MIB:.1f} MiB {way}" for way, size in over.items() if size]
-    return ", ".join(ways).replace("in_place", "in place (spare)") or "nothing"
+    ways = [f"{size / MIB:.1f} MiB {way.replace('_', ' ')}" for way, size in over.items() if size >= MIB / 20]
+    return ", ".join(ways) or "next to nothing", max(over, key=over.get, default="copied") == "copied"
 
 
 class daemon:
@@ -288,5 +300,6 @@ def files_opened(argv, drop, trace):
     subprocess.run(calls, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     with open(trace, errors="replace") as lines:
         return sum(
-            f"{drop}/" in line.rsplit(" = ", 1)[-1] and "O_DIRECTORY" not in line and "O_PATH" not in line for line in lines
+            f"{drop}/" in line.rsplit(" = ", 1)[-1] and not any(flag in line for flag in ("O_DIRECTORY", "O_PATH"))
+            for line in lines
         )

@@ -21,9 +21,9 @@ use rustix::io::Errno;
 const MAX_LINKS: usize = 40;
 
 /// `f_type` of `statfs(2)`; that of ext4 is also that of ext2 and ext3, which its driver serves.
-const EXT4: i64 = 0xef53;
-const XFS: i64 = 0x5846_5342;
-const BTRFS: i64 = 0x9123_683e;
+const EXT4: u32 = 0xef53;
+const XFS: u32 = 0x5846_5342;
+const BTRFS: u32 = 0x9123_683e;
 
 /// Flags for reading: never block on a FIFO that was swapped in, never become a terminal's owner.
 const READ: OFlags =
@@ -94,8 +94,9 @@ impl Confined {
     /// pages writable as soon as they are read (`vma_wants_writenotify` in `mm/mmap.c`), and nobody
     /// can say it of file systems that are shared over a network.
     pub fn device_that_stamps(&self) -> Option<u64> {
+        // As wide as the platform likes; the numbers have 32 bits.
         let magic = rustix::fs::fstatfs(&self.root).ok()?.f_type;
-        let stamps = [EXT4, XFS, BTRFS].contains(&i64::from(magic));
+        let stamps = [EXT4, XFS, BTRFS].contains(&(magic as u32));
         stamps.then(|| rustix::fs::fstat(&self.root).ok()).flatten().map(|stat| stat.st_dev)
     }
 

@@ -321,7 +321,7 @@ impl Attempt<'_> {
     where
         Self: 'c,
     {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = crate::threads::processors();
         let durable = self.shop.config.durability.is_full();
         Control { threads, durable, cancelled: &self.shop.cancelled, progress }
     }

@@ -190,7 +190,7 @@ fn read(
         Err(error) => return Err(error),
     };
     let id = lasting_id(folder, &file)?;
-    let mut text = Vec::new();
+    let mut text = Vec::with_capacity(4 << 10);
     file.take(MAX_BYTES + 1).read_to_end(&mut text)?;
     if text.len() as u64 > MAX_BYTES {
         problems.push(Problem::error(

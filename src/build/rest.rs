@@ -11,12 +11,12 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, ScopedJoinHandle};
 
 use super::compare;
 use super::confined::Confined;
 use super::lease::{Writers, writers};
 use super::snapshot::{Snapshot, SourceFile};
+use crate::threads::in_shares;
 
 /// How many files are named in a message.
 const MOST_NAMED: usize = 3;
@@ -174,10 +174,8 @@ impl Asked {
     }
 }
 
-/// Files from which on others help asking, and how many each of them takes at least.
+/// Files that are worth a thread.
 const SHARE: usize = 256;
-/// Threads that ask at most; more than these wait for each other in the kernel.
-const MOST_THREADS: usize = 4;
 
 /// Asks about all `files`; the answers are in the same order. An answer for which `enough` is true
 /// ends the asking, and the other files may be given none.
@@ -194,31 +192,7 @@ fn ask_all(folder: &Confined, files: &[&Path], enough: fn(Writers) -> bool) -> V
         };
         files.iter().map_while(ask).collect()
     };
-    let processors = thread::available_parallelism().map_or(1, usize::from);
-    let threads = processors.min(MOST_THREADS).min(files.len() / SHARE).max(1);
-    if threads == 1 {
-        return ask_some(files);
-    }
-    let mut shares = files.chunks(files.len().div_ceil(threads));
-    let own = shares.next().unwrap_or_default();
-    thread::scope(|scope| {
-        let others: Vec<_> = shares
-            .map(|share| {
-                let builder = thread::Builder::new().name("ask".into());
-                (share, builder.spawn_scoped(scope, || ask_some(share)).ok())
-            })
-            .collect();
-        let mut answers = ask_some(own);
-        for (share, thread) in others {
-            answers.extend(match thread.map(ScopedJoinHandle::join) {
-                Some(Ok(answers)) => answers,
-                Some(Err(panic)) => std::panic::resume_unwind(panic),
-                // There could be no thread for it.
-                None => ask_some(share),
-            });
-        }
-        answers
-    })
+    in_shares(files, SHARE, ask_some)
 }
 
 fn ask(folder: &Confined, path: &Path) -> Writers {

@@ -29,7 +29,8 @@ use crate::model::entry_path::EntryPathError;
 use crate::model::manifest::{MANIFEST_PATH, MAR_INF};
 use crate::model::{EntryPath, Exclude};
 use crate::problem::{Code, Problem};
-use met::{MOST_THREADS, Met, Pending};
+use crate::threads::{MOST_THREADS, processors};
+use met::{Met, Pending};
 
 /// The identity of a file's content as far as the file system tells without reading it.
 ///
@@ -131,8 +132,7 @@ pub enum Transfers {
 /// When a folder cannot be listed for a reason that can heal, such as a missing permission; the
 /// error names the path. A file or folder that is merely gone makes the snapshot `moving`.
 pub fn take(folder: &Confined, request: &Request<'_>) -> Result<Snapshot, SnapshotError> {
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
-    take_on(threads, folder, request)
+    take_on(processors().min(MOST_THREADS), folder, request)
 }
 
 /// The same with so many threads beside this one at most.

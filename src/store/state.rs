@@ -13,7 +13,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::thread::{self, ScopedJoinHandle};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +25,7 @@ use crate::archive::{Digest, Entry};
 use crate::build::snapshot::FileId;
 use crate::config::Durability;
 use crate::model::{ArchiveFormat, EntryPath, ModelName};
+use crate::threads::in_shares;
 
 /// Begins every state file; the last byte is the version of the format.
 const MAGIC: [u8; 8] = *b"marwst\0\x05";
@@ -150,28 +150,7 @@ impl StateDir {
             let load = |name: &ModelName| self.load(name).map(|state| (name.clone(), state));
             names.iter().filter_map(load).collect()
         };
-        let processors = thread::available_parallelism().map_or(1, usize::from);
-        let threads = processors.min(MOST_THREADS).min(names.len() / SHARE).max(1);
-        let mut shares = names.chunks(names.len().div_ceil(threads).max(1));
-        let own = shares.next().unwrap_or_default();
-        thread::scope(|scope| {
-            let others: Vec<_> = shares
-                .map(|share| {
-                    let builder = thread::Builder::new().name("load".into());
-                    (share, builder.spawn_scoped(scope, || load_some(share)).ok())
-                })
-                .collect();
-            let mut all = load_some(own);
-            for (share, thread) in others {
-                all.extend(match thread.map(ScopedJoinHandle::join) {
-                    Some(Ok(loaded)) => loaded,
-                    Some(Err(panic)) => std::panic::resume_unwind(panic),
-                    // There could be no thread for it.
-                    None => load_some(share),
-                });
-            }
-            all
-        })
+        in_shares(&names, SHARE, load_some)
     }
 
     /// Replaces what is known of `name`, atomically.
@@ -310,8 +289,7 @@ impl Next {
 const SUFFIX: &str = ".state";
 const NEXT_SUFFIX: &str = ".next";
 
-/// Threads that load at most, and how many models each of them takes at least.
-const MOST_THREADS: usize = 4;
+/// State files that are worth a thread.
 const SHARE: usize = 16;
 
 /// Bytes before the checksum of the body: [`MAGIC`], `ctime`, and eight bytes that hold it to the

@@ -17,9 +17,6 @@ use crate::build::confined::Confined;
 use crate::model::EntryPath;
 use crate::problem::{Code, Problem};
 
-/// Threads that stat for one listing at most; more than these wait for each other in the kernel.
-pub(super) const MOST_THREADS: usize = 4;
-
 /// Entries that are worth a thread: some milliseconds of stats.
 const BATCH: usize = 1024;
 
