@@ -2,9 +2,9 @@
 //!
 //! Quantised and pruned weights have few values but hardly a string that comes twice. Looking for
 //! matches in them takes nearly all the time, and each match of three or four bytes that is found
-//! by chance costs more bits than the codes of its bytes would have: 60 % zeros among int8 weights
-//! come to 0.38 of their size by their bytes alone, at ten times the speed at which zlib's level 6
-//! gets them to 0.44.
+//! by chance costs more bits than the codes of its bytes would have: 200 MB of int8 weights, 60 %
+//! zeros, come to 0.37 of their size by their bytes alone and to 0.44 by libdeflate's level 6, and
+//! building their archive that way takes less than a fourth of the processor's time.
 
 /// Bytes that share a code. The description of one takes about 150 bytes.
 const BLOCK: usize = 128 << 10;

@@ -19,10 +19,10 @@ const SAMPLE: usize = 32 << 10;
 /// Bytes below which that is not judged: the samples would take more time than they can save.
 const WORTH_JUDGING: usize = 8 * SAMPLE;
 
-/// Compresses at one level, whatever the size of its input. Of an input of 2 KB a third of the time
-/// goes into clearing tables, which every level but the first has; one level less saves 6 % of the
-/// time there and makes text 0.1 % larger than zlib does, so there is nothing to be gained.
-/// Tables are kept from one input to the next.
+/// Compresses at one level, whatever the size of its input. Of the 33 µs that 2 KB of text take at
+/// level 6, 10 go into clearing tables, as they do at level 2 (and 7 at level 1). One level less
+/// takes about 7 % less time there and makes text up to 0.1 % larger than zlib's level 6 does: not
+/// worth a rule of its own. Tables are kept from one input to the next.
 pub(crate) struct Deflater {
     level: u8,
     /// Made at the first use: it is some hundred kilobytes.
