@@ -180,3 +180,22 @@ fn a_crash_on_the_way_to_the_history_loses_nothing() {
         assert!(world.staging_is_empty());
     }
 }
+
+#[test]
+fn what_was_put_last_is_the_newest_whatever_its_number() {
+    // The state was lost, and generations are counted from the beginning.
+    let kept = |generation| Kept {
+        path: format!("{generation}").into(),
+        generation,
+        digest: None,
+        format: ArchiveFormat::Default,
+    };
+    let gone = |put: Option<&str>, keep| -> Vec<u64> {
+        let all = vec![kept(9), kept(8), kept(1)];
+        beyond(all, put.map(Path::new), keep).iter().map(|kept| kept.generation).collect()
+    };
+    assert_eq!(gone(Some("1"), 1), [9, 8]);
+    assert_eq!(gone(Some("1"), 2), [8]);
+    assert_eq!(gone(None, 1), [8, 1]);
+    assert_eq!((gone(None, 0), gone(None, 5)), (vec![9, 8, 1], vec![]));
+}
