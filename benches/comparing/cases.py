@@ -205,10 +205,11 @@ class Bench:
             opened = files_opened(argv, drop, self.work / "trace")
             remark(f"model files opened, with none wanted: {opened}: " + verdict(opened, 0, "{:.0f}"))
         with daemon(self.config("many-resident", drop, store)) as pid:
-            time.sleep(5)
+            at_rest(pid)
             before, rss = switches(pid), status(pid, "VmRSS")
-            time.sleep(10)
-            rate = (switches(pid) - before) / 10
+            time.sleep(20)
+            # Whoever has begun since then counts from its beginning, and whoever has ended not at all.
+            rate = sum(count - before.get(task, 0) for task, count in switches(pid).items()) / 20
         rss /= 1024
         remark(f"idle daemon at 100,000 files ≤ 40 MiB: {rss:.1f} MiB: " + verdict(rss, 40, "{:.1f} MiB"))
         remark(f"its wake-ups a second, with none wanted: {rate:.1f}: " + verdict(rate, 0, "{:.1f}"))
@@ -284,22 +285,46 @@ def wait(until, what, step=0.005, patience=120):
         time.sleep(step)
 
 
+def at_rest(pid, still_s=15):
+    """Waits until a process has used no processor for longer than its idle threads live (10 s)."""
+    used, since = processor_time(pid), time.monotonic()
+    while time.monotonic() - since < still_s:
+        time.sleep(0.5)
+        if used != (used := processor_time(pid)):
+            since = time.monotonic()
+
+
 def status(pid, key):
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith(key + ":")))
 
 
 def switches(pid):
-    """How often the threads of a process went to sleep so far."""
-    return sum(status(f"{pid}/task/{task}", "voluntary_ctxt_switches") for task in os.listdir(f"/proc/{pid}/task"))
+    """How often each thread of a process went to sleep so far."""
+    tasks = {}
+    for task in os.listdir(f"/proc/{pid}/task"):
+        try:
+            tasks[task] = status(f"{pid}/task/{task}", "voluntary_ctxt_switches")
+        except FileNotFoundError:  # it has just ended
+            pass
+    return tasks
+
+
+def processor_time(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return int(fields[11]) + int(fields[12])
 
 
 def files_opened(argv, drop, trace):
     """How many files below `drop` a program opens for reading, by strace."""
-    calls = ["strace", "-f", "-y", "-qq", "-o", trace, "-e", "trace=open,openat,openat2", *argv]
+    trace.mkdir()
+    # A file for each thread: in a common one, calls that overlap are torn in two.
+    calls = ["strace", "-ff", "-y", "-qq", "-o", trace / "of", "-e", "trace=open,openat,openat2", *argv]
     subprocess.run(calls, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    with open(trace, errors="replace") as lines:
-        return sum(
-            f"{drop}/" in line.rsplit(" = ", 1)[-1] and not any(flag in line for flag in ("O_DIRECTORY", "O_PATH"))
-            for line in lines
-        )
+    count = 0
+    for path in trace.iterdir():
+        for line in path.read_text(errors="replace").splitlines():
+            opened = f"<{drop}/" in line.rsplit(" = ", 1)[-1]
+            count += opened and not any(flag in line for flag in ("O_DIRECTORY", "O_PATH"))
+    shutil.rmtree(trace)
+    return count
