@@ -10,6 +10,7 @@ pub mod history;
 pub mod identity;
 pub mod lock;
 mod mark;
+mod next;
 mod place;
 pub mod publish;
 mod published;

@@ -11,7 +11,6 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -20,7 +19,6 @@ use super::publish::Identity;
 use super::retire::HistoryNote;
 use super::spare::SpareNote;
 use super::sync_folder;
-use crate::archive::pack::kernel::start_write_back;
 use crate::archive::{Digest, Entry};
 use crate::build::snapshot::FileId;
 use crate::config::Durability;
@@ -28,7 +26,7 @@ use crate::model::{ArchiveFormat, EntryPath, ModelName};
 use crate::threads::in_shares;
 
 /// Begins every state file; the last byte is the version of the format.
-const MAGIC: [u8; 8] = *b"marwst\0\x05";
+pub(super) const MAGIC: [u8; 8] = *b"marwst\0\x05";
 
 /// What is known of one model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -104,7 +102,7 @@ pub struct ArchiveState {
 /// The state folder.
 #[derive(Debug, Clone)]
 pub struct StateDir {
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
 }
 
 impl StateDir {
@@ -167,48 +165,6 @@ impl StateDir {
         write(&self.path(name), &encode(state), durability)
     }
 
-    /// Writes what is to be known of `name` once its archive has taken its place.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub(super) fn prepare(&self, name: &ModelName, next: &ModelState) -> io::Result<Next> {
-        let (path, place) = (self.next_path(name), self.path(name));
-        let written = create(&path).and_then(|mut file| {
-            file.write_all(&encode(next))?;
-            Ok(file)
-        });
-        match written {
-            Ok(file) => Ok(Next { file, path, place }),
-            Err(error) => {
-                let _ = fs::remove_file(&path);
-                Err(error)
-            }
-        }
-    }
-
-    /// What was prepared when a crash came.
-    pub(super) fn unfinished(&self) -> Vec<(ModelName, ModelState, Next)> {
-        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        let names = entries.filter_map(|entry| {
-            let name = entry.file_name();
-            ModelName::parse(name.to_str()?.strip_suffix(NEXT_SUFFIX)?).ok()
-        });
-        let read = |name: ModelName| {
-            let (path, place) = (self.next_path(&name), self.path(&name));
-            let state = fs::read(&path).ok().and_then(|bytes| decode(&bytes));
-            let file = OpenOptions::new().read(true).write(true).open(&path).ok()?;
-            let next = Next { file, path, place };
-            match state {
-                Some(state) => Some((name, state, next)),
-                None => {
-                    next.remove();
-                    None
-                }
-            }
-        };
-        names.filter_map(read).collect()
-    }
-
     /// Forgets `name`.
     ///
     /// # Errors
@@ -220,84 +176,22 @@ impl StateDir {
         }
     }
 
-    fn path(&self, name: &ModelName) -> PathBuf {
+    pub(super) fn path(&self, name: &ModelName) -> PathBuf {
         self.folder.join(format!("{name}{SUFFIX}"))
-    }
-
-    fn next_path(&self, name: &ModelName) -> PathBuf {
-        self.folder.join(format!("{name}{NEXT_SUFFIX}"))
-    }
-}
-
-/// What is to be known of a model, in a file beside what is known of it.
-#[derive(Debug)]
-#[must_use]
-pub(super) struct Next {
-    file: File,
-    path: PathBuf,
-    /// The state's file.
-    place: PathBuf,
-}
-
-impl Next {
-    /// Has the disk begin to write it, so that [`Next::flush`] finds less to do.
-    pub(super) fn start_flush(&self) {
-        start_write_back(&self.file, 0, 0);
-    }
-
-    /// Makes its content durable.
-    ///
-    /// # Errors
-    /// When it cannot be flushed.
-    pub(super) fn flush(&self) -> io::Result<()> {
-        self.file.sync_data()
-    }
-
-    /// Makes its content durable, and its name.
-    ///
-    /// # Errors
-    /// When it cannot be flushed.
-    pub(super) fn flush_all(&self) -> io::Result<()> {
-        self.flush()?;
-        sync_folder(self.path.parent().unwrap_or(Path::new(".")))
-    }
-
-    /// Lets it take effect: the archive stands in its place, with this `ctime`. That is written into
-    /// the head of the file, within a sector and without a flush: a power cut can lose it, which
-    /// costs one build that takes nothing over.
-    ///
-    /// # Errors
-    /// When it cannot be renamed.
-    pub(super) fn take_effect(&self, ctime: i64) -> io::Result<()> {
-        let mut checksum = [0; 32];
-        self.file.read_exact_at(&mut checksum, HEAD as u64)?;
-        self.file.write_all_at(&head(ctime, &checksum), MAGIC.len() as u64)?;
-        fs::rename(&self.path, &self.place)
-    }
-
-    /// The archive did not take its place, or what is known of it was saved in another way.
-    pub(super) fn remove(self) {
-        match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(path = %self.path.display(), %error, "cannot remove");
-            }
-            _ => {}
-        }
     }
 }
 
 const SUFFIX: &str = ".state";
-const NEXT_SUFFIX: &str = ".next";
 
 /// State files that are worth a thread.
 const SHARE: usize = 16;
 
 /// Bytes before the checksum of the body: [`MAGIC`], `ctime`, and eight bytes that hold it to the
 /// body.
-const HEAD: usize = MAGIC.len() + 16;
+pub(super) const HEAD: usize = MAGIC.len() + 16;
 
 /// What follows the magic: `ctime`, and by which it is seen to be whole and of this body.
-fn head(ctime: i64, checksum: &[u8; 32]) -> [u8; 16] {
+pub(super) fn head(ctime: i64, checksum: &[u8; 32]) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&ctime.to_le_bytes());
     hasher.update(checksum);
@@ -308,7 +202,7 @@ fn head(ctime: i64, checksum: &[u8; 32]) -> [u8; 16] {
 }
 
 /// Magic, `ctime`, checksum of the rest, the rest.
-fn encode(state: &ModelState) -> Vec<u8> {
+pub(super) fn encode(state: &ModelState) -> Vec<u8> {
     #[expect(clippy::expect_used, reason = "plain data always serialises into memory")]
     let body = postcard::to_stdvec(state).expect("a state is plain data");
     let checksum = blake3::hash(&body);
@@ -320,7 +214,7 @@ fn encode(state: &ModelState) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Option<ModelState> {
+pub(super) fn decode(bytes: &[u8]) -> Option<ModelState> {
     let rest = bytes.strip_prefix(&MAGIC)?;
     let (found, rest) = rest.split_first_chunk::<16>()?;
     let (checksum, body) = rest.split_first_chunk::<32>()?;
@@ -364,7 +258,7 @@ fn write(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> 
 }
 
 /// An empty file at `path`, whatever was there.
-fn create(path: &Path) -> io::Result<File> {
+pub(super) fn create(path: &Path) -> io::Result<File> {
     let open = || OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path);
     match open() {
         // Somebody has cleaned the store: its folder is made anew.
