@@ -19,7 +19,7 @@ use marwatch::build::compare::is_same;
 use marwatch::build::kept::Kept;
 use marwatch::build::snapshot::{FileId, Snapshot, SourceFile};
 use marwatch::clock::Moment;
-use marwatch::config::{Config, PackDefaults, Settle};
+use marwatch::config::{Config, Durability, PackDefaults, Settle};
 use marwatch::model::{ArchiveFormat, EntryPath, ModelName};
 use marwatch::reconcile::{End, Event, ListedModel, Policy, Reconciler, RootListing};
 use marwatch::results::Trigger;
@@ -102,7 +102,7 @@ fn state(c: &mut Criterion) {
     let known = known();
     // Both with a file in memory, which costs little beside 20,000 entries.
     c.bench_function("state of 20,000 files: encode and write", |b| {
-        b.iter(|| states.save(&name, black_box(&known)).unwrap());
+        b.iter(|| states.save(&name, black_box(&known), Durability::Full).unwrap());
     });
     c.bench_function("state of 20,000 files: read and decode", |b| {
         b.iter(|| states.load(black_box(&name)).unwrap());
@@ -237,6 +237,7 @@ fn known() -> ModelState {
         folder: "/models/m".into(),
         recipe: [1; 32],
         packing: [2; 32],
+        settings: vec![],
         files,
         archive: ArchiveState {
             format: ArchiveFormat::Default,
@@ -248,7 +249,6 @@ fn known() -> ModelState {
             manifest: entry(0),
             sha256: None,
         },
-        pending: None,
         history: vec![],
         spare: None,
     }

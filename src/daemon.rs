@@ -24,6 +24,13 @@ use crate::watch::{RootKind, WatchPlan, WatchRoot, Watcher};
 /// How long builds that were told to stop may take to do so.
 const STOP_WAIT: Duration = Duration::from_secs(2);
 
+/// How long a thread that builds stays without work: always. A model that is edited now and then
+/// would otherwise pay for a new thread each time, and an idle thread for waking up to end.
+const THREADS_STAY: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Such threads at most, unless `jobs` asks for more. Many removals at once wait for each other
+/// rather than leave hundreds of threads.
+const MOST_THREADS: usize = 16;
+
 /// Where the configuration comes from, for the start and for each SIGHUP.
 pub trait ConfigSource {
     /// Reads the configuration as a whole.
@@ -35,7 +42,11 @@ pub trait ConfigSource {
 
 /// Runs until a signal ends it.
 pub fn run(source: &dyn ConfigSource, config: Config) -> Exit {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_keep_alive(THREADS_STAY)
+        .max_blocking_threads(config.jobs.max(MOST_THREADS))
+        .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -1,8 +1,10 @@
 //! Which models there are: the roots listed, and the name that each model claims.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::build::confined::Confined;
 use crate::build::resolve::resolve;
@@ -10,12 +12,21 @@ use crate::config::Config;
 use crate::model::exclude::is_built_in;
 use crate::model::{ModelName, Settings};
 use crate::reconcile::{ListedModel, RootListing};
+use crate::store::ModelState;
+use crate::store::state::KnownText;
 
-/// Lists every root of `config`. `is_known` says whether an archive of a name was published before.
-pub fn list(config: &Config, is_known: impl Fn(&ModelName) -> bool) -> Vec<RootListing> {
+/// Lists every root of `config`. `states` are what is known of the models that were published: of
+/// their settings files only those that have changed are read.
+pub fn list(config: &Config, states: &BTreeMap<ModelName, Arc<ModelState>>) -> Vec<RootListing> {
+    let texts: HashMap<&Path, &[KnownText]> = states
+        .values()
+        .filter(|state| !state.settings.is_empty())
+        .map(|state| (state.folder.as_path(), state.settings.as_slice()))
+        .collect();
     let model = |folder: PathBuf| {
-        let name = claimed_name(&folder, config);
-        let known = name.as_ref().is_some_and(&is_known);
+        let texts = texts.get(folder.as_path()).copied().unwrap_or_default();
+        let name = claimed_name(&folder, config, texts);
+        let known = name.as_ref().is_some_and(|name| states.contains_key(name));
         ListedModel { folder, name, known }
     };
     let drops = config.drop_folders.iter().map(|root| RootListing {
@@ -81,9 +92,9 @@ fn folders_in(root: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// The name that the model in `folder` claims; `None` where it has no valid one or the folder
 /// cannot be read, which its build will say.
-pub fn claimed_name(folder: &Path, config: &Config) -> Option<ModelName> {
+fn claimed_name(folder: &Path, config: &Config, texts: &[KnownText]) -> Option<ModelName> {
     let configured =
         config.entry(folder).map_or_else(Settings::default, |entry| entry.settings.clone());
     let folder = Confined::open(folder).ok()?;
-    resolve(&folder, &configured).ok()?.name
+    resolve(&folder, &configured, texts).ok()?.name
 }

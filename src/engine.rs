@@ -26,6 +26,7 @@ use crate::build::{Job, Report, Workshop};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::discover;
+use crate::memory;
 use crate::model::ModelName;
 use crate::reconcile::{Effect, End, Event, Policy, Reconciler, RootListing, Ticket};
 use crate::results::{Record, Scribe, Trigger};
@@ -36,6 +37,9 @@ pub use removal::RemovalReport;
 
 /// How long a folder has to be gone before its model counts as removed.
 const VANISH_DELAY: Duration = Duration::from_secs(2);
+
+/// Files after whose listing the memory that they took is given back: some megabytes.
+const MUCH_CHURN: usize = 10_000;
 
 /// Something that comes back from outside the loop.
 #[derive(Debug)]
@@ -75,6 +79,8 @@ pub struct Engine {
     reports: Option<UnboundedSender<Seen>>,
     /// Work that was given out and has not come back.
     outstanding: usize,
+    /// Files of all the models that were looked at since memory was given back.
+    churn: usize,
 }
 
 /// A build report as an onlooker sees it.
@@ -154,6 +160,7 @@ impl Engine {
             outbox,
             reports,
             outstanding: 0,
+            churn: 0,
         };
         engine.configured();
         Ok((engine, inbox))
@@ -223,6 +230,11 @@ impl Engine {
             Message::Built(report) => self.built(*report),
             Message::Removed(report) => self.removed(*report),
         }
+        // Not while anything is under way, and on no path that anybody waits for.
+        if self.churn >= MUCH_CHURN && self.outstanding == 0 && !self.mode.once {
+            self.churn = 0;
+            tokio::task::spawn_blocking(memory::give_back);
+        }
     }
 
     fn configured(&mut self) {
@@ -271,9 +283,10 @@ impl Engine {
 
     fn list(&mut self) {
         let config = Arc::clone(&self.shop.config);
-        let known: BTreeSet<ModelName> = self.states.keys().cloned().collect();
+        // Names and pointers: what is known itself is not copied.
+        let states = self.states.clone();
         self.work(Message::Listed(vec![]), move || {
-            Message::Listed(discover::list(&config, |name| known.contains(name)))
+            Message::Listed(discover::list(&config, &states))
         });
     }
 
@@ -309,6 +322,9 @@ impl Engine {
     }
 
     fn built(&mut self, report: Report) {
+        let before = report.name.as_ref().and_then(|name| self.states.get(name));
+        let after = report.learned.as_ref().map(|(_, state)| state);
+        self.churn += after.or(before).map_or(1, |state| state.files.len());
         if let Some((name, state)) = report.learned {
             self.forget_former_names(&report.folder, &name);
             self.listed.remove(name.as_str());

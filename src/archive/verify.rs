@@ -3,15 +3,18 @@
 //! What the packer believes to have written is compared with what stands in the file, by two
 //! readers that share no code with it: the stream of local headers, as the server reads it, and
 //! the central directory, by which every other tool goes. A file in which both find exactly the
-//! expected entries, and nothing besides, is complete. The walk over the headers is one thread's;
-//! meanwhile others read the data ([`data`]).
+//! expected entries, and nothing besides, is complete. A reader of others is asked as well
+//! ([`elsewhere`]). The walk over the headers is one thread's; meanwhile others read the data
+//! ([`data`]).
 
 mod data;
+mod elsewhere;
 #[cfg(test)]
 mod tests;
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -106,6 +109,9 @@ pub enum VerifyError {
     /// Behind the last entry there is no central directory.
     #[error("the central directory does not follow the last entry: {0:?}")]
     NoDirectory(End),
+    /// Another reader cannot read the central directory.
+    #[error("the central directory cannot be read by other programs")]
+    Directory(#[source] Box<dyn Error + Send + Sync>),
     /// The central directory does not stand where, or not as, it should.
     #[error("the central directory {0}")]
     DirectoryLayout(&'static str),
@@ -220,7 +226,7 @@ fn verify_directory(
             Ordering::Equal => {}
         }
     }
-    Ok(())
+    elsewhere::compare(file, expected, bytes)
 }
 
 fn compare_listed(entry: &Entry, listed: &CentralEntry) -> Result<(), VerifyError> {

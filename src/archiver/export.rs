@@ -190,7 +190,7 @@ impl Order<'_> {
         cancelled: &AtomicBool,
     ) -> Result<Option<String>, ExportError> {
         let profile: Profile = PackDefaults::default().profile();
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = crate::threads::processors();
         let control = Control { threads, durable: true, cancelled, progress: &|_| {} };
         let source = ListedFiles::new(&self.model, snapshot, i64::MIN);
         let packing = |error| self.pack_failed(snapshot, exclude, error);

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 
 use crate::archive::inspect::printable;
 use crate::archive::pack::Modes;
-use crate::config::Durability;
 use crate::model::manifest::{MANIFEST_PATH, MAR_INF};
 use crate::model::{ArchiveFormat, ModelName};
-use crate::store::publish::{Identity, flush, publish_in};
-use crate::store::{PublishError, Staged, Verified, sync_folder};
+use crate::store::{
+    Identity, PublishError, Staged, Verified, flush, identity, place_in, sync_folder,
+};
 
 /// How many names are tried for what is not finished; the process's number tells most apart.
 const MOST_NAMES: u32 = 100;
@@ -102,15 +102,16 @@ impl Place {
     /// Makes the archive durable and puts it in its place. Returns why it may not outlive a power
     /// cut, where that is so.
     pub(super) fn publish(&self, verified: Verified) -> Result<Option<String>, PublishError> {
-        let identity = flush(&verified, Durability::Full)?;
+        flush(&verified)?;
+        let identity = identity(&verified)?;
         let expected = match &self.standing {
             Standing::Old { identity, .. } => Some(*identity),
             Standing::Nothing | Standing::Model => None,
         };
         // What it has replaced goes with its guard.
-        let (published, _replaced) =
-            publish_in(&self.folder, verified, identity, expected, Durability::Full)?;
-        Ok(published.not_durable)
+        let _placed = place_in(&self.folder, verified, identity, expected)?;
+        let synced = sync_folder(&self.folder);
+        Ok(synced.err().map(|error| format!("the folder could not be flushed: {error}")))
     }
 }
 

@@ -46,7 +46,8 @@ fn try_check(
     let opened = Confined::open(folder).map_err(|error| (folder.to_owned(), error))?;
     let configured =
         config.entry(folder).map_or_else(Settings::default, |entry| entry.settings.clone());
-    let resolved = resolve(&opened, &configured).map_err(|error| (folder.to_owned(), error))?;
+    let resolved =
+        resolve(&opened, &configured, &[]).map_err(|error| (folder.to_owned(), error))?;
     checked.name.clone_from(&resolved.name);
     let settings = &resolved.settings;
     let exclude = exclude_of(settings);

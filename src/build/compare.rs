@@ -12,7 +12,7 @@ use crate::store::ModelState;
 /// Raised whenever the same input would give other bytes than before, be it by another version of
 /// the compressor: archives of older packers are then packed anew instead of being taken for up to
 /// date, and nothing of them is carried over.
-const PACKER_VERSION: u32 = 1;
+const PACKER_VERSION: u32 = 2;
 
 /// Timestamps of files advance in steps of up to 10 ms on common kernels; a file that changed this
 /// shortly before it was listed can change again without a new timestamp.

@@ -20,6 +20,11 @@ use rustix::io::Errno;
 /// How many links a path may go through, as in the kernel (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
 
+/// `f_type` of `statfs(2)`; that of ext4 is also that of ext2 and ext3, which its driver serves.
+const EXT4: u32 = 0xef53;
+const XFS: u32 = 0x5846_5342;
+const BTRFS: u32 = 0x9123_683e;
+
 /// Flags for reading: never block on a FIFO that was swapped in, never become a terminal's owner.
 const READ: OFlags =
     OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
@@ -71,6 +76,28 @@ impl Confined {
     pub fn stat(&self, relative: &Path) -> io::Result<rustix::fs::Stat> {
         let target = self.resolve(relative, OFlags::PATH | OFlags::CLOEXEC)?;
         Ok(rustix::fs::fstat(target)?)
+    }
+
+    /// The stat of what is at `relative` itself, with one system call: for names that a listing has
+    /// just given. It opens nothing and tells nothing but a stat, so that a folder on the way which
+    /// was replaced by a link does no harm; what is opened later is confined.
+    ///
+    /// # Errors
+    /// What the system answers.
+    pub fn look_at(&self, relative: &Path) -> io::Result<rustix::fs::Stat> {
+        Ok(rustix::fs::statat(&self.root, relative, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
+    /// The device of the folder, if it is on a file system of which it is known that every change of
+    /// a file moves its `ctime`: each `write` before it changes anything, and the first write to each
+    /// page through a mapping, which the kernel stops for `page_mkwrite`. Not so tmpfs, which maps
+    /// pages writable as soon as they are read (`vma_wants_writenotify` in `mm/mmap.c`), and nobody
+    /// can say it of file systems that are shared over a network.
+    pub fn device_that_stamps(&self) -> Option<u64> {
+        // As wide as the platform likes; the numbers have 32 bits.
+        let magic = rustix::fs::fstatfs(&self.root).ok()?.f_type;
+        let stamps = [EXT4, XFS, BTRFS].contains(&(magic as u32));
+        stamps.then(|| rustix::fs::fstat(&self.root).ok()).flatten().map(|stat| stat.st_dev)
     }
 
     fn resolve(&self, relative: &Path, flags: OFlags) -> io::Result<OwnedFd> {

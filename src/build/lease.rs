@@ -22,13 +22,27 @@ pub enum Writers {
     Unknown,
 }
 
-/// Asks about a file that was opened for reading only. The lease is given back at once: nobody
-/// who opens the file for writing meanwhile waits longer than this call takes.
-pub fn writers(file: &File) -> Writers {
+/// Asks about a file that was opened for reading only, and closes it. Closing ends the lease
+/// (`fcntl(2)`: when every descriptor of the same opening is closed), so nobody who opens the file
+/// for writing meanwhile waits longer than this call takes.
+///
+/// That takes the file by value so that no second descriptor of it can be left, and no call is spent
+/// on `F_UNLCK`. A process that is forked by another thread between lease and close would keep a
+/// descriptor until it executes something: marwatch forks none, and this is one reason why not.
+pub fn writers(file: File) -> Writers {
     ignore_lease_breaks();
-    match set_lease(file, libc::F_RDLCK) {
+    match read_lease(&file) {
+        Ok(()) => Writers::None,
+        Err(libc::EAGAIN) => Writers::Some,
+        Err(_) => Writers::Unknown,
+    }
+}
+
+/// The same of a file that is read afterwards, so that the lease has to be given back by itself.
+pub fn writers_of(file: &File) -> Writers {
+    ignore_lease_breaks();
+    match read_lease(file) {
         Ok(()) => {
-            // Closing the descriptor would end the lease too; not closing it must not keep it.
             let _ = set_lease(file, libc::F_UNLCK);
             Writers::None
         }
@@ -49,6 +63,10 @@ pub fn is_ours_alone(file: &File) -> bool {
         let _ = set_lease(file, libc::F_UNLCK);
     }
     granted
+}
+
+fn read_lease(file: &File) -> Result<(), i32> {
+    set_lease(file, libc::F_RDLCK)
 }
 
 /// Somebody who opens the file for writing while the lease is held makes the kernel send SIGIO,
@@ -76,6 +94,7 @@ fn set_lease(file: &File, lease: i32) -> Result<(), i32> {
 #[cfg(test)]
 mod tests {
     use std::fs::{self, OpenOptions};
+    use std::os::unix::fs::OpenOptionsExt;
 
     use super::*;
 
@@ -84,12 +103,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("weights");
         fs::write(&path, "half").unwrap();
-        let reader = File::open(&path).unwrap();
-        assert_eq!(writers(&reader), Writers::None);
-        let writer = OpenOptions::new().append(true).open(&path).unwrap();
-        assert_eq!(writers(&reader), Writers::Some);
+        let reader = || File::open(&path).unwrap();
+        let kept = reader();
+        assert_eq!((writers(reader()), writers_of(&kept)), (Writers::None, Writers::None));
+        // Nothing is left of the leases, or this would wait until the kernel breaks them.
+        let writer = OpenOptions::new().append(true).custom_flags(libc::O_NONBLOCK).open(&path);
+        let writer = writer.unwrap();
+        assert_eq!((writers(reader()), writers_of(&kept)), (Writers::Some, Writers::Some));
         drop(writer);
-        assert_eq!(writers(&reader), Writers::None);
+        assert_eq!((writers(reader()), writers_of(&kept)), (Writers::None, Writers::None));
     }
 
     #[test]

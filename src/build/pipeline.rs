@@ -22,7 +22,7 @@ use super::files::ListedFiles;
 use super::kept::Kept;
 use super::report::{Halt, Laps, Report, chain};
 use super::resolve::Resolved;
-use super::rest;
+use super::rest::Asked;
 use super::snapshot::{self, Snapshot};
 use super::validate::{ValidModel, gather, validate};
 use crate::archive::Digest;
@@ -94,7 +94,6 @@ impl Workshop {
             cost: Cell::default(),
             problems: vec![],
             kept: None,
-            learned: None,
         };
         // A build that panics must end too, or its model and its place would be lost without a word.
         let result = panic::catch_unwind(AssertUnwindSafe(|| attempt.run()));
@@ -124,8 +123,6 @@ struct Attempt<'a> {
     problems: Vec<Problem>,
     /// What the archive before holds of the model as it is now.
     kept: Option<Kept<'a>>,
-    /// What is known of the model although the attempt did not get to its end.
-    learned: Option<(ModelName, Arc<ModelState>)>,
 }
 
 /// What came of an attempt that got to its end.
@@ -161,6 +158,8 @@ struct Seen {
     snapshot: Snapshot,
     /// When the listing began, nanoseconds since 1970.
     listed: i64,
+    /// What the kernel said of writers, once it was asked.
+    asked: Asked,
     recipe: [u8; 32],
     packing: [u8; 32],
     format: ArchiveFormat,
@@ -169,8 +168,8 @@ struct Seen {
 
 impl Attempt<'_> {
     fn run(&mut self) -> Result<Done, Halt> {
-        let seen = self.snapshot()?;
-        let compared = self.compare(&seen);
+        let mut seen = self.snapshot()?;
+        let compared = self.compare(&mut seen);
         self.laps.done(Stage::Snapshot);
         if let Some(done) = compared? {
             return Ok(done);
@@ -322,7 +321,7 @@ impl Attempt<'_> {
     where
         Self: 'c,
     {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = crate::threads::processors();
         let durable = self.shop.config.durability.is_full();
         Control { threads, durable, cancelled: &self.shop.cancelled, progress }
     }
@@ -339,7 +338,7 @@ impl Attempt<'_> {
     fn unmoved(&self, seen: &Seen) -> Result<(), Halt> {
         let request = request(&seen.exclude, &self.shop.config, &seen.settings);
         let again = snapshot::take(&seen.folder, &request).map_err(|_| Halt::Unstable)?;
-        let is_written = || rest::by_writers(&seen.folder, &again, &Default::default()).is_some();
+        let is_written = || seen.asked.is_written_since(&seen.folder, &again, seen.listed);
         if again != seen.snapshot || is_written() { Err(Halt::Unstable) } else { Ok(()) }
     }
 

@@ -10,10 +10,13 @@ use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::compare;
 use super::confined::Confined;
 use super::lease::{Writers, writers};
-use super::snapshot::Snapshot;
+use super::snapshot::{Snapshot, SourceFile};
+use crate::threads::in_shares;
 
 /// How many files are named in a message.
 const MOST_NAMED: usize = 3;
@@ -94,29 +97,107 @@ pub fn by_listing(snapshot: &Snapshot, ready_marker: Option<&str>) -> Option<Wai
 
 /// What the kernel says of the files' writers; `unclosed` are files that were written to and whose
 /// close has not been seen, which decides where the kernel says nothing.
+///
+/// # Errors
+/// Which files are being written.
 pub fn by_writers(
     folder: &Confined,
     snapshot: &Snapshot,
     unclosed: &BTreeSet<PathBuf>,
-) -> Option<Waiting> {
+) -> Result<Asked, Waiting> {
     let listed = snapshot.files.iter().chain(&snapshot.settings).map(|file| file.path.as_path());
     let hidden = snapshot.maybe_partial.iter().map(PathBuf::as_path);
-    let files: Vec<_> = listed
-        .chain(hidden)
-        .filter(|path| is_written(folder, path, unclosed))
-        .map(Path::to_owned)
-        .collect();
-    (!files.is_empty()).then_some(Waiting::Writers { files })
-}
-
-fn is_written(folder: &Confined, path: &Path, unclosed: &BTreeSet<PathBuf>) -> bool {
-    // What cannot be opened is for the packing to report, which opens it again.
-    let Ok(file) = folder.open_file(path) else { return false };
-    match writers(&file) {
+    let files: Vec<&Path> = listed.chain(hidden).collect();
+    let answers = ask_all(folder, &files, |_| false);
+    let is_written = |(path, answer): &(&&Path, &Writers)| match answer {
         Writers::Some => true,
         Writers::None => false,
-        Writers::Unknown => unclosed.contains(path),
+        Writers::Unknown => unclosed.contains(**path),
+    };
+    let written: Vec<PathBuf> =
+        files.iter().zip(&answers).filter(is_written).map(|(path, _)| path.to_path_buf()).collect();
+    if !written.is_empty() {
+        return Err(Waiting::Writers { files: written });
     }
+    let unanswered = files.iter().zip(&answers).filter(|(_, answer)| **answer == Writers::Unknown);
+    Ok(Asked {
+        unanswered: unanswered.map(|(path, _)| path.to_path_buf()).collect(),
+        device: folder.device_that_stamps(),
+    })
+}
+
+/// What was learned by asking for writers, so that the next time fewer files are asked about.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// Files of which the kernel would not say.
+    unanswered: BTreeSet<PathBuf>,
+    /// See [`Confined::device_that_stamps`].
+    device: Option<u64>,
+}
+
+impl Asked {
+    /// Whether a file of the model is, or was, open for writing since [`by_writers`] found none to
+    /// be, as far as its unchanged listing does not tell. `snapshot` is that listing, made again just
+    /// now; `listed` is when it was made first, in nanoseconds since 1970, before the asking.
+    ///
+    /// A file is not asked about again if it was settled at `listed` and the kernel has answered:
+    ///
+    /// - Then nobody had it open for writing, and no writable mapping of it existed, when it was
+    ///   asked about: the kernel grants the lease to nobody else. Whoever has written to it since
+    ///   opened it after that.
+    /// - A `write`, a truncation, and the first write to any page through a mapping that is younger
+    ///   than the asking set `ctime` to the time of the change before they change anything, on the
+    ///   file systems that [`Confined::device_that_stamps`] tells.
+    /// - That time is later than `listed` (but for a step of the kernel's coarse clock), and the file's
+    ///   `ctime` is so much earlier than `listed` that the step does not matter: that is what settled
+    ///   means. So the `ctime` would differ, and with it the listing.
+    ///
+    /// Whoever has opened it since without writing has not changed what was read. All other files are
+    /// asked about: those that changed shortly before they were listed, since a second change at
+    /// almost the same time need not show, hidden files that may be transfers, and those of which the
+    /// kernel would not say.
+    pub fn is_written_since(&self, folder: &Confined, snapshot: &Snapshot, listed: i64) -> bool {
+        let is_told_by_stat = |file: &&SourceFile| {
+            self.device == Some(file.id.dev)
+                && compare::is_settled(&file.id, listed)
+                && (self.unanswered.is_empty() || !self.unanswered.contains(file.path.as_path()))
+        };
+        let doubtful = snapshot
+            .files
+            .iter()
+            .chain(&snapshot.settings)
+            .filter(|file| !is_told_by_stat(file))
+            .map(|file| file.path.as_path());
+        let hidden = snapshot.maybe_partial.iter().map(PathBuf::as_path);
+        let files: Vec<&Path> = doubtful.chain(hidden).collect();
+        ask_all(folder, &files, |answer| answer == Writers::Some).contains(&Writers::Some)
+    }
+}
+
+/// Files that are worth a thread.
+const SHARE: usize = 256;
+
+/// Asks about all `files`; the answers are in the same order. An answer for which `enough` is true
+/// ends the asking, and the other files may be given none.
+fn ask_all(folder: &Confined, files: &[&Path], enough: fn(Writers) -> bool) -> Vec<Writers> {
+    let is_over = AtomicBool::new(false);
+    let ask_some = |files: &[&Path]| -> Vec<Writers> {
+        let ask = |path: &&Path| {
+            if is_over.load(Ordering::Relaxed) {
+                return None;
+            }
+            let answer = ask(folder, path);
+            is_over.fetch_or(enough(answer), Ordering::Relaxed);
+            Some(answer)
+        };
+        files.iter().map_while(ask).collect()
+    };
+    in_shares(files, SHARE, ask_some)
+}
+
+fn ask(folder: &Confined, path: &Path) -> Writers {
+    // What cannot be opened is for the packing to report, which opens it again.
+    folder.open_file(path).map_or(Writers::None, writers)
 }
 
 /// Who has one of `files` open for writing: the names and numbers of processes, as far as `/proc`
@@ -186,12 +267,48 @@ mod tests {
         fs::write(dir.path().join("a"), "").unwrap();
         let folder = Confined::open(dir.path()).unwrap();
         let none = BTreeSet::new();
-        assert_eq!(by_writers(&folder, &snapshot(&folder), &none), None);
+        assert!(by_writers(&folder, &snapshot(&folder), &none).is_ok());
         let writer = OpenOptions::new().append(true).open(dir.path().join("w")).unwrap();
-        let found = by_writers(&folder, &snapshot(&folder), &none).unwrap();
+        let found = by_writers(&folder, &snapshot(&folder), &none).unwrap_err();
         assert_eq!(found.to_string(), "still being written: w");
         drop(writer);
-        assert_eq!(by_writers(&folder, &snapshot(&folder), &none), None);
+        assert!(by_writers(&folder, &snapshot(&folder), &none).is_ok());
+    }
+
+    #[test]
+    fn many_files_are_asked_about_in_their_order() {
+        let dir = tempfile::tempdir().unwrap();
+        for i in 0..1500 {
+            fs::write(dir.path().join(format!("f{i:04}")), "").unwrap();
+        }
+        let folder = Confined::open(dir.path()).unwrap();
+        let listing = snapshot(&folder);
+        let none = BTreeSet::new();
+        assert!(by_writers(&folder, &listing, &none).is_ok());
+        let open = |name: &str| OpenOptions::new().append(true).open(dir.path().join(name));
+        let _open = ["f1400", "f0003", "f0700"].map(|name| open(name).unwrap());
+        let found = by_writers(&folder, &listing, &none).unwrap_err();
+        assert_eq!(found.to_string(), "still being written: f0003, f0700, f1400");
+    }
+
+    #[test]
+    fn a_second_look_asks_about_what_its_stat_does_not_tell() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("w"), "half").unwrap();
+        let folder = Confined::open(dir.path()).unwrap();
+        let listing = snapshot(&folder);
+        let asked = by_writers(&folder, &listing, &BTreeSet::new()).unwrap();
+        let _open = OpenOptions::new().append(true).open(dir.path().join("w")).unwrap();
+        let changed = listing.files[0].id.ctime;
+        let hour = 3_600_000_000_000;
+        assert!(asked.is_written_since(&folder, &listing, changed), "just changed");
+        let is_asked = asked.is_written_since(&folder, &listing, changed + hour);
+        assert_eq!(is_asked, folder.device_that_stamps().is_none(), "its stat would tell");
+        // Where nothing is known of the file system, or the kernel has not answered.
+        assert!(Asked::default().is_written_since(&folder, &listing, changed + hour));
+        let unanswered = BTreeSet::from([PathBuf::from("w")]);
+        let unanswered = Asked { unanswered, device: asked.device };
+        assert!(unanswered.is_written_since(&folder, &listing, changed + hour));
     }
 
     #[test]
@@ -200,9 +317,9 @@ mod tests {
         let path = dir.path().join(".w.bin.a1B2c3");
         let writer = fs::File::create(path).unwrap();
         let folder = Confined::open(dir.path()).unwrap();
-        assert!(by_writers(&folder, &snapshot(&folder), &BTreeSet::new()).is_some());
+        assert!(by_writers(&folder, &snapshot(&folder), &BTreeSet::new()).is_err());
         drop(writer);
-        assert!(by_writers(&folder, &snapshot(&folder), &BTreeSet::new()).is_none());
+        assert!(by_writers(&folder, &snapshot(&folder), &BTreeSet::new()).is_ok());
     }
 
     #[test]

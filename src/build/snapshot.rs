@@ -5,13 +5,17 @@
 //! that are equal saw the same files; that is how a build learns whether anything moved under it.
 
 mod links;
+mod met;
 #[cfg(test)]
 mod tests;
 
+use std::ffi::OsStr;
 use std::fs::Metadata;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use serde::{Deserialize, Serialize};
 use walkdir::{DirEntry, WalkDir};
@@ -25,6 +29,8 @@ use crate::model::entry_path::EntryPathError;
 use crate::model::manifest::{MANIFEST_PATH, MAR_INF};
 use crate::model::{EntryPath, Exclude};
 use crate::problem::{Code, Problem};
+use crate::threads::{MOST_THREADS, processors};
+use met::{Met, Pending};
 
 /// The identity of a file's content as far as the file system tells without reading it.
 ///
@@ -120,34 +126,25 @@ pub enum Transfers {
     Packed,
 }
 
-/// How often links to folders are followed in one model. A few links, each in a folder that the
-/// one before leads to, make millions of paths.
-const MOST_LINKED: usize = 1000;
-
-/// Lists the model in `folder`.
+/// Lists the model in `folder`, on more than one thread where it has many files.
 ///
 /// # Errors
 /// When a folder cannot be listed for a reason that can heal, such as a missing permission; the
 /// error names the path. A file or folder that is merely gone makes the snapshot `moving`.
 pub fn take(folder: &Confined, request: &Request<'_>) -> Result<Snapshot, SnapshotError> {
-    let mut walk = Walk {
-        folder,
-        request,
-        snapshot: Snapshot::default(),
-        files: 0,
-        folders: 0,
-        linked: 0,
-        bytes: 0,
-        ended: false,
-    };
-    walk.settings();
-    walk.snapshot.ready = request
-        .ready_marker
-        .is_none_or(|marker| folder.path().join(marker).symlink_metadata().is_ok());
-    walk.below(Path::new(""), 0)?;
-    let mut snapshot = walk.snapshot;
-    snapshot.files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    Ok(snapshot)
+    take_on(processors().min(MOST_THREADS), folder, request)
+}
+
+/// The same with so many threads beside this one at most.
+fn take_on(
+    threads: usize,
+    folder: &Confined,
+    request: &Request<'_>,
+) -> Result<Snapshot, SnapshotError> {
+    thread::scope(|scope| {
+        let pending = Pending::new(scope, folder, if threads > 1 { threads } else { 0 });
+        Walk::new(folder, request, pending).run()
+    })
 }
 
 /// A folder or file that could not be listed.
@@ -161,9 +158,11 @@ pub struct SnapshotError {
     pub source: io::Error,
 }
 
-struct Walk<'a> {
-    folder: &'a Confined,
-    request: &'a Request<'a>,
+/// One listing. What the walk meets is noted in its order and counted in that order by
+/// [`met`](self::met), whoever asks for the stats.
+struct Walk<'scope, 'env> {
+    folder: &'env Confined,
+    request: &'env Request<'env>,
     snapshot: Snapshot,
     files: usize,
     /// Folders that were entered.
@@ -173,9 +172,41 @@ struct Walk<'a> {
     bytes: u64,
     /// A limit of the whole model is exceeded, and it was said.
     ended: bool,
+    pending: Pending<'scope, 'env>,
 }
 
-impl Walk<'_> {
+impl<'scope, 'env> Walk<'scope, 'env> {
+    fn new(
+        folder: &'env Confined,
+        request: &'env Request<'env>,
+        pending: Pending<'scope, 'env>,
+    ) -> Self {
+        Self {
+            folder,
+            request,
+            snapshot: Snapshot::default(),
+            files: 0,
+            folders: 0,
+            linked: 0,
+            bytes: 0,
+            ended: false,
+            pending,
+        }
+    }
+
+    fn run(mut self) -> Result<Snapshot, SnapshotError> {
+        self.settings();
+        self.snapshot.ready = self
+            .request
+            .ready_marker
+            .is_none_or(|marker| self.folder.path().join(marker).symlink_metadata().is_ok());
+        self.below(Path::new(""), 0)?;
+        self.settle()?;
+        let mut snapshot = self.snapshot;
+        snapshot.files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        Ok(snapshot)
+    }
+
     /// Notes the settings files; what is in them is read elsewhere.
     fn settings(&mut self) {
         for name in [SETTINGS_FILE, MANIFEST_PATH] {
@@ -204,16 +235,16 @@ impl Walk<'_> {
             if entry.depth() == 0 {
                 continue;
             }
-            let below = entry.path().strip_prefix(&start).unwrap_or(entry.path());
-            let relative = base.join(below);
-            let descend = self.entry(&entry, &relative, depth + entry.depth())?;
-            if entry.file_type().is_dir() {
-                self.folders += usize::from(descend);
-                if !descend {
-                    entries.skip_current_dir();
-                }
+            let below = beneath(entry.path(), &start);
+            let descend = if base.as_os_str().is_empty() {
+                self.entry(&entry, below, depth + entry.depth())?
+            } else {
+                self.entry(&entry, &base.join(below), depth + entry.depth())?
+            };
+            if entry.file_type().is_dir() && !descend {
+                entries.skip_current_dir();
             }
-            if self.too_large() {
+            if self.take_stock()? {
                 break;
             }
         }
@@ -232,11 +263,11 @@ impl Walk<'_> {
             && partial::is_partial(entry.file_name(), kind.is_dir())
             && !self.excluded_by_model(relative)
         {
-            self.snapshot.partial.push(relative.to_owned());
+            self.meet(Met::Partial(relative.to_owned()));
             return Ok(false);
         }
         if partial::may_be_partial(entry.file_name()) && kind.is_file() {
-            self.snapshot.maybe_partial.push(relative.to_owned());
+            self.meet(Met::MaybePartial(relative.to_owned()));
         }
         let path = match EntryPath::from_path(relative) {
             Ok(path) => path,
@@ -249,90 +280,28 @@ impl Walk<'_> {
         };
         if crate::model::exclude::is_reserved(&path) {
             self.reserved(&path, kind.is_dir());
-            return Ok(kind.is_dir());
+            return Ok(kind.is_dir() && self.enter());
         }
         if self.request.exclude.matches(&path) {
             return Ok(false);
         }
         if kind.is_dir() {
-            return Ok(self.allowed_depth(&path, depth));
+            return Ok(self.allowed_depth(&path, depth) && self.enter());
         }
         if kind.is_symlink() {
             self.link(path, depth)?;
         } else if kind.is_file() {
-            match entry.metadata() {
-                Ok(metadata) => self.file(path, FileId::of(&metadata)),
-                Err(error) => self.failed(error)?,
-            }
+            self.meet(Met::File(path, None));
         } else {
             self.special(&path);
         }
         Ok(false)
     }
 
-    fn file(&mut self, path: EntryPath, id: FileId) {
-        let limits = self.request.limits;
-        self.files += 1;
-        self.bytes = self.bytes.saturating_add(id.size);
-        if id.size > limits.file_size {
-            self.problem(Problem::error(
-                Code::LimitFileSize,
-                path.as_path(),
-                format!(
-                    "the file has {} bytes, more than `limits.file_size` allows ({})",
-                    id.size, limits.file_size
-                ),
-                "leave it out with `exclude`, or raise `limits.file_size`",
-            ));
-        }
-        self.snapshot.files.push(SourceFile { path, id });
-    }
-
-    /// Whether the model exceeds a limit as a whole; says so once and ends the listing, so that a
-    /// folder without end costs no memory without end.
-    fn too_large(&mut self) -> bool {
-        if self.ended {
-            return true;
-        }
-        let limits = self.request.limits;
-        if self.files > limits.files || self.folders > limits.files {
-            let what = if self.files > limits.files { "files" } else { "folders" };
-            let message =
-                format!("the model has more {what} than `limits.files` allows ({})", limits.files);
-            self.ended = true;
-            self.problem(Problem::error(
-                Code::LimitFiles,
-                "",
-                message,
-                "leave some out with `exclude`, pack them into one file, or raise `limits.files`",
-            ));
-            return true;
-        }
-        if self.linked > MOST_LINKED {
-            self.ended = true;
-            self.problem(Problem::error(
-                Code::LimitFiles,
-                "",
-                format!("links lead to folders in more than {MOST_LINKED} places"),
-                "replace links by the folders themselves, or leave them out with `exclude`",
-            ));
-            return true;
-        }
-        if self.bytes > limits.total_size {
-            self.ended = true;
-            let message = format!(
-                "the model's files have more bytes than `limits.total_size` allows ({})",
-                limits.total_size
-            );
-            self.problem(Problem::error(
-                Code::LimitTotalSize,
-                "",
-                message,
-                "leave some out with `exclude`, or raise `limits.total_size`",
-            ));
-            return true;
-        }
-        false
+    /// Notes that the walk goes into a folder; always true.
+    fn enter(&mut self) -> bool {
+        self.meet(Met::Folder);
+        true
     }
 
     fn allowed_depth(&mut self, path: &EntryPath, depth: usize) -> bool {
@@ -391,18 +360,18 @@ impl Walk<'_> {
     fn failed(&mut self, error: walkdir::Error) -> Result<(), SnapshotError> {
         let path = error.path().unwrap_or(self.folder.path()).to_owned();
         let source = error.into_io_error().unwrap_or_else(|| io::Error::other("links in a circle"));
-        self.failed_io(path, source)
-    }
-
-    fn failed_io(&mut self, path: PathBuf, source: io::Error) -> Result<(), SnapshotError> {
-        if source.kind() == io::ErrorKind::NotFound && path != self.folder.path() {
-            self.snapshot.moving = true;
-            return Ok(());
-        }
-        Err(SnapshotError { path, source })
+        self.failed_at(path, source)
     }
 
     fn problem(&mut self, problem: Problem) {
-        self.snapshot.problems.push(problem);
+        self.meet(Met::Problem(problem));
     }
+}
+
+/// What of `path` lies below `start`, with which it begins: compared as bytes, since a walk makes
+/// its paths by adding names, and by components it would be a tenth of the walk.
+fn beneath<'a>(path: &'a Path, start: &Path) -> &'a Path {
+    let (path, start) = (path.as_os_str().as_bytes(), start.as_os_str().as_bytes());
+    let below = path.strip_prefix(start).unwrap_or(path);
+    Path::new(OsStr::from_bytes(below.strip_prefix(b"/").unwrap_or(below)))
 }

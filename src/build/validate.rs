@@ -107,7 +107,8 @@ pub fn gather(
 }
 
 fn read(folder: &Confined, path: &Path) -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
+    // Room for most modules: without it they are read in small pieces.
+    let mut text = Vec::with_capacity(16 << 10);
     // One byte more than is parsed tells that there is more.
     folder.open_file(path)?.take(python::MAX_SOURCE as u64 + 1).read_to_end(&mut text)?;
     Ok(text)

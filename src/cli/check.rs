@@ -130,7 +130,7 @@ impl Findings {
 
     fn every_model(&mut self, config: &Config) {
         let mut names: BTreeMap<_, Vec<PathBuf>> = BTreeMap::new();
-        for listing in discover::list(config, |_| false) {
+        for listing in discover::list(config, &BTreeMap::new()) {
             let Some(models) = listing.models else {
                 self.problems.push(Problem::warning(
                     Code::Unreadable,

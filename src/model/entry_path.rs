@@ -8,9 +8,9 @@ use thiserror::Error;
 
 /// A relative path in UTF-8 with `/` between its components; never empty, absolute or upward.
 /// Ordered by bytes, which is the order of entries in an archive.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct EntryPath(String);
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
+pub struct EntryPath(Box<str>);
 
 /// Why a path cannot become an entry of an archive.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -35,16 +35,7 @@ impl EntryPath {
     /// # Errors
     /// Says what keeps the path from being an entry.
     pub fn parse(path: &str) -> Result<Self, EntryPathError> {
-        if path.len() > usize::from(u16::MAX) {
-            return Err(EntryPathError::TooLong);
-        }
-        if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
-            return Err(EntryPathError::NotRelative);
-        }
-        if let Some(character) = path.chars().find(|&c| c == '\\' || c.is_control()) {
-            return Err(EntryPathError::Character(character));
-        }
-        Ok(Self(path.to_owned()))
+        check(path).map(|()| Self(path.into()))
     }
 
     /// The same for a path of the file system.
@@ -62,7 +53,7 @@ impl EntryPath {
 
     /// The path for the file system, relative to the model folder.
     pub fn as_path(&self) -> &Path {
-        Path::new(&self.0)
+        Path::new(&*self.0)
     }
 
     /// Whether the file lies directly in the model folder.
@@ -77,17 +68,36 @@ impl fmt::Display for EntryPath {
     }
 }
 
+impl Serialize for EntryPath {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
 impl TryFrom<String> for EntryPath {
     type Error = EntryPathError;
 
     fn try_from(path: String) -> Result<Self, EntryPathError> {
-        Self::parse(&path)
+        check(&path).map(|()| Self(path.into_boxed_str()))
     }
 }
 
 impl From<EntryPath> for String {
     fn from(path: EntryPath) -> String {
-        path.0
+        path.0.into()
+    }
+}
+
+fn check(path: &str) -> Result<(), EntryPathError> {
+    if path.len() > usize::from(u16::MAX) {
+        return Err(EntryPathError::TooLong);
+    }
+    if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err(EntryPathError::NotRelative);
+    }
+    match path.chars().find(|&c| c == '\\' || c.is_control()) {
+        Some(character) => Err(EntryPathError::Character(character)),
+        None => Ok(()),
     }
 }
 

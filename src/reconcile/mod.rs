@@ -283,8 +283,12 @@ impl Reconciler {
         self.running -= 1;
         if model.unwatched {
             self.models.remove(folder);
+            self.claims(now);
             return;
         }
+        // Nothing else that a build ends in changes who claims what, and finding that out goes
+        // through all models: at each of a thousand ends it would cost a million steps.
+        let claims_anew = matches!(end, End::Renamed(_));
         let policy = &self.policy;
         let notice = match end {
             End::UpToDate => {
@@ -335,7 +339,9 @@ impl Reconciler {
         {
             model.touched_during_build(now, touched, &self.policy.settle);
         }
-        self.claims(now);
+        if claims_anew {
+            self.claims(now);
+        }
     }
 
     /// Finds out who claims which name; whoever has got or lost a rival is looked at again.

@@ -17,6 +17,9 @@ use crate::config::ResultsLog;
 
 /// How long to wait before what could not be written is tried again.
 const RETRY: Duration = Duration::from_secs(5);
+/// How long a catalog that is missing waits for the first news, so that a store's first archive
+/// does not cost two of them.
+const FIRST_CATALOG: Duration = Duration::from_millis(200);
 /// Records kept while the disk refuses them; beyond it the oldest go, with a word in the log.
 const MOST_KEPT: usize = 10_000;
 
@@ -38,14 +41,17 @@ impl Scribe {
     /// Starts the scribe on the hidden folder of a store. `catalog` is what the store holds.
     pub fn start(hidden: &Path, rotation: ResultsLog, catalog: Catalog) -> Self {
         let (news, inbox) = mpsc::channel();
+        let clock = Clock::new();
+        let is_missing = !hidden.join(CATALOG_FILE).exists();
         let mut desk = Desk {
             log: Log::new(hidden.join(RESULTS_FILE), rotation),
             catalog_path: hidden.join(CATALOG_FILE),
             catalog,
-            catalog_changed: !hidden.join(CATALOG_FILE).exists(),
+            catalog_changed: is_missing,
             records: Vec::new(),
+            rest_until: is_missing.then(|| clock.now() + FIRST_CATALOG),
             failing: None,
-            clock: Clock::new(),
+            clock,
         };
         let thread = std::thread::Builder::new()
             .name("scribe".into())
@@ -98,6 +104,8 @@ struct Desk {
     catalog: Catalog,
     catalog_changed: bool,
     records: Vec<Record>,
+    /// Until when nothing is written without news.
+    rest_until: Option<Moment>,
     /// When what could not be written is tried again, whatever comes meanwhile.
     failing: Option<Moment>,
     clock: Clock,
@@ -114,11 +122,13 @@ impl Desk {
             inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
         } else {
             let now = self.clock.now();
-            inbox.recv_timeout(self.failing.map_or(Duration::ZERO, |due| due.since(now)))
+            let due = self.failing.or(self.rest_until);
+            inbox.recv_timeout(due.map_or(Duration::ZERO, |due| due.since(now)))
         };
         match news {
             Ok(news) => {
                 self.take(news);
+                self.rest_until = None;
                 // News without end must not put it off.
                 if self.failing.is_some_and(|due| due <= self.clock.now()) {
                     self.write();
@@ -160,6 +170,7 @@ impl Desk {
     /// Writes what has gathered: the records first, so that the catalog never names an archive
     /// that no record tells of.
     fn write(&mut self) {
+        self.rest_until = None;
         let written = self.write_records().and_then(|()| self.write_catalog());
         let was_failing = self.failing.take().is_some();
         let Err(error) = written else {
@@ -212,6 +223,7 @@ mod tests {
             catalog: Catalog::empty(clock::timestamp()),
             catalog_changed: true,
             records: Vec::new(),
+            rest_until: None,
             failing: None,
             clock: Clock::new(),
         };
@@ -224,5 +236,29 @@ mod tests {
         news.send(News::Delisted("a".into())).unwrap();
         assert!(desk.turn(&inbox));
         assert!(desk.failing.is_none() && hidden.join(CATALOG_FILE).exists());
+    }
+
+    #[test]
+    fn a_missing_catalog_is_written_once_with_the_first_news_and_without_any_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog = dir.path().join(CATALOG_FILE);
+        let mut desk = Desk {
+            log: Log::new(dir.path().join(RESULTS_FILE), ResultsLog { max_size: 1 << 20, keep: 1 }),
+            catalog_path: catalog.clone(),
+            catalog: Catalog::empty(clock::timestamp()),
+            catalog_changed: true,
+            records: Vec::new(),
+            rest_until: Some(Moment::at(Duration::from_secs(3600))),
+            failing: None,
+            clock: Clock::new(),
+        };
+        let (news, inbox) = mpsc::channel();
+        news.send(News::Delisted("a".into())).unwrap();
+        assert!(desk.turn(&inbox) && !catalog.exists(), "more news may be there");
+        assert!(desk.turn(&inbox) && catalog.exists(), "there is no more");
+
+        std::fs::remove_file(&catalog).unwrap();
+        (desk.catalog_changed, desk.rest_until) = (true, Some(Moment::default()));
+        assert!(desk.turn(&inbox) && catalog.exists(), "nothing has come in time");
     }
 }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use super::history::Kept;
 use super::publish::{Publication, PublishError, Removed};
 use super::spare::Ground;
-use super::staging::Verified;
-use super::state::{ArchiveState, KnownFile};
+use super::staging::{Staged, Verified};
+use super::state::{ArchiveState, KnownFile, KnownText};
 use super::{Identity, ModelState, Store};
 use crate::archive::{Digest, Entry, Method};
 use crate::build::snapshot::FileId;
@@ -91,8 +91,8 @@ impl World {
         content: &str,
         entries: Vec<Entry>,
     ) -> Result<Identity, PublishError> {
-        let store = self.store.as_ref().unwrap();
-        let staged = store.staging().stage(&self.name, format).unwrap();
+        let staged = self.stage(format);
+        let store = self.store();
         if format == ArchiveFormat::NoArchive {
             fs::write(staged.path().join("content"), content).unwrap();
         } else {
@@ -101,28 +101,44 @@ impl World {
             staged.file().unwrap().set_len(end.unwrap_or(content.len() as u64)).unwrap();
         }
         let verified = Verified { staged };
-        let identity = store.flush(&verified, self.config.durability)?;
         let known = self.state.as_ref();
         let same_form = known.filter(|known| known.archive.format == format);
-        let published = store.publish(
-            verified,
-            &Publication {
-                identity,
-                expected: same_form.map(|known| known.archive.identity),
-                known,
-                history: self.config.history,
-                durability: self.config.durability,
-            },
-        )?;
         let generation = known.map_or(0, |known| known.archive.generation) + 1;
-        let mut state = state(&self.name, format, generation, content, identity);
-        state.archive.ctime = published.ctime;
-        state.history.clone_from(&published.retained.history);
-        state.spare.clone_from(&published.retained.spare);
-        state.files = entries.into_iter().map(known_file).collect();
-        store.states().save(&self.name, &state).unwrap();
-        self.state = Some(state);
+        let nothing = Identity { ino: 0, size: 0, mtime: 0 };
+        let mut next = state(&self.name, format, generation, content, nothing);
+        next.files = entries.into_iter().map(known_file).collect();
+        let publication = self.publication(next, same_form.map(|known| known.archive.identity));
+        let published = store.publish(verified, publication)?;
+        let identity = published.state.archive.identity;
+        assert_eq!(store.states().load(&self.name).as_ref(), Some(&published.state));
+        self.state = Some(published.state);
         Ok(identity)
+    }
+
+    /// An empty place for an archive.
+    pub(super) fn stage(&self, format: ArchiveFormat) -> Staged {
+        self.store().staging().stage(&self.name, format).unwrap()
+    }
+
+    /// As on a file system without extended attributes.
+    pub(super) fn without_marks(mut self) -> Self {
+        self.store.as_mut().unwrap().mark = |_, _, _| Err(io::ErrorKind::Unsupported.into());
+        self
+    }
+
+    /// One after which `next` is to be known.
+    pub(super) fn publication(
+        &self,
+        mut next: ModelState,
+        expected: Option<Identity>,
+    ) -> Publication<'_> {
+        let known = self.state.as_ref();
+        if let Some(known) = known {
+            next.history.clone_from(&known.history);
+            next.spare.clone_from(&known.spare);
+        }
+        let (history, durability) = (self.config.history, self.config.durability);
+        Publication { next, expected, known, history, durability }
     }
 
     /// Changes what is known of the archive, which need not be there.
@@ -184,6 +200,11 @@ pub(super) fn state(
         folder: Path::new("/models").join(name.as_str()),
         recipe: [1; 32],
         packing: [2; 32],
+        settings: vec![KnownText {
+            path: EntryPath::parse(".mar.yaml").unwrap(),
+            id: FileId { dev: 1, ino: 9, size: 12, mtime: -4, ctime: 5 },
+            text: "version: '1'".into(),
+        }],
         files: vec![known_file(entry("a"))],
         archive: ArchiveState {
             format,
@@ -195,7 +216,6 @@ pub(super) fn state(
             manifest: entry("MAR-INF/MANIFEST.json"),
             sha256: None,
         },
-        pending: None,
         history: vec![],
         spare: None,
     }

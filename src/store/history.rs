@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
-use super::publish::rename;
+use super::place::rename;
 use crate::archive::Digest;
 use crate::model::{ArchiveFormat, ModelName};
 

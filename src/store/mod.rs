@@ -9,6 +9,8 @@ mod fixture;
 pub mod history;
 pub mod identity;
 pub mod lock;
+mod mark;
+mod place;
 pub mod publish;
 mod published;
 mod retire;
@@ -24,6 +26,7 @@ use std::path::{Path, PathBuf};
 pub use history::{History, Kept};
 pub use identity::Identity;
 pub use lock::{Lock, LockError};
+pub(crate) use place::{flush, identity, place_in};
 pub use publish::{Publication, PublishError, Published, Removed};
 pub use retire::{HistoryNote, Retained};
 pub use spare::SpareNote;
@@ -44,6 +47,8 @@ pub struct Store {
     history: History,
     /// Looks at the disk under a folder.
     survey: fn(&Path) -> io::Result<Ground>,
+    /// Marks a staged archive as ours.
+    mark: fn(&Path, &Staged, &Identity) -> io::Result<()>,
     /// Before the lock, which is given back when all is removed.
     sweeper: Sweeper,
     _lock: Lock,
@@ -89,9 +94,11 @@ impl Store {
             states,
             history,
             survey: Ground::of,
+            mark: mark::set,
             sweeper: Sweeper::start(),
             _lock: lock,
         };
+        store.finish(config.history);
         store.check_spares(config.history.spare);
         Ok(store)
     }

@@ -1,40 +1,53 @@
 //! Publishing: the step at which a verified archive takes its place in the store.
 //!
-//! The order is what keeps Promise 1: flush the archive, exchange it with the old one (or give it
-//! the name, where there is none), flush the folder. At every instant the name leads to nothing,
-//! the complete old archive or the complete new one. What the exchange brings out is looked at
-//! again: if it is not the archive that was expected, somebody has put his own there meanwhile,
-//! and it is exchanged back. Nobody's file is destroyed.
+//! The order is what keeps Promise 1, and what a power cut leaves after each step:
+//!
+//! 1. What will be known of the archive is written beside what is known, the archive is marked as
+//!    ours and flushed, and the mark with it. *A leftover in staging and one beside the state; the
+//!    next start removes both.*
+//! 2. The archive is exchanged with the old one (or given the name, where there is none). *The old
+//!    archive or the new, complete either way, and known as ours by its mark.*
+//! 3. The old one is moved to the history, what leaves the history goes on to the spare or is
+//!    removed, and what was written in step 1 is flushed and becomes the state. *The same; the next
+//!    start sees which archive stands there and whether what is known of it is whole. If not, the
+//!    model is built once more. Of an old archive that had not arrived in the history, it finds it
+//!    in staging and puts it there.*
+//! 4. The folder of the store is flushed. *The new archive.*
+//!
+//! A crash of marwatch alone loses less: what was written stays, flushed or not.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::RenameFlags;
+
 use super::history::Label;
 pub use super::identity::Identity;
-use super::identity::Stat;
+use super::mark;
+pub use super::place::PublishError;
+use super::place::{self, place_in, rename};
 use super::retire::{Leaving, Retained};
-use super::staging::{Staged, Verified};
-use super::state::ArchiveState;
+use super::staging::Verified;
+use super::state::{ArchiveState, Next};
 use super::{ModelState, Store, sync_folder};
 use crate::config::{self, Durability, SpareMode};
 use crate::model::{ArchiveFormat, ModelName};
-use rustix::fs::{CWD, RenameFlags};
-use rustix::io::Errno;
 
 /// An archive that is to take its place.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Publication<'a> {
-    /// The identity that [`Store::flush`] has told.
-    pub identity: Identity,
+    /// What is to be known of the model once it has; the store adds by what the archive is known
+    /// again, and what is to be remembered of those before it.
+    pub next: ModelState,
     /// What stands in its place as far as the caller knows, and may be replaced; anything else
     /// there is left alone.
     pub expected: Option<Identity>,
-    /// What is known of the model.
+    /// What is known of the model until then.
     pub known: Option<&'a ModelState>,
     /// What becomes of the archive that is replaced.
     pub history: config::History,
-    /// Whether the folder is flushed.
+    /// Whether anything is flushed.
     pub durability: Durability,
 }
 
@@ -44,45 +57,11 @@ pub struct Publication<'a> {
 pub struct Published {
     /// Where it is.
     pub path: PathBuf,
-    /// By which it is known again.
-    pub identity: Identity,
-    /// Its `ctime` in its place, in nanoseconds since 1970: as long as that and the identity stay,
-    /// nobody has touched it.
-    pub ctime: i64,
-    /// What the state has to remember of those before it.
-    pub retained: Retained,
+    /// What is known of the model now.
+    pub state: ModelState,
     /// Why it may not outlive a power cut, where the folder could not be flushed: the archive is
     /// live all the same.
     pub not_durable: Option<String>,
-}
-
-/// Why an archive could not be published. The store is as it was.
-#[derive(Debug, thiserror::Error)]
-pub enum PublishError {
-    /// What stands in its place is not what was expected there.
-    #[error("{} is not the archive that marwatch put there", path.display())]
-    Foreign {
-        /// The place.
-        path: PathBuf,
-    },
-    /// The archive could not be made durable.
-    #[error("cannot flush {}", path.display())]
-    Flush {
-        /// What could not be flushed.
-        path: PathBuf,
-        /// What the system answered.
-        #[source]
-        source: io::Error,
-    },
-    /// The archive could not take its place.
-    #[error("cannot put the archive in place at {}", path.display())]
-    Place {
-        /// The place.
-        path: PathBuf,
-        /// What the system answered.
-        #[source]
-        source: io::Error,
-    },
 }
 
 /// What became of an archive that was to be removed.
@@ -102,39 +81,40 @@ impl Store {
         self.root.join(format.file_name(name))
     }
 
-    /// Makes the staged archive durable, where configured, and returns the identity that it will
-    /// keep. To be noted before [`Store::publish`], so that after a crash in between the archive is
-    /// known as ours.
+    /// Makes an archive durable, where configured, and puts it in its place. What it replaces, in
+    /// its form or in another, goes to the history.
     ///
     /// # Errors
-    /// When it cannot be flushed.
-    pub fn flush(
-        &self,
-        verified: &Verified,
-        durability: Durability,
-    ) -> Result<Identity, PublishError> {
-        flush(verified, durability)
-    }
-
-    /// Puts a flushed archive in its place. What it replaces goes to the history.
-    ///
-    /// # Errors
-    /// When something unexpected stands there, or the rename fails; the store is then as it was.
+    /// When something unexpected stands there, or anything fails before the archive has its place;
+    /// the store is then as it was.
     pub fn publish(
         &self,
         verified: Verified,
-        publication: &Publication<'_>,
+        publication: Publication<'_>,
     ) -> Result<Published, PublishError> {
-        let Publication { identity, expected, known, history, durability } = *publication;
+        let Publication { next: mut state, expected, known, history, durability } = publication;
         let (name, format) = (verified.staged.name.clone(), verified.staged.format);
+        let next = self.prepare(&name, &verified, &mut state, durability)?;
         let place = self.place(&name, format);
         let leaving = expected.map(|found| Leaving::of(known, &place, found, format, &history));
+        let placed = match place_in(&self.root, verified, state.archive.identity, expected) {
+            Ok(placed) => placed,
+            Err(error) => {
+                next.remove();
+                return Err(error);
+            }
+        };
+        // From here on the archive is live, and nothing fails any more.
         let before = known
             .map(|known| Retained { history: known.history.clone(), spare: known.spare.clone() });
         let before = before.unwrap_or_default();
-        let (mut published, old) =
-            publish_in(&self.root, verified, identity, expected, durability)?;
-        published.retained = match (old, leaving) {
+        let retained = match (placed.old, leaving) {
+            (Some(old), Some(_)) if placed.is_foreign => {
+                // Nobody's file is destroyed, however few are kept.
+                let leaving = Leaving::unknown(format, &state);
+                let policy = config::History { keep: history.keep.max(1), ..history };
+                self.retire(&name, old.into_path(), leaving, before, &policy)
+            }
             (Some(old), Some(leaving)) => {
                 self.retire(&name, old.into_path(), leaving, before, &history)
             }
@@ -144,7 +124,148 @@ impl Store {
                 Retained { history: before.history, spare }
             }
         };
-        Ok(published)
+        if let Some(known) = known {
+            self.retire_other_form(&name, &known.archive, format, history);
+        }
+        state.archive.ctime = placed.ctime;
+        self.settle(&name, next, &mut state, retained, durability);
+        let synced = if durability.is_full() { sync_folder(&self.root) } else { Ok(()) };
+        let not_durable =
+            synced.err().map(|error| format!("the folder could not be flushed: {error}"));
+        Ok(Published { path: placed.path, state, not_durable })
+    }
+
+    /// Whether the archive at `path`, of this identity, is one that this store has published. Also
+    /// one of which the state knows nothing, because a power cut came too early.
+    pub fn is_marked(&self, path: &Path, identity: &Identity) -> bool {
+        mark::is_set(&self.root, path, identity)
+    }
+
+    /// Makes the archive durable, and beside it writes what will be known of it.
+    fn prepare(
+        &self,
+        name: &ModelName,
+        verified: &Verified,
+        state: &mut ModelState,
+        durability: Durability,
+    ) -> Result<Next, PublishError> {
+        let note = |source| PublishError::Note { path: self.states.folder().to_owned(), source };
+        loop {
+            state.archive.identity = place::identity(verified)?;
+            let next = self.states.prepare(name, state).map_err(note)?;
+            if !durability.is_full() {
+                return Ok(next);
+            }
+            match self.flush(verified, &state.archive.identity, &next) {
+                // A file system that gives a file its time when it is flushed, as network ones may:
+                // once flushed it keeps it.
+                Ok(found) if found != state.archive.identity => next.remove(),
+                Ok(_) => return Ok(next),
+                Err(error) => {
+                    next.remove();
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Makes the archive durable, together with what tells that it is ours.
+    fn flush(
+        &self,
+        verified: &Verified,
+        identity: &Identity,
+        next: &Next,
+    ) -> Result<Identity, PublishError> {
+        let marked = (self.mark)(&self.root, &verified.staged, identity);
+        // So that the journal commits it with the archive, and the flush that follows later has
+        // little to do.
+        next.start_flush();
+        place::flush(verified)?;
+        if marked.is_err() {
+            next.flush_all().map_err(|source| PublishError::Note {
+                path: self.states.folder().to_owned(),
+                source,
+            })?;
+        }
+        place::identity(verified)
+    }
+
+    /// Makes what was prepared the state. Where there is more to remember than was known then, it is
+    /// written anew. Not being able to costs a full look later, and nothing else.
+    ///
+    /// The folder is not flushed: a power cut then leaves what was known before with what was
+    /// prepared beside it, which the next start makes the state.
+    fn settle(
+        &self,
+        name: &ModelName,
+        next: Next,
+        state: &mut ModelState,
+        retained: Retained,
+        durability: Durability,
+    ) {
+        let is_more = retained.history != state.history || retained.spare != state.spare;
+        state.history = retained.history;
+        state.spare = retained.spare;
+        let settled = if is_more {
+            self.states.save(name, state, durability).map(|()| next.remove())
+        } else {
+            let flushed = if durability.is_full() { next.flush() } else { Ok(()) };
+            flushed.and_then(|()| next.take_effect(state.archive.ctime))
+        };
+        if let Err(error) = settled {
+            tracing::warn!(%error, folder = %self.states.folder().display(), "cannot write the state");
+        }
+    }
+
+    /// Takes the archive of another form out of the store: it has no place any more. Before the
+    /// state forgets it, so that after a crash it is taken out then.
+    fn retire_other_form(
+        &self,
+        name: &ModelName,
+        old: &ArchiveState,
+        format: ArchiveFormat,
+        history: config::History,
+    ) {
+        if old.format == format {
+            return;
+        }
+        // The folder is flushed with the new archive in it.
+        match self.remove(name, old, history, Durability::Relaxed) {
+            Ok(removed) => tracing::info!(
+                archive = old.format.file_name(name),
+                ?removed,
+                "retired the archive of the other format"
+            ),
+            Err(error) => {
+                tracing::warn!(archive = old.format.file_name(name), %error, "cannot retire the archive of the other format");
+            }
+        }
+    }
+
+    /// Brings to an end what a crash has interrupted: where the new archive stands in its place, it
+    /// is known as that.
+    pub(super) fn finish(&self, history: config::History) {
+        for (name, state, next) in self.states.unfinished() {
+            let new = &state.archive;
+            let place = self.place(&name, new.format);
+            let known = self.states.load(&name);
+            let is_there = Identity::at(&place).is_ok_and(|found| found == Some(new.identity));
+            // It can be known already, and then more of it is.
+            let is_known = known.as_ref().is_some_and(|k| k.archive.identity == new.identity);
+            if !is_there || is_known {
+                next.remove();
+                continue;
+            }
+            if let Some(known) = known {
+                self.retire_other_form(&name, &known.archive, new.format, history);
+            }
+            match next.take_effect(0) {
+                Ok(()) => {
+                    tracing::info!(model = %name, "a crash came after its archive was published")
+                }
+                Err(error) => tracing::warn!(model = %name, %error, "cannot write the state"),
+            }
+        }
     }
 
     /// Takes an archive out of the store if it is still the one that marwatch put there. It goes to
@@ -185,143 +306,6 @@ impl Store {
         let _ = self.retire(name, aside, leaving, Retained::default(), &policy);
         Ok(Removed::Gone)
     }
-}
-
-/// [`Store::flush`], which needs no store.
-///
-/// # Errors
-/// When it cannot be flushed.
-pub(crate) fn flush(verified: &Verified, durability: Durability) -> Result<Identity, PublishError> {
-    let path = verified.staged.path();
-    let flush = |source| PublishError::Flush { path: path.to_owned(), source };
-    if durability.is_full() {
-        match verified.staged.file() {
-            Some(file) => file.sync_all().map_err(flush)?,
-            None => flush_tree(path).map_err(flush)?,
-        }
-    }
-    Identity::at(path)
-        .and_then(|identity| identity.ok_or_else(|| io::ErrorKind::NotFound.into()))
-        .map_err(flush)
-}
-
-/// [`Store::publish`] into any folder on the mount on which the archive is staged. What it has
-/// replaced, if anything, then lies where it was staged, and is removed when its guard is dropped.
-///
-/// # Errors
-/// As there.
-pub(crate) fn publish_in(
-    folder: &Path,
-    mut verified: Verified,
-    identity: Identity,
-    expected: Option<Identity>,
-    durability: Durability,
-) -> Result<(Published, Option<Staged>), PublishError> {
-    let staged = &mut verified.staged;
-    let path = folder.join(staged.format.file_name(&staged.name));
-    let place = |source: io::Error| PublishError::Place { path: path.clone(), source };
-    let replaced = match expected {
-        None => match rename(&staged.path, &path, RenameFlags::NOREPLACE) {
-            Ok(()) => false,
-            Err(Errno::EXIST) => return Err(PublishError::Foreign { path }),
-            Err(error) => return Err(place(error.into())),
-        },
-        Some(expected) => exchange(&staged.path, &path, expected)?,
-    };
-    // Of the open file, whoever may be at the path meanwhile. Without an answer it counts as
-    // touched.
-    let stat = match staged.file() {
-        Some(file) => Stat::of(file).ok(),
-        None => Stat::at(&path).ok().flatten(),
-    };
-    let ctime = stat.filter(|stat| stat.identity == identity).map_or(0, |stat| stat.ctime);
-    if !replaced {
-        staged.release();
-    }
-    let synced = if durability.is_full() { sync_folder(folder) } else { Ok(()) };
-    let not_durable = synced.err().map(|error| format!("the folder could not be flushed: {error}"));
-    let published = Published { path, identity, ctime, retained: Retained::default(), not_durable };
-    Ok((published, replaced.then_some(verified.staged)))
-}
-
-/// Puts `staged` in the place of the expected archive; false where there was none any more. The
-/// old one then lies where the new one was staged.
-fn exchange(staged: &Path, path: &Path, expected: Identity) -> Result<bool, PublishError> {
-    let place = |source: io::Error| PublishError::Place { path: path.to_owned(), source };
-    let foreign = || PublishError::Foreign { path: path.to_owned() };
-    match rename(staged, path, RenameFlags::EXCHANGE) {
-        Ok(()) => {
-            if Identity::at(staged).map_err(place)? == Some(expected) {
-                return Ok(true);
-            }
-            rename(staged, path, RenameFlags::EXCHANGE).map_err(|e| place(e.into()))?;
-            Err(foreign())
-        }
-        // Gone since it was looked at: then the name is free.
-        Err(Errno::NOENT) if !path.exists() => {
-            rename(staged, path, RenameFlags::NOREPLACE).map_err(|e| place(e.into()))?;
-            Ok(false)
-        }
-        // A file system that cannot exchange (some network ones): look, then replace.
-        Err(Errno::INVAL | Errno::NOSYS) => {
-            if Identity::at(path).map_err(place)? != Some(expected) {
-                return Err(foreign());
-            }
-            replace(staged, path).map_err(place)
-        }
-        Err(error) => Err(place(error.into())),
-    }
-}
-
-/// Replaces what is at `path` where nothing can be exchanged. A file gets another name first, so
-/// that its own always leads to something; where it can have but one, the old one is lost (false).
-/// A folder cannot be renamed over another one: the old one is moved aside first, so that for a
-/// moment there is none.
-fn replace(staged: &Path, path: &Path) -> io::Result<bool> {
-    let mut aside = staged.as_os_str().to_owned();
-    aside.push("-old");
-    let aside = PathBuf::from(aside);
-    let is_aside = if staged.is_dir() {
-        fs::rename(path, &aside).map(|()| true)?
-    } else {
-        fs::hard_link(path, &aside).is_ok()
-    };
-    if let Err(error) = fs::rename(staged, path) {
-        if staged.is_dir() {
-            fs::rename(&aside, path)?;
-        } else if is_aside {
-            fs::remove_file(&aside)?;
-        }
-        return Err(error);
-    }
-    // Where the new one was staged.
-    if is_aside {
-        fs::rename(&aside, staged)?;
-    }
-    Ok(is_aside)
-}
-
-/// `renameat2(2)`, as far as the file system has its flags.
-pub(super) fn rename(from: &Path, to: &Path, flags: RenameFlags) -> Result<(), Errno> {
-    match rustix::fs::renameat_with(CWD, from, CWD, to, flags) {
-        // No NOREPLACE either: a link to the same file fails if the name is taken, which is as
-        // good; folders cannot be linked and fall back on looking first.
-        Err(Errno::INVAL | Errno::NOSYS) if flags == RenameFlags::NOREPLACE => {
-            if to.symlink_metadata().is_ok() {
-                return Err(Errno::EXIST);
-            }
-            rustix::fs::renameat(CWD, from, CWD, to)
-        }
-        answer => answer,
-    }
-}
-
-/// Flushes every file and folder below `path`, and `path` itself.
-fn flush_tree(path: &Path) -> io::Result<()> {
-    for entry in walkdir::WalkDir::new(path).contents_first(true) {
-        File::open(entry?.path())?.sync_all()?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -44,6 +44,12 @@ pub(super) struct Leaving {
 }
 
 impl Leaving {
+    /// One of which nothing is known, that gave way to what `next` tells of.
+    pub(super) fn unknown(format: ArchiveFormat, next: &ModelState) -> Self {
+        let label = Label { format, generation: next.archive.generation, digest: None };
+        Self { label, large: Vec::new() }
+    }
+
     /// What is known of the archive that stands at `place`, looked at before anything moves it:
     /// that changes its `ctime`, by which alone it is known that nobody has written into it.
     pub(super) fn of(

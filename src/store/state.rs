@@ -3,9 +3,15 @@
 //! It lets a restart decide by stats alone that nothing has changed, and tells whether an archive
 //! in the store is marwatch's own. Losing it costs one full look, never a wrong answer: a file
 //! that is damaged or of another version counts as absent.
+//!
+//! `NAME.state` is what holds. While an archive takes its place there is a `NAME.next` beside it,
+//! complete before the archive moves, which becomes the state by a rename. So publishing
+//! writes the state once, and whatever a crash of marwatch leaves, one of the two knows what stands
+//! in the store. After a power cut neither may, and then the mark on the archive tells whose it is.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -14,12 +20,15 @@ use super::publish::Identity;
 use super::retire::HistoryNote;
 use super::spare::SpareNote;
 use super::sync_folder;
+use crate::archive::pack::kernel::start_write_back;
 use crate::archive::{Digest, Entry};
 use crate::build::snapshot::FileId;
-use crate::model::{ArchiveFormat, ModelName};
+use crate::config::Durability;
+use crate::model::{ArchiveFormat, EntryPath, ModelName};
+use crate::threads::in_shares;
 
 /// Begins every state file; the last byte is the version of the format.
-const MAGIC: [u8; 8] = *b"marwst\0\x03";
+const MAGIC: [u8; 8] = *b"marwst\0\x05";
 
 /// What is known of one model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,17 +39,30 @@ pub struct ModelState {
     pub recipe: [u8; 32],
     /// What the packed form of a file depends on besides its content.
     pub packing: [u8; 32],
+    /// The settings files that it was built with, as far as they need not be read again while
+    /// their identity is the same. What they say is not kept, only their text: it is laid under what
+    /// the configuration says at each look, so that no answer can be older than the configuration.
+    pub settings: Vec<KnownText>,
     /// The files that it was built from, by path.
     pub files: Vec<KnownFile>,
     /// The archive that was published last.
     pub archive: ArchiveState,
-    /// The archive that is about to take its place: if a crash came in between, either may be
-    /// found in the store, and both are ours.
-    pub pending: Option<Identity>,
     /// What is known of archives in the history that may become a spare.
     pub history: Vec<HistoryNote>,
     /// What is known of the spare.
     pub spare: Option<SpareNote>,
+}
+
+/// The text of a file whose identity can be trusted: it was settled when the file was read, and
+/// nobody had it open for writing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownText {
+    /// The file, in the model.
+    pub path: EntryPath,
+    /// Its identity before it was read.
+    pub id: FileId,
+    /// What was in it.
+    pub text: String,
 }
 
 /// A file as it was when it was packed.
@@ -70,6 +92,8 @@ pub struct ArchiveState {
     pub identity: Identity,
     /// Its `ctime` when it was published, in nanoseconds since 1970: while it and the identity stay,
     /// nobody has written into it. 0 where that is not known, and nothing may be taken over from it.
+    /// It is known only when all else is written, so it stands in the file's head.
+    #[serde(skip)]
     pub ctime: i64,
     /// The manifest's entry.
     pub manifest: Entry,
@@ -87,6 +111,11 @@ impl StateDir {
     /// The state files in `folder`.
     pub fn new(folder: PathBuf) -> Self {
         Self { folder }
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// What is known of the model `name`; nothing where the file is missing, damaged or of
@@ -108,25 +137,76 @@ impl StateDir {
         state
     }
 
-    /// What is known of every model.
+    /// What is known of every model, by name. Loaded on a few threads: a start waits for it.
     pub fn load_all(&self) -> Vec<(ModelName, ModelState)> {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let names = entries.filter_map(|entry| {
             let name = entry.file_name();
             ModelName::parse(name.to_str()?.strip_suffix(SUFFIX)?).ok()
         });
-        let mut all: Vec<_> =
-            names.filter_map(|name| self.load(&name).map(|state| (name, state))).collect();
-        all.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        all
+        let mut names: Vec<ModelName> = names.collect();
+        names.sort_unstable();
+        let load_some = |names: &[ModelName]| -> Vec<(ModelName, ModelState)> {
+            let load = |name: &ModelName| self.load(name).map(|state| (name.clone(), state));
+            names.iter().filter_map(load).collect()
+        };
+        in_shares(&names, SHARE, load_some)
     }
 
-    /// Replaces what is known of `name`, atomically and durably.
+    /// Replaces what is known of `name`, atomically.
     ///
     /// # Errors
     /// When it cannot be written; what was known before is then still there.
-    pub fn save(&self, name: &ModelName, state: &ModelState) -> io::Result<()> {
-        write_atomically(&self.path(name), &encode(state))
+    pub fn save(
+        &self,
+        name: &ModelName,
+        state: &ModelState,
+        durability: Durability,
+    ) -> io::Result<()> {
+        // Without a flush of the folder a power cut leaves the old or the new state, either whole.
+        write(&self.path(name), &encode(state), durability)
+    }
+
+    /// Writes what is to be known of `name` once its archive has taken its place.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn prepare(&self, name: &ModelName, next: &ModelState) -> io::Result<Next> {
+        let (path, place) = (self.next_path(name), self.path(name));
+        let written = create(&path).and_then(|mut file| {
+            file.write_all(&encode(next))?;
+            Ok(file)
+        });
+        match written {
+            Ok(file) => Ok(Next { file, path, place }),
+            Err(error) => {
+                let _ = fs::remove_file(&path);
+                Err(error)
+            }
+        }
+    }
+
+    /// What was prepared when a crash came.
+    pub(super) fn unfinished(&self) -> Vec<(ModelName, ModelState, Next)> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| {
+            let name = entry.file_name();
+            ModelName::parse(name.to_str()?.strip_suffix(NEXT_SUFFIX)?).ok()
+        });
+        let read = |name: ModelName| {
+            let (path, place) = (self.next_path(&name), self.path(&name));
+            let state = fs::read(&path).ok().and_then(|bytes| decode(&bytes));
+            let file = OpenOptions::new().read(true).write(true).open(&path).ok()?;
+            let next = Next { file, path, place };
+            match state {
+                Some(state) => Some((name, state, next)),
+                None => {
+                    next.remove();
+                    None
+                }
+            }
+        };
+        names.filter_map(read).collect()
     }
 
     /// Forgets `name`.
@@ -143,55 +223,157 @@ impl StateDir {
     fn path(&self, name: &ModelName) -> PathBuf {
         self.folder.join(format!("{name}{SUFFIX}"))
     }
+
+    fn next_path(&self, name: &ModelName) -> PathBuf {
+        self.folder.join(format!("{name}{NEXT_SUFFIX}"))
+    }
+}
+
+/// What is to be known of a model, in a file beside what is known of it.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Next {
+    file: File,
+    path: PathBuf,
+    /// The state's file.
+    place: PathBuf,
+}
+
+impl Next {
+    /// Has the disk begin to write it, so that [`Next::flush`] finds less to do.
+    pub(super) fn start_flush(&self) {
+        start_write_back(&self.file, 0, 0);
+    }
+
+    /// Makes its content durable.
+    ///
+    /// # Errors
+    /// When it cannot be flushed.
+    pub(super) fn flush(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// Makes its content durable, and its name.
+    ///
+    /// # Errors
+    /// When it cannot be flushed.
+    pub(super) fn flush_all(&self) -> io::Result<()> {
+        self.flush()?;
+        sync_folder(self.path.parent().unwrap_or(Path::new(".")))
+    }
+
+    /// Lets it take effect: the archive stands in its place, with this `ctime`. That is written into
+    /// the head of the file, within a sector and without a flush: a power cut can lose it, which
+    /// costs one build that takes nothing over.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub(super) fn take_effect(&self, ctime: i64) -> io::Result<()> {
+        let mut checksum = [0; 32];
+        self.file.read_exact_at(&mut checksum, HEAD as u64)?;
+        self.file.write_all_at(&head(ctime, &checksum), MAGIC.len() as u64)?;
+        fs::rename(&self.path, &self.place)
+    }
+
+    /// The archive did not take its place, or what is known of it was saved in another way.
+    pub(super) fn remove(self) {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %self.path.display(), %error, "cannot remove");
+            }
+            _ => {}
+        }
+    }
 }
 
 const SUFFIX: &str = ".state";
+const NEXT_SUFFIX: &str = ".next";
 
-/// Magic, checksum of the rest, the rest.
+/// State files that are worth a thread.
+const SHARE: usize = 16;
+
+/// Bytes before the checksum of the body: [`MAGIC`], `ctime`, and eight bytes that hold it to the
+/// body.
+const HEAD: usize = MAGIC.len() + 16;
+
+/// What follows the magic: `ctime`, and by which it is seen to be whole and of this body.
+fn head(ctime: i64, checksum: &[u8; 32]) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&ctime.to_le_bytes());
+    hasher.update(checksum);
+    let mut head = [0; 16];
+    head[..8].copy_from_slice(&ctime.to_le_bytes());
+    head[8..].copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+    head
+}
+
+/// Magic, `ctime`, checksum of the rest, the rest.
 fn encode(state: &ModelState) -> Vec<u8> {
     #[expect(clippy::expect_used, reason = "plain data always serialises into memory")]
     let body = postcard::to_stdvec(state).expect("a state is plain data");
-    let mut bytes = Vec::with_capacity(MAGIC.len() + 32 + body.len());
+    let checksum = blake3::hash(&body);
+    let mut bytes = Vec::with_capacity(HEAD + 32 + body.len());
     bytes.extend_from_slice(&MAGIC);
-    bytes.extend_from_slice(blake3::hash(&body).as_bytes());
+    bytes.extend_from_slice(&head(state.archive.ctime, checksum.as_bytes()));
+    bytes.extend_from_slice(checksum.as_bytes());
     bytes.extend_from_slice(&body);
     bytes
 }
 
 fn decode(bytes: &[u8]) -> Option<ModelState> {
     let rest = bytes.strip_prefix(&MAGIC)?;
-    let (checksum, body) = rest.split_at_checked(32)?;
+    let (found, rest) = rest.split_first_chunk::<16>()?;
+    let (checksum, body) = rest.split_first_chunk::<32>()?;
     if blake3::hash(body).as_bytes() != checksum {
         return None;
     }
-    postcard::from_bytes(body).ok()
+    let mut state: ModelState = postcard::from_bytes(body).ok()?;
+    let ctime = found.first_chunk::<8>().map_or(0, |bytes| i64::from_le_bytes(*bytes));
+    // One that is damaged is not known.
+    state.archive.ctime = if head(ctime, checksum) == *found { ctime } else { 0 };
+    Some(state)
 }
 
-/// Replaces the file at `path` in one step: readers see the old content or the new.
+/// Replaces the file at `path` in one step, durably: readers see the old content or the new.
 ///
 /// # Errors
 /// When it cannot be written; the old content is then still there.
 pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    write(path, content, Durability::Full)?;
+    sync_folder(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// The same, without a flush of the folder. The content is flushed before it gets its name, or a
+/// power cut could leave the name without it.
+fn write(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(".new");
-    let staged = folder.join(name);
-    let created = match File::create(&staged) {
-        // Somebody has cleaned the store: it is made anew.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            fs::create_dir_all(folder).and_then(|()| File::create(&staged))
+    let staged = path.with_file_name(name);
+    let written = create(&staged).and_then(|mut file| {
+        file.write_all(content)?;
+        if durability.is_full() {
+            file.sync_data()?;
         }
-        created => created,
-    };
-    let written = created
-        .and_then(|mut file| file.write_all(content).and_then(|()| file.sync_data()))
-        .and_then(|()| fs::rename(&staged, path));
-    if let Err(error) = written {
+        fs::rename(&staged, path)
+    });
+    if written.is_err() {
         let _ = fs::remove_file(&staged);
-        return Err(error);
     }
-    sync_folder(folder)
+    written
+}
+
+/// An empty file at `path`, whatever was there.
+fn create(path: &Path) -> io::Result<File> {
+    let open = || OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path);
+    match open() {
+        // Somebody has cleaned the store: its folder is made anew.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+            open()
+        }
+        opened => opened,
+    }
 }
 
 #[cfg(test)]
@@ -211,11 +393,27 @@ mod tests {
         let states = StateDir::new(dir.path().to_owned());
         let name = ModelName::parse("m.1").unwrap();
         assert_eq!(states.load(&name), None);
-        states.save(&name, &state()).unwrap();
+        states.save(&name, &state(), Durability::Full).unwrap();
         assert_eq!(states.load(&name), Some(state()));
         assert_eq!(states.load_all(), [(name.clone(), state())]);
         states.forget(&name).unwrap();
         assert_eq!(states.load(&name), None);
+    }
+
+    #[test]
+    fn many_are_loaded_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let states = StateDir::new(dir.path().to_owned());
+        let mut names: Vec<_> =
+            (0..100).map(|i| ModelName::parse(&format!("m{i}")).unwrap()).collect();
+        for name in &names {
+            fs::write(states.path(name), encode(&state())).unwrap();
+        }
+        fs::write(dir.path().join("m7.state"), "damaged").unwrap();
+        names.remove(7);
+        names.sort_unstable();
+        let loaded: Vec<_> = states.load_all().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(loaded, names);
     }
 
     #[test]
@@ -225,7 +423,12 @@ mod tests {
         for at in 0..good.len() {
             let mut bad = good.clone();
             bad[at] ^= 1;
-            assert_eq!(decode(&bad), None, "byte {at}");
+            let expected = (MAGIC.len()..HEAD).contains(&at).then(|| {
+                let mut state = state();
+                state.archive.ctime = 0;
+                state
+            });
+            assert_eq!(decode(&bad), expected, "byte {at}");
             assert_eq!(decode(&good[..at]), None, "cut at {at}");
         }
     }

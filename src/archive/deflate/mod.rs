@@ -7,11 +7,22 @@
 
 mod inflate;
 mod join;
+mod literals;
 
 pub(crate) use inflate::Inflater;
 use libdeflater::{CompressionLvl, Compressor};
+use literals::Literals;
 
-/// Compresses at one level; keeps its tables from one input to the next.
+/// Bytes of one of the samples by which it is judged whether matches are worth anything: the
+/// window of DEFLATE.
+const SAMPLE: usize = 32 << 10;
+/// Bytes below which that is not judged: the samples would take more time than they can save.
+const WORTH_JUDGING: usize = 8 * SAMPLE;
+
+/// Compresses at one level, whatever the size of its input. Of the 33 µs that 2 KB of text take at
+/// level 6, 10 go into clearing tables, as they do at level 2 (and 7 at level 1). One level less
+/// takes about 7 % less time there and makes text up to 0.1 % larger than zlib's level 6 does: not
+/// worth a rule of its own. Tables are kept from one input to the next.
 pub(crate) struct Deflater {
     level: u8,
     /// Made at the first use: it is some hundred kilobytes.
@@ -26,6 +37,32 @@ impl Deflater {
 
     /// Appends `data` to `out` as a complete stream; returns its length.
     pub(crate) fn whole(&mut self, data: &[u8], out: &mut Vec<u8>) -> usize {
+        let start = out.len();
+        match self.without_matches(data, out) {
+            Some(literals) => literals.write(true, out),
+            None => self.with_matches(data, out),
+        }
+        out.len() - start
+    }
+
+    /// Appends one chunk of a stream to `out`; `last` ends the stream. A chunk refers to nothing
+    /// before it.
+    pub(crate) fn chunk(&mut self, data: &[u8], last: bool, out: &mut Vec<u8>) {
+        if let Some(literals) = self.without_matches(data, out) {
+            return literals.write(last, out);
+        }
+        let start = out.len();
+        self.with_matches(data, out);
+        if !last && !join::open_end(out, start) {
+            // Not a stream as RFC 1951 has it. That does not happen, and if it does, it is right
+            // all the same.
+            debug_assert!(false, "a stream that cannot be walked");
+            out.truncate(start);
+            stored_blocks(data, out);
+        }
+    }
+
+    fn with_matches(&mut self, data: &[u8], out: &mut Vec<u8>) {
         let level = i32::from(self.level);
         let compressor = self
             .compressor
@@ -35,21 +72,27 @@ impl Deflater {
         #[expect(clippy::expect_used, reason = "the bound is room enough, says libdeflate")]
         let length = compressor.deflate_compress(data, &mut out[start..]).expect("room enough");
         out.truncate(start + length);
-        length
     }
 
-    /// Appends one chunk of a stream to `out`; `last` ends the stream. A chunk refers to nothing
-    /// before it.
-    pub(crate) fn chunk(&mut self, data: &[u8], last: bool, out: &mut Vec<u8>) {
-        let start = out.len();
-        self.whole(data, out);
-        if !last && !join::open_end(out, start) {
-            // Not a stream as RFC 1951 has it. That does not happen, and if it does, it is right
-            // all the same.
-            debug_assert!(false, "a stream that cannot be walked");
-            out.truncate(start);
-            stored_blocks(data, out);
+    /// The codes for `data`, if they alone make it as small as matches do: by all of it on the one
+    /// side, by samples on the other. `out` is left as it is.
+    fn without_matches<'d>(&mut self, data: &'d [u8], out: &mut Vec<u8>) -> Option<Literals<'d>> {
+        if data.len() < WORTH_JUDGING {
+            return None;
         }
+        let literals = Literals::of(data);
+        if literals.len() >= data.len() as u64 {
+            return None;
+        }
+        let start = out.len();
+        let between = data.len() / 3 - SAMPLE / 2;
+        for at in [between, data.len() - between - SAMPLE] {
+            self.with_matches(&data[at..at + SAMPLE], out);
+        }
+        let matched = (out.len() - start) as u64;
+        out.truncate(start);
+        let by_codes = literals.len() * (2 * SAMPLE) as u64;
+        (by_codes <= matched * data.len() as u64).then_some(literals)
     }
 }
 

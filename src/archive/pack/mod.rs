@@ -10,7 +10,7 @@ mod carry;
 pub(crate) mod content;
 pub mod folder;
 pub(crate) mod in_order;
-mod kernel;
+pub(crate) mod kernel;
 mod large;
 pub(crate) mod output;
 pub(crate) mod reading;

@@ -6,6 +6,9 @@
 //! alone. All of this only ever says that the data *is* good. Where it does not find that, the
 //! reader that goes by the server's rules reads the entry from its start, and says what is wrong.
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;

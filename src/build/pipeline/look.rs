@@ -11,7 +11,7 @@ use crate::build::files::ListedFiles;
 use crate::build::kept::Kept;
 use crate::build::report::Halt;
 use crate::build::resolve::resolve;
-use crate::build::rest;
+use crate::build::rest::{self, Asked};
 use crate::build::snapshot::{self, Request, Transfers};
 use crate::clock;
 use crate::config::Config;
@@ -34,7 +34,8 @@ impl Attempt<'_> {
             _ => failed(&At { path: ticket.folder.clone(), source: error }),
         })?;
         let configured = config.entry(&ticket.folder).map(|entry| entry.settings.clone());
-        let resolved = resolve(&folder, &configured.unwrap_or_default())
+        let texts = self.job.known.as_deref().map(|known| known.settings.as_slice());
+        let resolved = resolve(&folder, &configured.unwrap_or_default(), texts.unwrap_or_default())
             .map_err(|source| failed(&At { path: ticket.folder.clone(), source }))?;
         if resolved.name != ticket.name && resolved.name.is_some() {
             return Err(Halt::Quietly(End::Renamed(resolved.name)));
@@ -60,6 +61,7 @@ impl Attempt<'_> {
             exclude,
             snapshot,
             listed,
+            asked: Asked::default(),
             recipe,
             packing,
             format,
@@ -68,7 +70,7 @@ impl Attempt<'_> {
     }
 
     /// Whether anything is to be done, and whether the model is at rest if so.
-    pub(super) fn compare(&mut self, seen: &Seen) -> Result<Option<Done>, Halt> {
+    pub(super) fn compare(&mut self, seen: &mut Seen) -> Result<Option<Done>, Halt> {
         let job = self.job;
         let ticket = &job.ticket;
         // It goes through the whole listing, so it is made only where somebody asks for it.
@@ -84,16 +86,24 @@ impl Attempt<'_> {
         let known = job.known.as_deref();
         let known = known.filter(|known| !is_wrong && self.is_in_store(known, seen));
         if known.is_some_and(|known| compare::is_same(known, &seen.recipe, &seen.snapshot)) {
-            return match (known, &seen.name, ticket.refused) {
-                // What was refused is as it was published again: whoever was told is told.
-                (Some(known), Some(name), Some(_)) => {
-                    let (name, state) = (name.clone(), Box::new(known.clone()));
-                    Ok(Some(Done::Unchanged { name, state, touched: true, listed: None }))
+            // What was refused is as it was published again: whoever was told is told.
+            let touched = ticket.refused.is_some();
+            let texts = &seen.resolved.texts;
+            let is_new = |known: &ModelState| texts.iter().any(|t| !known.settings.contains(t));
+            return match (known, &seen.name) {
+                (Some(known), Some(name)) if touched || is_new(known) => {
+                    let state = ModelState { settings: texts.clone(), ..known.clone() };
+                    let (name, state) = (name.clone(), Box::new(state));
+                    // Settings files that say the same as before are not read the next time.
+                    if is_new(known) {
+                        self.save(&name, &state);
+                    }
+                    Ok(Some(Done::Unchanged { name, state, touched, listed: None }))
                 }
                 _ => Err(Halt::Quietly(End::UpToDate)),
             };
         }
-        self.at_rest(seen)?;
+        seen.asked = self.at_rest(seen)?;
         let Some(known) = known else { return Ok(None) };
         self.kept = self.keep(seen, known)?;
         let (Some(kept), Some(name)) = (&self.kept, seen.name.clone()) else { return Ok(None) };
@@ -104,7 +114,8 @@ impl Attempt<'_> {
             return Ok(None);
         }
         self.unmoved(seen)?;
-        let mut state = known.clone();
+        let settings = seen.resolved.texts.clone();
+        let mut state = ModelState { settings, ..known.clone() };
         let mut touched = ticket.refused.is_some();
         for (known, file) in state.files.iter_mut().zip(&seen.snapshot.files) {
             touched |= known.id != file.id;
@@ -131,7 +142,7 @@ impl Attempt<'_> {
         Ok(Some(kept.by_content(&hashes)))
     }
 
-    pub(super) fn at_rest(&self, seen: &Seen) -> Result<(), Halt> {
+    pub(super) fn at_rest(&self, seen: &Seen) -> Result<Asked, Halt> {
         let ticket = &self.job.ticket;
         if let Some(min_age) = ticket.min_age {
             let newest = seen.snapshot.files.iter().map(|file| file.id.ctime).max().unwrap_or(0);
@@ -141,9 +152,11 @@ impl Attempt<'_> {
             }
         }
         let marker = seen.settings.ready_marker.as_deref();
-        let waiting = rest::by_listing(&seen.snapshot, marker)
-            .or_else(|| rest::by_writers(&seen.folder, &seen.snapshot, &ticket.unclosed));
-        waiting.map_or(Ok(()), |waiting| Err(Halt::Quietly(End::Waiting(waiting))))
+        let asked = match rest::by_listing(&seen.snapshot, marker) {
+            Some(waiting) => Err(waiting),
+            None => rest::by_writers(&seen.folder, &seen.snapshot, &ticket.unclosed),
+        };
+        asked.map_err(|waiting| Halt::Quietly(End::Waiting(waiting)))
     }
 
     pub(super) fn is_in_store(&self, known: &ModelState, seen: &Seen) -> bool {

@@ -17,10 +17,10 @@ use crate::model::{ArchiveFormat, ModelName};
 use crate::problem::{Code, Problem};
 use crate::results::Stage;
 use crate::results::catalog::CatalogEntry;
+use crate::store::identity::Stat;
 use crate::store::publish::{Identity, PublishError};
 use crate::store::state::{ArchiveState, KnownFile};
 use crate::store::{ModelState, Publication, Verified};
-use std::sync::Arc;
 
 /// What stands in an archive's place.
 #[derive(Debug, Clone, Copy)]
@@ -51,9 +51,10 @@ impl Attempt<'_> {
             .map_err(|source| Halt::failed(Stage::Publish, &At { path: path.clone(), source }))?;
         let Some(found) = found else { return Ok(None) };
         let known = self.job.known.as_deref();
-        let is_ours = known.is_some_and(|k| {
-            k.pending == Some(found) || (k.archive.identity == found && !has_strangers(&path, k))
-        }) || self.shop.config.adopt
+        let is_ours = known
+            .is_some_and(|k| k.archive.identity == found && !has_strangers(&path, k))
+            || self.shop.store.is_marked(&path, &found)
+            || self.shop.config.adopt
             || self.has_our_content(&path);
         Ok(Some(if is_ours { Standing::Ours(found) } else { Standing::Foreign(found) }))
     }
@@ -97,7 +98,9 @@ impl Attempt<'_> {
         if let Some(standing) = standing
             && self.is_same_archive(standing, &place, seen, &packed)
         {
-            let generation = self.last_generation.max(1);
+            // One of which nothing is known came after all that the history holds.
+            let is_known = known.is_some() || self.job.listed.is_some();
+            let generation = self.last_generation + u64::from(!is_known);
             let mut state = state_of(seen, &packed, standing.identity(), generation, sha256);
             if let Some(known) = known {
                 // What is known to stand in it was not read again. Without a state only its content
@@ -115,39 +118,21 @@ impl Attempt<'_> {
             Some(Standing::Ours(identity)) => Some(identity),
             None => None,
         };
-        let durability = self.shop.config.durability;
-        let identity = store.flush(&verified, durability).map_err(|error| failed(&error))?;
-        let mut state = state_of(seen, &packed, identity, self.last_generation + 1, sha256);
-        // From here to the rename a crash leaves either archive: both are noted as ours first.
-        let before = ModelState {
-            pending: Some(identity),
-            ..known.cloned().unwrap_or_else(|| state.clone())
-        };
-        store
-            .states()
-            .save(&name, &before)
-            .map_err(|source| failed(&At { path: self.shop.config.state_dir.clone(), source }))?;
-        let history = self.shop.config.history;
-        let publication = Publication { identity, expected, known, history, durability };
-        let published = match store.publish(verified, &publication) {
-            Ok(published) => published,
-            Err(error) => {
-                self.not_published(&name, seen, before, identity);
-                return Err(match error {
-                    PublishError::Foreign { path } => self.foreign(&path, seen),
-                    error => failed(&error),
-                });
-            }
-        };
-        state.archive.identity = published.identity;
-        state.archive.ctime = published.ctime;
-        state.history = published.retained.history;
-        state.spare = published.retained.spare;
-        // Before the state forgets it: a crash in between leaves it known, and it is retired then.
-        if let Some(old) = known.filter(|known| known.archive.format != seen.format) {
-            self.retire(&name, &old.archive);
+        let config = &self.shop.config;
+        // By what the archive will be known again, the store sees.
+        let nothing = Identity { ino: 0, size: 0, mtime: 0 };
+        let mut next = state_of(seen, &packed, nothing, self.last_generation + 1, sha256);
+        if let Some(known) = known {
+            next.history.clone_from(&known.history);
+            next.spare.clone_from(&known.spare);
         }
-        self.save(&name, &state);
+        let (history, durability) = (config.history, config.durability);
+        let publication = Publication { next, expected, known, history, durability };
+        let published = store.publish(verified, publication).map_err(|error| match error {
+            PublishError::Foreign { path } => self.foreign(&path, seen),
+            error => failed(&error),
+        })?;
+        let state = published.state;
         self.laps.done(Stage::Publish);
         let listed = catalog_entry(model, seen, &state);
         let entries = compare::counts(known, &packed);
@@ -172,7 +157,12 @@ impl Attempt<'_> {
             for entries in [&mut old, &mut new] {
                 entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
             }
-            return known.archive.identity == standing.identity()
+            // Of what somebody has written into no more is known, whatever its time says.
+            let is_untouched = seen.format == ArchiveFormat::NoArchive
+                || Stat::at(place)
+                    .is_ok_and(|stat| stat.is_some_and(|stat| stat.ctime == known.archive.ctime));
+            return is_untouched
+                && known.archive.identity == standing.identity()
                 && known.archive.format == seen.format
                 && known.archive.bytes == packed.bytes
                 && old == new;
@@ -182,43 +172,10 @@ impl Attempt<'_> {
             && inspect::inspect(place).is_ok_and(|found| found.digest == Some(packed.digest()))
     }
 
-    /// The archive of another form that was published before has no place any more.
-    pub(super) fn retire(&self, name: &ModelName, old: &ArchiveState) {
-        let config = &self.shop.config;
-        match self.shop.store.remove(name, old, config.history, config.durability) {
-            Ok(removed) => tracing::info!(
-                archive = old.format.file_name(name),
-                ?removed,
-                "retired the archive of the other format"
-            ),
-            Err(error) => {
-                tracing::warn!(archive = old.format.file_name(name), %error, "cannot retire the archive of the other format")
-            }
-        }
-    }
-
-    /// Brings the state back to what the store holds after an archive could not be put in place. If
-    /// it is there all the same, it stays known as ours.
-    pub(super) fn not_published(
-        &mut self,
-        name: &ModelName,
-        seen: &Seen,
-        before: ModelState,
-        new: Identity,
-    ) {
-        let place = self.shop.store.place(name, seen.format);
-        if Identity::at(&place).is_ok_and(|found| found == Some(new)) {
-            self.learned = Some((name.clone(), Arc::new(before)));
-        } else if self.job.known.is_none()
-            && let Err(error) = self.shop.store.states().forget(name)
-        {
-            tracing::warn!(%error, "cannot forget the state of what was not published");
-        }
-    }
-
     /// Notes what is known. Not being able to costs a full look later, and nothing else.
     pub(super) fn save(&self, name: &ModelName, state: &ModelState) {
-        if let Err(error) = self.shop.store.states().save(name, state) {
+        if let Err(error) = self.shop.store.states().save(name, state, self.shop.config.durability)
+        {
             tracing::warn!(%error, folder = %self.shop.config.state_dir.display(), "cannot write the state");
         }
     }
@@ -264,6 +221,7 @@ fn state_of(
         folder: seen.folder.path().to_owned(),
         recipe: seen.recipe,
         packing: seen.packing,
+        settings: seen.resolved.texts.clone(),
         files,
         archive: ArchiveState {
             format: seen.format,
@@ -275,7 +233,6 @@ fn state_of(
             manifest,
             sha256,
         },
-        pending: None,
         history: Vec::new(),
         spare: None,
     }

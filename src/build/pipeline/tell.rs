@@ -46,7 +46,7 @@ impl Attempt<'_> {
                         End::Failed
                     }
                 };
-                (end, outcome, self.learned, None)
+                (end, outcome, None, None)
             }
         };
         let took = Took { stages_ms: self.laps.times, cost: self.cost.get() };

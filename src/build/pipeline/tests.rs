@@ -124,11 +124,29 @@ fn a_lost_state_republishes_nothing() {
     assert_eq!(outcome(&again), Some(Outcome::Unchanged));
     assert_eq!(again.listed.map(|entry| entry.generation), Some(1));
     assert_eq!(Identity::at(&world.stored("m.mar")).unwrap(), stamp);
-    // Other content under the same name is still nobody's to destroy.
+    // Other content under the same name is still nobody's to destroy, if it has lost its mark.
     world.known = None;
+    fs::copy(world.stored("m.mar"), world.stored("copy")).unwrap();
+    fs::rename(world.stored("copy"), world.stored("m.mar")).unwrap();
+    let stamp = Identity::at(&world.stored("m.mar")).unwrap();
     world.write("service.py", "def handle(data, context):\n    return []\n");
     assert_eq!(codes(&world.build()), [Code::ArchiveForeign]);
     assert_eq!(Identity::at(&world.stored("m.mar")).unwrap(), stamp);
+}
+
+#[test]
+fn an_archive_that_only_its_mark_tells_of_is_replaced() {
+    let mut world = World::new();
+    assert_eq!(outcome(&world.build()), Some(Outcome::Published));
+    let place = world.stored("m.mar");
+    let found = Identity::at(&place).unwrap().unwrap();
+    if !world.shop.store.is_marked(&place, &found) {
+        return;
+    }
+    // As after a power cut that came before what is known of it was whole.
+    world.known = None;
+    world.write("service.py", "def handle(data, context):\n    return []\n");
+    assert_eq!(outcome(&world.build()), Some(Outcome::Published));
 }
 
 #[test]

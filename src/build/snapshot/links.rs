@@ -13,9 +13,14 @@ use crate::build::confined;
 use crate::model::EntryPath;
 use crate::problem::{Code, Problem};
 
-impl Walk<'_> {
+impl Walk<'_, '_> {
     /// Takes the link at `path`, `depth` folders down.
     pub(super) fn link(&mut self, path: EntryPath, depth: usize) -> Result<(), SnapshotError> {
+        // Whatever the link leads to is counted after what was met before it.
+        self.settle()?;
+        if self.ended {
+            return Ok(());
+        }
         let stat = match self.folder.stat(path.as_path()) {
             Ok(stat) => stat,
             Err(error) => return self.refused_link(&path, error),
@@ -84,7 +89,8 @@ impl Walk<'_> {
 }
 
 impl FileId {
-    fn of_stat(stat: &rustix::fs::Stat) -> Self {
+    /// The identity in `stat`.
+    pub(crate) fn of_stat(stat: &rustix::fs::Stat) -> Self {
         let nanos = |seconds: i64, nanos: u64| {
             seconds.saturating_mul(1_000_000_000) + i64::try_from(nanos).unwrap_or(0)
         };

@@ -1,5 +1,6 @@
 //! Snapshots of real folders.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 
@@ -169,4 +170,95 @@ fn folders_that_links_multiply_have_an_end() {
         snapshot.problems.iter().filter(|problem| problem.code == Code::LimitFiles).collect();
     assert_eq!(limit.len(), 1, "said once");
     assert!(limit[0].message.contains("more than 1000 places"), "{limit:?}");
+}
+
+/// Thousands of files, with everything among them that is not simply a file.
+fn odd_tree() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    for i in 0..30 {
+        let folder = root.join(format!("d{i}/sub"));
+        fs::create_dir_all(&folder).unwrap();
+        for j in 0..150 {
+            fs::write(folder.join(format!("f{j}")), vec![0; (i * j) % 200]).unwrap();
+        }
+        write(&folder, &["x.part", ".w.bin.a1b2c3", "a\\b", "old.mar"]);
+        symlink(format!("f{i}"), folder.join("in")).unwrap();
+        symlink("/etc/hostname", folder.join("out")).unwrap();
+        if i % 10 == 0 {
+            symlink(format!("../../d{}/sub", i + 1), folder.join("next")).unwrap();
+        }
+        mkfifoat(CWD, folder.join("fifo"), Mode::RWXU).unwrap();
+        fs::create_dir_all(folder.join("1/2/3/4/5")).unwrap();
+        write(&folder, &["1/2/3/4/5/deep"]);
+    }
+    write(root, &["MAR-INF/MANIFEST.json", "MAR-INF/notes.txt", ".mar.yaml"]);
+    dir
+}
+
+#[test]
+fn more_threads_list_the_same() {
+    let dir = odd_tree();
+    let folder = Confined::open(dir.path()).unwrap();
+    let exclude = Exclude::new(&["f7"], None).unwrap();
+    let base = Limits { total_size: u64::MAX, file_size: 190, files: 1_000_000, depth: 9 };
+    let every_limit = [
+        base,
+        Limits { depth: 4, ..base },
+        // Limits that end the listing: within the first batch, and some batches later.
+        Limits { files: 700, ..base },
+        Limits { files: 3000, ..base },
+        Limits { total_size: 50_000, ..base },
+        Limits { total_size: 300_000, ..base },
+    ];
+    let mut codes = BTreeSet::new();
+    for limits in every_limit {
+        let request = Request {
+            exclude: &exclude,
+            limits: &limits,
+            ready_marker: Some("READY"),
+            transfers: Transfers::Awaited,
+        };
+        let alone = take_on(0, &folder, &request).unwrap();
+        for threads in [1, 3] {
+            let together = take_on(threads, &folder, &request).unwrap();
+            assert!(alone == together, "{limits:?}, {threads} threads");
+        }
+        assert!(alone.files.len() > 500, "{limits:?}: {} files", alone.files.len());
+        codes.extend(alone.problems.iter().map(|problem| problem.code));
+    }
+    for code in [
+        Code::LimitFiles,
+        Code::LimitTotalSize,
+        Code::LimitFileSize,
+        Code::LimitDepth,
+        Code::FileName,
+        Code::SpecialFile,
+        Code::SymlinkOutside,
+        Code::ReservedName,
+    ] {
+        assert!(codes.contains(&code), "{code} is not among them: {codes:?}");
+    }
+}
+
+#[test]
+fn a_folder_without_end_is_not_walked_to_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    for i in 0..5000 {
+        fs::write(dir.path().join(format!("f{i}")), "").unwrap();
+    }
+    let limits = Limits { files: 2000, ..Limits::default() };
+    let exclude = Exclude::built_in();
+    let request = Request {
+        exclude: &exclude,
+        limits: &limits,
+        ready_marker: None,
+        transfers: Transfers::Awaited,
+    };
+    let folder = Confined::open(dir.path()).unwrap();
+    for threads in [0, 2] {
+        let snapshot = take_on(threads, &folder, &request).unwrap();
+        assert_eq!(snapshot.files.len(), 2001, "the first one too many ends it");
+        assert_eq!(snapshot.problems.len(), 1);
+    }
 }

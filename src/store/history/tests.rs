@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::SpareMode;
 use crate::store::Identity;
-use crate::store::fixture::World;
+use crate::store::fixture::{World, state};
 use crate::store::publish::Removed;
 
 const FORMS: [ArchiveFormat; 3] =
@@ -109,26 +109,15 @@ fn a_removed_archive_is_kept_like_a_replaced_one() {
 
 #[test]
 fn what_marwatch_did_not_build_is_kept_too() {
-    let mut world = World::new();
+    let world = World::new();
     let place = world.store().root().join("m.mar");
     fs::write(&place, "theirs").unwrap();
     let found = Identity::at(&place).unwrap().unwrap();
     // As `adopt: true` lets it be replaced, with nothing known of it.
-    world.know(|archive| (archive.identity, archive.generation) = (found, 0));
-    let mut foreign = world.state.take().unwrap();
-    foreign.archive.format = ArchiveFormat::Tgz;
-    let store = world.store();
-    let staged = store.staging().stage(&world.name, ArchiveFormat::Default).unwrap();
-    let verified = crate::store::Verified { staged };
-    let identity = store.flush(&verified, Default::default()).unwrap();
-    let publication = crate::store::Publication {
-        identity,
-        expected: Some(found),
-        known: None,
-        history: world.config.history,
-        durability: Default::default(),
-    };
-    let _ = store.publish(verified, &publication).unwrap();
+    let staged = world.store().staging().stage(&world.name, ArchiveFormat::Default).unwrap();
+    let next = state(&world.name, ArchiveFormat::Default, 1, "ours", found);
+    let publication = world.publication(next, Some(found));
+    let _ = world.store().publish(crate::store::Verified { staged }, publication).unwrap();
     assert_eq!(world.history_names(), ["000000-unknown.mar"]);
     assert_eq!(content(&world.history()[0]), "theirs");
 }
@@ -190,4 +179,23 @@ fn a_crash_on_the_way_to_the_history_loses_nothing() {
         assert_eq!(world.history().iter().map(content).collect::<Vec<_>>(), ["one"]);
         assert!(world.staging_is_empty());
     }
+}
+
+#[test]
+fn what_was_put_last_is_the_newest_whatever_its_number() {
+    // The state was lost, and generations are counted from the beginning.
+    let kept = |generation| Kept {
+        path: format!("{generation}").into(),
+        generation,
+        digest: None,
+        format: ArchiveFormat::Default,
+    };
+    let gone = |put: Option<&str>, keep| -> Vec<u64> {
+        let all = vec![kept(9), kept(8), kept(1)];
+        beyond(all, put.map(Path::new), keep).iter().map(|kept| kept.generation).collect()
+    };
+    assert_eq!(gone(Some("1"), 1), [9, 8]);
+    assert_eq!(gone(Some("1"), 2), [8]);
+    assert_eq!(gone(None, 1), [8, 1]);
+    assert_eq!((gone(None, 0), gone(None, 5)), (vec![9, 8, 1], vec![]));
 }

@@ -1,11 +1,16 @@
 //! Archives that take their places, and somebody else's that keep theirs.
 
 use super::*;
-use crate::store::fixture::World;
+use crate::store::fixture::{self, World};
+use crate::store::identity::Stat;
 
 #[test]
 fn first_and_second_archive() {
-    let mut world = World::new();
+    two_archives(World::new());
+    two_archives(World::new().without_marks());
+}
+
+fn two_archives(mut world: World) {
     let path = world.store().root().join("m.mar");
     let first = world.publish("one").unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "one");
@@ -57,20 +62,105 @@ fn what_a_crash_left_is_swept() {
     assert!(world.reopen().staging_is_empty());
 }
 
+/// Does what a publish does up to where the archive has its place, and then no more.
+fn interrupted(world: &World, format: ArchiveFormat, content: &str) -> ModelState {
+    let store = world.store();
+    let staged = store.staging().stage(&world.name, format).unwrap();
+    fs::write(staged.path(), content).unwrap();
+    let verified = Verified { staged };
+    let nothing = Identity { ino: 0, size: 0, mtime: 0 };
+    let mut next = fixture::state(&world.name, format, 2, content, nothing);
+    let _next = store.prepare(&world.name, &verified, &mut next, Durability::Full).unwrap();
+    let known = world.state.as_ref().filter(|known| known.archive.format == format);
+    let expected = known.map(|known| known.archive.identity);
+    let placed = place_in(store.root(), verified, next.archive.identity, expected).unwrap();
+    std::mem::forget(placed.old);
+    next
+}
+
+fn states(world: &World) -> Vec<String> {
+    let entries = fs::read_dir(world.hidden("state")).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
 #[test]
-fn without_an_exchange_a_file_is_replaced_and_the_old_one_kept() {
-    let dir = tempfile::tempdir().unwrap();
-    let (staged, path) = (dir.path().join("staged"), dir.path().join("m.mar"));
-    fs::write(&staged, "new").unwrap();
-    fs::write(&path, "old").unwrap();
-    assert!(replace(&staged, &path).unwrap());
-    assert_eq!(fs::read_to_string(&path).unwrap(), "new");
-    assert_eq!(fs::read_to_string(&staged).unwrap(), "old");
-    assert_eq!(Stat::at(&staged).unwrap().unwrap().links, 1);
-    let (staged, path) = (dir.path().join("staged-folder"), dir.path().join("m"));
-    fs::create_dir(&staged).unwrap();
-    fs::create_dir(&path).unwrap();
-    fs::write(path.join("old"), "").unwrap();
-    assert!(replace(&staged, &path).unwrap());
-    assert!(staged.join("old").exists() && !path.join("old").exists());
+fn after_a_crash_behind_the_exchange_the_new_archive_is_known() {
+    crash_behind_the_exchange(World::new());
+    crash_behind_the_exchange(World::new().without_marks());
+}
+
+fn crash_behind_the_exchange(mut world: World) {
+    let name = world.name.clone();
+    // The first archive, and one that replaces it.
+    let first = interrupted(&world, ArchiveFormat::Default, "one");
+    world = world.reopen();
+    assert_eq!(world.store().states().load(&name), Some(first_known(&first)));
+    world.state = Some(first_known(&first));
+    let second = interrupted(&world, ArchiveFormat::Default, "two");
+    world = world.reopen();
+    assert_eq!(world.store().states().load(&name), Some(first_known(&second)));
+    assert_eq!(fs::read_to_string(&world.history()[0].path).unwrap(), "one");
+    assert_eq!(states(&world), ["m.state"]);
+    assert!(world.close().staging_is_empty());
+}
+
+/// As it is known after a crash: nobody can tell that the archive was not touched since.
+fn first_known(next: &ModelState) -> ModelState {
+    let mut known = next.clone();
+    known.archive.ctime = 0;
+    known
+}
+
+#[test]
+fn after_a_crash_before_the_exchange_the_old_archive_is_known() {
+    for known in [false, true] {
+        let mut world = World::new();
+        if known {
+            world.publish("one").unwrap();
+        }
+        let nothing = Identity { ino: 1, size: 2, mtime: 3 };
+        let next = fixture::state(&world.name, ArchiveFormat::Default, 2, "two", nothing);
+        let _next = world.store().states().prepare(&world.name, &next).unwrap();
+        let world = world.reopen();
+        assert_eq!(world.store().states().load(&world.name), world.state);
+        assert_eq!(states(&world), if known { &["m.state"][..] } else { &[] });
+    }
+}
+
+#[test]
+fn after_a_crash_the_archive_of_the_other_form_is_retired() {
+    let mut world = World::new();
+    world.publish("one").unwrap();
+    let next = interrupted(&world, ArchiveFormat::Tgz, "two");
+    world = world.reopen();
+    assert_eq!(world.store().states().load(&world.name), Some(first_known(&next)));
+    assert!(!world.store().root().join("m.mar").exists());
+    assert!(world.store().root().join("m.tar.gz").exists());
+    assert_eq!(fs::read_to_string(&world.history()[0].path).unwrap(), "one");
+}
+
+#[test]
+fn an_archive_of_another_form_is_kept_when_it_is_retired() {
+    let mut world = World::new();
+    world.publish("one").unwrap();
+    world.publish_as(ArchiveFormat::NoArchive, "two", vec![]).unwrap();
+    world.publish_as(ArchiveFormat::Tgz, "three", vec![]).unwrap();
+    let kept = world.history();
+    assert_eq!((kept[0].format, kept[0].generation), (ArchiveFormat::NoArchive, 2));
+    let visible = fs::read_dir(world.store().root()).unwrap().count();
+    assert_eq!(visible, 2, "the archive and the hidden folder");
+}
+
+#[test]
+fn what_a_refused_archive_would_be_known_by_is_forgotten() {
+    let mut world = World::new();
+    fs::write(world.store().root().join("m.mar"), "theirs").unwrap();
+    assert!(matches!(world.publish("ours"), Err(PublishError::Foreign { .. })));
+    assert_eq!(states(&world), Vec::<String>::new());
+    fs::remove_file(world.store().root().join("m.mar")).unwrap();
+    fs::remove_dir(world.hidden("state")).unwrap();
+    fs::write(world.hidden("state"), "in the way").unwrap();
+    assert!(matches!(world.publish("ours"), Err(PublishError::Note { .. })));
+    assert!(!world.store().root().join("m.mar").exists());
+    assert!(world.staging_is_empty());
 }

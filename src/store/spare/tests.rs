@@ -57,21 +57,12 @@ fn a_spare_can_be_published() {
     let mut world = world_with(weights());
     let staged = take(&world).unwrap();
     let verified = crate::store::Verified { staged };
-    let store = world.store();
-    let identity = store.flush(&verified, Default::default()).unwrap();
-    let known = world.state.as_ref().unwrap();
-    let publication = crate::store::Publication {
-        identity,
-        expected: Some(known.archive.identity),
-        known: Some(known),
-        history: world.config.history,
-        durability: Default::default(),
-    };
-    let published = store.publish(verified, &publication).unwrap();
+    let known = world.state.clone().unwrap();
+    let publication = world.publication(known.clone(), Some(known.archive.identity));
+    let published = world.store().publish(verified, publication).unwrap();
     assert_eq!(fs::read(&published.path).unwrap()[..3], *b"one");
     // And the next one is there already.
-    let state = world.state.as_mut().unwrap();
-    state.spare = published.retained.spare;
+    world.state = Some(published.state);
     let staged = take(&world).unwrap();
     let mut begin = [0; 3];
     staged.file().unwrap().read_exact_at(&mut begin, 0).unwrap();
@@ -231,12 +222,20 @@ fn a_restart_leaves_none_that_no_state_knows() {
     gone_at_the_start_after(|world| {
         let state = world.state.as_mut().unwrap();
         state.spare.as_mut().unwrap().ctime += 1;
-        world.store().states().save(&world.name, world.state.as_ref().unwrap()).unwrap();
+        world
+            .store()
+            .states()
+            .save(&world.name, world.state.as_ref().unwrap(), Default::default())
+            .unwrap();
     });
     gone_at_the_start_after(|world| {
         let state = world.state.as_mut().unwrap();
         state.spare.as_mut().unwrap().boot ^= 1;
-        world.store().states().save(&world.name, world.state.as_ref().unwrap()).unwrap();
+        world
+            .store()
+            .states()
+            .save(&world.name, world.state.as_ref().unwrap(), Default::default())
+            .unwrap();
     });
     gone_at_the_start_after(|world| world.config.history.spare = SpareMode::Off);
     gone_at_the_start_after(|world| {

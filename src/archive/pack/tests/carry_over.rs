@@ -82,7 +82,7 @@ fn large(packed: &Packed) -> Vec<Entry> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn an_incremental_archive_is_a_cold_one(

@@ -1,0 +1,86 @@
+//! The mark on an archive by which marwatch knows its own after a power cut.
+//!
+//! An extended attribute, `user.marwatch`: the inode of the store, and the identity of the archive
+//! itself. It becomes durable with the archive, by the same flush, so nothing else needs to be
+//! flushed before the archive takes its place; a note in a file of its own would cost another. A
+//! copy has another inode, and what somebody writes into has another time: neither is taken for
+//! ours. Where there are no such attributes, notes are flushed first instead.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::fs::XattrFlags;
+
+use super::identity::Identity;
+use super::staging::Staged;
+
+const NAME: &str = "user.marwatch";
+
+/// The inode of the store, and an archive's own inode, length and time.
+type Mark = [u8; 32];
+
+/// Marks a staged archive as one that the store at `root` publishes. Only those of one file: what is
+/// in a folder can change without the folder.
+///
+/// # Errors
+/// When it cannot be marked.
+pub(super) fn set(root: &Path, staged: &Staged, identity: &Identity) -> io::Result<()> {
+    let file = staged.file().ok_or(io::ErrorKind::Unsupported)?;
+    Ok(rustix::fs::fsetxattr(file, NAME, &mark(root, identity)?, XattrFlags::empty())?)
+}
+
+/// Whether the file at `path`, of this identity, was published by the store at `root`.
+pub(super) fn is_set(root: &Path, path: &Path, identity: &Identity) -> bool {
+    let mut found: Mark = [0; 32];
+    let length = rustix::fs::lgetxattr(path, NAME, &mut found);
+    length == Ok(found.len()) && mark(root, identity).is_ok_and(|mark| mark == found)
+}
+
+fn mark(root: &Path, identity: &Identity) -> io::Result<Mark> {
+    let mut mark = [0; 32];
+    let parts = [
+        root.metadata()?.ino().to_le_bytes(),
+        identity.ino.to_le_bytes(),
+        identity.size.to_le_bytes(),
+        identity.mtime.to_le_bytes(),
+    ];
+    mark.as_chunks_mut::<8>().0.copy_from_slice(&parts);
+    Ok(mark)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::model::ArchiveFormat;
+    use crate::store::fixture::World;
+
+    #[test]
+    fn only_what_was_published_here_and_left_alone_is_ours() {
+        let mut world = World::new();
+        let identity = world.publish("one").unwrap();
+        let root = world.store().root();
+        let path = root.join("m.mar");
+        if !is_set(root, &path, &identity) {
+            // No such attributes on this file system.
+            assert!(set(root, &world.stage(ArchiveFormat::Default), &identity).is_err());
+            return;
+        }
+        assert!(!is_set(&world.hidden(""), &path, &identity), "another store");
+        let copy = root.join("copy.mar");
+        fs::copy(&path, &copy).unwrap();
+        assert!(!is_set(root, &copy, &Identity::at(&copy).unwrap().unwrap()), "a copy");
+        let mut value = [0; 32];
+        rustix::fs::lgetxattr(&path, NAME, &mut value).unwrap();
+        rustix::fs::lsetxattr(&copy, NAME, &value, XattrFlags::empty()).unwrap();
+        assert!(
+            !is_set(root, &copy, &Identity::at(&copy).unwrap().unwrap()),
+            "with its attributes"
+        );
+        fs::write(&path, "two").unwrap();
+        assert!(!is_set(root, &path, &Identity::at(&path).unwrap().unwrap()), "written into");
+        assert!(set(root, &world.stage(ArchiveFormat::NoArchive), &identity).is_err());
+    }
+}
