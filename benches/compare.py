@@ -119,6 +119,7 @@ def mounted_xfs(data, mkfs):
 
     def unmount():
         subprocess.run(["umount", mount], check=True)
+        mount.rmdir()
         image.unlink()
 
     return mount, unmount
