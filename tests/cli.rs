@@ -109,7 +109,7 @@ fn build_says_what_each_model_took() {
     let looked_at = line("sentiment-en");
     assert!(looked_at[1].ends_with(" ms") && looked_at[4] == "0 B", "{text}");
     let stages = line("word-count").iter().filter(|cell| cell.ends_with(" ms")).count();
-    assert_eq!(stages, 6, "{text}");
+    assert_eq!(stages, 7, "{text}");
     let pass = text.split("\n\n").nth(2).unwrap();
     assert!(pass.starts_with("the pass took "), "{text}");
 }
@@ -128,7 +128,7 @@ fn records_say_what_an_attempt_cost() {
         assert_eq!(cost.written, bytes(&format!("store/{}.mar", record.model)), "{record:?}");
         assert!(cost.compressed > 0, "{record:?}");
         assert_eq!(cost.carried_over, Default::default(), "nothing was there: {record:?}");
-        assert_eq!(record.stages_ms.len(), 6, "{record:?}");
+        assert_eq!(record.stages_ms.len(), 7, "{record:?}");
     }
     fs::write(site.root.join("models/echo/echo.py"), "def handel(data, context):\n").unwrap();
     site.run(&["build"]);

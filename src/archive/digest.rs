@@ -25,7 +25,8 @@ impl Digest {
     /// The digest of `items`, in whatever order they come.
     pub fn of<'a>(items: impl IntoIterator<Item = (&'a EntryPath, u64, &'a [u8; 32])>) -> Self {
         let mut items: Vec<_> = items.into_iter().collect();
-        items.sort_unstable_by_key(|&(path, ..)| path);
+        // Nearly in order where they come from an archive, which only a stable sort makes use of.
+        items.sort_by_key(|&(path, ..)| path);
         let mut hasher = blake3::Hasher::new();
         for (path, size, content) in items {
             hasher.update(path.as_str().as_bytes());

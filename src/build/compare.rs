@@ -1,11 +1,9 @@
 //! What has changed since the last archive, decided by stats, and where those differ by content.
 
-use std::collections::BTreeMap;
-
 use super::snapshot::{FileId, Snapshot};
-use crate::archive::{Entry, Packed, Profile};
+use crate::archive::{Packed, Profile};
 use crate::config::PackDefaults;
-use crate::model::{ArchiveFormat, EntryPath, Settings};
+use crate::model::{ArchiveFormat, Settings};
 use crate::results::record::EntryCounts;
 use crate::store::ModelState;
 
@@ -53,13 +51,6 @@ pub fn is_settled(id: &FileId, listed: i64) -> bool {
 
 /// How the entries of a new archive stand to those of the one before.
 pub fn counts(known: Option<&ModelState>, packed: &Packed) -> EntryCounts {
-    let before: BTreeMap<&EntryPath, &Entry> = known
-        .into_iter()
-        .flat_map(|known| {
-            known.files.iter().map(|file| &file.entry).chain([&known.archive.manifest])
-        })
-        .map(|entry| (&entry.path, entry))
-        .collect();
     let mut counts = EntryCounts {
         total: packed.entries.len() as u64,
         carried_over: packed.carried_over,
@@ -67,7 +58,7 @@ pub fn counts(known: Option<&ModelState>, packed: &Packed) -> EntryCounts {
     };
     let mut kept = 0;
     for entry in &packed.entries {
-        match before.get(&entry.path) {
+        match known.and_then(|known| known.entry(&entry.path)) {
             None => counts.added += 1,
             Some(old) => {
                 kept += 1;
@@ -75,7 +66,8 @@ pub fn counts(known: Option<&ModelState>, packed: &Packed) -> EntryCounts {
             }
         }
     }
-    counts.removed = before.len() as u64 - kept;
+    let before = known.map_or(0, |known| known.files.len() as u64 + 1);
+    counts.removed = before - kept;
     counts
 }
 

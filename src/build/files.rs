@@ -1,6 +1,5 @@
 //! A model's files as they were listed, opened for packing.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 
@@ -16,7 +15,7 @@ pub struct ListedFiles<'a> {
     folder: &'a Confined,
     /// When the listing began, nanoseconds since 1970.
     listed: i64,
-    ids: HashMap<&'a EntryPath, FileId>,
+    snapshot: &'a Snapshot,
 }
 
 /// The file has changed since it was listed.
@@ -28,8 +27,14 @@ impl<'a> ListedFiles<'a> {
     /// The files of `snapshot` in `folder`, of which the listing began at `listed`, in nanoseconds
     /// since 1970.
     pub fn new(folder: &'a Confined, snapshot: &'a Snapshot, listed: i64) -> Self {
-        let ids = snapshot.files.iter().map(|file| (&file.path, file.id)).collect();
-        Self { folder, listed, ids }
+        Self { folder, listed, snapshot }
+    }
+
+    /// The identity with which a file was listed.
+    fn id(&self, path: &EntryPath) -> Option<FileId> {
+        // By path, as a snapshot is.
+        let at = self.snapshot.files.binary_search_by(|file| file.path.cmp(path)).ok()?;
+        Some(self.snapshot.files.get(at)?.id)
     }
 }
 
@@ -37,13 +42,13 @@ impl Source for ListedFiles<'_> {
     fn open(&self, path: &EntryPath) -> io::Result<File> {
         let file = self.folder.open_file(path.as_path())?;
         let metadata = file.metadata()?;
-        if !metadata.is_file() || self.ids.get(path) != Some(&FileId::of(&metadata)) {
+        if !metadata.is_file() || self.id(path) != Some(FileId::of(&metadata)) {
             return Err(io::Error::other(Moved));
         }
         Ok(file)
     }
 
     fn is_settled(&self, path: &EntryPath) -> bool {
-        self.ids.get(path).is_some_and(|id| is_settled(id, self.listed))
+        self.id(path).is_some_and(|id| is_settled(&id, self.listed))
     }
 }

@@ -135,8 +135,10 @@ pub enum Stage {
     Pack,
     /// The model is looked at again, and the archive read back.
     Verify,
-    /// The archive takes its place.
+    /// The archive is made durable and takes its place.
     Publish,
+    /// The archive before goes to the history, and what is known of the new one is kept.
+    Retire,
 }
 
 impl Stage {
@@ -147,7 +149,8 @@ impl Stage {
             Stage::Validate => Stage::Plan,
             Stage::Plan => Stage::Pack,
             Stage::Pack => Stage::Verify,
-            Stage::Verify | Stage::Publish => Stage::Publish,
+            Stage::Verify => Stage::Publish,
+            Stage::Publish | Stage::Retire => Stage::Retire,
         }
     }
 
@@ -160,6 +163,7 @@ impl Stage {
             Stage::Pack => "pack",
             Stage::Verify => "verify",
             Stage::Publish => "publish",
+            Stage::Retire => "retire",
         }
     }
 }

@@ -108,7 +108,7 @@ impl World {
         let mut next = state(&self.name, format, generation, content, nothing);
         next.files = entries.into_iter().map(known_file).collect();
         let publication = self.publication(next, same_form.map(|known| known.archive.identity));
-        let published = store.publish(verified, publication)?;
+        let published = store.retire(store.publish(verified, publication)?);
         let identity = published.state.archive.identity;
         assert_eq!(store.states().load(&self.name).as_ref(), Some(&published.state));
         self.state = Some(published.state);

@@ -27,7 +27,7 @@ pub use super::identity::Identity;
 use super::mark;
 use super::next::Next;
 pub use super::place::PublishError;
-use super::place::{self, place_in, rename};
+use super::place::{self, Placed, place_in, rename};
 use super::retire::{Leaving, Retained};
 use super::staging::Verified;
 use super::state::ArchiveState;
@@ -50,6 +50,22 @@ pub struct Publication<'a> {
     pub history: config::History,
     /// Whether anything is flushed.
     pub durability: Durability,
+}
+
+/// An archive that has just taken its place. What it has replaced, and what is known of it, is still
+/// to be seen to: [`Store::retire`].
+#[derive(Debug)]
+#[must_use]
+pub struct Live<'a> {
+    name: ModelName,
+    state: ModelState,
+    next: Next,
+    placed: Placed,
+    /// What is to become of the archive that stood there.
+    leaving: Option<Leaving>,
+    known: Option<&'a ModelState>,
+    history: config::History,
+    durability: Durability,
 }
 
 /// An archive that is in the store.
@@ -82,30 +98,38 @@ impl Store {
         self.root.join(format.file_name(name))
     }
 
-    /// Makes an archive durable, where configured, and puts it in its place. What it replaces, in
-    /// its form or in another, goes to the history.
+    /// Makes an archive durable, where configured, and puts it in its place.
     ///
     /// # Errors
     /// When something unexpected stands there, or anything fails before the archive has its place;
     /// the store is then as it was.
-    pub fn publish(
+    pub fn publish<'a>(
         &self,
         verified: Verified,
-        publication: Publication<'_>,
-    ) -> Result<Published, PublishError> {
+        publication: Publication<'a>,
+    ) -> Result<Live<'a>, PublishError> {
         let Publication { next: mut state, expected, known, history, durability } = publication;
         let (name, format) = (verified.staged.name.clone(), verified.staged.format);
         let next = self.prepare(&name, &verified, &mut state, durability)?;
         let place = self.place(&name, format);
         let leaving = expected.map(|found| Leaving::of(known, &place, found, format, &history));
-        let placed = match place_in(&self.root, verified, state.archive.identity, expected) {
-            Ok(placed) => placed,
+        match place_in(&self.root, verified, state.archive.identity, expected) {
+            Ok(placed) => {
+                state.archive.ctime = placed.ctime;
+                Ok(Live { name, state, next, placed, leaving, known, history, durability })
+            }
             Err(error) => {
                 next.remove();
-                return Err(error);
+                Err(error)
             }
-        };
-        // From here on the archive is live, and nothing fails any more.
+        }
+    }
+
+    /// Sends what an archive has replaced, in its form or in another, to the history, keeps what is
+    /// known, and flushes the folder. The archive is live, so nothing fails any more.
+    pub fn retire(&self, live: Live<'_>) -> Published {
+        let Live { name, mut state, next, placed, leaving, known, history, durability } = live;
+        let format = state.archive.format;
         let before = known
             .map(|known| Retained { history: known.history.clone(), spare: known.spare.clone() });
         let before = before.unwrap_or_default();
@@ -114,10 +138,10 @@ impl Store {
                 // Nobody's file is destroyed, however few are kept.
                 let leaving = Leaving::unknown(format, &state);
                 let policy = config::History { keep: history.keep.max(1), ..history };
-                self.retire(&name, old.into_path(), leaving, before, &policy)
+                self.retain(&name, old.into_path(), leaving, before, &policy)
             }
             (Some(old), Some(leaving)) => {
-                self.retire(&name, old.into_path(), leaving, before, &history)
+                self.retain(&name, old.into_path(), leaving, before, &history)
             }
             _ => {
                 let wanted = history.spare == SpareMode::Auto && format == ArchiveFormat::Default;
@@ -128,12 +152,11 @@ impl Store {
         if let Some(known) = known {
             self.retire_other_form(&name, &known.archive, format, history);
         }
-        state.archive.ctime = placed.ctime;
         self.settle(&name, next, &mut state, retained, durability);
         let synced = if durability.is_full() { sync_folder(&self.root) } else { Ok(()) };
         let not_durable =
             synced.err().map(|error| format!("the folder could not be flushed: {error}"));
-        Ok(Published { path: placed.path, state, not_durable })
+        Published { path: placed.path, state, not_durable }
     }
 
     /// Whether the archive at `path`, of this identity, is one that this store has published. Also
@@ -304,7 +327,7 @@ impl Store {
         // Nothing comes after it that a spare of it could serve.
         let leaving = Leaving { label, large: Vec::new() };
         let policy = config::History { spare: SpareMode::Off, ..history };
-        let _ = self.retire(name, aside, leaving, Retained::default(), &policy);
+        let _ = self.retain(name, aside, leaving, Retained::default(), &policy);
         Ok(Removed::Gone)
     }
 }

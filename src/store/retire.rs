@@ -37,6 +37,7 @@ pub struct Retained {
 }
 
 /// An archive that has left its place.
+#[derive(Debug)]
 pub(super) struct Leaving {
     pub(super) label: Label,
     /// The entries by which a spare of it would save copying, where there may be one.
@@ -79,7 +80,7 @@ impl Leaving {
 impl Store {
     /// Does with the archive that now lies at `path`, in staging, what is configured, and says what
     /// the state has to remember from now on. `before` is what it has remembered.
-    pub(super) fn retire(
+    pub(super) fn retain(
         &self,
         name: &ModelName,
         path: PathBuf,

@@ -51,6 +51,17 @@ pub struct ModelState {
     pub spare: Option<SpareNote>,
 }
 
+impl ModelState {
+    /// What was packed last as `path`.
+    pub fn entry(&self, path: &EntryPath) -> Option<&Entry> {
+        if *path == self.archive.manifest.path {
+            return Some(&self.archive.manifest);
+        }
+        let at = self.files.binary_search_by(|file| file.entry.path.cmp(path)).ok()?;
+        Some(&self.files.get(at)?.entry)
+    }
+}
+
 /// The text of a file whose identity can be trusted: it was settled when the file was read, and
 /// nobody had it open for writing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

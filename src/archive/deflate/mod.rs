@@ -10,6 +10,8 @@ mod join;
 mod literals;
 
 pub(crate) use inflate::Inflater;
+use std::sync::{Mutex, PoisonError};
+
 use libdeflater::{CompressionLvl, Compressor};
 use literals::Literals;
 
@@ -27,6 +29,32 @@ pub(crate) struct Deflater {
     level: u8,
     /// Made at the first use: it is some hundred kilobytes.
     compressor: Option<Compressor>,
+}
+
+/// Compressors that nobody uses at the moment, each with its level. Making one takes longer than
+/// packing a small model: its tables are pages that the kernel has to fill with zeros.
+static IDLE: Mutex<Vec<(u8, Compressor)>> = Mutex::new(Vec::new());
+
+/// How many are kept: two levels on two threads.
+const MOST_IDLE: usize = 4;
+
+/// Takes an idle compressor, or makes one.
+fn compressor(level: u8) -> Compressor {
+    let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
+    match idle.iter().position(|(of, _)| *of == level) {
+        Some(at) => idle.swap_remove(at).1,
+        None => Compressor::new(CompressionLvl::new(i32::from(level)).unwrap_or_default()),
+    }
+}
+
+impl Drop for Deflater {
+    fn drop(&mut self) {
+        let Some(compressor) = self.compressor.take() else { return };
+        let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < MOST_IDLE {
+            idle.push((self.level, compressor));
+        }
+    }
 }
 
 impl Deflater {
@@ -63,10 +91,8 @@ impl Deflater {
     }
 
     fn with_matches(&mut self, data: &[u8], out: &mut Vec<u8>) {
-        let level = i32::from(self.level);
-        let compressor = self
-            .compressor
-            .get_or_insert_with(|| Compressor::new(CompressionLvl::new(level).unwrap_or_default()));
+        let level = self.level;
+        let compressor = self.compressor.get_or_insert_with(|| compressor(level));
         let start = out.len();
         out.resize(start + compressor.deflate_compress_bound(data.len()), 0);
         #[expect(clippy::expect_used, reason = "the bound is room enough, says libdeflate")]

@@ -7,7 +7,7 @@
 //! are written afterwards, into the room left for them.
 
 use std::fs::File;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::carry::{self, Slice};
 use super::content::FileSums;
@@ -95,9 +95,13 @@ pub fn repack_zip(
     let ways = zip.begin_large(&large)?;
 
     let threads = if plan.input_bytes() <= FEW_BYTES { 1 } else { control.threads };
+    let own = Mutex::new(Some(own));
     in_order(
         threads,
-        || Worker::new(profile, source, &ground, control),
+        || {
+            let own = own.lock().unwrap_or_else(PoisonError::into_inner).take();
+            own.unwrap_or_else(|| Worker::new(profile, source, &ground, control))
+        },
         Worker::run,
         |done| zip.take(done?),
         |lane| {

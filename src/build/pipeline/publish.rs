@@ -128,12 +128,14 @@ impl Attempt<'_> {
         }
         let (history, durability) = (config.history, config.durability);
         let publication = Publication { next, expected, known, history, durability };
-        let published = store.publish(verified, publication).map_err(|error| match error {
+        let live = store.publish(verified, publication).map_err(|error| match error {
             PublishError::Foreign { path } => self.foreign(&path, seen),
             error => failed(&error),
         })?;
-        let state = published.state;
         self.laps.done(Stage::Publish);
+        let published = store.retire(live);
+        let state = published.state;
+        self.laps.done(Stage::Retire);
         let listed = catalog_entry(model, seen, &state);
         let entries = compare::counts(known, &packed);
         let not_durable = published.not_durable;
@@ -155,7 +157,8 @@ impl Attempt<'_> {
             old.push(&known.archive.manifest);
             let mut new: Vec<&Entry> = packed.entries.iter().collect();
             for entries in [&mut old, &mut new] {
-                entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+                // Nearly in order, which only a stable sort makes use of.
+                entries.sort_by(|a, b| a.path.cmp(&b.path));
             }
             // Of what somebody has written into no more is known, whatever its time says.
             let is_untouched = seen.format == ArchiveFormat::NoArchive
@@ -205,7 +208,8 @@ fn state_of(
 ) -> ModelState {
     let digest = packed.digest();
     let (manifest, mut entries) = split_manifest(packed);
-    entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    // Two runs in order, which a stable sort merges.
+    entries.sort_by(|a, b| a.path.cmp(&b.path));
     let files = seen
         .snapshot
         .files

@@ -19,7 +19,7 @@ impl Attempt<'_> {
                 record.describe(&new.name, &new.state.archive);
                 record.entries = Some(new.entries);
                 record.failure = new.not_durable.map(|message| record::Failure {
-                    stage: Stage::Publish,
+                    stage: Stage::Retire,
                     message,
                     help: Some("check the store's disk".into()),
                 });

@@ -10,7 +10,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::path::PathBuf;
-use std::thread::{self, Scope, ScopedJoinHandle};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, Scope};
 
 use super::{FileId, SnapshotError, SourceFile, Walk};
 use crate::build::confined::Confined;
@@ -43,15 +45,20 @@ pub(super) enum Met {
 pub(super) struct Pending<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     folder: &'env Confined,
-    /// How many batches other threads may have.
+    /// How many threads there may be, beside this one.
     threads: usize,
-    /// Batches that other threads stat, in the order of the walk; before all of `met`.
-    away: VecDeque<ScopedJoinHandle<'scope, Vec<Met>>>,
+    /// Where they get batches from, each with the channel on which it comes back; none before the
+    /// first.
+    crew: Option<SyncSender<Batch>>,
+    /// Batches that they stat, in the order of the walk; before all of `met`.
+    away: VecDeque<Receiver<Vec<Met>>>,
     met: Vec<Met>,
     /// Files and folders in `away` and `met`.
     files: usize,
     folders: usize,
 }
+
+type Batch = (Vec<Met>, SyncSender<Vec<Met>>);
 
 impl<'scope, 'env> Pending<'scope, 'env> {
     /// Nothing yet. With no `threads`, this one does everything.
@@ -61,7 +68,7 @@ impl<'scope, 'env> Pending<'scope, 'env> {
         threads: usize,
     ) -> Self {
         let (away, met) = (VecDeque::new(), Vec::new());
-        Self { scope, folder, threads, away, met, files: 0, folders: 0 }
+        Self { scope, folder, threads, crew: None, away, met, files: 0, folders: 0 }
     }
 
     fn is_empty(&self) -> bool {
@@ -70,27 +77,44 @@ impl<'scope, 'env> Pending<'scope, 'env> {
 
     /// Gives what was met last to another thread, or does it here where there can be none.
     fn send_away(&mut self) {
+        if self.crew.is_none() {
+            self.crew = self.enlist();
+        }
         let mut batch = mem::replace(&mut self.met, Vec::with_capacity(BATCH));
-        let folder = self.folder;
-        // The batch comes back from the thread: a thread that cannot be made must not take it along.
-        let (to_thread, from_here) = std::sync::mpsc::sync_channel(1);
-        let job = move || {
-            let mut batch: Vec<Met> = from_here.recv().unwrap_or_default();
-            stat_all(folder, &mut batch);
-            batch
+        let Some(crew) = &self.crew else {
+            self.threads = 0;
+            stat_all(self.folder, &mut batch);
+            self.met = batch;
+            return;
         };
-        match thread::Builder::new().name("stat".into()).spawn_scoped(self.scope, job) {
-            Ok(handle) => {
-                let _ = to_thread.send(batch);
-                self.away.push_back(handle);
-            }
-            Err(error) => {
-                tracing::debug!(%error, "no thread can be made to list a model");
-                self.threads = 0;
-                stat_all(folder, &mut batch);
-                self.met = batch;
+        let (reply, back) = sync_channel(1);
+        // Fails only when every thread is gone, which whoever waits for the batch will notice.
+        let _ = crew.send((batch, reply));
+        self.away.push_back(back);
+    }
+
+    /// Starts the threads; they end with the channel.
+    fn enlist(&self) -> Option<SyncSender<Batch>> {
+        let (crew, batches) = sync_channel::<Batch>(2 * self.threads);
+        // A receiver has one owner; the lock hands it from thread to thread.
+        let batches = Arc::new(Mutex::new(batches));
+        let mut started = 0;
+        for _ in 0..self.threads {
+            let (folder, batches) = (self.folder, Arc::clone(&batches));
+            let next = move || batches.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
+            let job = move || {
+                while let Some((mut batch, reply)) = next() {
+                    stat_all(folder, &mut batch);
+                    // Nobody waits for it where the listing has come to its end.
+                    let _ = reply.send(batch);
+                }
+            };
+            match thread::Builder::new().name("stat".into()).spawn_scoped(self.scope, job) {
+                Ok(_) => started += 1,
+                Err(error) => tracing::debug!(%error, "no thread can be made to list a model"),
             }
         }
+        (started > 0).then_some(crew)
     }
 }
 
@@ -131,7 +155,7 @@ impl Walk<'_, '_> {
             if self.pending.threads == 0 {
                 self.settle()?;
             } else {
-                if self.pending.away.len() >= self.pending.threads {
+                if self.pending.away.len() >= 2 * self.pending.threads {
                     self.take_back()?;
                 }
                 if !self.ended {
@@ -155,10 +179,10 @@ impl Walk<'_, '_> {
 
     /// Counts the batch that was given away first.
     fn take_back(&mut self) -> Result<(), SnapshotError> {
-        let Some(handle) = self.pending.away.pop_front() else { return Ok(()) };
-        match handle.join() {
+        let Some(back) = self.pending.away.pop_front() else { return Ok(()) };
+        match back.recv() {
             Ok(batch) => self.count(batch),
-            Err(panic) => std::panic::resume_unwind(panic),
+            Err(_) => panic!("a thread that lists a model panicked"),
         }
     }
 

@@ -12,8 +12,15 @@ use crate::engine::Seen;
 use crate::results::Stage;
 use crate::results::record::CarriedOver;
 
-const STAGES: [Stage; 6] =
-    [Stage::Snapshot, Stage::Validate, Stage::Plan, Stage::Pack, Stage::Verify, Stage::Publish];
+const STAGES: [Stage; 7] = [
+    Stage::Snapshot,
+    Stage::Validate,
+    Stage::Plan,
+    Stage::Pack,
+    Stage::Verify,
+    Stage::Publish,
+    Stage::Retire,
+];
 
 /// Measures the parts of a pass that belong to no model.
 #[derive(Debug)]
@@ -130,8 +137,8 @@ mod tests {
         };
         let spare = CarriedOver { in_place: 1_000_000_000, ..CarriedOver::default() };
         let rows = [
-            seen("cold", &[1.04, 0.512, 22.96, 171.3, 60.04, 1404.9], cold),
-            seen("edited", &[0.41, 0.3, 0.011, 2.2, 0.9, 9.996], edited),
+            seen("cold", &[1.04, 0.512, 22.96, 171.3, 60.04, 1404.9, 1.2], cold),
+            seen("edited", &[0.41, 0.3, 0.011, 2.2, 0.9, 9.996, 0.5], edited),
             seen("large", &[99.96], Cost { carried_over: spare, ..Cost::default() }),
             seen("up-to-date", &[0.2], Cost::default()),
         ];
@@ -145,11 +152,11 @@ mod tests {
         let mut out = Vec::new();
         write(&rows.iter().collect::<Vec<_>>(), &pass, &mut out).unwrap();
         insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r"
-        MODEL       SNAPSHOT  VALIDATE     PLAN     PACK   VERIFY  PUBLISH       READ  COMPRESSED    WRITTEN  CARRIED OVER
-        cold         1.04 ms   0.51 ms  23.0 ms   171 ms  60.0 ms   1.40 s  98.00 MiB   60.00 KiB  98.00 MiB
-        edited       0.41 ms   0.30 ms  0.01 ms  2.20 ms  0.90 ms  10.0 ms      812 B       812 B  30.96 KiB  98.00 MiB reflinked, 30.00 KiB copied
-        large         100 ms                                                      0 B         0 B        0 B  953.67 MiB in place
-        up-to-date   0.20 ms                                                      0 B         0 B        0 B
+        MODEL       SNAPSHOT  VALIDATE     PLAN     PACK   VERIFY  PUBLISH   RETIRE       READ  COMPRESSED    WRITTEN  CARRIED OVER
+        cold         1.04 ms   0.51 ms  23.0 ms   171 ms  60.0 ms   1.40 s  1.20 ms  98.00 MiB   60.00 KiB  98.00 MiB
+        edited       0.41 ms   0.30 ms  0.01 ms  2.20 ms  0.90 ms  10.0 ms  0.50 ms      812 B       812 B  30.96 KiB  98.00 MiB reflinked, 30.00 KiB copied
+        large         100 ms                                                               0 B         0 B        0 B  953.67 MiB in place
+        up-to-date   0.20 ms                                                               0 B         0 B        0 B
 
         the pass took 1.70 s: configuration 0.41 ms, models 1.70 s
         ");

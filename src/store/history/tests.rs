@@ -117,7 +117,8 @@ fn what_marwatch_did_not_build_is_kept_too() {
     let staged = world.store().staging().stage(&world.name, ArchiveFormat::Default).unwrap();
     let next = state(&world.name, ArchiveFormat::Default, 1, "ours", found);
     let publication = world.publication(next, Some(found));
-    let _ = world.store().publish(crate::store::Verified { staged }, publication).unwrap();
+    let live = world.store().publish(crate::store::Verified { staged }, publication).unwrap();
+    let _ = world.store().retire(live);
     assert_eq!(world.history_names(), ["000000-unknown.mar"]);
     assert_eq!(content(&world.history()[0]), "theirs");
 }

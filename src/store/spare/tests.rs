@@ -59,7 +59,8 @@ fn a_spare_can_be_published() {
     let verified = crate::store::Verified { staged };
     let known = world.state.clone().unwrap();
     let publication = world.publication(known.clone(), Some(known.archive.identity));
-    let published = world.store().publish(verified, publication).unwrap();
+    let live = world.store().publish(verified, publication).unwrap();
+    let published = world.store().retire(live);
     assert_eq!(fs::read(&published.path).unwrap()[..3], *b"one");
     // And the next one is there already.
     world.state = Some(published.state);
