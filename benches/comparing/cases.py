@@ -154,9 +154,11 @@ class Bench:
                 record = records(store, name)[-1]
                 if number >= FIRST_EDITS:
                     walls.append(wall)
-                    stages.append(sum(stage["ms"] for stage in record["stages_ms"]))
+                    # At the end of `publish` the archive is live; what follows is on nobody's way.
+                    took = [s["ms"] for s in record["stages_ms"] if s["stage"] != "retire"]
+                    stages.append(sum(took))
         way, is_copying = carried_over(store, name)
-        key = "stages, settled to published"
+        key = "stages, settled to live"
         rows = {key: Runs(stages), "edit to new inode, without the quiet time": Runs(walls), "cp": Runs([cp_ms])}
         table(f"Resident, {name}, {3 * self.rounds} edits; carried over: {way}", rows)
         checks = {"S": [Target("resident S", key, None, None, 1)], "F": [Target("resident F", key, "cp", 4)]}
