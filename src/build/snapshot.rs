@@ -159,7 +159,7 @@ pub struct SnapshotError {
 }
 
 /// One listing. What the walk meets is noted in its order and counted in that order by
-/// [`met`](self::met), whoever asks for the stats.
+/// [`met`], whoever asks for the stats.
 struct Walk<'scope, 'env> {
     folder: &'env Confined,
     request: &'env Request<'env>,
