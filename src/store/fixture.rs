@@ -215,6 +215,7 @@ pub(super) fn state(
             ctime: 9,
             manifest: entry("MAR-INF/MANIFEST.json"),
             sha256: None,
+            unflushed: None,
         },
         history: vec![],
         spare: None,

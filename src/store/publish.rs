@@ -31,7 +31,7 @@ use super::place::{self, Placed, place_in, rename};
 use super::retire::{Leaving, Retained};
 use super::staging::Verified;
 use super::state::ArchiveState;
-use super::{ModelState, Store, sync_folder};
+use super::{ModelState, Store, spare, sync_folder};
 use crate::config::{self, Durability, SpareMode};
 use crate::model::{ArchiveFormat, ModelName};
 
@@ -174,10 +174,14 @@ impl Store {
         durability: Durability,
     ) -> Result<Next, PublishError> {
         let note = |source| PublishError::Note { path: self.states.folder().to_owned(), source };
+        // No boot has this number where the system does not tell them apart.
+        state.archive.unflushed = (!durability.is_full()).then(|| spare::boot().unwrap_or(0));
         loop {
             state.archive.identity = place::identity(verified)?;
             let next = self.states.prepare(name, state).map_err(note)?;
             if !durability.is_full() {
+                // Nor is the note flushed, so the mark may be all that a power cut leaves.
+                let _ = (self.mark)(&self.root, &verified.staged, &state.archive.identity);
                 return Ok(next);
             }
             match self.flush(verified, &state.archive.identity, &next) {
@@ -325,7 +329,7 @@ impl Store {
         }
         let label = Label { format, generation: archive.generation, digest: Some(archive.digest) };
         // Nothing comes after it that a spare of it could serve.
-        let leaving = Leaving { label, large: Vec::new() };
+        let leaving = Leaving { label, large: Vec::new(), unflushed: None };
         let policy = config::History { spare: SpareMode::Off, ..history };
         let _ = self.retain(name, aside, leaving, Retained::default(), &policy);
         Ok(Removed::Gone)
