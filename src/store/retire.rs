@@ -59,7 +59,8 @@ pub(super) struct Leaving {
 impl Leaving {
     /// One of which nothing is known, that gave way to what `next` tells of.
     pub(super) fn unknown(format: ArchiveFormat, next: &ModelState) -> Self {
-        let label = Label { format, generation: next.archive.generation, digest: None };
+        let generation = next.archive.generation.saturating_sub(1);
+        let label = Label { format, generation, digest: None };
         Self { label, large: Vec::new(), unflushed: None }
     }
 
@@ -69,10 +70,13 @@ impl Leaving {
         known: Option<&ModelState>,
         place: &Path,
         found: Identity,
-        format: ArchiveFormat,
+        next: &ModelState,
         history: &config::History,
     ) -> Self {
-        let last = known.map_or(0, |known| known.archive.generation);
+        let format = next.archive.format;
+        // Where nothing is known of it, it comes after all that the history holds, as the next one
+        // does.
+        let last = next.archive.generation.saturating_sub(1);
         let ours = known.filter(|k| k.archive.identity == found && k.archive.format == format);
         let may_be_spare = history.spare == SpareMode::Auto && format == ArchiveFormat::Default;
         let large = ours.filter(|_| may_be_spare).map(|known| {
