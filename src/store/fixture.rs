@@ -121,8 +121,16 @@ impl World {
     }
 
     /// As on a file system without extended attributes.
-    pub(super) fn without_marks(mut self) -> Self {
-        self.store.as_mut().unwrap().mark = |_, _, _| Err(io::ErrorKind::Unsupported.into());
+    pub(super) fn without_marks(self) -> Self {
+        self.with_mark(|_, _, _| Err(io::ErrorKind::Unsupported.into()))
+    }
+
+    /// As on a file system that does this when an archive is marked.
+    pub(super) fn with_mark(
+        mut self,
+        mark: fn(&Path, &Staged, &Identity) -> io::Result<()>,
+    ) -> Self {
+        self.store.as_mut().unwrap().mark = mark;
         self
     }
 
@@ -215,6 +223,7 @@ pub(super) fn state(
             ctime: 9,
             manifest: entry("MAR-INF/MANIFEST.json"),
             sha256: None,
+            unflushed: None,
         },
         history: vec![],
         spare: None,

@@ -67,7 +67,9 @@ impl History {
         let entries = fs::read_dir(self.folder_of(name)).into_iter().flatten().flatten();
         let mut kept: Vec<_> = entries.filter_map(|entry| parse(&entry.path())).collect();
         kept.sort_unstable_by(|a, b| {
-            b.generation.cmp(&a.generation).then_with(|| a.path.cmp(&b.path))
+            // One that marwatch did not build has replaced the one with its number.
+            let order = (b.generation, a.digest.is_some()).cmp(&(a.generation, b.digest.is_some()));
+            order.then_with(|| a.path.cmp(&b.path))
         });
         kept
     }
@@ -78,7 +80,8 @@ impl History {
     }
 
     /// Takes in the archive at `from`, and tells where it is now. What had its name here, if
-    /// anything, then lies at `from`.
+    /// anything, then lies at `from`; one that marwatch did not build gives way to nothing but gets
+    /// the next number.
     ///
     /// # Errors
     /// When it cannot be moved; it is then still at `from`.
@@ -93,6 +96,9 @@ impl History {
             }
             answer => answer,
         };
+        if answer == Err(Errno::EXIST) && label.digest.is_none() {
+            return self.put(name, from, &Label { generation: label.generation + 1, ..*label });
+        }
         let displaced = answer == Err(Errno::EXIST);
         if displaced {
             // The same content in the same generation, from before the state was lost.

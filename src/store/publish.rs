@@ -31,9 +31,12 @@ use super::place::{self, Placed, place_in, rename};
 use super::retire::{Leaving, Retained};
 use super::staging::Verified;
 use super::state::ArchiveState;
-use super::{ModelState, Store, sync_folder};
+use super::{ModelState, Store, spare, sync_folder};
 use crate::config::{self, Durability, SpareMode};
 use crate::model::{ArchiveFormat, ModelName};
+
+/// How often an archive is marked anew whose time has moved meanwhile.
+const MARKED_ROUNDS: usize = 2;
 
 /// An archive that is to take its place.
 #[derive(Debug)]
@@ -112,7 +115,7 @@ impl Store {
         let (name, format) = (verified.staged.name.clone(), verified.staged.format);
         let next = self.prepare(&name, &verified, &mut state, durability)?;
         let place = self.place(&name, format);
-        let leaving = expected.map(|found| Leaving::of(known, &place, found, format, &history));
+        let leaving = expected.map(|found| Leaving::of(known, &place, found, &state, &history));
         match place_in(&self.root, verified, state.archive.identity, expected) {
             Ok(placed) => {
                 state.archive.ctime = placed.ctime;
@@ -174,23 +177,34 @@ impl Store {
         durability: Durability,
     ) -> Result<Next, PublishError> {
         let note = |source| PublishError::Note { path: self.states.folder().to_owned(), source };
-        loop {
+        // No boot has this number where the system does not tell them apart.
+        state.archive.unflushed = (!durability.is_full()).then(|| spare::boot().unwrap_or(0));
+        for round in 0.. {
             state.archive.identity = place::identity(verified)?;
             let next = self.states.prepare(name, state).map_err(note)?;
             if !durability.is_full() {
+                // Nor is the note flushed, so the mark may be all that a power cut leaves.
+                let _ = (self.mark)(&self.root, &verified.staged, &state.archive.identity);
                 return Ok(next);
             }
-            match self.flush(verified, &state.archive.identity, &next) {
-                // A file system that gives a file its time when it is flushed, as network ones may:
-                // once flushed it keeps it.
-                Ok(found) if found != state.archive.identity => next.remove(),
-                Ok(_) => return Ok(next),
+            // A file system that gives a file its time when it is flushed, as network ones may: once
+            // flushed it keeps it. One that gives it another when it is marked never would.
+            let is_marked = round < MARKED_ROUNDS;
+            match self.flush(verified, &state.archive.identity, &next, is_marked) {
+                Ok(found) if found == state.archive.identity => return Ok(next),
+                Ok(_) if round < 2 * MARKED_ROUNDS => next.remove(),
+                Ok(_) => {
+                    next.remove();
+                    break;
+                }
                 Err(error) => {
                     next.remove();
                     return Err(error);
                 }
             }
         }
+        let source = io::Error::other("it gets another time whenever it is flushed");
+        Err(PublishError::Flush { path: verified.staged.path().to_owned(), source })
     }
 
     /// Makes the archive durable, together with what tells that it is ours.
@@ -199,13 +213,14 @@ impl Store {
         verified: &Verified,
         identity: &Identity,
         next: &Next,
+        is_marked: bool,
     ) -> Result<Identity, PublishError> {
-        let marked = (self.mark)(&self.root, &verified.staged, identity);
+        let is_marked = is_marked && (self.mark)(&self.root, &verified.staged, identity).is_ok();
         // So that the journal commits it with the archive, and the flush that follows later has
         // little to do.
         next.start_flush();
         place::flush(verified)?;
-        if marked.is_err() {
+        if !is_marked {
             next.flush_all().map_err(|source| PublishError::Note {
                 path: self.states.folder().to_owned(),
                 source,
@@ -325,7 +340,7 @@ impl Store {
         }
         let label = Label { format, generation: archive.generation, digest: Some(archive.digest) };
         // Nothing comes after it that a spare of it could serve.
-        let leaving = Leaving { label, large: Vec::new() };
+        let leaving = Leaving { label, large: Vec::new(), unflushed: None };
         let policy = config::History { spare: SpareMode::Off, ..history };
         let _ = self.retain(name, aside, leaving, Retained::default(), &policy);
         Ok(Removed::Gone)

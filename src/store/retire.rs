@@ -25,6 +25,16 @@ pub struct HistoryNote {
     ctime: i64,
     /// The large stored entries that it holds.
     large: Vec<Entry>,
+    /// See [`ArchiveState::unflushed`](super::state::ArchiveState::unflushed).
+    unflushed: Option<u128>,
+}
+
+#[cfg(test)]
+impl HistoryNote {
+    /// As after another start of the system.
+    pub(super) fn started_anew(&mut self) {
+        self.unflushed = self.unflushed.map(|boot| boot ^ 1);
+    }
 }
 
 /// What the state has to remember of the archives that were published before.
@@ -42,13 +52,16 @@ pub(super) struct Leaving {
     pub(super) label: Label,
     /// The entries by which a spare of it would save copying, where there may be one.
     pub(super) large: Vec<Entry>,
+    /// See [`ArchiveState::unflushed`](super::state::ArchiveState::unflushed).
+    pub(super) unflushed: Option<u128>,
 }
 
 impl Leaving {
     /// One of which nothing is known, that gave way to what `next` tells of.
     pub(super) fn unknown(format: ArchiveFormat, next: &ModelState) -> Self {
-        let label = Label { format, generation: next.archive.generation, digest: None };
-        Self { label, large: Vec::new() }
+        let generation = next.archive.generation.saturating_sub(1);
+        let label = Label { format, generation, digest: None };
+        Self { label, large: Vec::new(), unflushed: None }
     }
 
     /// What is known of the archive that stands at `place`, looked at before anything moves it:
@@ -57,23 +70,29 @@ impl Leaving {
         known: Option<&ModelState>,
         place: &Path,
         found: Identity,
-        format: ArchiveFormat,
+        next: &ModelState,
         history: &config::History,
     ) -> Self {
-        let last = known.map_or(0, |known| known.archive.generation);
+        let format = next.archive.format;
+        // Where nothing is known of it, it comes after all that the history holds, as the next one
+        // does.
+        let last = next.archive.generation.saturating_sub(1);
         let ours = known.filter(|k| k.archive.identity == found && k.archive.format == format);
         let may_be_spare = history.spare == SpareMode::Auto && format == ArchiveFormat::Default;
         let large = ours.filter(|_| may_be_spare).map(|known| {
             let large = spare::large(known.files.iter().map(|file| &file.entry));
             let is_untouched = || {
                 let stat = Stat::at(place).ok().flatten();
-                stat.is_some_and(|s| s.identity == found && s.ctime == known.archive.ctime)
+                let archive = &known.archive;
+                stat.is_some_and(|s| s.identity == found && s.ctime == archive.ctime)
+                    && !archive.may_be_torn()
             };
             if large.is_empty() || is_untouched() { large } else { Vec::new() }
         });
         let digest = ours.map(|known| known.archive.digest);
         let label = Label { format, generation: last, digest };
-        Self { label, large: large.unwrap_or_default() }
+        let unflushed = ours.and_then(|known| known.archive.unflushed);
+        Self { label, large: large.unwrap_or_default(), unflushed }
     }
 }
 
@@ -96,7 +115,7 @@ impl Store {
         } else {
             match self.history.put(name, &path, &leaving.label) {
                 Ok(done) => {
-                    notes.extend(note(&done.path, leaving.large));
+                    notes.extend(note(&done.path, leaving.large, leaving.unflushed));
                     if done.displaced {
                         self.sweeper.sweep(path);
                     }
@@ -176,16 +195,17 @@ impl Store {
 }
 
 /// What is to be known of an archive in the history, where it may become a spare.
-fn note(path: &Path, large: Vec<Entry>) -> Option<HistoryNote> {
+fn note(path: &Path, large: Vec<Entry>, unflushed: Option<u128>) -> Option<HistoryNote> {
     if large.is_empty() {
         return None;
     }
     let stat = Stat::at(path).ok().flatten()?;
     let file = path.file_name()?.to_str()?.to_owned();
-    Some(HistoryNote { file, identity: stat.identity, ctime: stat.ctime, large })
+    Some(HistoryNote { file, identity: stat.identity, ctime: stat.ctime, large, unflushed })
 }
 
-/// The large entries that an archive of the history is known to hold, if nobody has touched it.
+/// The large entries that an archive of the history is known to hold, if nobody has touched it and
+/// no power cut may have.
 fn untouched(kept: &Kept, notes: &mut Vec<HistoryNote>) -> Vec<Entry> {
     let file = kept.path.file_name().and_then(|file| file.to_str());
     let Some(at) = notes.iter().position(|note| Some(note.file.as_str()) == file) else {
@@ -194,5 +214,5 @@ fn untouched(kept: &Kept, notes: &mut Vec<HistoryNote>) -> Vec<Entry> {
     let note = notes.swap_remove(at);
     let stat = Stat::at(&kept.path).ok().flatten();
     let is_same = stat.is_some_and(|s| s.identity == note.identity && s.ctime == note.ctime);
-    if is_same { note.large } else { Vec::new() }
+    if is_same && !spare::may_be_lost(note.unflushed) { note.large } else { Vec::new() }
 }

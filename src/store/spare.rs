@@ -238,8 +238,14 @@ fn is_still(place: &Path, note: &SpareNote) -> Result<(), String> {
     if found.links != 1 { Err("it has another name".into()) } else { Ok(()) }
 }
 
+/// Whether a power cut may have taken something of what was written without a flush in this boot, if
+/// that is so.
+pub(super) fn may_be_lost(unflushed: Option<u128>) -> bool {
+    unflushed.is_some_and(|then| boot() != Some(then))
+}
+
 /// What tells this boot of the system from every other (`proc_sys_kernel(5)`, `random/boot_id`).
-fn boot() -> Option<u128> {
+pub(super) fn boot() -> Option<u128> {
     static BOOT: OnceLock<Option<u128>> = OnceLock::new();
     *BOOT.get_or_init(|| {
         let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::publish::Identity;
 use super::retire::HistoryNote;
-use super::spare::SpareNote;
+use super::spare::{self, SpareNote};
 use super::sync_folder;
 use crate::archive::{Digest, Entry};
 use crate::build::snapshot::FileId;
@@ -26,7 +26,7 @@ use crate::model::{ArchiveFormat, EntryPath, ModelName};
 use crate::threads::in_shares;
 
 /// Begins every state file; the last byte is the version of the format.
-pub(super) const MAGIC: [u8; 8] = *b"marwst\0\x05";
+pub(super) const MAGIC: [u8; 8] = *b"marwst\0\x06";
 
 /// What is known of one model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -108,6 +108,24 @@ pub struct ArchiveState {
     pub manifest: Entry,
     /// SHA-256 of the file, in hexadecimal, where configured.
     pub sha256: Option<String>,
+    /// The boot in which it was published without a flush; `None` where all of it is on the disk.
+    pub unflushed: Option<u128>,
+}
+
+impl ArchiveState {
+    /// Whether a power cut may have torn it: it was not flushed, and the system was started anew
+    /// since. No stat tells, as a file can have its length and its times, and not its content.
+    pub fn may_be_torn(&self) -> bool {
+        spare::may_be_lost(self.unflushed)
+    }
+
+    /// Notes that all of it was read since the system was started: what is read then is on the disk.
+    pub fn was_read(&mut self) {
+        // Where the system does not tell its boots apart, that says nothing.
+        if spare::boot().is_some() {
+            self.unflushed = None;
+        }
+    }
 }
 
 /// The state folder.

@@ -84,18 +84,30 @@ impl Attempt<'_> {
         // What is wrong with settings or listing need not show in the files that would be packed.
         let is_wrong = any_error(&seen.resolved.problems) || any_error(&seen.snapshot.problems);
         let known = job.known.as_deref();
-        let known = known.filter(|known| !is_wrong && self.is_in_store(known, seen));
-        if known.is_some_and(|known| compare::is_same(known, &seen.recipe, &seen.snapshot)) {
+        let mut known = known.filter(|known| !is_wrong && self.is_in_store(known, seen));
+        let is_same = |known: &ModelState| compare::is_same(known, &seen.recipe, &seen.snapshot);
+        let doubted = known.filter(|known| is_same(known) && known.archive.may_be_torn());
+        if let (Some(doubted), Some(name)) = (doubted, &seen.name)
+            && !self.shop.store.is_whole(name, doubted)
+        {
+            tracing::warn!("a power cut has torn its archive, which was not flushed");
+            known = None;
+        }
+        if known.is_some_and(is_same) {
             // What was refused is as it was published again: whoever was told is told.
             let touched = ticket.refused.is_some();
             let texts = &seen.resolved.texts;
             let is_new = |known: &ModelState| texts.iter().any(|t| !known.settings.contains(t));
             return match (known, &seen.name) {
-                (Some(known), Some(name)) if touched || is_new(known) => {
-                    let state = ModelState { settings: texts.clone(), ..known.clone() };
+                (Some(known), Some(name)) if touched || is_new(known) || doubted.is_some() => {
+                    let mut state = ModelState { settings: texts.clone(), ..known.clone() };
+                    if doubted.is_some() {
+                        state.archive.was_read();
+                    }
                     let (name, state) = (name.clone(), Box::new(state));
-                    // Settings files that say the same as before are not read the next time.
-                    if is_new(known) {
+                    // Settings files that say the same as before are not read the next time, nor is
+                    // the archive.
+                    if is_new(known) || doubted.is_some() {
                         self.save(&name, &state);
                     }
                     Ok(Some(Done::Unchanged { name, state, touched, listed: None }))

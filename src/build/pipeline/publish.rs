@@ -106,6 +106,7 @@ impl Attempt<'_> {
                 // What is known to stand in it was not read again. Without a state only its content
                 // was, not where that stands: nothing is taken over from it.
                 state.archive.ctime = known.archive.ctime;
+                state.archive.unflushed = known.archive.unflushed;
                 state.history.clone_from(&known.history);
                 state.spare.clone_from(&known.spare);
             }
@@ -165,6 +166,7 @@ impl Attempt<'_> {
                 || Stat::at(place)
                     .is_ok_and(|stat| stat.is_some_and(|stat| stat.ctime == known.archive.ctime));
             return is_untouched
+                && !known.archive.may_be_torn()
                 && known.archive.identity == standing.identity()
                 && known.archive.format == seen.format
                 && known.archive.bytes == packed.bytes
@@ -236,6 +238,7 @@ fn state_of(
             ctime: 0,
             manifest,
             sha256,
+            unflushed: None,
         },
         history: Vec::new(),
         spare: None,

@@ -1,6 +1,7 @@
 //! Builds of real folders into real stores.
 
 mod incremental;
+mod power_cut;
 
 use std::fs;
 

@@ -124,6 +124,32 @@ fn what_marwatch_did_not_build_is_kept_too() {
 }
 
 #[test]
+fn archives_of_which_nothing_is_known_stay_apart_and_in_order() {
+    let mut world = World::new();
+    world.config.history.keep = 4;
+    for number in 0..3 {
+        world.publish(&format!("{number}")).unwrap();
+    }
+    for content in ["theirs", "theirs, too"] {
+        // As `adopt: true` lets it be replaced; the state was lost each time.
+        world.state = None;
+        let place = world.store().root().join("m.mar");
+        fs::write(&place, content).unwrap();
+        let found = Identity::at(&place).unwrap().unwrap();
+        let staged = world.stage(ArchiveFormat::Default);
+        let generation = world.store().history().newest_generation(&world.name) + 1;
+        let next = state(&world.name, ArchiveFormat::Default, generation, "ours", found);
+        let publication = world.publication(next, Some(found));
+        let live = world.store().publish(crate::store::Verified { staged }, publication).unwrap();
+        let _ = world.store().retire(live);
+        fs::remove_file(&place).unwrap();
+    }
+    let contents: Vec<_> = world.history().iter().map(content).collect();
+    assert_eq!(contents, ["theirs, too", "theirs", "1", "0"]);
+    assert!(world.close().staging_is_empty());
+}
+
+#[test]
 fn the_same_name_twice_is_the_same_archive() {
     for format in FORMS {
         let mut world = World::new();

@@ -24,6 +24,19 @@ fn two_archives(mut world: World) {
 }
 
 #[test]
+fn an_archive_whose_mark_moves_its_time_is_published_without_one() {
+    let mut world = World::new().with_mark(|_, staged, _| {
+        let file = staged.file().unwrap();
+        let time = file.metadata()?.modified()? + std::time::Duration::from_secs(1);
+        file.set_modified(time)
+    });
+    let identity = world.publish("one").unwrap();
+    let path = world.store().root().join("m.mar");
+    assert_eq!(Identity::at(&path).unwrap(), Some(identity));
+    assert_eq!(states(&world), ["m.state"]);
+}
+
+#[test]
 fn nobodys_file_is_destroyed() {
     let mut world = World::new();
     let path = world.store().root().join("m.mar");

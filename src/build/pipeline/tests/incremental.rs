@@ -131,7 +131,7 @@ impl World {
     }
 
     /// The bytes of a cold build of the model as it is now.
-    fn cold(&self) -> Vec<u8> {
+    pub(super) fn cold(&self) -> Vec<u8> {
         let dir = tempfile::tempdir().unwrap();
         let mut config = (*self.shop.config).clone();
         config.store = dir.path().join("store");
