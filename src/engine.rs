@@ -179,6 +179,7 @@ impl Engine {
     /// Goes over to another configuration of the same store, and looks at everything.
     pub fn reconfigure(&mut self, config: Config) {
         self.scribe.set_rotation(config.results);
+        self.shop.store.trim(config.history);
         self.shop.config = Arc::new(config);
         self.configured();
         self.look_at_all(Trigger::Reload);

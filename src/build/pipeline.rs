@@ -222,6 +222,21 @@ impl Attempt<'_> {
 
     /// Packs the archive, on what the one before holds of it already where there is one.
     fn pack(&mut self, model: &ValidModel, seen: &Seen) -> Result<(Verified, Packed), Halt> {
+        match self.try_pack(model, seen) {
+            Err(Trouble::Full(halt)) => {
+                if !self.shop.store.make_room(self.shop.config.history) {
+                    return Err(halt);
+                }
+                tracing::info!(
+                    "the disk is full; removed spares and what the histories do not keep"
+                );
+                self.try_pack(model, seen).map_err(Trouble::into_halt)
+            }
+            done => done.map_err(Trouble::into_halt),
+        }
+    }
+
+    fn try_pack(&mut self, model: &ValidModel, seen: &Seen) -> Result<(Verified, Packed), Trouble> {
         if let Some(previous) = self.previous(model, seen) {
             match self.pack_on(Some(&previous), model, seen) {
                 Err(Trouble::Before(error)) => {
@@ -229,10 +244,10 @@ impl Attempt<'_> {
                     let error = chain(&*error);
                     tracing::warn!(error, "the archive before is of no use; packing everything");
                 }
-                done => return done.map_err(Trouble::into_halt),
+                done => return done,
             }
         }
-        self.pack_on(None, model, seen).map_err(Trouble::into_halt)
+        self.pack_on(None, model, seen)
     }
 
     /// The archive before, where entries of it can be carried over.
@@ -289,6 +304,9 @@ impl Attempt<'_> {
         };
         let packed = match packed {
             Err(error @ PackError::Previous { .. }) => return Err(Trouble::Before(error.into())),
+            Err(error @ PackError::Write { .. }) if error.is_full() => {
+                return Err(Trouble::Full(self.pack_failed(seen, Stage::Pack, &error)));
+            }
             packed => packed.map_err(|error| self.pack_failed(seen, Stage::Pack, &error))?,
         };
         self.spend(packed.cost.into());
@@ -352,6 +370,8 @@ impl Attempt<'_> {
 enum Trouble {
     /// For a reason that ends the attempt.
     Halt(Halt),
+    /// As the disk is full.
+    Full(Halt),
     /// The archive before is not what it was taken for.
     Before(Box<dyn Error + Send + Sync>),
 }
@@ -359,7 +379,7 @@ enum Trouble {
 impl Trouble {
     fn into_halt(self) -> Halt {
         match self {
-            Trouble::Halt(halt) => halt,
+            Trouble::Halt(halt) | Trouble::Full(halt) => halt,
             Trouble::Before(error) => Halt::failed(Stage::Pack, &*error),
         }
     }

@@ -86,7 +86,9 @@ fn help(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     while let Some(error) = cause {
         if let Some(code) = error.downcast_ref::<std::io::Error>().and_then(|e| e.raw_os_error()) {
             let help = match code {
-                libc::ENOSPC => "make room on the store's file system",
+                libc::ENOSPC => {
+                    "make room on the store's file system, or keep fewer of the archives that were replaced (`history.keep`)"
+                }
                 libc::EDQUOT => "raise the quota, or make room",
                 libc::EACCES | libc::EPERM => {
                     "let marwatch's user read the model and write the store"

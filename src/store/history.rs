@@ -109,6 +109,12 @@ impl History {
         Ok(Put { path, displaced })
     }
 
+    /// The models of which archives are kept.
+    pub(super) fn models(&self) -> Vec<ModelName> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        entries.filter_map(|entry| ModelName::parse(entry.file_name().to_str()?).ok()).collect()
+    }
+
     fn folder_of(&self, name: &ModelName) -> PathBuf {
         self.folder.join(name.as_str())
     }

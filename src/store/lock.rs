@@ -2,7 +2,9 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::{self, Clock, Moment};
@@ -14,7 +16,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Held as long as it lives; the kernel lets go of it when the holder ends, however it ends.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    path: PathBuf,
+    file: Mutex<File>,
 }
 
 /// Why the lock cannot be had.
@@ -77,7 +80,27 @@ impl Lock {
         if let Err(error) = written {
             tracing::debug!(%error, "cannot note the process number in the lock file");
         }
-        Ok(Self { _file: file })
+        Ok(Self { path: path.to_owned(), file: Mutex::new(file) })
+    }
+
+    /// Makes sure that the lock still keeps others out: whoever removes the file, cleaning the store,
+    /// lets the next marwatch in, which makes another one. It is then taken again.
+    ///
+    /// # Errors
+    /// When another marwatch holds it by now, or it cannot be taken.
+    pub fn hold(&self) -> Result<(), LockError> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let ours = file.metadata().map(|held| (held.dev(), held.ino())).ok();
+        let there = self.path.symlink_metadata().map(|there| (there.dev(), there.ino())).ok();
+        if ours.is_none() || ours != there {
+            let io = |source| LockError::Io { path: self.path.clone(), source };
+            if let Some(folder) = self.path.parent() {
+                std::fs::create_dir_all(folder).map_err(io)?;
+            }
+            let again = Self::take(&self.path)?;
+            *file = again.file.into_inner().unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(())
     }
 }
 
@@ -116,6 +139,23 @@ mod tests {
         }
         drop(first);
         assert!(Lock::take(&path).is_ok());
+    }
+
+    #[test]
+    fn a_lock_file_that_was_removed_is_made_again_unless_somebody_else_did() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hidden/lock");
+        std::fs::create_dir(path.parent().unwrap()).unwrap();
+        let first = Lock::take(&path).unwrap();
+        first.hold().unwrap();
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        first.hold().unwrap();
+        assert!(matches!(Lock::take(&path), Err(LockError::Held { .. })));
+        std::fs::remove_file(&path).unwrap();
+        let second = Lock::take(&path).unwrap();
+        assert!(matches!(first.hold(), Err(LockError::Held { .. })));
+        drop(second);
+        first.hold().unwrap();
     }
 
     #[test]

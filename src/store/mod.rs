@@ -52,7 +52,7 @@ pub struct Store {
     mark: fn(&Path, &Staged, &Identity) -> io::Result<()>,
     /// Before the lock, which is given back when all is removed.
     sweeper: Sweeper,
-    _lock: Lock,
+    lock: Lock,
 }
 
 /// Why a store cannot be used.
@@ -97,10 +97,11 @@ impl Store {
             survey: Ground::of,
             mark: mark::set,
             sweeper: Sweeper::start(),
-            _lock: lock,
+            lock,
         };
         store.finish(config.history);
         store.check_spares(config.history.spare);
+        store.trim(config.history);
         Ok(store)
     }
 

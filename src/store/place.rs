@@ -12,6 +12,7 @@ use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
 use super::identity::{Identity, Stat};
+use super::lock::LockError;
 use super::staging::{Staged, Verified};
 
 /// Why an archive could not be published. The store is as it was.
@@ -23,6 +24,9 @@ pub enum PublishError {
         /// The place.
         path: PathBuf,
     },
+    /// The store is not ours any more.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// The archive could not be made durable.
     #[error("cannot flush {}", path.display())]
     Flush {

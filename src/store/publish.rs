@@ -113,6 +113,7 @@ impl Store {
     ) -> Result<Live<'a>, PublishError> {
         let Publication { next: mut state, expected, known, history, durability } = publication;
         let (name, format) = (verified.staged.name.clone(), verified.staged.format);
+        self.lock.hold()?;
         let next = self.prepare(&name, &verified, &mut state, durability)?;
         let place = self.place(&name, format);
         let leaving = expected.map(|found| Leaving::of(known, &place, found, &state, &history));

@@ -177,6 +177,25 @@ impl Store {
         None
     }
 
+    /// Removes from every history what it has no room for: it may have been configured to keep less.
+    pub fn trim(&self, policy: config::History) {
+        for name in self.history.models() {
+            for kept in history::beyond(self.history.list(&name), None, policy.keep) {
+                self.remove_later(&kept.path);
+            }
+        }
+    }
+
+    /// Gives back the space of what can be done without: every spare, and what the histories have no
+    /// room for. Waits until it is free; says whether there was anything.
+    pub fn make_room(&self, policy: config::History) -> bool {
+        let before = self.sweeper.taken();
+        self.check_spares(SpareMode::Off);
+        self.trim(policy);
+        self.sweeper.wait();
+        self.sweeper.taken() > before
+    }
+
     /// Moves what is at `path`, if anything, into staging and has it removed from there, so that a
     /// crash leaves nothing that could be taken for more than a leftover.
     pub(super) fn remove_later(&self, path: &Path) {

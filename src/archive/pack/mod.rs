@@ -151,6 +151,12 @@ impl PackError {
         PackError::Write { source }
     }
 
+    /// Whether the disk, or what of it may be used, is full.
+    pub fn is_full(&self) -> bool {
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        matches!(self, PackError::Write { source } if full.contains(&source.kind()))
+    }
+
     /// There is no archive before from which something could be carried over.
     pub(crate) fn nothing_before() -> Self {
         PackError::Previous { source: io::ErrorKind::NotFound.into() }

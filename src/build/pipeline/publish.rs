@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use jiff::Timestamp;
+
 use super::{At, Attempt, Done, New, Seen};
 use crate::archive::pack::Packed;
 use crate::archive::{Entry, inspect};
@@ -71,7 +73,7 @@ impl Attempt<'_> {
         let problem = Problem::error(
             Code::ArchiveForeign,
             path,
-            "the store holds an archive of this name that marwatch did not build",
+            "the store holds an archive of this name that marwatch did not build, or that was changed since",
             "move it away, give the model another name, or set `adopt: true` to have it replaced",
         );
         Halt::Rejected { problems: vec![problem], fingerprint: self.fingerprint(seen) }
@@ -91,27 +93,39 @@ impl Attempt<'_> {
             |error: &(dyn std::error::Error + 'static)| Halt::failed(Stage::Publish, error);
         let name = model.name().clone();
         let sha256 = match verified.file().filter(|_| self.shop.config.archive_sha256) {
-            Some(file) => Some(sha256(file).map_err(|error| failed(&error))?),
+            Some(file) => Some(sha256_of(file).map_err(|error| failed(&error))?),
             None => None,
         };
         let place = store.place(&name, seen.format);
         if let Some(standing) = standing
-            && self.is_same_archive(standing, &place, seen, &packed)
+            && let Some(sameness) = self.sameness(standing, &place, seen, &packed)
         {
             // One of which nothing is known came after all that the history holds.
             let is_known = known.is_some() || self.job.listed.is_some();
             let generation = self.last_generation + u64::from(!is_known);
             let mut state = state_of(seen, &packed, standing.identity(), generation, sha256);
             if let Some(known) = known {
-                // What is known to stand in it was not read again. Without a state only its content
-                // was, not where that stands: nothing is taken over from it.
-                state.archive.ctime = known.archive.ctime;
-                state.archive.unflushed = known.archive.unflushed;
                 state.history.clone_from(&known.history);
                 state.spare.clone_from(&known.spare);
             }
+            match (sameness, known) {
+                (Sameness::Untouched, Some(known)) => {
+                    // What is known to stand in it was not read again.
+                    state.archive.ctime = known.archive.ctime;
+                    state.archive.unflushed = known.archive.unflushed;
+                }
+                // Only its content was read, not where that stands: nothing is taken over from it,
+                // and its bytes may be others.
+                _ if state.archive.sha256.is_some() => {
+                    let file = File::open(&place).and_then(|file| sha256_of(&file));
+                    state.archive.sha256 = Some(file.map_err(|error| failed(&error))?);
+                }
+                _ => {}
+            }
             self.save(&name, &state);
-            let listed = known.is_none().then(|| Box::new(catalog_entry(model, seen, &state)));
+            let published = time_of(standing.identity());
+            let listed = || Box::new(catalog_entry(model, seen, &state, published));
+            let listed = known.is_none().then(listed);
             return Ok(Done::Unchanged { name, state: Box::new(state), touched: true, listed });
         }
         let expected = match standing {
@@ -137,44 +151,43 @@ impl Attempt<'_> {
         let published = store.retire(live);
         let state = published.state;
         self.laps.done(Stage::Retire);
-        let listed = catalog_entry(model, seen, &state);
+        let listed = catalog_entry(model, seen, &state, clock::timestamp());
         let entries = compare::counts(known, &packed);
         let not_durable = published.not_durable;
         Ok(Done::Published(Box::new(New { name, state, listed, entries, not_durable })))
     }
 
-    /// Whether the archive that stands in the place already has just the bytes of the new one. It
-    /// then stays, whoever has put it there: a lost state, or a store that was restored without its
-    /// hidden folder, republishes nothing.
-    pub(super) fn is_same_archive(
+    /// Whether the archive that stands in the place already holds just what the new one does. It then
+    /// stays, whoever has put it there: a lost state, an archive that was touched, or a store that was
+    /// copied or restored, republishes nothing.
+    pub(super) fn sameness(
         &self,
         standing: Standing,
         place: &Path,
         seen: &Seen,
         packed: &Packed,
-    ) -> bool {
+    ) -> Option<Sameness> {
+        let digest = packed.digest();
         if let Some(known) = self.job.known.as_deref() {
-            let mut old: Vec<&Entry> = known.files.iter().map(|file| &file.entry).collect();
-            old.push(&known.archive.manifest);
-            let mut new: Vec<&Entry> = packed.entries.iter().collect();
-            for entries in [&mut old, &mut new] {
-                // Nearly in order, which only a stable sort makes use of.
-                entries.sort_by(|a, b| a.path.cmp(&b.path));
+            if known.archive.format != seen.format || known.archive.digest != digest {
+                return None;
             }
             // Of what somebody has written into no more is known, whatever its time says.
-            let is_untouched = seen.format == ArchiveFormat::NoArchive
-                || Stat::at(place)
-                    .is_ok_and(|stat| stat.is_some_and(|stat| stat.ctime == known.archive.ctime));
-            return is_untouched
+            let is_untouched = known.archive.identity == standing.identity()
                 && !known.archive.may_be_torn()
-                && known.archive.identity == standing.identity()
-                && known.archive.format == seen.format
-                && known.archive.bytes == packed.bytes
-                && old == new;
+                && (seen.format == ArchiveFormat::NoArchive
+                    || Stat::at(place).is_ok_and(|stat| {
+                        stat.is_some_and(|stat| stat.ctime == known.archive.ctime)
+                    }));
+            if is_untouched {
+                let is_same = known.archive.bytes == packed.bytes && has_entries(known, packed);
+                return is_same.then_some(Sameness::Untouched);
+            }
         }
-        seen.format != ArchiveFormat::NoArchive
+        let is_same = seen.format != ArchiveFormat::NoArchive
             && place.symlink_metadata().is_ok_and(|m| m.is_file() && m.len() == packed.bytes)
-            && inspect::inspect(place).is_ok_and(|found| found.digest == Some(packed.digest()))
+            && inspect::inspect(place).is_ok_and(|found| found.digest == Some(digest));
+        is_same.then_some(Sameness::Content)
     }
 
     /// Notes what is known. Not being able to costs a full look later, and nothing else.
@@ -186,8 +199,33 @@ impl Attempt<'_> {
     }
 }
 
+/// How an archive that stands in the place is known to be the same as a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sameness {
+    /// It is as it was published, and the new one has the same entries.
+    Untouched,
+    /// Its content was read, and is the same.
+    Content,
+}
+
+/// Whether the archive that is known had just the entries of the new one.
+fn has_entries(known: &ModelState, packed: &Packed) -> bool {
+    packed.entries.len() == known.files.len() + 1
+        && packed.entries.iter().all(|entry| known.entry(&entry.path) == Some(entry))
+}
+
+/// When an archive was made, of which no more is known than what stands in the store.
+fn time_of(identity: Identity) -> Timestamp {
+    Timestamp::from_nanosecond(identity.mtime.into()).unwrap_or_default()
+}
+
 /// What the catalog says of the archive that `state` knows.
-fn catalog_entry(model: &ValidModel, seen: &Seen, state: &ModelState) -> CatalogEntry {
+fn catalog_entry(
+    model: &ValidModel,
+    seen: &Seen,
+    state: &ModelState,
+    published: Timestamp,
+) -> CatalogEntry {
     CatalogEntry {
         archive: seen.format.file_name(model.name()),
         bytes: state.archive.bytes,
@@ -197,7 +235,7 @@ fn catalog_entry(model: &ValidModel, seen: &Seen, state: &ModelState) -> Catalog
         version: seen.settings.version.clone(),
         handler: model.handler().to_string(),
         runtime: seen.settings.runtime.unwrap_or_default(),
-        published: clock::timestamp(),
+        published,
     }
 }
 
@@ -276,7 +314,7 @@ fn split_manifest(packed: &Packed) -> (Entry, Vec<Entry>) {
     (manifest[0].clone(), rest.to_vec())
 }
 
-fn sha256(file: &File) -> io::Result<String> {
+fn sha256_of(file: &File) -> io::Result<String> {
     use std::io::Seek;
 
     use sha2::Digest as _;

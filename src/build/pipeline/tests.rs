@@ -115,6 +115,28 @@ fn a_refused_model_that_is_as_it_was_before_is_said_to_be_well() {
 }
 
 #[test]
+fn a_touched_archive_republishes_nothing() {
+    let mut world = World::new();
+    assert_eq!(outcome(&world.build()), Some(Outcome::Published));
+    let place = world.stored("m.mar");
+    let before = fs::read(&place).unwrap();
+    let file = fs::File::options().append(true).open(&place).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH).unwrap();
+    assert_eq!(outcome(&world.build()), Some(Outcome::Unchanged));
+    // As in a store that was copied.
+    fs::remove_file(&place).unwrap();
+    fs::write(&place, &before).unwrap();
+    assert_eq!(outcome(&world.build()), Some(Outcome::Unchanged));
+    assert_eq!(world.known.as_ref().unwrap().archive.generation, 1);
+    assert_eq!(world.build().end, End::UpToDate);
+    // Of an archive that is known by its content alone nothing is carried over.
+    world.write("service.py", "def handle(data, context):\n    return [1]\n");
+    let record = world.build().record.unwrap();
+    assert_eq!(record.outcome, Outcome::Published);
+    assert_eq!(record.entries.unwrap().carried_over, 0);
+}
+
+#[test]
 fn a_lost_state_republishes_nothing() {
     let mut world = World::new();
     assert_eq!(outcome(&world.build()), Some(Outcome::Published));

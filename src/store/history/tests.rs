@@ -1,7 +1,7 @@
 //! What is kept of archives that were replaced or removed.
 
 use super::*;
-use crate::config::SpareMode;
+use crate::config::{self, SpareMode};
 use crate::store::Identity;
 use crate::store::fixture::{World, state};
 use crate::store::publish::Removed;
@@ -88,6 +88,37 @@ fn fewer_stay_once_fewer_are_configured() {
     world.config.history.keep = 0;
     world.publish("6").unwrap();
     assert_eq!(world.history(), []);
+}
+
+#[test]
+fn fewer_stay_at_once_where_that_is_asked_for() {
+    let mut world = World::new();
+    world.config.history.keep = 3;
+    for number in 0..5 {
+        world.publish(&number.to_string()).unwrap();
+    }
+    world.config.history.keep = 2;
+    world.store().trim(world.config.history);
+    assert_eq!(world.history().iter().map(content).collect::<Vec<_>>(), ["3", "2"]);
+    // As it is when a store is opened.
+    world.config.history.keep = 1;
+    let world = world.reopen();
+    assert_eq!(world.history().iter().map(content).collect::<Vec<_>>(), ["3"]);
+}
+
+#[test]
+fn room_is_made_of_what_can_be_done_without() {
+    let mut world = World::new();
+    world.config.history.keep = 2;
+    for number in 0..3 {
+        world.publish(&number.to_string()).unwrap();
+    }
+    let policy = world.config.history;
+    assert!(!world.store().make_room(policy), "what is to be kept is kept");
+    assert_eq!(world.history_names().len(), 2);
+    assert!(world.store().make_room(config::History { keep: 1, ..policy }));
+    assert_eq!(world.history().iter().map(content).collect::<Vec<_>>(), ["1"]);
+    assert!(world.staging_is_empty(), "it is gone when the call ends");
 }
 
 #[test]
