@@ -205,7 +205,8 @@ codes! {
     LimitFileSize = "limit-file-size",
     /// Folders are nested deeper than `limits.depth` allows.
     LimitDepth = "limit-depth",
-    /// The store already holds an archive of this name that marwatch did not build.
+    /// The store already holds an archive of this name that marwatch did not build, or that was
+    /// changed since.
     ArchiveForeign = "archive-foreign",
     /// An archive is cut short or its structure is damaged.
     ArchiveDamaged = "archive-damaged",

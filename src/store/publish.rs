@@ -271,10 +271,14 @@ impl Store {
         }
         // The folder is flushed with the new archive in it.
         match self.remove(name, old, history, Durability::Relaxed) {
-            Ok(removed) => tracing::info!(
+            Ok(Removed::Gone) => tracing::info!(
                 archive = old.format.file_name(name),
-                ?removed,
-                "retired the archive of the other format"
+                "took the archive of the other format out of the store"
+            ),
+            Ok(Removed::Absent) => {}
+            Ok(Removed::Foreign) => tracing::warn!(
+                archive = old.format.file_name(name),
+                "the archive of the other format is not the one that marwatch put there; it stays"
             ),
             Err(error) => {
                 tracing::warn!(archive = old.format.file_name(name), %error, "cannot retire the archive of the other format");
