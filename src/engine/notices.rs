@@ -79,7 +79,8 @@ impl Engine {
 
     /// A record of model `name` whose archive `state` knows.
     pub(super) fn record(&self, folder: &Path, name: &ModelName, state: &ModelState) -> Record {
-        let mut record = Record::new(name.to_string(), folder.to_owned(), Trigger::Change);
+        let trigger = if self.mode.once { Trigger::Request } else { Trigger::Change };
+        let mut record = Record::new(name.to_string(), folder.to_owned(), trigger);
         record.describe(name, &state.archive);
         record
     }
