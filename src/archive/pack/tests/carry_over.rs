@@ -11,6 +11,8 @@ type Tree = BTreeMap<&'static str, (Kind, usize)>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Noise,
+    /// As long, and as much noise, but other bytes.
+    OtherNoise,
     Text,
 }
 
@@ -20,20 +22,29 @@ const PATHS: [&str; 7] = ["a", "b/large", "b/small", "c.py", "d", "e/e/e", "z"];
 const LENGTHS: [usize; 8] =
     [0, 1, 700, 300_000, CHUNK, CHUNK + 1, 2 * CHUNK + 4096, 2 * CHUNK + 9_000];
 
-fn tree() -> impl Strategy<Value = Tree> {
-    let file = (
-        proptest::sample::select(&PATHS[..]),
-        prop_oneof![Just(Kind::Noise), Just(Kind::Text)],
-        proptest::sample::select(&LENGTHS[..]),
-    );
-    proptest::collection::vec(file, 0..6).prop_map(|files| {
-        files.into_iter().map(|(path, kind, size)| (path, (kind, size))).collect()
+/// What becomes of a file: nothing is left of it, or it has this content from now on.
+type Edit = (&'static str, Option<(Kind, usize)>);
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let kind = prop_oneof![Just(Kind::Noise), Just(Kind::OtherNoise), Just(Kind::Text)];
+    let content = (kind, proptest::sample::select(&LENGTHS[..]));
+    (proptest::sample::select(&PATHS[..]), proptest::option::weighted(0.7, content))
+}
+
+/// Edits from one version to the next, few enough that most of it stays; and the manifest.
+fn versions() -> impl Strategy<Value = Vec<(Vec<Edit>, usize)>> {
+    let first = proptest::collection::vec(edit(), 6..16);
+    let next = (proptest::collection::vec(edit(), 0..3), 0..3usize);
+    (first, proptest::collection::vec(next, 1..5)).prop_map(|(first, mut rest)| {
+        rest.insert(0, (first, 0));
+        rest
     })
 }
 
 fn content(kind: Kind, length: usize) -> Vec<u8> {
     match kind {
         Kind::Noise => noise(length),
+        Kind::OtherNoise => noise(length + 1).split_off(1),
         Kind::Text => text(length),
     }
 }
@@ -68,6 +79,7 @@ fn cold(files: &Files, manifest: &[u8]) -> (Vec<u8>, Packed) {
     let plan = plan(manifest.into(), &inputs, &methods, vec![]);
     let out = tempfile::tempfile().unwrap();
     let packed = pack_zip(&plan, &PROFILE, files, &out, &quiet(2)).unwrap();
+    assert_eq!(packed.taken_over, [0; 0], "all of it is to be read back");
     (bytes_of(&out), packed)
 }
 
@@ -85,12 +97,17 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn an_incremental_archive_is_a_cold_one(
-        versions in proptest::collection::vec((tree(), 0..3usize), 2..5),
-    ) {
+    fn an_incremental_archive_is_a_cold_one(versions in versions()) {
         let manifests = [noise(40), noise(4_090), noise(9_000)];
         let mut before: Option<(Tree, Vec<u8>, Packed)> = None;
-        for (tree, manifest) in versions {
+        let mut tree = Tree::new();
+        for (edits, manifest) in versions {
+            for (path, content) in edits {
+                match content {
+                    Some(content) => drop(tree.insert(path, content)),
+                    None => drop(tree.remove(path)),
+                }
+            }
             let files = files(&tree);
             let (bytes, packed) = cold(&files, &manifests[manifest]);
             if let Some((old_tree, old_bytes, old)) = &before {
@@ -123,7 +140,7 @@ proptest! {
                     Err(error) => return Err(TestCaseError::fail(error.to_string())),
                 }
             }
-            before = Some((tree, bytes, packed));
+            before = Some((tree.clone(), bytes, packed));
         }
     }
 }
@@ -161,5 +178,51 @@ fn an_archive_before_that_was_cut_off_is_said_to_be_the_reason() {
         let ground = Ground { out: &out, previous: Some(&previous), in_place: &[] };
         let result = repack(&files, MANIFEST, &before, &|_| true, ground);
         assert!(matches!(result, Err(PackError::Previous { .. })), "{kept}: {result:?}");
+    }
+}
+
+#[test]
+fn a_spare_is_used_only_if_it_holds_every_large_entry_where_it_is_wanted() {
+    let trees = [
+        Tree::from([("w", (Kind::Noise, 2 * CHUNK)), ("x", (Kind::Noise, 3 * CHUNK))]),
+        Tree::from([("w", (Kind::Noise, 2 * CHUNK)), ("x", (Kind::OtherNoise, 3 * CHUNK))]),
+        Tree::from([("w", (Kind::Noise, 2 * CHUNK))]),
+        Tree::from([("w", (Kind::Noise, 2 * CHUNK)), ("x", (Kind::Noise, CHUNK + 1))]),
+    ];
+    let manifests = [noise(40), noise(4_090)];
+    for (new, manifest) in (0..trees.len()).flat_map(|tree| [(tree, 0), (tree, 1)]) {
+        let files = files(&trees[new]);
+        let (bytes, packed) = cold(&files, &manifests[manifest]);
+        let previous = file_of(&bytes);
+        for (old, tree) in trees.iter().enumerate() {
+            let (old_bytes, before) = cold(&super::carry_over::files(tree), &manifests[0]);
+            let spare = file_of(&old_bytes);
+            let ground =
+                Ground { out: &spare, previous: Some(&previous), in_place: &large(&before) };
+            let result = repack(&files, &manifests[manifest], &packed, &|_| true, ground);
+            if (new, manifest) == (old, 0) {
+                assert_eq!(result.unwrap().entries, packed.entries);
+                assert!(bytes_of(&spare) == bytes);
+            } else {
+                assert!(matches!(result, Err(PackError::Spare)), "{new} {manifest} {old}");
+                assert!(bytes_of(&spare) == old_bytes);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_stands_between_entries_that_are_carried_over_is_left_out() {
+    let all = [("a", 10), ("b", 70_000), ("c", 20), ("d", 30), ("e", 70_001)];
+    let old = Files::new(all.map(|(path, length)| (path, text(length))));
+    let (bytes, before) = cold(&old, MANIFEST);
+    for gone in 0..all.len() {
+        let left = all.iter().enumerate().filter(|(i, _)| *i != gone);
+        let new = Files::new(left.map(|(_, &(path, length))| (path, text(length))));
+        let (previous, out) = (file_of(&bytes), tempfile::tempfile().unwrap());
+        let ground = Ground { out: &out, previous: Some(&previous), in_place: &[] };
+        let packed = repack(&new, MANIFEST, &before, &|_| true, ground).unwrap();
+        assert_eq!(packed.carried_over, 4);
+        assert!(bytes_of(&out) == cold(&new, MANIFEST).0, "without {}", all[gone].0);
     }
 }

@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::archive::pack::tests::{noise, text};
 use crate::archive::plan::CHUNK;
+use crate::store::state::KnownFile;
 
 #[derive(Debug, Clone)]
 enum Edit {
@@ -130,6 +131,16 @@ impl World {
         }
     }
 
+    /// Files whose entries the archive now has as it had them before.
+    fn kept_since(&self, before: &ModelState) -> u64 {
+        let now = self.known.as_ref().unwrap();
+        let is_kept = |file: &&KnownFile| {
+            before.entry(&file.entry.path).is_some_and(|old| old.blake3 == file.entry.blake3)
+        };
+        let kept = now.files.iter().filter(is_kept).count() as u64;
+        if now.packing == before.packing { kept } else { 0 }
+    }
+
     /// The bytes of a cold build of the model as it is now.
     pub(super) fn cold(&self) -> Vec<u8> {
         let dir = tempfile::tempdir().unwrap();
@@ -154,6 +165,7 @@ proptest! {
     ) {
         let mut world = World::new();
         for edits in rounds {
+            let before = world.known.clone();
             edits.iter().for_each(|edit| world.apply(edit));
             let report = world.build();
             prop_assert!(
@@ -161,6 +173,12 @@ proptest! {
                 "{:?}", report
             );
             let was_damaged = edits.iter().any(|edit| matches!(edit, Edit::Damage { .. }));
+            if let Some(counts) = report.record.as_ref().and_then(|record| record.entries)
+                && !was_damaged
+            {
+                let kept = before.map_or(0, |before| world.kept_since(&before));
+                prop_assert_eq!(counts.carried_over, kept, "nothing is packed twice: {:?}", report);
+            }
             // What is wrong with an archive shows when there is a reason to look at the model closer.
             if !was_damaged || outcome(&report) == Some(Outcome::Published) {
                 prop_assert!(fs::read(world.stored("m.mar")).unwrap() == world.cold());
@@ -210,4 +228,20 @@ fn an_edit_beside_large_files_reads_only_what_changed() {
     let record = world.build().record.unwrap();
     assert_eq!(record.entries.unwrap().carried_over, 2);
     assert_eq!(record.cost.unwrap().read, (2 * CHUNK + 77 + edited.len()) as u64);
+}
+
+#[test]
+fn an_archive_that_somebody_wrote_into_is_not_taken_over_from() {
+    for place in 0..4 {
+        let mut world = World::new();
+        world.apply(&Edit::Write { path: "w", noisy: true, length: 2 * CHUNK + 77 });
+        world.apply(&Edit::Write { path: "a", noisy: false, length: 5_000 });
+        world.apply(&Edit::Rest);
+        assert_eq!(outcome(&world.build()), Some(Outcome::Published));
+        world.apply(&Edit::Damage { place });
+        world.write("service.py", "def handle(data, context):\n    return [1]\n");
+        let record = world.build().record.unwrap();
+        assert_eq!(record.entries.unwrap().carried_over, 0, "{place}");
+        assert!(fs::read(world.stored("m.mar")).unwrap() == world.cold(), "{place}");
+    }
 }
