@@ -1,5 +1,6 @@
 //! Builds of real folders into real stores.
 
+mod doubts;
 mod incremental;
 mod power_cut;
 

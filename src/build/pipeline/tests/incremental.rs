@@ -131,6 +131,11 @@ impl World {
         }
     }
 
+    /// Whether the archive has the bytes of a cold build.
+    pub(super) fn is_cold(&self) -> bool {
+        fs::read(self.stored("m.mar")).unwrap() == self.cold()
+    }
+
     /// Files whose entries the archive now has as it had them before.
     fn kept_since(&self, before: &ModelState) -> u64 {
         let now = self.known.as_ref().unwrap();
@@ -142,7 +147,7 @@ impl World {
     }
 
     /// The bytes of a cold build of the model as it is now.
-    pub(super) fn cold(&self) -> Vec<u8> {
+    fn cold(&self) -> Vec<u8> {
         let dir = tempfile::tempdir().unwrap();
         let mut config = (*self.shop.config).clone();
         config.store = dir.path().join("store");

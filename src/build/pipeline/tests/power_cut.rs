@@ -34,10 +34,6 @@ impl World {
         archive.ctime = Stat::at(&place).unwrap().unwrap().ctime;
         *archive.unflushed.as_mut().unwrap() ^= 1;
     }
-
-    fn is_cold(&self) -> bool {
-        fs::read(self.stored("m.mar")).unwrap() == self.cold()
-    }
 }
 
 #[test]
