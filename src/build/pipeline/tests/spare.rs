@@ -1,5 +1,7 @@
 //! Archives that are written over spares.
 
+use std::sync::atomic::AtomicUsize;
+
 use super::*;
 use crate::archive::pack::tests::noise;
 
@@ -36,8 +38,15 @@ fn what_a_spare_holds_is_not_written_again() {
     for number in [3, 5_000, 0, 90_000, 1] {
         assert_eq!(world.edit(number), LENGTH as u64, "{number}");
     }
-    // Other weights: neither the spare nor the next one holds them.
+    // Other weights: neither the spare nor the next one holds them. It takes no room any more when
+    // the new archive needs it.
+    let most = Arc::new(AtomicUsize::new(0));
+    let (staging, seen) = (world.shop.store.staging().folder().to_owned(), Arc::clone(&most));
+    world.shop.progress = Arc::new(move |_, _| {
+        seen.fetch_max(fs::read_dir(&staging).unwrap().count(), Ordering::Relaxed);
+    });
     fs::write(world.folder().join("w"), noise(LENGTH + 1)).unwrap();
     let in_place = [2, 3, 4, 5].map(|number| world.edit(number));
     assert_eq!(in_place, [0, 0, 0, LENGTH as u64 + 1]);
+    assert_eq!(most.load(Ordering::Relaxed), 1);
 }
