@@ -292,9 +292,11 @@ impl Attempt<'_> {
             let packed = staged.pack(&plan, &seen.profile, &source, before, &control);
             (staged, packed)
         });
+        // It has told before anything was written: some large entry is another one now. It goes at
+        // once, as the new archive may need the room.
+        let on_spare = on_spare.filter(|(_, packed)| !matches!(packed, Err(PackError::Spare)));
         let (staged, packed) = match on_spare {
-            // It has told before anything was written: some large entry is another one now.
-            None | Some((_, Err(PackError::Spare))) => {
+            None => {
                 let staged = self.stage(model, seen)?;
                 let before = Before { previous, in_place: &[] };
                 let packed = staged.pack(&plan, &seen.profile, &source, before, &control);

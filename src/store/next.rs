@@ -113,7 +113,7 @@ impl StateDir {
         names.filter_map(read).collect()
     }
 
-    fn next_path(&self, name: &ModelName) -> PathBuf {
+    pub(super) fn next_path(&self, name: &ModelName) -> PathBuf {
         self.folder.join(format!("{name}{SUFFIX}"))
     }
 }

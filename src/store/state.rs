@@ -194,15 +194,18 @@ impl StateDir {
         write(&self.path(name), &encode(state), durability)
     }
 
-    /// Forgets `name`.
+    /// Forgets `name`, and what was prepared for it and could not take effect.
     ///
     /// # Errors
-    /// When the file is there and cannot be removed.
+    /// When a file is there and cannot be removed.
     pub fn forget(&self, name: &ModelName) -> io::Result<()> {
-        match fs::remove_file(self.path(name)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+        for path in [self.next_path(name), self.path(name)] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
+        Ok(())
     }
 
     pub(super) fn path(&self, name: &ModelName) -> PathBuf {

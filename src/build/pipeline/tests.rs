@@ -3,6 +3,7 @@
 mod doubts;
 mod incremental;
 mod power_cut;
+mod spare;
 
 use std::fs;
 

@@ -141,6 +141,15 @@ fn after_a_crash_before_the_exchange_the_old_archive_is_known() {
 }
 
 #[test]
+fn what_is_forgotten_does_not_come_back() {
+    let mut world = World::new();
+    let _next = interrupted(&world, ArchiveFormat::Default, "one");
+    world.store().forget(&world.name).unwrap();
+    world = world.reopen();
+    assert_eq!(world.store().states().load(&world.name), None);
+}
+
+#[test]
 fn after_a_crash_the_archive_of_the_other_form_is_retired() {
     let mut world = World::new();
     world.publish("one").unwrap();
