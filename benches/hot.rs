@@ -248,6 +248,7 @@ fn known() -> ModelState {
             ctime: 8,
             manifest: entry(0),
             sha256: None,
+            unflushed: None,
         },
         history: vec![],
         spare: None,
