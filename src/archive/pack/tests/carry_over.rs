@@ -94,7 +94,7 @@ fn large(packed: &Packed) -> Vec<Entry> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
     fn an_incremental_archive_is_a_cold_one(versions in versions()) {
