@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, ScopedJoinHandle};
 
 use super::history::{History, Label};
 use super::identity::Identity;
@@ -201,13 +202,15 @@ impl Staged {
     /// The first difference.
     pub fn verify(self, packed: &Packed, durable: bool) -> Result<Verified, VerifyError> {
         match &self.file {
-            Some(file) if durable && packed.bytes >= LARGE => std::thread::scope(|scope| {
-                let flush = scope.spawn(|| file.sync_data());
+            Some(file) if durable && packed.bytes >= LARGE => thread::scope(|scope| {
+                // Where no thread can be had, the flush before publishing does it all.
+                let flush = thread::Builder::new().spawn_scoped(scope, || file.sync_data()).ok();
                 self.read_back(packed)?;
-                match flush.join() {
+                match flush.map(ScopedJoinHandle::join) {
                     // The kernel tells of it once: the flush before publishing would not see it.
-                    Ok(flushed) => flushed.map_err(VerifyError::Flush),
-                    Err(panic) => std::panic::resume_unwind(panic),
+                    Some(Ok(flushed)) => flushed.map_err(VerifyError::Flush),
+                    Some(Err(panic)) => std::panic::resume_unwind(panic),
+                    None => Ok(()),
                 }
             })?,
             _ => self.read_back(packed)?,
