@@ -185,7 +185,6 @@ impl<'a> Worker<'a> {
         let header_offset = batch.bytes.len() as u64;
         let data_offset = header_offset + zip_writer::local_header_len(&path, size);
         let packed_size = data.len() as u64;
-        let aligned = false;
         let entry = Entry {
             path,
             size,
@@ -195,7 +194,7 @@ impl<'a> Worker<'a> {
             header_offset,
             data_offset,
             packed_size,
-            aligned,
+            aligned: false,
         };
         zip_writer::local_header(&entry, &mut batch.bytes);
         batch.bytes.extend_from_slice(data);

@@ -393,11 +393,8 @@ impl Zip<'_> {
             packed_size,
             aligned: false,
         };
-        let mut header = Vec::new();
-        zip_writer::local_header(&entry, &mut header);
-        self.output.patch(header_offset, &header)?;
         self.entries.push(entry);
-        Ok(())
+        self.write_header(self.entries.len() - 1)
     }
 
     /// Appends a large file as it is and returns the BLAKE3 of what it is now.

@@ -167,9 +167,9 @@ impl Attempt<'_> {
         seen: &Seen,
         packed: &Packed,
     ) -> Option<Sameness> {
-        let digest = packed.digest();
-        if let Some(known) = self.job.known.as_deref() {
-            if known.archive.format != seen.format || known.archive.digest != digest {
+        let known = self.job.known.as_deref();
+        if let Some(known) = known {
+            if known.archive.format != seen.format {
                 return None;
             }
             // Of what somebody has written into no more is known, whatever its time says.
@@ -183,6 +183,11 @@ impl Attempt<'_> {
                 let is_same = known.archive.bytes == packed.bytes && has_entries(known, packed);
                 return is_same.then_some(Sameness::Untouched);
             }
+        }
+        // A pass over all entries, which an ordinary edit does not get to.
+        let digest = packed.digest();
+        if known.is_some_and(|known| known.archive.digest != digest) {
+            return None;
         }
         let is_same = seen.format != ArchiveFormat::NoArchive
             && place.symlink_metadata().is_ok_and(|m| m.is_file() && m.len() == packed.bytes)
