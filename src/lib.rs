@@ -26,6 +26,7 @@ pub mod problem;
 pub mod python;
 pub mod reconcile;
 pub mod results;
+pub mod sabotage;
 pub mod signals;
 pub mod store;
 pub mod threads;

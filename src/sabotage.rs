@@ -1,0 +1,43 @@
+//! Protections that can be taken out, so that a test can show that it would notice.
+//!
+//! A test of a protection proves something only if it fails without it. In a build with the cargo
+//! feature `sabotage`, and in no other, the environment variable [`VARIABLE`] names protections,
+//! separated by commas, that are then left out. No package is built with it: in an ordinary
+//! build [`is_out`] is `false` at compile time, and nothing reads the variable.
+
+/// Names the protections to leave out.
+pub const VARIABLE: &str = "MARWATCH_SABOTAGE";
+
+/// A protection that can be taken out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protection {
+    /// An archive is flushed before it takes its place.
+    ArchiveFlush,
+    /// An archive takes its place by a rename; without, it is copied there.
+    Rename,
+}
+
+impl Protection {
+    /// Its name in [`VARIABLE`].
+    pub const fn name(self) -> &'static str {
+        match self {
+            Protection::ArchiveFlush => "archive-flush",
+            Protection::Rename => "rename",
+        }
+    }
+}
+
+/// Whether `protection` is to be left out.
+#[cfg(feature = "sabotage")]
+pub fn is_out(protection: Protection) -> bool {
+    use std::sync::LazyLock;
+
+    static OUT: LazyLock<String> = LazyLock::new(|| std::env::var(VARIABLE).unwrap_or_default());
+    OUT.split(',').any(|name| name == protection.name())
+}
+
+/// Whether `protection` is to be left out: it never is.
+#[cfg(not(feature = "sabotage"))]
+pub const fn is_out(_: Protection) -> bool {
+    false
+}
