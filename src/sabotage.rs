@@ -13,6 +13,14 @@ pub const VARIABLE: &str = "MARWATCH_SABOTAGE";
 pub enum Protection {
     /// An archive is flushed before it takes its place.
     ArchiveFlush,
+    /// An archive that was not flushed is doubted after another start of the system.
+    Doubt,
+    /// The store's folder is flushed after an archive has taken its place in it.
+    FolderFlush,
+    /// An archive is marked as ours before it takes its place.
+    Mark,
+    /// Records are flushed.
+    RecordFlush,
     /// An archive takes its place by a rename; without, it is copied there.
     Rename,
 }
@@ -22,6 +30,10 @@ impl Protection {
     pub const fn name(self) -> &'static str {
         match self {
             Protection::ArchiveFlush => "archive-flush",
+            Protection::Doubt => "doubt",
+            Protection::FolderFlush => "folder-flush",
+            Protection::Mark => "mark",
+            Protection::RecordFlush => "record-flush",
             Protection::Rename => "rename",
         }
     }

@@ -36,6 +36,7 @@ use crate::reconcile::{End, Ticket};
 use crate::results::Stage;
 use crate::results::catalog::CatalogEntry;
 use crate::results::record::{self, Cost, EntryCounts};
+use crate::sabotage::{Protection, is_out};
 use crate::store::staging::Before;
 use crate::store::{ModelState, Staged, Store, Verified};
 
@@ -342,7 +343,7 @@ impl Attempt<'_> {
         Self: 'c,
     {
         let threads = crate::threads::processors();
-        let durable = self.shop.config.durability.is_full();
+        let durable = self.shop.config.durability.is_full() && !is_out(Protection::ArchiveFlush);
         Control { threads, durable, cancelled: &self.shop.cancelled, progress }
     }
 
