@@ -11,6 +11,10 @@ mod check;
 mod cuts;
 #[path = "power_cut/models.rs"]
 mod models;
+#[path = "power_cut/recorder.rs"]
+mod recorder;
+#[path = "power_cut/replay.rs"]
+mod replay;
 #[path = "power_cut/scene.rs"]
 mod scene;
 
@@ -18,6 +22,7 @@ use check::Promise;
 use common::chance::number_from;
 use common::disk::Kind;
 use cuts::Plan;
+use replay::Replay;
 
 fn plan(kind: Kind, options: &'static str) -> Plan {
     Plan {
@@ -36,6 +41,38 @@ fn holds(plan: Plan) {
     let summary = plan.carry_out();
     assert!(summary.damage.is_empty(), "{:#?}", summary.damage);
     assert!(summary.arrived > summary.cuts / 10, "hardly anything was under way: {summary:?}");
+}
+
+fn replay() -> Replay {
+    Replay {
+        kind: Kind::Ext4,
+        mib: 64,
+        options: "noauto_da_alloc",
+        weights: 1 << 20,
+        neighbour: true,
+        images: number_from("MARWATCH_IMAGES", 1000),
+        seed: number_from("MARWATCH_SEED", 1),
+        sabotage: None,
+    }
+}
+
+#[track_caller]
+fn replays(replay: Replay) {
+    let summary = replay.carry_out();
+    assert!(summary.damage.is_empty(), "{:#?}", summary.damage);
+    assert!(summary.different > 5, "hardly anything was under way: {summary:?}");
+}
+
+#[test]
+#[ignore = "needs root, loop devices, FUSE and ext4"]
+fn images_of_ext4() {
+    replays(replay());
+}
+
+#[test]
+#[ignore = "needs root, loop devices, FUSE and btrfs"]
+fn images_of_btrfs() {
+    replays(Replay { kind: Kind::Btrfs, mib: 128, options: "defaults", ..replay() });
 }
 
 #[test]
@@ -111,4 +148,26 @@ fn control_records_that_are_not_flushed_are_lost() {
 #[ignore = "needs root, loop devices and xfs"]
 fn control_archives_that_nobody_doubts_stay_torn() {
     finds("torn:", "doubt", Plan { promise: Promise::Relaxed, ..plan(Kind::Xfs, "") });
+}
+
+#[cfg(feature = "sabotage")]
+#[track_caller]
+fn finds_in_images(kind: &str, sabotage: &'static str, replay: Replay) {
+    let summary = Replay { sabotage: Some(sabotage), ..replay }.carry_out();
+    assert!(summary.damage.iter().any(|damage| damage.starts_with(kind)), "{:#?}", summary.damage);
+}
+
+#[cfg(feature = "sabotage")]
+#[test]
+#[ignore = "needs root, loop devices, FUSE and ext4"]
+fn control_images_of_archives_that_are_not_flushed_are_torn() {
+    finds_in_images("torn:", "archive-flush", replay());
+}
+
+#[cfg(feature = "sabotage")]
+#[test]
+#[ignore = "needs root, loop devices, FUSE and btrfs"]
+fn control_records_tell_of_archives_in_folders_that_are_not_flushed() {
+    let replay = Replay { kind: Kind::Btrfs, mib: 128, options: "defaults", ..replay() };
+    finds_in_images("lost:", "folder-flush", replay);
 }

@@ -66,14 +66,17 @@ impl Bench {
             File::create(&image).unwrap().set_len(mib * MIB).unwrap();
             kind.make(&image);
         }
-        self.insert(kind, image, mib, options)
-    }
-
-    /// Mounts a disk that is there.
-    pub fn insert(&self, kind: Kind, image: PathBuf, mib: u64, options: &str) -> Disk {
         let at = image.with_extension("mounted");
         fs::create_dir_all(&at).unwrap();
         let mut disk = Disk { at, image, kind, mib, options: options.to_owned(), mounted: false };
+        disk.mount();
+        disk
+    }
+
+    /// Mounts the file system in `image` at `at`. The image is taken over.
+    pub fn mount_image(&self, kind: Kind, image: PathBuf, at: &Path) -> Disk {
+        let (at, options) = (at.to_owned(), String::new());
+        let mut disk = Disk { at, image, kind, mib: 0, options, mounted: false };
         disk.mount();
         disk
     }
@@ -115,7 +118,8 @@ impl Kind {
         }
     }
 
-    fn make(self, image: &Path) {
+    /// Makes an empty file system in a file.
+    pub fn make(self, image: &Path) {
         let (program, args): (_, &[&str]) = match self {
             Kind::Ext4 => ("mkfs.ext4", &["-q", "-F", "-b", "4096", "-E", "nodiscard"]),
             Kind::Xfs => ("mkfs.xfs", &["-q", "-f", "-K"]),
@@ -125,7 +129,8 @@ impl Kind {
         run(Command::new(program).args(args).arg(image));
     }
 
-    fn name(self) -> &'static str {
+    /// As `mount` calls it.
+    pub fn name(self) -> &'static str {
         match self {
             Kind::Ext4 => "ext4",
             Kind::Xfs => "xfs",

@@ -109,6 +109,23 @@ impl<'a> Scene<'a> {
         self.past.get_mut(model.name).unwrap().contents.push(next);
     }
 
+    /// Goes back, or on, to another time.
+    pub(crate) fn turn_to(&mut self, past: &BTreeMap<&'static str, Past>, recorded: &[u8]) {
+        for model in self.models {
+            match past[model.name].now() {
+                Some(content) => model.put(&self.drop, content),
+                None => {
+                    let folder = self.drop.join(model.name);
+                    if folder.exists() {
+                        fs::remove_dir_all(folder).unwrap();
+                    }
+                }
+            }
+        }
+        self.past.clone_from(past);
+        self.recorded = recorded.to_owned();
+    }
+
     /// All that was done so far is in the store and in the results log: what came before cannot come
     /// back.
     pub(crate) fn acknowledge(&mut self) {
