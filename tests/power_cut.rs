@@ -21,7 +21,7 @@ mod scene;
 use check::Promise;
 use common::chance::number_from;
 use common::disk::Kind;
-use cuts::Plan;
+use cuts::{Moment, Plan};
 use replay::Replay;
 
 fn plan(kind: Kind, options: &'static str) -> Plan {
@@ -29,6 +29,7 @@ fn plan(kind: Kind, options: &'static str) -> Plan {
         kind,
         options,
         promise: Promise::Full,
+        moment: Moment::Any,
         state_apart: false,
         cuts: number_from("MARWATCH_CUTS", 100),
         seed: number_from("MARWATCH_SEED", 1),
@@ -93,6 +94,28 @@ fn cuts_with_the_state_on_another_disk() {
     holds(Plan { state_apart: true, ..plan(Kind::Ext4, "noauto_da_alloc") });
 }
 
+/// Where a record tells of an archive, and everything that it tells of has to be on its disk already.
+fn told() -> Plan {
+    Plan { moment: Moment::Told, state_apart: true, ..plan(Kind::Ext4, "noauto_da_alloc") }
+}
+
+#[test]
+#[ignore = "needs root, loop devices and ext4"]
+fn cuts_right_after_a_record() {
+    holds(told());
+}
+
+/// Where the archive is in its place for good, and what is known of it perhaps is not.
+fn placed() -> Plan {
+    Plan { moment: Moment::Placed, state_apart: true, ..plan(Kind::Ext4, "noauto_da_alloc") }
+}
+
+#[test]
+#[ignore = "needs root, loop devices and ext4"]
+fn cuts_right_after_an_archive_took_its_place() {
+    holds(placed());
+}
+
 #[test]
 #[ignore = "needs root, loop devices and ext4"]
 fn cuts_of_what_is_not_flushed_on_ext4() {
@@ -132,8 +155,7 @@ fn control_an_archive_that_is_copied_to_its_place_is_torn() {
 #[test]
 #[ignore = "needs root, loop devices and ext4"]
 fn control_archives_without_a_mark_are_taken_for_somebody_elses() {
-    let plan = Plan { state_apart: true, ..plan(Kind::Ext4, "noauto_da_alloc") };
-    finds("refused:", "mark", plan);
+    finds("refused:", "mark", placed());
 }
 
 #[cfg(feature = "sabotage")]
@@ -166,8 +188,7 @@ fn control_images_of_archives_that_are_not_flushed_are_torn() {
 
 #[cfg(feature = "sabotage")]
 #[test]
-#[ignore = "needs root, loop devices, FUSE and btrfs"]
-fn control_records_tell_of_archives_in_folders_that_are_not_flushed() {
-    let replay = Replay { kind: Kind::Btrfs, mib: 128, options: "defaults", ..replay() };
-    finds_in_images("lost:", "folder-flush", replay);
+#[ignore = "needs root, loop devices and ext4"]
+fn control_records_tell_of_archives_in_a_folder_that_is_not_flushed() {
+    finds("record:", "folder-flush", told());
 }

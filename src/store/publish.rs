@@ -296,10 +296,19 @@ impl Store {
             let new = &state.archive;
             let place = self.place(&name, new.format);
             let known = self.states.load(&name);
-            let is_there = Identity::at(&place).is_ok_and(|found| found == Some(new.identity));
+            let is_at = |place: &Path, identity| {
+                Identity::at(place).is_ok_and(|found| found == Some(identity))
+            };
+            let is_there = is_at(&place, new.identity);
             // It can be known already, and then more of it is.
             let is_known = known.as_ref().is_some_and(|k| k.archive.identity == new.identity);
-            if !is_there || is_known {
+            // Where the one before is gone too, it was there and was removed since: its generation
+            // is not given again.
+            let was_there = known.as_ref().is_some_and(|known| {
+                !is_at(&self.place(&name, known.archive.format), known.archive.identity)
+                    && known.archive.generation < new.generation
+            });
+            if is_known || !is_there && !was_there {
                 next.remove();
                 continue;
             }

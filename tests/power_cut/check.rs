@@ -11,7 +11,7 @@ use marwatch::results::{Outcome, Record};
 use serde_json::Value;
 
 use crate::common::schema;
-use crate::scene::{Content, Scene};
+use crate::scene::{Content, KEEP, Scene};
 
 /// What is wrong, each beginning with a word for its kind.
 pub(crate) type Damage = Vec<String>;
@@ -29,6 +29,10 @@ impl Scene<'_> {
     /// Looks at the store as the cut has left it, and goes over to what it holds.
     pub(crate) fn check_cut(&mut self, promise: Promise) -> Damage {
         let mut damage = Damage::new();
+        if let Some(log) = self.told_elsewhere.take() {
+            fs::create_dir_all(self.hidden("")).unwrap();
+            fs::write(self.hidden("results.jsonl"), log).unwrap();
+        }
         let records = self.records(&mut damage);
         let log = fs::read(self.hidden("results.jsonl")).unwrap_or_default();
         if !log.starts_with(&self.recorded) {
@@ -52,7 +56,9 @@ impl Scene<'_> {
                 damage.push(format!("lost: {name} is {standing:?}, of {past:?}"));
                 continue;
             };
-            let told = records.iter().rfind(|r| r.model == name).map(|r| self.told(r));
+            // One with a failure says that its archive may not outlive a power cut.
+            let is_of_it = |r: &&Record| r.model == name && r.failure.is_none();
+            let told = records.iter().rfind(is_of_it).map(|r| self.told(r));
             match told.map(|told| past.last(told)) {
                 // Before the last look.
                 None | Some(None) => {}
@@ -64,7 +70,8 @@ impl Scene<'_> {
             }
             self.past.get_mut(name).unwrap().oldest = at;
         }
-        damage.extend(self.check_history());
+        // The one too many may not have gone yet.
+        damage.extend(self.check_history(KEEP + 1));
         damage.extend(self.check_catalog());
         damage
     }
@@ -100,7 +107,7 @@ impl Scene<'_> {
         }
         self.acknowledge();
         if promise == Promise::Full {
-            damage.extend(self.check_history());
+            damage.extend(self.check_history(KEEP));
         }
         if promise == Promise::Full {
             damage.extend(self.check_generations(&records));
@@ -152,27 +159,32 @@ impl Scene<'_> {
     }
 
     /// What is kept is as complete as what stands.
-    fn check_history(&self) -> Damage {
+    fn check_history(&self, most: usize) -> Damage {
         let mut damage = Damage::new();
         for model in self.models {
             let mut seen = BTreeMap::new();
+            let mut kept = 0;
             for path in list(&self.hidden("history").join(model.name)) {
                 let name = path.file_name().unwrap().to_string_lossy().into_owned();
                 let (generation, rest) = name.split_once('-').unwrap_or((&name, ""));
-                let content = self.goods.content(model.name, &path);
-                let digest = content.map(|content| &self.goods.get(model.name, content).digest);
-                match digest {
-                    None => damage.push(format!("torn: {}", path.display())),
-                    Some(digest) if !rest.starts_with("unknown") && rest.get(..16) != digest.get(3..19) => {
-                        damage.push(format!("history: {} is {digest}", path.display()));
-                    }
-                    Some(_) => {}
+                kept += 1;
+                let Some(content) = self.goods.content(model.name, &path) else {
+                    damage.push(format!("torn: {}", path.display()));
+                    continue;
+                };
+                // One of which nothing was known has the number of the one before it.
+                if rest.starts_with("unknown") {
+                    continue;
+                }
+                let digest = &self.goods.get(model.name, content).digest;
+                if rest.get(..16) != digest.get(3..19) {
+                    damage.push(format!("history: {} is {digest}", path.display()));
                 }
                 if let Some(other) = seen.insert(generation.to_owned(), name.clone()) {
                     damage.push(format!("generation: {name} and {other}"));
                 }
             }
-            if seen.len() > 2 {
+            if kept > most {
                 damage.push(format!("history: more is kept than was asked for: {seen:?}"));
             }
         }
@@ -210,6 +222,9 @@ impl Scene<'_> {
                 records.iter().filter(is_new).map(|record| record.generation).collect();
             if !generations.is_sorted_by(|a, b| a < b) {
                 damage.push(format!("generation: those of {} are {generations:?}", model.name));
+                for r in records.iter().filter(|r| r.model == model.name) {
+                    damage.push(format!("    {:?} {} {:?} {:?} {:?}", r.outcome, r.generation, r.digest, r.failure, r.trigger));
+                }
             }
         }
         damage

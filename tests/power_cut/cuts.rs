@@ -21,12 +21,26 @@ pub(crate) struct Plan {
     /// Mount options.
     pub(crate) options: &'static str,
     pub(crate) promise: Promise,
+    pub(crate) moment: Moment,
     /// The state lies on a disk of its own, which loses something else.
     pub(crate) state_apart: bool,
     pub(crate) cuts: u64,
     pub(crate) seed: u64,
     /// A protection that is taken out.
     pub(crate) sabotage: Option<&'static str>,
+}
+
+/// When the disks are cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// At any time.
+    Any,
+    /// When an archive has just taken its place, and somebody else has had that written to the disk.
+    Placed,
+    /// When a record was just written, on the other disk, which is not cut off.
+    Told,
+    /// When a build has ended and some of what it wrote has reached the disk.
+    Rest,
 }
 
 /// What came of it.
@@ -91,25 +105,37 @@ impl Plan {
             self.state_apart.then(|| bench.disk(self.kind, self.kind.smallest(), self.options));
         let root = bench.folder(&format!("round{number}"));
         let durability = if self.promise == Promise::Relaxed { "relaxed" } else { "full" };
-        let more = format!("durability: {durability}\nhistory: {{keep: 2}}\n");
+        let more = format!("durability: {durability}\n");
         let state_at = state.as_ref().map(|disk| disk.at.clone());
         let mut scene =
             Scene::new(&root, &store.at, state_at.as_deref(), models, goods, &more);
         bench.start_anew();
         for _ in 0..CUTS_A_DISK.min(self.cuts - summary.cuts) {
+            if self.moment == Moment::Told {
+                scene.records_go_to(state_at.as_deref().unwrap());
+            }
             scene.sabotage = self.sabotage;
             let before: Vec<_> = scene.past.values().map(|past| past.oldest).collect();
-            let is_daemon = chance.once_in(2);
+            let is_daemon = self.moment == Moment::Any && chance.once_in(2);
+            // What nobody flushes is lost long after, rather than while it is written.
+            let is_later = self.promise == Promise::Relaxed && chance.once_in(2);
+            let moment = if is_later { Moment::Rest } else { self.moment };
             let after = chance.time(LATEST);
-            let disks: Vec<&Disk> = [Some(&store), state.as_ref()].into_iter().flatten().collect();
-            if is_daemon {
+            let other = state.as_ref().filter(|_| self.moment != Moment::Told);
+            let disks: Vec<&Disk> = [Some(&store), other].into_iter().flatten().collect();
+            if is_daemon && moment != Moment::Rest {
                 watch_until(&mut scene, &disks, chance, after);
             } else {
-                build_until(&mut scene, &disks, chance, after);
+                build_until(&mut scene, &disks, chance, moment, after);
             }
             bench.start_anew();
+            if self.moment == Moment::Told {
+                scene.records_go_back();
+            }
             store.recover();
-            if let Some(state) = &mut state {
+            if let Some(state) = &mut state
+                && self.moment != Moment::Told
+            {
                 state.recover();
             }
             scene.sabotage = None;
@@ -127,16 +153,31 @@ impl Plan {
     }
 }
 
-/// Changes and builds, over and over, until the disks are cut off `after` some time. What a build
-/// has brought to its end before has to be there afterwards.
-fn build_until(scene: &mut Scene<'_>, disks: &[&Disk], chance: &mut Chance, after: Duration) {
+/// Changes and builds, over and over, until the disks are cut off: at the `moment`, not before some
+/// time has passed. What a build has brought to its end before has to be there afterwards.
+fn build_until(
+    scene: &mut Scene<'_>,
+    disks: &[&Disk],
+    chance: &mut Chance,
+    moment: Moment,
+    after: Duration,
+) {
     let is_cut = AtomicBool::new(false);
+    let cut = || {
+        is_cut.store(true, Ordering::SeqCst);
+        disks.iter().for_each(|disk| disk.cut());
+    };
+    let signs = scene.signs(moment);
+    let clock = Clock::new();
+    let start = clock.now();
     thread::scope(|scope| {
-        scope.spawn(|| {
-            thread::park_timeout(after);
-            is_cut.store(true, Ordering::SeqCst);
-            disks.iter().for_each(|disk| disk.cut());
-        });
+        if moment != Moment::Rest {
+            scope.spawn(|| {
+                thread::park_timeout(after);
+                signs.wait();
+                cut();
+            });
+        }
         while !is_cut.load(Ordering::SeqCst) {
             for _ in 0..=chance.below(2) {
                 scene.change(chance);
@@ -144,6 +185,11 @@ fn build_until(scene: &mut Scene<'_>, disks: &[&Disk], chance: &mut Chance, afte
             let output = scene.command("build").output().unwrap();
             if output.status.success() && !is_cut.load(Ordering::SeqCst) {
                 scene.acknowledge();
+                // The kernel begins with whichever file it likes.
+                scene.write_back(chance);
+                if moment == Moment::Rest && clock.now().since(start) >= after {
+                    cut();
+                }
             }
             assert_no_panic(&output.stderr);
         }

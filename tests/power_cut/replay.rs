@@ -103,7 +103,7 @@ impl Replay {
         bench.start_anew();
         // Where the images will be mounted, so that what is noted of paths stays true.
         let at = bench.folder("disk");
-        let mut scene = Scene::new(&bench.path, &at, None, &models, &goods, "history: {keep: 2}\n");
+        let mut scene = Scene::new(&bench.path, &at, None, &models, &goods, "");
         scene.sabotage = self.sabotage;
         let recorder = Recorder::start(&folder, &image, self.kind.name(), self.options, &at);
         let chapters = self.record(&mut scene, &recorder);

@@ -1,16 +1,23 @@
 //! A store on a disk that will be cut off, and what may be in it then.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::mount::{MntFlags, MsFlags};
+
 use crate::common::chance::Chance;
 use crate::common::marwatch;
+use crate::cuts::Moment;
 use crate::models::{CONTENTS, Goods, Model, configuration};
 
 /// What a model was brought to: one of its contents, or `None` if it was removed.
 pub(crate) type Content = Option<usize>;
+
+/// How many archives of a model are kept in the history.
+pub(crate) const KEEP: usize = 2;
 
 /// Models in memory, a store on a disk.
 pub(crate) struct Scene<'a> {
@@ -24,6 +31,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) past: BTreeMap<&'static str, Past>,
     /// What the results log holds of it for good.
     pub(crate) recorded: Vec<u8>,
+    /// The results log of another disk.
+    pub(crate) told_elsewhere: Option<Vec<u8>>,
     /// A protection that is taken out.
     pub(crate) sabotage: Option<&'static str>,
 }
@@ -64,11 +73,14 @@ impl<'a> Scene<'a> {
         fs::create_dir_all(&drop).unwrap();
         let config = root.join("marwatch.yaml");
         let state = state.map_or_else(|| store.join(".marwatch/state"), |disk| disk.join("state"));
-        let more = format!("on_remove: delete\nstate_dir: {}\n{more}", state.display());
+        let more = format!(
+            "on_remove: delete\nstate_dir: {}\nhistory: {{keep: {KEEP}}}\n{more}",
+            state.display()
+        );
         fs::write(&config, configuration(&drop, &store, &more)).unwrap();
         let past = |model: &Model| (model.name, Past { contents: vec![None], oldest: 0 });
         let past = models.iter().map(past).collect();
-        Self { models, goods, store, state, config, drop, past, recorded: Vec::new(), sabotage: None }
+        Self { models, goods, store, state, config, drop, past, recorded: Vec::new(), told_elsewhere: None, sabotage: None }
     }
 
     /// `marwatch ARGS` with the configuration.
@@ -143,5 +155,78 @@ impl<'a> Scene<'a> {
     /// The hidden folder of the store.
     pub(crate) fn hidden(&self, path: &str) -> PathBuf {
         self.store.join(".marwatch").join(path)
+    }
+}
+
+/// What tells that the moment has come.
+pub(crate) struct Signs {
+    moment: Moment,
+    store: PathBuf,
+    files: Vec<PathBuf>,
+}
+
+impl Scene<'_> {
+    /// What tells that the `moment` has come.
+    pub(crate) fn signs(&self, moment: Moment) -> Signs {
+        let files = match moment {
+            Moment::Any | Moment::Rest => vec![],
+            Moment::Placed => self.models.iter().map(|model| self.archive(model.name)).collect(),
+            Moment::Told => vec![self.hidden("results.jsonl")],
+        };
+        Signs { moment, store: self.store.clone(), files }
+    }
+
+    /// From now on the results log lies on another disk.
+    pub(crate) fn records_go_to(&self, disk: &Path) {
+        let (there, here) = (disk.join("results.jsonl"), self.hidden("results.jsonl"));
+        fs::create_dir_all(self.hidden("")).unwrap();
+        if here.exists() {
+            fs::copy(&here, &there).unwrap();
+        } else {
+            File::create(&there).unwrap();
+            File::create(&here).unwrap().sync_all().unwrap();
+        }
+        let nothing = None::<&Path>;
+        nix::mount::mount(Some(&there), &here, nothing, MsFlags::MS_BIND, nothing).unwrap();
+    }
+
+    /// The other disk is taken out again: what it holds will be found where it belongs.
+    pub(crate) fn records_go_back(&mut self) {
+        let here = self.hidden("results.jsonl");
+        self.told_elsewhere = Some(fs::read(&here).unwrap());
+        nix::mount::umount2(&here, MntFlags::empty()).unwrap();
+    }
+
+    /// Has some files written to the disk, as the kernel does by and by, in no order.
+    pub(crate) fn write_back(&self, chance: &mut Chance) {
+        let folders = [&self.store, &self.state];
+        for entry in folders.into_iter().flat_map(fs::read_dir).flatten().flatten() {
+            let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+            if is_file && chance.once_in(3) {
+                // It may have been cut off meanwhile.
+                let _ = File::open(entry.path()).and_then(|file| file.sync_all());
+            }
+        }
+    }
+}
+
+impl Signs {
+    /// Waits for the moment.
+    pub(crate) fn wait(&self) {
+        if self.moment == Moment::Any {
+            return;
+        }
+        let before = self.look();
+        while self.look() == before {
+            std::hint::spin_loop();
+        }
+        if self.moment == Moment::Placed {
+            let _ = File::open(&self.store).and_then(|folder| folder.sync_all());
+        }
+    }
+
+    fn look(&self) -> Vec<Option<(u64, u64)>> {
+        let look = |path: &PathBuf| path.metadata().ok().map(|m| (m.ino(), m.len()));
+        self.files.iter().map(look).collect()
     }
 }
