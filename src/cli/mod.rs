@@ -1,11 +1,14 @@
 //! The subcommands, one file each: arguments with their help, and a `run` that writes to whatever
 //! it is given.
 
+mod ask;
 pub mod build;
 pub mod check;
+pub mod history;
 pub mod init;
 pub mod inspect;
 pub mod logging;
+pub mod rollback;
 pub mod run;
 pub mod schema;
 pub mod source;
@@ -63,6 +66,9 @@ pub enum Command {
     Run(run::Args),
     Build(build::Args),
     Check(check::Args),
+    History(history::Args),
+    Rollback(rollback::Args),
+    Resume(rollback::ResumeArgs),
     Inspect(inspect::Args),
     Init(init::Args),
     Schema(schema::Args),
@@ -73,7 +79,9 @@ pub fn main(cli: Cli) -> Exit {
     let default = match cli.command {
         Command::Run(_) => "info",
         // The table shows what the log would say again.
-        Command::Build(_) => "warn,marwatch::results::say=off",
+        Command::Build(_) | Command::Rollback(_) | Command::Resume(_) => {
+            "warn,marwatch::results::say=off"
+        }
         _ => "warn",
     };
     if let Err(message) = logging::start(cli.log_level.as_deref(), cli.log_format, default) {
@@ -83,6 +91,9 @@ pub fn main(cli: Cli) -> Exit {
         Command::Run(args) => run::run(&args),
         Command::Build(args) => build::run(&args, &mut io::stdout().lock()),
         Command::Check(args) => check::run(&args, &mut io::stdout().lock()),
+        Command::History(args) => history::run(&args, &mut io::stdout().lock()),
+        Command::Rollback(args) => rollback::run(&args, &mut io::stdout().lock()),
+        Command::Resume(args) => rollback::resume(&args, &mut io::stdout().lock()),
         Command::Inspect(args) => match inspect::run(&args, &mut io::stdout().lock()) {
             Ok(true) => Exit::Success,
             Ok(false) => Exit::ModelProblems,
