@@ -12,6 +12,7 @@
 
 pub mod archive;
 pub mod archiver;
+pub mod audit;
 pub mod build;
 pub mod cli;
 pub mod clock;

@@ -190,7 +190,9 @@ impl Job {
     /// The same, but for an order to pack everything anew: nothing is taken from what is known of the
     /// archive but its number.
     fn distrusted(&self) -> Option<Job> {
-        if !self.is_rebuild() {
+        // One that is held is refused.
+        let is_held = self.known.as_ref().is_some_and(|known| known.held.is_some());
+        if !self.is_rebuild() || is_held {
             return None;
         }
         let mut job = self.clone();
@@ -200,7 +202,6 @@ impl Job {
             known.archive.ctime = 0;
             known.packing = [0; 32];
             known.recipe = [0; 32];
-            known.held = None;
         }
         Some(job)
     }

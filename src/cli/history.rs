@@ -148,7 +148,7 @@ fn table(archives: &[Archives], out: &mut dyn Write) -> io::Result<()> {
         for kept in &archives.kept {
             let digest = match &kept.digest {
                 Some(digest) => format!("b3:{digest}"),
-                None => "not built by marwatch".to_owned(),
+                None => "unknown".to_owned(),
             };
             let generation = kept.generation.to_string();
             table.add_row([

@@ -12,6 +12,7 @@ pub mod rollback;
 pub mod run;
 pub mod schema;
 pub mod source;
+pub mod verify;
 
 use std::io::{self, Write};
 
@@ -69,6 +70,7 @@ pub enum Command {
     History(history::Args),
     Rollback(rollback::Args),
     Resume(rollback::ResumeArgs),
+    Verify(verify::Args),
     Inspect(inspect::Args),
     Init(init::Args),
     Schema(schema::Args),
@@ -79,7 +81,7 @@ pub fn main(cli: Cli) -> Exit {
     let default = match cli.command {
         Command::Run(_) => "info",
         // The table shows what the log would say again.
-        Command::Build(_) | Command::Rollback(_) | Command::Resume(_) => {
+        Command::Build(_) | Command::Rollback(_) | Command::Resume(_) | Command::Verify(_) => {
             "warn,marwatch::results::say=off"
         }
         _ => "warn",
@@ -92,6 +94,7 @@ pub fn main(cli: Cli) -> Exit {
         Command::Build(args) => build::run(&args, &mut io::stdout().lock()),
         Command::Check(args) => check::run(&args, &mut io::stdout().lock()),
         Command::History(args) => history::run(&args, &mut io::stdout().lock()),
+        Command::Verify(args) => verify::run(&args, &mut io::stdout().lock()),
         Command::Rollback(args) => rollback::run(&args, &mut io::stdout().lock()),
         Command::Resume(args) => rollback::resume(&args, &mut io::stdout().lock()),
         Command::Inspect(args) => match inspect::run(&args, &mut io::stdout().lock()) {
@@ -107,9 +110,14 @@ pub fn main(cli: Cli) -> Exit {
 
 /// Says on standard error why the command ends as it does.
 fn fail(exit: Exit, message: &str) -> Exit {
+    note(message);
+    exit
+}
+
+/// Says something on standard error.
+fn note(message: &str) {
     // Nobody is left to be told if standard error is gone.
     let _ = writeln!(io::stderr(), "marwatch: {}", printable(message));
-    exit
 }
 
 /// The exit of a command that only wrote something. A reader that went away (`| head`) is no

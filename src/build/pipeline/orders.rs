@@ -43,6 +43,10 @@ impl Attempt<'_> {
                     help: "put an earlier archive back with `marwatch rollback`, or bring its folder back".into(),
                 }))
             }
+            OrderKind::Rebuild if self.is_held() => Err(Halt::Refused(Refusal {
+                message: format!("`{name}` is held at an earlier archive"),
+                help: "put another one back with `marwatch rollback`, or let its folder decide again with `marwatch resume`".into(),
+            })),
             OrderKind::Rebuild => self.run(),
         }
     }
@@ -221,6 +225,10 @@ impl Attempt<'_> {
                 format!("name one with --to; these are kept: {}", generations()),
             ),
         })
+    }
+
+    fn is_held(&self) -> bool {
+        self.job.known.as_ref().is_some_and(|known| known.held.is_some())
     }
 
     fn is_ours(&self, place: &Path, found: Identity) -> bool {
