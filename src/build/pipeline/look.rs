@@ -96,8 +96,10 @@ impl Attempt<'_> {
             known = None;
         }
         if known.is_some_and(is_same) {
-            // What was refused is as it was published again: whoever was told is told.
-            let touched = ticket.refused.is_some();
+            // What was refused is as it was published again: whoever was told is told. One that is held
+            // may be as wrong as it was.
+            let is_held = known.is_some_and(|known| known.held.is_some());
+            let touched = ticket.refused.is_some() && !is_held;
             let texts = &seen.resolved.texts;
             let is_new = |known: &ModelState| texts.iter().any(|t| !known.settings.contains(t));
             return match (known, &seen.name) {
@@ -132,7 +134,7 @@ impl Attempt<'_> {
         self.unmoved(seen)?;
         let settings = seen.resolved.texts.clone();
         let mut state = ModelState { settings, ..known.clone() };
-        let mut touched = ticket.refused.is_some();
+        let mut touched = ticket.refused.is_some() && known.held.is_none();
         for (known, file) in state.files.iter_mut().zip(&seen.snapshot.files) {
             touched |= known.id != file.id;
             known.id = file.id;
