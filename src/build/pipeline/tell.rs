@@ -142,6 +142,10 @@ fn answer(order: &Order, end: &End, record: Option<&Record>) -> Result<Answer, R
         End::Refused(_) => {
             refuse(format!("`{name}` is rejected, as before"), "its last record says why")
         }
+        End::Gone => refuse(
+            format!("`{name}` has no folder to be built from"),
+            "bring its folder back, or put an earlier archive back with `marwatch rollback`",
+        ),
         _ => refuse(format!("`{name}` could not be looked at"), "the log says why"),
     }
 }
