@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Engine, Message, root_of};
+use crate::build::pipeline::Listed;
 use crate::config::OnRemove;
 use crate::model::ModelName;
 use crate::reconcile::{End, Event};
@@ -169,8 +170,12 @@ impl Engine {
             self.scribe.delist(report.name.to_string());
             tracing::info!(model = %report.name, folder = %report.folder.display(), "removed, and its archive with it");
         } else {
-            self.listed
-                .insert(report.name.to_string(), (state.archive.digest, state.archive.generation));
+            let archive = state.archive.format.file_name(&report.name);
+            let (digest, generation) = (state.archive.digest, state.archive.generation);
+            // If its folder comes back it is a new drop, whatever was held before.
+            let listed = Listed { archive, digest, generation, held: None };
+            self.listed.insert(report.name.to_string(), listed);
+            self.scribe.release(report.name.to_string());
             tracing::info!(model = %report.name, folder = %report.folder.display(), "removed; its archive stays in the store (on_remove: keep)");
         }
         self.show(&record, End::Gone);

@@ -39,6 +39,9 @@ pub struct Record {
     pub recovered: bool,
     /// How many archives of this name were published so far, this one included.
     pub generation: u64,
+    /// The earlier generation whose content the archive has, where it was rolled back.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub of_generation: Option<u64>,
     /// The archive in the store, relative to it: the new one if one was published, otherwise the
     /// old one; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -120,7 +123,7 @@ pub enum Trigger {
     Reload,
     /// An earlier attempt failed.
     Retry,
-    /// Somebody asked for it: `marwatch build`.
+    /// Somebody asked for it: `marwatch build`, `rollback`, `resume`, `verify --repair`.
     Request,
 }
 
@@ -265,6 +268,7 @@ impl Record {
             trigger,
             recovered: false,
             generation: 0,
+            of_generation: None,
             archive: None,
             bytes: None,
             digest: None,

@@ -37,6 +37,7 @@ enum News {
     Record(Entry),
     Listed(String, Box<CatalogEntry>),
     Delisted(String),
+    Released(String),
     Rotation(ResultsLog),
 }
 
@@ -102,6 +103,11 @@ impl Scribe {
     /// Has the catalog name an archive no longer.
     pub fn delist(&self, model: String) {
         self.send(News::Delisted(model));
+    }
+
+    /// Has the catalog say that a model is held no longer.
+    pub fn release(&self, model: String) {
+        self.send(News::Released(model));
     }
 
     /// Takes over other limits of the log.
@@ -185,6 +191,10 @@ impl Desk {
             }
             News::Delisted(model) => {
                 self.catalog_changed |= self.catalog.models.remove(&model).is_some();
+            }
+            News::Released(model) => {
+                let entry = self.catalog.models.get_mut(&model);
+                self.catalog_changed |= entry.is_some_and(|entry| entry.held.take().is_some());
             }
             News::Rotation(rotation) => self.log.set_rotation(rotation),
         }

@@ -13,6 +13,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::publish::Identity;
@@ -26,7 +27,7 @@ use crate::model::{ArchiveFormat, EntryPath, ModelName};
 use crate::threads::in_shares;
 
 /// Begins every state file; the last byte is the version of the format.
-pub(super) const MAGIC: [u8; 8] = *b"marwst\0\x06";
+pub(super) const MAGIC: [u8; 8] = *b"marwst\0\x07";
 
 /// What is known of one model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,6 +50,22 @@ pub struct ModelState {
     pub history: Vec<HistoryNote>,
     /// What is known of the spare.
     pub spare: Option<SpareNote>,
+    /// Set while an earlier archive is in the store again. `files` then say what the folder held when
+    /// it was put there, and nothing of the archive.
+    pub held: Option<Held>,
+}
+
+/// Why an archive stays although its folder holds something else: somebody has rolled it back. It
+/// stays until the folder changes, or somebody resumes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The earlier generation whose content it has.
+    pub of: u64,
+    /// Since when.
+    pub since: Timestamp,
+    /// What the folder's own settings files said then: see
+    /// [`Resolved::said`](crate::build::resolve::Resolved::said).
+    pub said: [u8; 32],
 }
 
 impl ModelState {
