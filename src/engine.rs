@@ -9,6 +9,7 @@ mod notices;
 mod removal;
 #[cfg(test)]
 mod tests;
+mod untold;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{self, AssertUnwindSafe};
@@ -139,6 +140,10 @@ impl Engine {
         let mut catalog = catalog::read(&store);
         let amended = catalog::amend(&catalog, &store, &states);
         let scribe = Scribe::start(&hidden_folder(store.root()), config.results, catalog.clone());
+        // Before the catalog names what they tell of.
+        for (record, reminder) in untold::records(&catalog, &store, &states) {
+            scribe.recover(record, reminder);
+        }
         for (name, entry) in amended {
             match entry {
                 Some(entry) => {

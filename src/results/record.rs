@@ -32,6 +32,11 @@ pub struct Record {
     pub outcome: Outcome,
     /// What caused the attempt.
     pub trigger: Trigger,
+    /// Whether the attempt ended without a record, as marwatch was killed or the disk refused it, and
+    /// the next start wrote this one: it says what the store tells, and no more. Of an archive, `time`
+    /// is then when it was made.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub recovered: bool,
     /// How many archives of this name were published so far, this one included.
     pub generation: u64,
     /// The earlier generation whose content the archive has, where it was rolled back.
@@ -261,6 +266,7 @@ impl Record {
             folder,
             outcome: Outcome::Failed,
             trigger,
+            recovered: false,
             generation: 0,
             of_generation: None,
             archive: None,
@@ -283,6 +289,12 @@ impl Record {
         self.bytes = Some(archive.bytes);
         self.digest = Some(archive.digest.to_string());
         self.sha256.clone_from(&archive.sha256);
+    }
+
+    /// The archive that it names is not in the store any more.
+    pub fn without_archive(&mut self) {
+        self.previous_digest = self.digest.take();
+        (self.archive, self.bytes, self.sha256) = (None, None, None);
     }
 
     /// The JSON Schema of a record.
