@@ -13,8 +13,20 @@ pub const VARIABLE: &str = "MARWATCH_SABOTAGE";
 pub enum Protection {
     /// An archive is flushed before it takes its place.
     ArchiveFlush,
+    /// Nothing is taken over from an archive that somebody has written into.
+    ArchiveIdentity,
+    /// Nothing outside of a model is opened.
+    Confinement,
+    /// A file beyond `limits.file_size` is refused.
+    FileSizeLimit,
+    /// What a terminal could obey does not get into the log as it is.
+    LogEscapes,
+    /// A model that moved while it was packed is not published.
+    Recheck,
     /// An archive takes its place by a rename; without, it is copied there.
     Rename,
+    /// What is no file is not opened.
+    SpecialFiles,
 }
 
 impl Protection {
@@ -22,7 +34,13 @@ impl Protection {
     pub const fn name(self) -> &'static str {
         match self {
             Protection::ArchiveFlush => "archive-flush",
+            Protection::ArchiveIdentity => "archive-identity",
+            Protection::Confinement => "confinement",
+            Protection::FileSizeLimit => "file-size-limit",
+            Protection::LogEscapes => "log-escapes",
+            Protection::Recheck => "recheck",
             Protection::Rename => "rename",
+            Protection::SpecialFiles => "special-files",
         }
     }
 }

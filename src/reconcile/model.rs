@@ -302,5 +302,5 @@ impl Model {
 
 fn is_in_unwatched_folder(file: &str) -> bool {
     let above = Path::new(file).parent();
-    above.is_some_and(|above| above.iter().any(is_built_in))
+    above.is_some_and(|above| above.iter().any(|name| is_built_in(name, true)))
 }

@@ -5,8 +5,8 @@ use std::io;
 use super::{At, Attempt, Done, Seen};
 use crate::archive::hash::hash;
 use crate::archive::plan::Profile;
+use crate::build::check::unreadable;
 use crate::build::compare;
-use crate::build::confined::Confined;
 use crate::build::files::ListedFiles;
 use crate::build::kept::Kept;
 use crate::build::report::Halt;
@@ -15,6 +15,7 @@ use crate::build::rest::{self, Asked};
 use crate::build::snapshot::{self, Request, Transfers};
 use crate::clock;
 use crate::config::Config;
+use crate::discover;
 use crate::model::{Exclude, ModelName, Settings};
 use crate::problem::{Code, Problem, any_error};
 use crate::reconcile::{End, Fingerprint};
@@ -24,12 +25,12 @@ use crate::store::ModelState;
 use crate::store::publish::Identity;
 
 impl Attempt<'_> {
-    pub(super) fn snapshot(&self) -> Result<Seen, Halt> {
+    pub(super) fn snapshot(&mut self) -> Result<Seen, Halt> {
         let ticket = &self.job.ticket;
         let config = &self.shop.config;
         let failed =
             |error: &(dyn std::error::Error + 'static)| Halt::failed(Stage::Snapshot, error);
-        let folder = Confined::open(&ticket.folder).map_err(|error| match error.kind() {
+        let folder = discover::open(&ticket.folder, config).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Halt::Quietly(End::Gone),
             _ => failed(&At { path: ticket.folder.clone(), source: error }),
         })?;
@@ -43,8 +44,13 @@ impl Attempt<'_> {
         let settings = resolved.settings.clone();
         let exclude = exclude_of(&settings);
         let listed = i64::try_from(clock::timestamp().as_nanosecond()).unwrap_or(i64::MAX);
-        let snapshot = snapshot::take(&folder, &request(&exclude, config, &settings))
-            .map_err(|error| failed(&error))?;
+        let snapshot = snapshot::take(&folder, &request(&exclude, config, &settings));
+        let snapshot = snapshot.map_err(|error| {
+            if error.source.kind() == io::ErrorKind::PermissionDenied {
+                self.problems.push(unreadable(&error.path, &error.source));
+            }
+            failed(&error)
+        })?;
         let format = settings.archive_format.unwrap_or_default();
         let profile = Profile {
             compression: settings.compression.unwrap_or(config.pack.compression),

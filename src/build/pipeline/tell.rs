@@ -91,6 +91,7 @@ impl Attempt<'_> {
         let mut record = Record::new(model, ticket.folder.clone(), ticket.trigger);
         record.generation = self.last_generation;
         record.problems.clone_from(&self.problems);
+        record.problems.extend(self.closed.take());
         if let (Some(known), Some(name)) = (&self.job.known, &self.job.ticket.name) {
             record.describe(name, &known.archive);
         }
