@@ -11,6 +11,8 @@ mod life;
 mod names;
 #[path = "run/removal.rs"]
 mod removal;
+#[path = "run/rollback.rs"]
+mod rollback;
 #[path = "run/settings.rs"]
 mod settings;
 #[path = "run/transfers.rs"]

@@ -54,6 +54,8 @@ pub struct Publication<'a> {
     pub history: config::History,
     /// Whether anything is flushed.
     pub durability: Durability,
+    /// The archive of the history that this one is, where it is one: it leaves the history.
+    pub again: Option<PathBuf>,
 }
 
 /// An archive that has just taken its place. What it has replaced, and what is known of it, is still
@@ -70,6 +72,7 @@ pub struct Live<'a> {
     known: Option<&'a ModelState>,
     history: config::History,
     durability: Durability,
+    again: Option<PathBuf>,
 }
 
 /// An archive that is in the store.
@@ -112,7 +115,8 @@ impl Store {
         verified: Verified,
         publication: Publication<'a>,
     ) -> Result<Live<'a>, PublishError> {
-        let Publication { next: mut state, expected, known, history, durability } = publication;
+        let Publication { next: mut state, expected, known, history, durability, again } =
+            publication;
         let (name, format) = (verified.staged.name.clone(), verified.staged.format);
         self.lock.hold()?;
         let next = self.prepare(&name, &verified, &mut state, durability)?;
@@ -120,8 +124,9 @@ impl Store {
         let leaving = expected.map(|found| Leaving::of(known, &place, found, &state, &history));
         match place_in(&self.root, verified, state.archive.identity, expected) {
             Ok(placed) => {
-                state.archive.ctime = placed.ctime;
-                Ok(Live { name, state, next, placed, leaving, known, history, durability })
+                // Of one that is held it is not known what stands where.
+                state.archive.ctime = if state.held.is_none() { placed.ctime } else { 0 };
+                Ok(Live { name, state, next, placed, leaving, known, history, durability, again })
             }
             Err(error) => {
                 next.remove();
@@ -133,8 +138,13 @@ impl Store {
     /// Sends what an archive has replaced, in its form or in another, to the history, keeps what is
     /// known, and flushes the folder. The archive is live, so nothing fails any more.
     pub fn retire(&self, live: Live<'_>) -> Published {
-        let Live { name, mut state, next, placed, leaving, known, history, durability } = live;
+        let Live { name, mut state, next, placed, leaving, known, history, durability, again } =
+            live;
         let format = state.archive.format;
+        // Before the history is trimmed: there is room for one more without it.
+        if let Some(again) = again {
+            self.remove_later(&again);
+        }
         let before = known
             .map(|known| Retained { history: known.history.clone(), spare: known.spare.clone() });
         let before = before.unwrap_or_default();
