@@ -13,6 +13,14 @@ pub const VARIABLE: &str = "MARWATCH_SABOTAGE";
 pub enum Protection {
     /// An archive is flushed before it takes its place.
     ArchiveFlush,
+    /// The kernel is asked whether a file is open for writing; without, nobody ever writes.
+    LeaseProbe,
+    /// Lost notifications make marwatch look at everything.
+    Overflow,
+    /// A model has to be quiet before it is looked at.
+    QuietTime,
+    /// What was read is held against the listing again before it is published.
+    Recheck,
     /// An archive takes its place by a rename; without, it is copied there.
     Rename,
 }
@@ -22,6 +30,10 @@ impl Protection {
     pub const fn name(self) -> &'static str {
         match self {
             Protection::ArchiveFlush => "archive-flush",
+            Protection::LeaseProbe => "lease-probe",
+            Protection::Overflow => "overflow",
+            Protection::QuietTime => "quiet-time",
+            Protection::Recheck => "recheck",
             Protection::Rename => "rename",
         }
     }
