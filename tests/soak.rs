@@ -17,8 +17,6 @@ mod checker;
 mod content;
 #[path = "soak/dice.rs"]
 mod dice;
-#[path = "soak/fresh.rs"]
-mod fresh;
 #[path = "soak/ledger.rs"]
 mod ledger;
 #[path = "soak/model.rs"]

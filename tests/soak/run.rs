@@ -14,11 +14,11 @@ use rustix::process::Signal;
 
 use super::checker::Checker;
 use super::dice::Dice;
-use super::fresh::{self, difference};
 use super::ledger::Ledger;
 use super::model::{Model, World};
 use super::writer::Writer;
 use crate::common::daemon::Daemon;
+use crate::common::fresh;
 use crate::common::schema;
 use crate::common::site::Site;
 
@@ -243,28 +243,12 @@ impl<'a> Soak<'a> {
 
     /// Nobody writes any more: the store has to become what a fresh build gives.
     fn converge(&mut self) {
-        const STEP: Duration = Duration::from_millis(100);
-        let fresh = match fresh::build(self.site, &self.roots(true)) {
-            Ok(fresh) => fresh,
-            Err(error) => return self.ledger.find(error),
-        };
-        let clock = Clock::new();
-        let start = clock.now();
-        let store = self.site.store.clone();
-        while fresh::listed(&store) != fresh {
-            if clock.now().since(start) > PATIENCE {
-                let differing = difference(&fresh::listed(&store), &fresh);
-                let story = self.daemon.as_ref().map(Daemon::story).unwrap_or_default();
-                return self.ledger.find(format!("not converged:\n{differing}\n{story}"));
-            }
-            self.daemon.as_mut().unwrap().pause(STEP);
+        let roots = self.roots(true);
+        let Some(daemon) = &mut self.daemon else { return };
+        match fresh::converge(self.site, daemon, &roots, PATIENCE) {
+            Ok(_) => schema::check_catalog(&self.site.catalog()),
+            Err(finding) => self.ledger.find(finding),
         }
-        match fresh::held(&store) {
-            Ok(held) if held == fresh => {}
-            Ok(held) => self.ledger.find(format!("not as listed:\n{}", difference(&held, &fresh))),
-            Err(error) => self.ledger.find(format!("torn: {error}")),
-        }
-        schema::check_catalog(&self.site.catalog());
         self.weigh();
     }
 

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use marwatch::archive::inspect::inspect;
+use marwatch::clock::Clock;
 use serde_json::Value;
 
-use crate::common::site::Site;
+use super::daemon::Daemon;
+use super::site::Site;
 
 /// The digests of archives, by model.
 pub type Digests = BTreeMap<String, String>;
@@ -57,4 +60,34 @@ pub fn difference(store: &Digests, fresh: &Digests) -> String {
         .map(|name| format!("{name}: {:?}, fresh: {:?}", store.get(name), fresh.get(name)))
         .collect();
     lines.join("\n")
+}
+
+/// Waits until the store of a running daemon holds what a fresh build gives, no more and no less.
+///
+/// # Errors
+/// What is not as it should be when `patience` is over, or at once if an archive does not hold what
+/// the catalog says.
+pub fn converge(
+    site: &Site,
+    daemon: &mut Daemon<'_>,
+    roots: &str,
+    patience: Duration,
+) -> Result<Digests, String> {
+    const STEP: Duration = Duration::from_millis(50);
+    let fresh = build(site, roots)?;
+    let clock = Clock::new();
+    let start = clock.now();
+    while listed(&site.store) != fresh {
+        if clock.now().since(start) > patience {
+            let differing = difference(&listed(&site.store), &fresh);
+            return Err(format!("not converged:\n{differing}\n{}", daemon.story()));
+        }
+        daemon.pause(STEP);
+    }
+    let held = held(&site.store).map_err(|error| format!("torn: {error}"))?;
+    if held == fresh {
+        Ok(fresh)
+    } else {
+        Err(format!("not as listed:\n{}", difference(&held, &fresh)))
+    }
 }
