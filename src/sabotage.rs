@@ -19,9 +19,15 @@ pub enum Protection {
     Confinement,
     /// A file beyond `limits.file_size` is refused.
     FileSizeLimit,
+    /// The kernel is asked whether a file is open for writing; without, nobody ever writes.
+    LeaseProbe,
     /// What a terminal could obey does not get into the log as it is.
     LogEscapes,
-    /// A model that moved while it was packed is not published.
+    /// Lost notifications make marwatch look at everything.
+    Overflow,
+    /// A model has to be quiet before it is looked at.
+    QuietTime,
+    /// What was read is held against the listing again before it is published.
     Recheck,
     /// An archive takes its place by a rename; without, it is copied there.
     Rename,
@@ -37,7 +43,10 @@ impl Protection {
             Protection::ArchiveIdentity => "archive-identity",
             Protection::Confinement => "confinement",
             Protection::FileSizeLimit => "file-size-limit",
+            Protection::LeaseProbe => "lease-probe",
             Protection::LogEscapes => "log-escapes",
+            Protection::Overflow => "overflow",
+            Protection::QuietTime => "quiet-time",
             Protection::Recheck => "recheck",
             Protection::Rename => "rename",
             Protection::SpecialFiles => "special-files",

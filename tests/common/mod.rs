@@ -10,6 +10,7 @@
 
 pub mod archives;
 pub mod daemon;
+pub mod fresh;
 pub mod schema;
 pub mod site;
 pub mod transcript;
