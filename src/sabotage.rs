@@ -23,11 +23,17 @@ pub enum Protection {
     FileSizeLimit,
     /// The store's folder is flushed after an archive has taken its place in it.
     FolderFlush,
+    /// The kernel is asked whether a file is open for writing; without, nobody ever writes.
+    LeaseProbe,
     /// What a terminal could obey does not get into the log as it is.
     LogEscapes,
     /// An archive is marked as ours before it takes its place.
     Mark,
-    /// A model that moved while it was packed is not published.
+    /// Lost notifications make marwatch look at everything.
+    Overflow,
+    /// A model has to be quiet before it is looked at.
+    QuietTime,
+    /// What was read is held against the listing again before it is published.
     Recheck,
     /// Records are flushed.
     RecordFlush,
@@ -47,8 +53,11 @@ impl Protection {
             Protection::Doubt => "doubt",
             Protection::FileSizeLimit => "file-size-limit",
             Protection::FolderFlush => "folder-flush",
+            Protection::LeaseProbe => "lease-probe",
             Protection::LogEscapes => "log-escapes",
             Protection::Mark => "mark",
+            Protection::Overflow => "overflow",
+            Protection::QuietTime => "quiet-time",
             Protection::Recheck => "recheck",
             Protection::RecordFlush => "record-flush",
             Protection::Rename => "rename",

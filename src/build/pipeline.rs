@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::confined::Confined;
 use super::check::all_unreadable;
+use super::confined::Confined;
 use super::files::{self, ListedFiles};
 use super::kept::Kept;
 use super::report::{Halt, Laps, Report, chain};
@@ -38,8 +38,8 @@ use crate::reconcile::{End, OrderKind, Ticket};
 use crate::results::Stage;
 use crate::results::catalog::{self, CatalogEntry};
 use crate::results::record::{self, Cost, EntryCounts};
-use crate::store::identity::Identity;
 use crate::sabotage::{self, Protection};
+use crate::store::identity::Identity;
 use crate::store::staging::Before;
 use crate::store::{ModelState, Staged, Store, Verified};
 

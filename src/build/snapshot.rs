@@ -17,8 +17,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use serde::{Deserialize, Serialize};
 use rustix::fs::FileType;
+use serde::{Deserialize, Serialize};
 
 use super::confined::{self, Confined};
 use super::partial;

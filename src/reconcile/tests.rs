@@ -93,7 +93,8 @@ fn a_known_model_is_built_after_a_short_quiet_time() {
     assert!(r.handle(at(1300), Event::Tick).is_empty(), "quiet begins again with each touch");
     let tickets = tickets(r.handle(at(1500), Event::Tick));
     assert_eq!(tickets[0].trigger, Trigger::Change);
-    assert_eq!(tickets[0].min_age, None);
+    let quiet = Some(Duration::from_millis(300));
+    assert_eq!(tickets[0].min_age, quiet, "a change that nobody told of yet would be younger");
 }
 
 #[test]
@@ -233,7 +234,8 @@ fn two_claims_of_a_name_concern_both() {
     r.handle(at(0), touched("b"));
     r.handle(at(300), Event::Tick);
     let renamed = End::Renamed(ModelName::parse("a").ok());
-    let both = tickets(r.handle(at(310), finished("b", renamed)));
+    assert_eq!(builds(&r.handle(at(310), finished("b", renamed))), [""; 0]);
+    let both = tickets(r.handle(at(610), Event::Tick));
     assert_eq!(both.len(), 2);
     for ticket in &both {
         assert_eq!(ticket.name, ModelName::parse("a").ok());
@@ -248,6 +250,26 @@ fn two_claims_of_a_name_concern_both() {
     let freed = tickets(r.handle(at(1000), listing(&["a"])));
     assert_eq!(freed.len(), 1);
     assert_eq!((&freed[0].folder, freed[0].rivals.len()), (&folder("a"), 0));
+}
+
+#[test]
+fn two_models_that_swap_their_names_are_not_refused() {
+    let mut r = settled(&["a", "b"]);
+    let renamed = |name| End::Renamed(ModelName::parse(name).ok());
+    r.handle(at(0), touched("a"));
+    r.handle(at(50), touched("b"));
+    assert_eq!(builds(&r.handle(at(300), Event::Tick)), ["a"]);
+    assert_eq!(
+        builds(&r.handle(at(310), finished("a", renamed("b")))),
+        [""; 0],
+        "b claims it still"
+    );
+    assert_eq!(builds(&r.handle(at(350), Event::Tick)), ["b"], "it was touched itself");
+    let mut built = tickets(r.handle(at(360), finished("b", renamed("a"))));
+    built.extend(tickets(r.handle(at(610), Event::Tick)));
+    let folders: Vec<_> = built.iter().map(|ticket| ticket.folder.clone()).collect();
+    assert_eq!(folders, [folder("b"), folder("a")]);
+    assert!(built.iter().all(|ticket| ticket.rivals.is_empty()));
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub mod archives;
 pub mod chance;
 pub mod daemon;
 pub mod disk;
+pub mod fresh;
 pub mod schema;
 pub mod site;
 pub mod transcript;
