@@ -65,7 +65,7 @@ pub struct Publication<'a> {
 pub struct Live<'a> {
     name: ModelName,
     state: ModelState,
-    next: Next,
+    next: Option<Next>,
     placed: Placed,
     /// What is to become of the archive that stood there.
     leaving: Option<Leaving>,
@@ -129,7 +129,7 @@ impl Store {
                 Ok(Live { name, state, next, placed, leaving, known, history, durability, again })
             }
             Err(error) => {
-                next.remove();
+                discard(next);
                 Err(error)
             }
         }
@@ -181,37 +181,44 @@ impl Store {
         mark::is_set(&self.root, path, identity)
     }
 
-    /// Makes the archive durable, and beside it writes what will be known of it.
+    /// Makes the archive durable, and beside it writes what will be known of it. Where that cannot be
+    /// written, as the state folder's disk is full, the mark alone has to tell that the archive is
+    /// ours, and the next start builds the model once more.
     fn prepare(
         &self,
         name: &ModelName,
         verified: &Verified,
         state: &mut ModelState,
         durability: Durability,
-    ) -> Result<Next, PublishError> {
-        let note = |source| PublishError::Note { path: self.states.folder().to_owned(), source };
+    ) -> Result<Option<Next>, PublishError> {
         // No boot has this number where the system does not tell them apart.
         state.archive.unflushed = (!durability.is_full()).then(|| spare::boot().unwrap_or(0));
         for round in 0.. {
             state.archive.identity = place::identity(verified)?;
-            let next = self.states.prepare(name, state).map_err(note)?;
+            let next = match self.states.prepare(name, state) {
+                // That it is held is known nowhere else.
+                Err(error) if state.held.is_some() => return Err(self.not_noted(&error)),
+                next => next,
+            };
             if !durability.is_full() {
                 // Nor is the note flushed, so the mark may be all that a power cut leaves.
-                let _ = (self.mark)(&self.root, &verified.staged, &state.archive.identity);
-                return Ok(next);
+                let marked = (self.mark)(&self.root, &verified.staged, &state.archive.identity);
+                return self.noted(next, marked.is_ok());
             }
             // A file system that gives a file its time when it is flushed, as network ones may: once
             // flushed it keeps it. One that gives it another when it is marked never would.
-            let is_marked = round < MARKED_ROUNDS;
-            match self.flush(verified, &state.archive.identity, &next, is_marked) {
-                Ok(found) if found == state.archive.identity => return Ok(next),
-                Ok(_) if round < 2 * MARKED_ROUNDS => next.remove(),
+            let may_mark = round < MARKED_ROUNDS;
+            match self.flush(verified, &state.archive.identity, next.as_ref().ok(), may_mark) {
+                Ok((found, is_marked)) if found == state.archive.identity => {
+                    return self.noted(next, is_marked);
+                }
+                Ok(_) if round < 2 * MARKED_ROUNDS => discard(next.ok()),
                 Ok(_) => {
-                    next.remove();
+                    discard(next.ok());
                     break;
                 }
                 Err(error) => {
-                    next.remove();
+                    discard(next.ok());
                     return Err(error);
                 }
             }
@@ -220,27 +227,45 @@ impl Store {
         Err(PublishError::Flush { path: verified.staged.path().to_owned(), source })
     }
 
-    /// Makes the archive durable, together with what tells that it is ours.
+    /// What is known of an archive beside its mark: it can be missing where there is a mark.
+    fn noted(&self, next: io::Result<Next>, is_marked: bool) -> Result<Option<Next>, PublishError> {
+        match next {
+            Ok(next) => Ok(Some(next)),
+            Err(error) if is_marked => {
+                tracing::warn!(%error, folder = %self.states.folder().display(), "cannot note what is published; the next start builds it once more");
+                Ok(None)
+            }
+            Err(error) => Err(self.not_noted(&error)),
+        }
+    }
+
+    fn not_noted(&self, error: &io::Error) -> PublishError {
+        let code = error.raw_os_error();
+        let source = code.map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+        PublishError::Note { path: self.states.folder().to_owned(), source }
+    }
+
+    /// Makes the archive durable, together with what tells that it is ours. Says which identity it has
+    /// then, and whether it is marked.
     fn flush(
         &self,
         verified: &Verified,
         identity: &Identity,
-        next: &Next,
-        is_marked: bool,
-    ) -> Result<Identity, PublishError> {
+        next: Option<&Next>,
+        may_mark: bool,
+    ) -> Result<(Identity, bool), PublishError> {
         let is_marked = is_out(Protection::Mark)
-            || is_marked && (self.mark)(&self.root, &verified.staged, identity).is_ok();
-        // So that the journal commits it with the archive, and the flush that follows later has
-        // little to do.
-        next.start_flush();
-        place::flush(verified)?;
-        if !is_marked {
-            next.flush_all().map_err(|source| PublishError::Note {
-                path: self.states.folder().to_owned(),
-                source,
-            })?;
+            || may_mark && (self.mark)(&self.root, &verified.staged, identity).is_ok();
+        if let Some(next) = next {
+            // So that the journal commits it with the archive, and the flush that follows later has
+            // little to do.
+            next.start_flush();
         }
-        place::identity(verified)
+        place::flush(verified)?;
+        if let (false, Some(next)) = (is_marked, next) {
+            next.flush_all().map_err(|error| self.not_noted(&error))?;
+        }
+        Ok((place::identity(verified)?, is_marked))
     }
 
     /// Makes what was prepared the state. Where there is more to remember than was known then, it is
@@ -251,7 +276,7 @@ impl Store {
     fn settle(
         &self,
         name: &ModelName,
-        next: Next,
+        next: Option<Next>,
         state: &mut ModelState,
         retained: Retained,
         durability: Durability,
@@ -259,11 +284,12 @@ impl Store {
         let is_more = retained.history != state.history || retained.spare != state.spare;
         state.history = retained.history;
         state.spare = retained.spare;
-        let settled = if is_more {
-            self.states.save(name, state, durability).map(|()| next.remove())
-        } else {
-            let flushed = if durability.is_full() { next.flush() } else { Ok(()) };
-            flushed.and_then(|()| next.take_effect(state.archive.ctime))
+        let settled = match next {
+            Some(next) if !is_more => {
+                let flushed = if durability.is_full() { next.flush() } else { Ok(()) };
+                flushed.and_then(|()| next.take_effect(state.archive.ctime))
+            }
+            next => self.states.save(name, state, durability).map(|()| discard(next)),
         };
         if let Err(error) = settled {
             tracing::warn!(%error, folder = %self.states.folder().display(), "cannot write the state");
@@ -371,6 +397,13 @@ impl Store {
         let policy = config::History { spare: SpareMode::Off, ..history };
         let _ = self.retain(name, aside, leaving, Retained::default(), &policy);
         Ok(Removed::Gone)
+    }
+}
+
+/// What was prepared is of no use any more.
+fn discard(next: Option<Next>) {
+    if let Some(next) = next {
+        next.remove();
     }
 }
 
