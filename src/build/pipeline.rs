@@ -38,7 +38,7 @@ use crate::reconcile::{End, OrderKind, Ticket};
 use crate::results::Stage;
 use crate::results::catalog::{self, CatalogEntry};
 use crate::results::record::{self, Cost, EntryCounts};
-use crate::sabotage::{self, Protection};
+use crate::sabotage::{Protection, is_out};
 use crate::store::identity::Identity;
 use crate::store::staging::Before;
 use crate::store::{ModelState, Staged, Store, Verified};
@@ -401,7 +401,7 @@ impl Attempt<'_> {
         Self: 'c,
     {
         let threads = crate::threads::processors();
-        let durable = self.shop.config.durability.is_full();
+        let durable = self.shop.config.durability.is_full() && !is_out(Protection::ArchiveFlush);
         Control { threads, durable, cancelled: &self.shop.cancelled, progress }
     }
 
@@ -428,7 +428,7 @@ impl Attempt<'_> {
     /// Looks at the whole model again: anything but the same listing, or a writer, means that what
     /// was read may never have been a state of the model.
     fn unmoved(&self, seen: &Seen) -> Result<(), Halt> {
-        if sabotage::is_out(Protection::Recheck) {
+        if is_out(Protection::Recheck) {
             return Ok(());
         }
         let request = request(&seen.exclude, &self.shop.config, &seen.settings);

@@ -25,6 +25,8 @@ use crate::results::{Stage, Trigger};
 use crate::store::ModelState;
 use crate::store::publish::Identity;
 
+const TORN: &str = "a power cut has torn its archive, which was not flushed";
+
 impl Attempt<'_> {
     pub(super) fn snapshot(&mut self) -> Result<Seen, Halt> {
         let ticket = &self.job.ticket;
@@ -100,7 +102,7 @@ impl Attempt<'_> {
         if let (Some(doubted), Some(name)) = (doubted, &seen.name)
             && !self.shop.store.is_whole(name, doubted)
         {
-            tracing::warn!("a power cut has torn its archive, which was not flushed");
+            tracing::warn!("{TORN}");
             known = None;
         }
         if known.is_some_and(is_same) {
@@ -142,6 +144,13 @@ impl Attempt<'_> {
         self.unmoved(seen)?;
         let settings = seen.resolved.texts.clone();
         let mut state = ModelState { settings, ..known.clone() };
+        if known.archive.may_be_torn() {
+            if !self.shop.store.is_whole(&name, known) {
+                tracing::warn!("{TORN}");
+                return Ok(None);
+            }
+            state.archive.was_read();
+        }
         let mut touched = ticket.refused.is_some() && known.held.is_none();
         for (known, file) in state.files.iter_mut().zip(&seen.snapshot.files) {
             touched |= known.id != file.id;
