@@ -4,9 +4,9 @@
 //! often, `MARWATCH_SEED` repeats a run).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
-mod common;
 #[path = "power_cut/check.rs"]
 mod check;
+mod common;
 #[path = "power_cut/cuts.rs"]
 mod cuts;
 #[path = "power_cut/models.rs"]

@@ -38,7 +38,7 @@ use crate::reconcile::{End, OrderKind, Ticket};
 use crate::results::Stage;
 use crate::results::catalog::{self, CatalogEntry};
 use crate::results::record::{self, Cost, EntryCounts};
-use crate::sabotage::{self, Protection};
+use crate::sabotage::{Protection, is_out};
 use crate::store::identity::Identity;
 use crate::store::staging::Before;
 use crate::store::{ModelState, Staged, Store, Verified};
@@ -122,12 +122,12 @@ impl Workshop {
 }
 
 impl Workshop {
-    /// The generation of the archive that was published last; 0 if there was none. Where nothing
-    /// else is known of the model, the history is asked: a model that comes back must not give new
-    /// archives the numbers of old ones.
+    /// The generation of the archive that was published last; 0 if there was none. What is known can
+    /// be older than the catalog, where it could not be written. Where neither tells of the model, the
+    /// history is asked: one that comes back must not give new archives the numbers of old ones.
     fn last_generation(&self, job: &Job) -> u64 {
         let known = job.known.as_ref().map(|known| known.archive.generation);
-        let known = known.or(job.listed.as_ref().map(|listed| listed.generation));
+        let known = known.max(job.listed.as_ref().map(|listed| listed.generation));
         let asked = || job.ticket.name.as_ref().map(|n| self.store.history().newest_generation(n));
         known.or_else(asked).unwrap_or(0)
     }
@@ -365,17 +365,22 @@ impl Attempt<'_> {
         };
         let packed = match packed {
             Err(error @ PackError::Previous { .. }) => return Err(Trouble::Before(error.into())),
-            Err(error @ PackError::Write { .. }) if error.is_full() => {
-                return Err(Trouble::Full(self.pack_failed(seen, Stage::Pack, &error)));
+            Err(error @ PackError::Write { .. }) => {
+                let is_full = error.is_full();
+                let error = Unmade { path: staged.path().to_owned(), source: error };
+                let halt = self.pack_failed(seen, Stage::Pack, &error);
+                return Err(if is_full { Trouble::Full(halt) } else { Trouble::Halt(halt) });
             }
             packed => packed.map_err(|error| self.pack_failed(seen, Stage::Pack, &error))?,
         };
         self.spend(packed.cost.into());
         self.laps.done(Stage::Pack);
         self.unmoved(seen)?;
+        let path = staged.path().to_owned();
         let verified = match staged.verify(&packed, control.durable) {
             Err(error) if previous.is_some() => return Err(Trouble::Before(error.into())),
-            verified => verified.map_err(|error| Halt::failed(Stage::Verify, &error))?,
+            verified => verified
+                .map_err(|source| Halt::failed(Stage::Verify, &Unmade { path, source }))?,
         };
         if let Some((previous, known)) = previous.zip(self.job.known.as_deref())
             && !self.shop.store.is_published(previous, &known.archive)
@@ -401,11 +406,11 @@ impl Attempt<'_> {
         Self: 'c,
     {
         let threads = crate::threads::processors();
-        let durable = self.shop.config.durability.is_full() && !sabotage::is_out(Protection::ArchiveFlush);
+        let durable = self.shop.config.durability.is_full() && !is_out(Protection::ArchiveFlush);
         Control { threads, durable, cancelled: &self.shop.cancelled, progress }
     }
 
-    fn pack_failed(&self, seen: &Seen, stage: Stage, error: &PackError) -> Halt {
+    fn pack_failed(&self, seen: &Seen, stage: Stage, error: &(dyn Error + 'static)) -> Halt {
         if self.shop.cancelled.load(Ordering::Relaxed) {
             return Halt::Quietly(End::Stopped);
         }
@@ -428,7 +433,7 @@ impl Attempt<'_> {
     /// Looks at the whole model again: anything but the same listing, or a writer, means that what
     /// was read may never have been a state of the model.
     fn unmoved(&self, seen: &Seen) -> Result<(), Halt> {
-        if sabotage::is_out(Protection::Recheck) {
+        if is_out(Protection::Recheck) {
             return Ok(());
         }
         let request = request(&seen.exclude, &self.shop.config, &seen.settings);
@@ -472,6 +477,15 @@ impl From<Halt> for Trouble {
 fn is_denied(error: &(dyn Error + 'static)) -> bool {
     let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
     kind == Some(io::ErrorKind::PermissionDenied) || error.source().is_some_and(is_denied)
+}
+
+/// An archive that was not made, for a reason that does not name it.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot make {}", path.display())]
+struct Unmade<E: Error + 'static> {
+    path: PathBuf,
+    #[source]
+    source: E,
 }
 
 /// Something that failed at a path.

@@ -77,6 +77,8 @@ impl Log {
             self.doubtful = None;
         }
         let Some((file, length)) = &mut self.open else { return Ok(()) };
+        let flush =
+            |file: &File| if is_out(Protection::RecordFlush) { Ok(()) } else { file.sync_data() };
         if let Err(error) = file.write_all(lines).and_then(|()| flush(file)) {
             // Half a line is no record, and what is not durable is written again: a disk that fails
             // must leave neither.
@@ -152,10 +154,6 @@ impl Told {
             Outcome::Rejected | Outcome::Unstable | Outcome::Failed => {}
         }
     }
-}
-
-fn flush(file: &File) -> io::Result<()> {
-    if is_out(Protection::RecordFlush) { Ok(()) } else { file.sync_data() }
 }
 
 /// Whether the file at `path` is the one that is open.

@@ -388,14 +388,17 @@ impl Store {
             rename(&aside, &path, RenameFlags::NOREPLACE)?;
             return Ok(Removed::Foreign);
         }
-        if durability.is_full() {
-            sync_folder(&self.root)?;
-        }
         let label = Label { format, generation: archive.generation, digest: Some(archive.digest) };
         // Nothing comes after it that a spare of it could serve.
         let leaving = Leaving { label, large: Vec::new(), unflushed: None };
         let policy = config::History { spare: SpareMode::Off, ..history };
         let _ = self.retain(name, aside, leaving, Retained::default(), &policy);
+        if durability.is_full() {
+            // Before it is forgotten: only what is known of it would tell the next start that what a
+            // power cut has left in staging belongs into the history.
+            self.history.flush(name)?;
+            sync_folder(&self.root)?;
+        }
         Ok(Removed::Gone)
     }
 }

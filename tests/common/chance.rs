@@ -39,8 +39,10 @@ impl Chance {
 
     /// Bytes that nothing can compress.
     pub fn noise(&mut self, length: usize) -> Vec<u8> {
-        let mut bytes: Vec<u8> =
-            std::iter::repeat_with(|| self.next().to_le_bytes()).take(length.div_ceil(8)).flatten().collect();
+        let mut bytes: Vec<u8> = std::iter::repeat_with(|| self.next().to_le_bytes())
+            .take(length.div_ceil(8))
+            .flatten()
+            .collect();
         bytes.truncate(length);
         bytes
     }

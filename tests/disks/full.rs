@@ -97,7 +97,8 @@ fn a_store_that_is_full_at_any_stage_keeps_its_archive_and_nothing_else() {
     alone(|bench| {
         let (site, _disk) = site_on(bench, Kind::Memory, 2, "history: {keep: 0}\n");
         let model = put(&site, 500_000);
-        assert!(site.run(&["build", "-c", "marwatch.yaml"]).status.success());
+        let output = site.run(&["build", "-c", "marwatch.yaml"]);
+        assert!(output.status.success(), "{output:?}");
         let mut failed = 0;
         let mut published = 0;
         let tight = (0..16).map(|pages| pages * 4096);

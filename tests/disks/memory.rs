@@ -88,10 +88,13 @@ fn a_model_larger_than_the_memory_is_built_and_built_again() {
     for part in 0..MODEL / 2 / (1 << 20) {
         noise.write_all(&Chance::new(part as u64).noise(1 << 20)).unwrap();
     }
-    let mut text = fs::File::create(folder.join("vocabulary.txt")).unwrap();
+    let text = fs::File::create(folder.join("vocabulary.txt")).unwrap();
+    let mut text = std::io::BufWriter::new(text);
     for line in 0..MODEL / 2 / 32 {
         writeln!(text, "{line:08} {:022x}", line * line).unwrap();
     }
+    text.flush().unwrap();
+    drop((noise, text));
     fs::rename(folder, site.drop.join("m")).unwrap();
     let group = Group::with(CAP);
     for (round, answer) in ["0", "one"].into_iter().enumerate() {

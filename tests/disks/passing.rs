@@ -22,7 +22,7 @@ use fuser::{
 const TTL: Duration = Duration::ZERO;
 
 /// A mounted file system that has neither extended attributes nor reservations of blocks nor
-/// `copy_file_range`, knows no flags of a rename and no second name of a file.
+/// `copy_file_range`, and knows no flags of a rename.
 pub(crate) struct Passing {
     /// Whether it refuses every change, as one that is read-only.
     pub(crate) read_only: Arc<AtomicBool>,
@@ -30,8 +30,9 @@ pub(crate) struct Passing {
 }
 
 impl Passing {
-    /// Mounts it at `at`, on what is in `folder`.
-    pub(crate) fn mount(folder: &Path, at: &Path) -> Self {
+    /// Mounts it at `at`, on what is in `folder`. Files can have a second name only where it has
+    /// `links`.
+    pub(crate) fn mount(folder: &Path, at: &Path, links: bool) -> Self {
         let read_only = Arc::new(AtomicBool::new(false));
         let root = folder.metadata().unwrap().ino();
         let served = Served {
@@ -40,6 +41,7 @@ impl Passing {
             files: Mutex::default(),
             next: AtomicU64::new(1),
             read_only: Arc::clone(&read_only),
+            links,
         };
         let session = fuser::spawn_mount(served, at, &Config::default()).unwrap();
         Self { read_only, session: Some(session) }
@@ -62,6 +64,7 @@ struct Served {
     files: Mutex<HashMap<u64, Arc<File>>>,
     next: AtomicU64,
     read_only: Arc<AtomicBool>,
+    links: bool,
 }
 
 impl Served {
@@ -252,8 +255,23 @@ impl Filesystem for Served {
         answer!(reply, rename(), () => reply.ok());
     }
 
-    fn link(&self, _: &Request, _: INodeNo, _: INodeNo, _: &OsStr, reply: ReplyEntry) {
-        reply.error(Errno::EPERM);
+    fn link(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        parent: INodeNo,
+        name: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        let link = || {
+            if !self.links {
+                return Err(Errno::EPERM);
+            }
+            let (from, to) = (self.path(ino)?, self.changed(parent, name)?);
+            fs::hard_link(from, &to)?;
+            self.attr(&to)
+        };
+        answer!(reply, link(), attr => reply.entry(&TTL, &attr, Generation(0)));
     }
 
     fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {

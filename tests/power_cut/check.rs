@@ -86,7 +86,10 @@ impl Scene<'_> {
         }
         let records = self.records(&mut damage);
         for record in records.get(before..).unwrap_or_default() {
-            let is_fine = matches!(record.outcome, Outcome::Published | Outcome::Unchanged | Outcome::Removed);
+            let is_fine = matches!(
+                record.outcome,
+                Outcome::Published | Outcome::Unchanged | Outcome::Removed
+            );
             if !is_fine || record.failure.is_some() || !record.problems.is_empty() {
                 damage.push(format!("refused: {}", serde_json::to_string(record).unwrap()));
             }
@@ -100,7 +103,8 @@ impl Scene<'_> {
             match self.standing(model.name) {
                 Ok(standing) if standing == now => {}
                 Ok(standing) => {
-                    damage.push(format!("recovery: {} is {standing:?} and not {now:?}", model.name));
+                    damage
+                        .push(format!("recovery: {} is {standing:?} and not {now:?}", model.name));
                 }
                 Err(torn) => damage.push(torn),
             }
@@ -216,14 +220,16 @@ impl Scene<'_> {
     fn check_generations(&self, records: &[Record]) -> Damage {
         let mut damage = Damage::new();
         for model in self.models {
-            let is_new =
-                |r: &&Record| r.model == model.name && r.outcome == Outcome::Published;
+            let is_new = |r: &&Record| r.model == model.name && r.outcome == Outcome::Published;
             let generations: Vec<_> =
                 records.iter().filter(is_new).map(|record| record.generation).collect();
             if !generations.is_sorted_by(|a, b| a < b) {
                 damage.push(format!("generation: those of {} are {generations:?}", model.name));
                 for r in records.iter().filter(|r| r.model == model.name) {
-                    damage.push(format!("    {:?} {} {:?} {:?} {:?}", r.outcome, r.generation, r.digest, r.failure, r.trigger));
+                    damage.push(format!(
+                        "    {:?} {} {:?} {:?} {:?}",
+                        r.outcome, r.generation, r.digest, r.failure, r.trigger
+                    ));
                 }
             }
         }

@@ -107,8 +107,7 @@ impl Plan {
         let durability = if self.promise == Promise::Relaxed { "relaxed" } else { "full" };
         let more = format!("durability: {durability}\n");
         let state_at = state.as_ref().map(|disk| disk.at.clone());
-        let mut scene =
-            Scene::new(&root, &store.at, state_at.as_deref(), models, goods, &more);
+        let mut scene = Scene::new(&root, &store.at, state_at.as_deref(), models, goods, &more);
         bench.start_anew();
         for _ in 0..CUTS_A_DISK.min(self.cuts - summary.cuts) {
             if self.moment == Moment::Told {

@@ -33,7 +33,10 @@ impl Model {
         if self.weights > 0 {
             // Two large files, of which the second moves whenever something before it changes size.
             let seed = self.weights as u64;
-            files.insert("weights.bin", Chance::new(seed + (content / 4) as u64).noise(self.weights));
+            files.insert(
+                "weights.bin",
+                Chance::new(seed + (content / 4) as u64).noise(self.weights),
+            );
             files.insert("more.bin", Chance::new(seed + 9).noise(self.weights / 3));
             let tail = 200_000 + content * 3_000;
             files.insert("tail.bin", Chance::new(content as u64).noise(tail));

@@ -31,7 +31,10 @@ const READY: &str = "recorded disk: ";
 /// What reached the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Op {
-    Write { offset: u64, data: Vec<u8> },
+    Write {
+        offset: u64,
+        data: Vec<u8>,
+    },
     /// Everything before is on the disk for good.
     Flush,
 }

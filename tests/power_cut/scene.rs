@@ -80,7 +80,18 @@ impl<'a> Scene<'a> {
         fs::write(&config, configuration(&drop, &store, &more)).unwrap();
         let past = |model: &Model| (model.name, Past { contents: vec![None], oldest: 0 });
         let past = models.iter().map(past).collect();
-        Self { models, goods, store, state, config, drop, past, recorded: Vec::new(), told_elsewhere: None, sabotage: None }
+        Self {
+            models,
+            goods,
+            store,
+            state,
+            config,
+            drop,
+            past,
+            recorded: Vec::new(),
+            told_elsewhere: None,
+            sabotage: None,
+        }
     }
 
     /// `marwatch ARGS` with the configuration.
