@@ -50,7 +50,12 @@ fn published(
     let mut record = Record::new(name.to_string(), state.folder.clone(), Trigger::Start);
     record.describe(name, archive);
     record.outcome = Outcome::Published;
-    if let Ok(made) = Timestamp::from_nanosecond(archive.identity.mtime.into()) {
+    if let Some(held) = &state.held {
+        // Nothing is published while it is held.
+        record.outcome = Outcome::RolledBack;
+        record.of_generation = Some(held.of);
+        record.time = held.since;
+    } else if let Ok(made) = Timestamp::from_nanosecond(archive.identity.mtime.into()) {
         record.time = made;
     }
     let before = listed.filter(|entry| entry.generation + 1 == archive.generation);
