@@ -11,10 +11,15 @@ mod common;
 
 #[path = "faults/call.rs"]
 mod call;
+#[cfg(feature = "sabotage")]
+#[path = "faults/controls.rs"]
+mod controls;
 #[path = "faults/errors.rs"]
 mod errors;
 #[path = "faults/kill.rs"]
 mod kill;
+#[path = "faults/resident.rs"]
+mod resident;
 #[path = "faults/scenario.rs"]
 mod scenario;
 #[path = "faults/trace.rs"]
