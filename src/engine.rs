@@ -168,12 +168,7 @@ impl Engine {
             })
             .collect();
         let (outbox, inbox) = mpsc::unbounded_channel();
-        let mut reconciler = Reconciler::new(policy(&config, mode.once));
-        for (name, state) in &states {
-            if let Some(root) = root_of(&state.folder, &config) {
-                reconciler.remember(state.folder.clone(), root, name.clone());
-            }
-        }
+        let reconciler = Reconciler::new(policy(&config, mode.once));
         let shop = Workshop {
             config: Arc::new(config),
             store: Arc::new(store),
@@ -301,6 +296,12 @@ impl Engine {
 
     fn configured(&mut self) {
         let config = &self.shop.config;
+        // Also at a reload: what was published from a root that is watched again may be gone by now.
+        for (name, state) in &self.states {
+            if let Some(root) = root_of(&state.folder, config) {
+                self.reconciler.remember(state.folder.clone(), root, name.clone());
+            }
+        }
         let policy = policy(config, self.mode.once);
         let roots = discover::roots(config).cloned().collect();
         self.handle(Event::Configured { policy, roots });

@@ -3,6 +3,8 @@
 
 mod common;
 
+#[path = "run/clock.rs"]
+mod clock;
 #[path = "run/edits.rs"]
 mod edits;
 #[path = "run/life.rs"]

@@ -9,7 +9,7 @@ mod tests;
 
 pub(super) use look::{exclude_of, request};
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fs::File;
 use std::io;
@@ -18,8 +18,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::check::all_unreadable;
 use super::confined::Confined;
-use super::files::ListedFiles;
+use super::files::{self, ListedFiles};
 use super::kept::Kept;
 use super::report::{Halt, Laps, Report, chain};
 use super::resolve::Resolved;
@@ -37,6 +38,7 @@ use crate::reconcile::{End, OrderKind, Ticket};
 use crate::results::Stage;
 use crate::results::catalog::{self, CatalogEntry};
 use crate::results::record::{self, Cost, EntryCounts};
+use crate::sabotage::{Protection, is_out};
 use crate::store::identity::Identity;
 use crate::store::staging::Before;
 use crate::store::{ModelState, Staged, Store, Verified};
@@ -119,6 +121,7 @@ impl Workshop {
             laps: Laps::start(),
             cost: Cell::default(),
             problems: vec![],
+            closed: RefCell::default(),
             kept: None,
         };
         // A build that panics must end too, or its model and its place would be lost without a word.
@@ -147,6 +150,8 @@ struct Attempt<'a> {
     laps: Laps,
     cost: Cell<Cost>,
     problems: Vec<Problem>,
+    /// Files that may not be read, once that has ended the attempt.
+    closed: RefCell<Vec<Problem>>,
     /// What the archive before holds of the model as it is now.
     kept: Option<Kept<'a>>,
 }
@@ -266,8 +271,9 @@ impl Attempt<'_> {
         let evidence =
             gather(&seen.folder, &seen.snapshot, &seen.settings).map_err(|(path, source)| {
                 let path = seen.folder.path().join(path.as_path());
-                self.moved_or(seen, Halt::failed(Stage::Validate, &At { path, source }))
-            })?;
+                self.read_failed(seen, Stage::Validate, &At { path, source })
+            });
+        let evidence = evidence?;
         let place = |problems: Vec<Problem>| -> Vec<Problem> {
             problems.into_iter().map(|problem| problem.under(seen.folder.path())).collect()
         };
@@ -407,7 +413,7 @@ impl Attempt<'_> {
         Self: 'c,
     {
         let threads = crate::threads::processors();
-        let durable = self.shop.config.durability.is_full();
+        let durable = self.shop.config.durability.is_full() && !is_out(Protection::ArchiveFlush);
         Control { threads, durable, cancelled: &self.shop.cancelled, progress }
     }
 
@@ -415,11 +421,13 @@ impl Attempt<'_> {
         if self.shop.cancelled.load(Ordering::Relaxed) {
             return Halt::Quietly(End::Stopped);
         }
-        let halt = match error {
-            PackError::Write { .. } => self.failed_in_staging(stage, error),
-            _ => Halt::failed(stage, error),
-        };
-        self.moved_or(seen, halt)
+        match error {
+            PackError::Write { .. } => {
+                let halt = self.failed_in_staging(stage, error);
+                self.moved_or(seen, halt)
+            }
+            _ => self.read_failed(seen, stage, error),
+        }
     }
 
     /// A failure that is not about the model but about the archive that is made of it.
@@ -432,9 +440,25 @@ impl Attempt<'_> {
         halt
     }
 
+    /// Something of the model could not be read, or not be packed.
+    fn read_failed(&self, seen: &Seen, stage: Stage, error: &(dyn Error + 'static)) -> Halt {
+        if files::is_moved(error) {
+            return Halt::Unstable;
+        }
+        if is_denied(error) {
+            let closed = all_unreadable(&seen.folder, &seen.snapshot).into_iter();
+            let closed = closed.map(|problem| problem.under(seen.folder.path()));
+            self.closed.borrow_mut().extend(closed);
+        }
+        self.moved_or(seen, Halt::failed(stage, error))
+    }
+
     /// Looks at the whole model again: anything but the same listing, or a writer, means that what
     /// was read may never have been a state of the model.
     fn unmoved(&self, seen: &Seen) -> Result<(), Halt> {
+        if is_out(Protection::Recheck) {
+            return Ok(());
+        }
         let request = request(&seen.exclude, &self.shop.config, &seen.settings);
         let again = snapshot::take(&seen.folder, &request)
             .map_err(|error| Halt::failed(Stage::Verify, &error))?;
@@ -471,6 +495,12 @@ impl From<Halt> for Trouble {
     fn from(halt: Halt) -> Self {
         Trouble::Halt(halt)
     }
+}
+
+/// Whether a missing permission is the cause of `error`.
+fn is_denied(error: &(dyn Error + 'static)) -> bool {
+    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    kind == Some(io::ErrorKind::PermissionDenied) || error.source().is_some_and(is_denied)
 }
 
 /// Something that failed at a path.

@@ -178,7 +178,8 @@ pub struct Ticket {
     pub unclosed: BTreeSet<PathBuf>,
     /// What was refused last.
     pub refused: Option<Fingerprint>,
-    /// Nobody saw this model change: files younger than this mean that it may still be changing.
+    /// Files younger than this mean that the model may still be changing: nobody has seen it
+    /// change, or not yet how it changed last.
     pub min_age: Option<Duration>,
     /// What somebody asks for; without it the model is only looked at.
     pub order: Option<Order>,

@@ -370,8 +370,12 @@ impl Reconciler {
             };
             rivals.remove(folder);
             if rivals != model.rivals {
+                let is_new = !rivals.is_subset(&model.rivals);
                 model.rivals = rivals;
-                if model.vanished.is_none() {
+                if model.vanished.is_some() {
+                } else if is_new && self.policy.retry.is_some() {
+                    model.meet_rival(now, &self.policy.settle);
+                } else {
                     model.look(now, Trigger::Change);
                 }
             }

@@ -11,6 +11,7 @@ use crate::config::{Retry, Settle};
 use crate::model::ModelName;
 use crate::model::exclude::is_built_in;
 use crate::results::Trigger;
+use crate::sabotage::{Protection, is_out};
 
 /// How often it is seen whether a writer has closed its files: where close-write events come, they
 /// are quicker.
@@ -126,9 +127,25 @@ impl Model {
         self.phase = Phase::Settling(Settling { burst, due: Some(due) });
     }
 
+    /// Somebody else claims its name. Two models that swap their names share one for a moment, so
+    /// time has to pass before that is a reason to refuse it. One that was touched itself waits
+    /// already, and no longer: it may be the one that is to claim another name.
+    pub(super) fn meet_rival(&mut self, now: Moment, settle: &Settle) {
+        match &self.phase {
+            Phase::Settling(settling) if settling.due.is_some_and(|due| due <= now) => {
+                self.touch(now, settling.burst.trigger, settle);
+            }
+            Phase::Settling(_) | Phase::Queued(_) => {}
+            _ => self.touch(now, Trigger::Change, settle),
+        }
+    }
+
     /// The quiet time: short for an edit of a known model, longer for a new one and for one that
     /// has been changing for long.
     fn quiet(&self, burst: &Burst, settle: &Settle) -> Duration {
+        if is_out(Protection::QuietTime) {
+            return Duration::ZERO;
+        }
         let longest = settle.quiet_long.max(settle.quiet);
         if !self.known {
             return longest;
@@ -181,7 +198,6 @@ impl Model {
     pub(super) fn begin(&mut self, now: Moment, folder: &Path, settle: &Settle) -> Option<Ticket> {
         let Phase::Queued(burst) = self.phase else { return None };
         self.phase = Phase::Building { burst, touched: None };
-        let unseen = !matches!(burst.trigger, Trigger::Change | Trigger::Retry | Trigger::Request);
         Some(Ticket {
             folder: folder.to_owned(),
             name: self.name.clone(),
@@ -189,7 +205,8 @@ impl Model {
             trigger: burst.trigger,
             unclosed: self.unclosed.clone(),
             refused: self.refused,
-            min_age: (unseen && now.since(burst.first) < settle.max_wait)
+            min_age: (burst.trigger != Trigger::Request
+                && now.since(burst.first) < settle.max_wait)
                 .then(|| self.quiet(&burst, settle)),
             order: None,
         })
@@ -302,5 +319,5 @@ impl Model {
 
 fn is_in_unwatched_folder(file: &str) -> bool {
     let above = Path::new(file).parent();
-    above.is_some_and(|above| above.iter().any(is_built_in))
+    above.is_some_and(|above| above.iter().any(|name| is_built_in(name, true)))
 }

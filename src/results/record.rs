@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::archive;
 use crate::clock;
 use crate::model::ModelName;
-use crate::problem::Problem;
+use crate::problem::{Problem, as_text};
 use crate::store::state::ArchiveState;
 
 /// The version of the record's schema; raised when a field changes its meaning or goes away.
@@ -26,7 +26,8 @@ pub struct Record {
     pub time: Timestamp,
     /// The model's name; the folder's name where the settings give none that is valid.
     pub model: String,
-    /// The model's folder.
+    /// The model's folder; what of it is not UTF-8 stands as U+FFFD.
+    #[serde(serialize_with = "as_text")]
     pub folder: PathBuf,
     /// What came of it.
     pub outcome: Outcome,

@@ -34,6 +34,7 @@ use super::state::ArchiveState;
 use super::{ModelState, Store, spare, sync_folder};
 use crate::config::{self, Durability, SpareMode};
 use crate::model::{ArchiveFormat, ModelName};
+use crate::sabotage::{Protection, is_out};
 
 /// How often an archive is marked anew whose time has moved meanwhile.
 const MARKED_ROUNDS: usize = 2;
@@ -167,7 +168,8 @@ impl Store {
             self.retire_other_form(&name, &known.archive, format, history);
         }
         self.settle(&name, next, &mut state, retained, durability);
-        let synced = if durability.is_full() { sync_folder(&self.root) } else { Ok(()) };
+        let is_synced = durability.is_full() && !is_out(Protection::FolderFlush);
+        let synced = if is_synced { sync_folder(&self.root) } else { Ok(()) };
         let not_durable =
             synced.err().map(|error| format!("the folder could not be flushed: {error}"));
         Published { path: placed.path, state, not_durable }
@@ -225,7 +227,8 @@ impl Store {
         is_marked: bool,
     ) -> Result<(Option<Next>, Identity), PublishError> {
         let identity = &state.archive.identity;
-        let is_marked = is_marked && (self.mark)(&self.root, &verified.staged, identity).is_ok();
+        let is_marked = is_out(Protection::Mark)
+            || is_marked && (self.mark)(&self.root, &verified.staged, identity).is_ok();
         let next = self.noted(next, is_marked && state.held.is_none())?;
         // So that the journal commits it with the archive, and the flush that follows later has
         // little to do.
@@ -243,12 +246,13 @@ impl Store {
         }
     }
 
-    /// What was written of an archive. Not being able to write it stops nothing where the archive is
-    /// marked: without either, nobody would know it as ours after a crash.
-    fn noted(&self, next: io::Result<Next>, is_marked: bool) -> Result<Option<Next>, PublishError> {
+    /// What was written of an archive. Not being able to write it stops nothing where its mark is
+    /// `enough`: without either, nobody would know it as ours after a crash, and without a note nobody
+    /// that it is held.
+    fn noted(&self, next: io::Result<Next>, enough: bool) -> Result<Option<Next>, PublishError> {
         match next {
             Ok(next) => Ok(Some(next)),
-            Err(error) if is_marked => {
+            Err(error) if enough => {
                 tracing::warn!(%error, folder = %self.states.folder().display(), "cannot note what is published; its mark has to do");
                 Ok(None)
             }
@@ -327,10 +331,19 @@ impl Store {
             let new = &state.archive;
             let place = self.place(&name, new.format);
             let known = self.states.load(&name);
-            let is_there = Identity::at(&place).is_ok_and(|found| found == Some(new.identity));
+            let is_at = |place: &Path, identity| {
+                Identity::at(place).is_ok_and(|found| found == Some(identity))
+            };
+            let is_there = is_at(&place, new.identity);
             // It can be known already, and then more of it is.
             let is_known = known.as_ref().is_some_and(|k| k.archive.identity == new.identity);
-            if !is_there || is_known {
+            // Where the one before is gone too, it was there and was removed since: its generation
+            // is not given again.
+            let was_there = known.as_ref().is_some_and(|known| {
+                !is_at(&self.place(&name, known.archive.format), known.archive.identity)
+                    && known.archive.generation < new.generation
+            });
+            if is_known || !is_there && !was_there {
                 next.remove();
                 continue;
             }

@@ -33,6 +33,7 @@ pub(super) const MAGIC: [u8; 8] = *b"marwst\0\x07";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelState {
     /// The folder that it was built from.
+    #[serde(with = "path_bytes")]
     pub folder: PathBuf,
     /// What the archive depends on besides the files: settings, profile, packer version.
     pub recipe: [u8; 32],
@@ -170,6 +171,24 @@ impl Default for Loaded {
 
 /// A state is there and cannot be read, as has been said.
 struct Unread;
+
+/// A path as its bytes, which need not be UTF-8. On the disk it looks as text does.
+mod path_bytes {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(path.as_os_str().as_bytes())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+        let bytes = <&[u8]>::deserialize(from)?;
+        Ok(PathBuf::from(OsString::from_vec(bytes.to_owned())))
+    }
+}
 
 /// The state folder.
 #[derive(Debug, Clone)]
@@ -447,6 +466,15 @@ mod tests {
         assert_eq!(states.load_all().unwrap().states, [(name.clone(), state())]);
         states.forget(&name).unwrap();
         assert_eq!(states.load(&name), None);
+    }
+
+    #[test]
+    fn a_folder_need_not_be_utf_8() {
+        use std::os::unix::ffi::OsStringExt;
+
+        let folder = std::ffi::OsString::from_vec(b"/models/caf\xe9".to_vec()).into();
+        let state = ModelState { folder, ..state() };
+        assert_eq!(decode(&encode(&state)), Some(state));
     }
 
     #[test]

@@ -47,7 +47,6 @@ struct Fault {
     kind: Kind,
     path: PathBuf,
     error: Errno,
-    lasts: bool,
 }
 
 /// Which call is to fail.
@@ -115,7 +114,7 @@ fn failing_at(scenario: &Scenario, aim: Aim) -> (Run, Option<Fault>) {
         if count < number || count > number && !lasts {
             return Verdict::Pass;
         }
-        fault.get_or_insert(Fault { kind, path, error, lasts });
+        fault.get_or_insert(Fault { kind, path, error });
         Verdict::Fail(error)
     };
     let run = trace::run(world.command(scenario.args), &mut judge);

@@ -130,7 +130,9 @@ fn judge(fault: &Option<Fault>, call: &Call) -> Verdict {
     let Some(fault) = fault else { return Verdict::Pass };
     let is_meant = call.kind().is_some_and(|kind| fault.kinds.contains(&kind))
         && call.paths().iter().any(|path| {
-            path.as_os_str().as_encoded_bytes().starts_with(fault.path.as_os_str().as_encoded_bytes())
+            path.as_os_str()
+                .as_encoded_bytes()
+                .starts_with(fault.path.as_os_str().as_encoded_bytes())
         });
     if is_meant { Verdict::Fail(fault.error) } else { Verdict::Pass }
 }

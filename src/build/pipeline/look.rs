@@ -1,12 +1,13 @@
 //! The first stage: what is there, whether it has changed, and whether it has come to rest.
 
 use std::io;
+use std::time::Duration;
 
 use super::{At, Attempt, Done, Seen};
 use crate::archive::hash::hash;
 use crate::archive::plan::Profile;
+use crate::build::check::unreadable;
 use crate::build::compare;
-use crate::build::confined::Confined;
 use crate::build::files::ListedFiles;
 use crate::build::kept::Kept;
 use crate::build::report::Halt;
@@ -15,24 +16,28 @@ use crate::build::rest::{self, Asked};
 use crate::build::snapshot::{self, Request, Transfers};
 use crate::clock;
 use crate::config::Config;
+use crate::discover;
 use crate::model::{Exclude, ModelName, Settings};
 use crate::problem::{Code, Problem, any_error};
 use crate::reconcile::{End, Fingerprint};
-use crate::results::Stage;
 use crate::results::record::Cost;
+use crate::results::{Stage, Trigger};
 use crate::store::ModelState;
 use crate::store::publish::Identity;
 
+const TORN: &str = "a power cut has torn its archive, which was not flushed";
+
 impl Attempt<'_> {
-    pub(super) fn snapshot(&self) -> Result<Seen, Halt> {
+    pub(super) fn snapshot(&mut self) -> Result<Seen, Halt> {
         let ticket = &self.job.ticket;
         let config = &self.shop.config;
         let failed =
             |error: &(dyn std::error::Error + 'static)| Halt::failed(Stage::Snapshot, error);
-        let folder = Confined::open(&ticket.folder).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Halt::Quietly(End::Gone),
-            _ => failed(&At { path: ticket.folder.clone(), source: error }),
-        })?;
+        let folder =
+            discover::open(&ticket.folder, config).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Halt::Quietly(End::Gone),
+                _ => failed(&At { path: ticket.folder.clone(), source: error }),
+            })?;
         let configured = config.entry(&ticket.folder).map(|entry| entry.settings.clone());
         let texts = self.job.known.as_deref().map(|known| known.settings.as_slice());
         let resolved = resolve(&folder, &configured.unwrap_or_default(), texts.unwrap_or_default())
@@ -43,8 +48,13 @@ impl Attempt<'_> {
         let settings = resolved.settings.clone();
         let exclude = exclude_of(&settings);
         let listed = i64::try_from(clock::timestamp().as_nanosecond()).unwrap_or(i64::MAX);
-        let snapshot = snapshot::take(&folder, &request(&exclude, config, &settings))
-            .map_err(|error| failed(&error))?;
+        let snapshot = snapshot::take(&folder, &request(&exclude, config, &settings));
+        let snapshot = snapshot.map_err(|error| {
+            if error.source.kind() == io::ErrorKind::PermissionDenied {
+                self.problems.push(unreadable(&error.path, &error.source));
+            }
+            failed(&error)
+        })?;
         let format = settings.archive_format.unwrap_or_default();
         let profile = Profile {
             compression: settings.compression.unwrap_or(config.pack.compression),
@@ -92,7 +102,7 @@ impl Attempt<'_> {
         if let (Some(doubted), Some(name)) = (doubted, &seen.name)
             && !self.shop.store.is_whole(name, doubted)
         {
-            tracing::warn!("a power cut has torn its archive, which was not flushed");
+            tracing::warn!("{TORN}");
             known = None;
         }
         if known.is_some_and(is_same) {
@@ -134,6 +144,13 @@ impl Attempt<'_> {
         self.unmoved(seen)?;
         let settings = seen.resolved.texts.clone();
         let mut state = ModelState { settings, ..known.clone() };
+        if known.archive.may_be_torn() {
+            if !self.shop.store.is_whole(&name, known) {
+                tracing::warn!("{TORN}");
+                return Ok(None);
+            }
+            state.archive.was_read();
+        }
         let mut touched = ticket.refused.is_some() && known.held.is_none();
         for (known, file) in state.files.iter_mut().zip(&seen.snapshot.files) {
             touched |= known.id != file.id;
@@ -165,8 +182,7 @@ impl Attempt<'_> {
         let ticket = &self.job.ticket;
         if let Some(min_age) = ticket.min_age {
             let newest = seen.snapshot.files.iter().map(|file| file.id.ctime).max().unwrap_or(0);
-            let age = seen.listed.saturating_sub(newest);
-            if u128::from(age.unsigned_abs()) < min_age.as_nanos() || age < 0 {
+            if is_fresh(seen.listed.saturating_sub(newest), min_age, ticket.trigger) {
                 return Err(Halt::Quietly(End::Fresh));
             }
         }
@@ -230,6 +246,21 @@ fn is_as_said(known: &ModelState, seen: &Seen) -> bool {
     }
 }
 
+/// Whether a model whose newest file has this age, in nanoseconds, may still be changing.
+///
+/// A change that was seen has made the model wait already. That it is younger all the same tells of
+/// one that came after it and is still on its way here: events can be late where the machine is busy,
+/// and files that go to their new state one after the other would be packed half way. A little less
+/// will do, as both times come from clocks that tick, and a time to come only tells of a file
+/// system with a clock of its own.
+fn is_fresh(age: i64, min_age: Duration, trigger: Trigger) -> bool {
+    let is_younger = |than: Duration| u128::from(age.unsigned_abs()) < than.as_nanos();
+    match trigger {
+        Trigger::Change | Trigger::Retry => age >= 0 && is_younger(min_age - min_age / 8),
+        _ => age < 0 || is_younger(min_age),
+    }
+}
+
 pub(in crate::build) fn exclude_of(settings: &Settings) -> Exclude {
     let patterns = settings.exclude.as_deref().unwrap_or_default();
     // Each pattern was checked when it was read.
@@ -246,5 +277,25 @@ pub(in crate::build) fn request<'a>(
         limits: &config.limits,
         ready_marker: settings.ready_marker.as_deref(),
         transfers: Transfers::Awaited,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_young_to_have_come_to_rest() {
+        let quiet = Duration::from_millis(800);
+        let ms = |age: i64| age * 1_000_000;
+        for unseen in [Trigger::Start, Trigger::Rescan, Trigger::Reload] {
+            assert!(is_fresh(ms(799), quiet, unseen) && is_fresh(ms(-5000), quiet, unseen));
+            assert!(!is_fresh(ms(800), quiet, unseen));
+        }
+        for seen in [Trigger::Change, Trigger::Retry] {
+            assert!(is_fresh(ms(0), quiet, seen) && is_fresh(ms(699), quiet, seen));
+            assert!(!is_fresh(ms(700), quiet, seen), "the clocks tick");
+            assert!(!is_fresh(ms(-5), quiet, seen), "the file system has a clock of its own");
+        }
     }
 }

@@ -254,7 +254,7 @@ impl Attempt<'_> {
 
     /// What the model's folder holds, as far as that can be told: of a model that is refused or has
     /// no folder it is what was packed last.
-    fn baseline(&self) -> Baseline {
+    fn baseline(&mut self) -> Baseline {
         let known = self.job.known.as_deref();
         let before = || Baseline {
             files: known.map(|known| known.files.clone()).unwrap_or_default(),

@@ -341,7 +341,7 @@ fn has_strangers(path: &Path, known: &ModelState) -> bool {
         .collect();
     let entries = walkdir::WalkDir::new(path).into_iter();
     let mut entries = entries.filter_entry(|entry| {
-        let is_cache = is_built_in(entry.file_name());
+        let is_cache = is_built_in(entry.file_name(), entry.file_type().is_dir());
         entry.depth() == 0 || !is_cache || entry.file_name() == "MANIFEST.json"
     });
     entries.any(|entry| {

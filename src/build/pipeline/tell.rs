@@ -99,6 +99,7 @@ impl Attempt<'_> {
         let mut record = Record::new(model, ticket.folder.clone(), ticket.trigger);
         record.generation = self.last_generation;
         record.problems.clone_from(&self.problems);
+        record.problems.extend(self.closed.take());
         if let (Some(known), Some(name)) = (&self.job.known, &self.job.ticket.name) {
             record.describe(name, &known.archive);
         }
@@ -150,6 +151,10 @@ fn answer(order: &Order, end: &End, record: Option<&Record>) -> Result<Answer, R
         End::Refused(_) => {
             refuse(format!("`{name}` is rejected, as before"), "its last record says why")
         }
+        End::Gone => refuse(
+            format!("`{name}` has no folder to be built from"),
+            "bring its folder back, or put an earlier archive back with `marwatch rollback`",
+        ),
         _ => refuse(format!("`{name}` could not be looked at"), "the log says why"),
     }
 }

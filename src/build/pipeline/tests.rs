@@ -1,6 +1,7 @@
 //! Builds of real folders into real stores.
 
 mod doubts;
+mod held;
 mod incremental;
 mod power_cut;
 mod spare;
