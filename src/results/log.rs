@@ -176,10 +176,15 @@ fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
 /// Opens the log for appending; cuts off a last line that a crash has left unfinished, and what is
 /// `doubtful`.
 fn open(path: &Path, doubtful: Option<(FileId, u64)>) -> io::Result<(File, u64)> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+    let open = || OpenOptions::new().read(true).append(true).create(true).open(path);
+    let mut file = match (open(), path.parent()) {
+        // Somebody has cleaned the store: its folder is made anew.
+        (Err(error), Some(folder)) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(folder)?;
+            open()?
+        }
+        (opened, _) => opened?,
+    };
     let metadata = file.metadata()?;
     let mut length = metadata.len();
     if let Some((_, trusted)) = doubtful.filter(|(file, _)| *file == id(&metadata))

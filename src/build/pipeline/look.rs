@@ -241,7 +241,7 @@ impl Attempt<'_> {
 /// marwatch puts back what somebody has taken out.
 fn is_as_said(known: &ModelState, seen: &Seen) -> bool {
     match &known.held {
-        Some(held) => held.said == seen.resolved.said,
+        Some(held) => held.is_against(&seen.resolved.said),
         None => known.recipe == seen.recipe,
     }
 }
