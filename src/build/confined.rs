@@ -202,7 +202,9 @@ impl Confined {
                     todo.extend(components(Path::new(&target))?);
                 }
                 rustix::fs::FileType::Directory => folders.push(found),
-                _ if !todo.is_empty() || flags.contains(OFlags::DIRECTORY) => return Err(Errno::NOTDIR.into()),
+                _ if !todo.is_empty() || flags.contains(OFlags::DIRECTORY) => {
+                    return Err(Errno::NOTDIR.into());
+                }
                 _ if flags.contains(OFlags::PATH) => return Ok(found),
                 _ => {
                     let file =

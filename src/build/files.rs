@@ -34,9 +34,9 @@ pub fn open(folder: &Confined, path: &EntryPath, id: FileId) -> io::Result<File>
     let is_replaced = |error: &io::Error| {
         confined::is_outside(error) || confined::is_circle(error) || is_gone(error)
     };
-    let file = folder.open_file(path.as_path()).map_err(|error| {
-        if is_replaced(&error) { io::Error::other(Moved) } else { error }
-    })?;
+    let file = folder
+        .open_file(path.as_path())
+        .map_err(|error| if is_replaced(&error) { io::Error::other(Moved) } else { error })?;
     let metadata = file.metadata()?;
     let is_listed = metadata.is_file() && id == FileId::of(&metadata);
     if !is_listed && !sabotage::is_out(Protection::Recheck) {

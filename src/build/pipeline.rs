@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::confined::Confined;
 use super::check::all_unreadable;
+use super::confined::Confined;
 use super::files::{self, ListedFiles};
 use super::kept::Kept;
 use super::report::{Halt, Laps, Report, chain};

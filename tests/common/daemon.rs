@@ -67,6 +67,12 @@ impl<'a> Daemon<'a> {
         Self::started(site, command)
     }
 
+    /// The same by a command of the test's own.
+    #[track_caller]
+    pub fn start_as(site: &'a Site, command: Command) -> Self {
+        Self::started(site, command)
+    }
+
     #[track_caller]
     fn started(site: &'a Site, command: Command) -> Self {
         let mut daemon = Self::spawn(site, command);

@@ -14,7 +14,7 @@ use crate::problem::Code;
 /// The longest component of a path on the server's disk (`NAME_MAX`).
 const MAX_COMPONENT: usize = 255;
 /// The longest path on the server's disk (`PATH_MAX`), where the model's folder comes before it.
-const MAX_PATH: usize = 4000;
+pub(crate) const MAX_PATH: usize = 4000;
 
 /// Checks all names together. A folder's name ends in `/`.
 pub(super) fn check<'a>(names: impl Iterator<Item = &'a [u8]> + Clone, findings: &mut Findings) {
@@ -115,7 +115,9 @@ fn check_excluded<'a>(names: impl Iterator<Item = &'a [u8]>, findings: &mut Find
         let mut start = 0;
         for part in plain.split(|&byte| byte == b'/') {
             let end = start + part.len();
-            if !matches!(part, b"." | b"..") && is_built_in(OsStr::from_bytes(part), end < name.len()) {
+            if !matches!(part, b"." | b"..")
+                && is_built_in(OsStr::from_bytes(part), end < name.len())
+            {
                 *excluded.entry(&plain[..end]).or_default() += 1;
                 break;
             }
@@ -165,8 +167,23 @@ pub fn printable(text: &str) -> String {
     safe
 }
 
+/// JSON with everything escaped that a terminal could obey. Outside of texts JSON has none of it but
+/// line breaks, which stay.
+pub fn printable_json(json: &str) -> String {
+    let mut safe = String::with_capacity(json.len());
+    for character in json.chars() {
+        if character == '\n' || !is_unprintable(character) {
+            safe.push(character);
+        } else {
+            // All of them have four digits.
+            safe.push_str(&format!("\\u{:04x}", u32::from(character)));
+        }
+    }
+    safe
+}
+
 /// Whether a terminal could obey the character instead of showing it.
-pub(crate) fn is_unprintable(character: char) -> bool {
+fn is_unprintable(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

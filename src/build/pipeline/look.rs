@@ -5,7 +5,7 @@ use std::io;
 use super::{At, Attempt, Done, Seen};
 use crate::archive::hash::hash;
 use crate::archive::plan::Profile;
-use crate::build::check::unreadable;
+use crate::build::check::{settings_file, unreadable};
 use crate::build::compare;
 use crate::build::files::ListedFiles;
 use crate::build::kept::Kept;
@@ -30,14 +30,21 @@ impl Attempt<'_> {
         let config = &self.shop.config;
         let failed =
             |error: &(dyn std::error::Error + 'static)| Halt::failed(Stage::Snapshot, error);
-        let folder = discover::open(&ticket.folder, config).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Halt::Quietly(End::Gone),
-            _ => failed(&At { path: ticket.folder.clone(), source: error }),
-        })?;
+        let folder =
+            discover::open(&ticket.folder, config).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Halt::Quietly(End::Gone),
+                _ => failed(&At { path: ticket.folder.clone(), source: error }),
+            })?;
         let configured = config.entry(&ticket.folder).map(|entry| entry.settings.clone());
         let texts = self.job.known.as_deref().map(|known| known.settings.as_slice());
-        let resolved = resolve(&folder, &configured.unwrap_or_default(), texts.unwrap_or_default())
-            .map_err(|source| failed(&At { path: ticket.folder.clone(), source }))?;
+        let resolved = resolve(&folder, &configured.unwrap_or_default(), texts.unwrap_or_default());
+        let resolved = resolved.map_err(|source| {
+            let path = settings_file(&folder);
+            if source.kind() == io::ErrorKind::PermissionDenied {
+                self.problems.push(unreadable(&path, &source));
+            }
+            failed(&At { path, source })
+        })?;
         if resolved.name != ticket.name && resolved.name.is_some() {
             return Err(Halt::Quietly(End::Renamed(resolved.name)));
         }

@@ -68,7 +68,9 @@ impl Walk<'_, '_> {
                 "replace the link by the file itself, or by a relative link within the model";
             // One that leads back into the model does so only where the model lies now.
             let how = if is_absolute {
-                format!("the link is absolute ({target}); only relative ones within the model are followed")
+                format!(
+                    "the link is absolute ({target}); only relative ones within the model are followed"
+                )
             } else {
                 format!("the link leads out of the model, to {target}")
             };
