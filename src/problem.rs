@@ -223,6 +223,12 @@ codes! {
     ArchiveUnsupported = "archive-unsupported",
     /// An archive departs from what the server or the specification expects, without breaking it.
     ArchiveUnusual = "archive-unusual",
+    /// The catalog names an archive that is not in the store.
+    ArchiveMissing = "archive-missing",
+    /// Two archives in the store call their model the same: the server does not start with them.
+    StoreNameTwice = "store-name-twice",
+    /// Something visible in the store that is no model archive.
+    StoreStray = "store-stray",
     /// The archive's manifest is missing, misplaced or not what the server accepts.
     ManifestInvalid = "manifest-invalid",
 }

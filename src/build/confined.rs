@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use crate::sabotage::{self, Protection};
+use crate::sabotage::{Protection, is_out};
 
 /// How many links a path may go through, as in the kernel (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
@@ -142,10 +142,10 @@ impl Confined {
     }
 
     fn resolve(&self, relative: &Path, mut flags: OFlags) -> io::Result<OwnedFd> {
-        if sabotage::is_out(Protection::SpecialFiles) {
+        if is_out(Protection::SpecialFiles) {
             flags.remove(OFlags::NONBLOCK);
         }
-        if sabotage::is_out(Protection::Confinement) {
+        if is_out(Protection::Confinement) {
             let path = self.path.join(relative);
             return Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?);
         }

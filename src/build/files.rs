@@ -9,7 +9,7 @@ use super::confined::{self, Confined};
 use super::snapshot::{FileId, Snapshot};
 use crate::archive::{PackError, Source};
 use crate::model::EntryPath;
-use crate::sabotage::{self, Protection};
+use crate::sabotage::{Protection, is_out};
 
 /// Opens the files of a snapshot, and refuses whatever is no longer what was listed.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub fn open(folder: &Confined, path: &EntryPath, id: FileId) -> io::Result<File>
         .map_err(|error| if is_replaced(&error) { io::Error::other(Moved) } else { error })?;
     let metadata = file.metadata()?;
     let is_listed = metadata.is_file() && id == FileId::of(&metadata);
-    if !is_listed && !sabotage::is_out(Protection::Recheck) {
+    if !is_listed && !is_out(Protection::Recheck) {
         return Err(io::Error::other(Moved));
     }
     Ok(file)

@@ -16,6 +16,7 @@ use super::compare;
 use super::confined::Confined;
 use super::lease::{Writers, writers};
 use super::snapshot::{Snapshot, SourceFile};
+use crate::sabotage::{Protection, is_out};
 use crate::threads::in_shares;
 
 /// How many files are named in a message.
@@ -196,6 +197,9 @@ fn ask_all(folder: &Confined, files: &[&Path], enough: fn(Writers) -> bool) -> V
 }
 
 fn ask(folder: &Confined, path: &Path) -> Writers {
+    if is_out(Protection::LeaseProbe) {
+        return Writers::None;
+    }
     // What cannot be opened is for the packing to report, which opens it again.
     folder.open_file(path).map_or(Writers::None, writers)
 }

@@ -30,7 +30,7 @@ use crate::model::entry_path::EntryPathError;
 use crate::model::manifest::{MANIFEST_PATH, MAR_INF};
 use crate::model::{EntryPath, Exclude};
 use crate::problem::{Code, Problem};
-use crate::sabotage::{self, Protection};
+use crate::sabotage::{Protection, is_out};
 use crate::threads::{MOST_THREADS, processors};
 use folders::{Failed, Folders, Found};
 use met::{Met, Pending};
@@ -280,7 +280,7 @@ impl<'scope, 'env> Walk<'scope, 'env> {
         }
         if found.kind == FileType::Symlink {
             self.link(path, depth)?;
-        } else if is_file || sabotage::is_out(Protection::SpecialFiles) {
+        } else if is_file || is_out(Protection::SpecialFiles) {
             self.meet(Met::File(path, None));
         } else {
             self.special(&path);

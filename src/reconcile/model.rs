@@ -4,13 +4,14 @@ use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Fingerprint, Notice, Policy, Ticket, growing};
+use super::{Fingerprint, Notice, Order, Policy, Ticket, growing};
 use crate::build::rest::Waiting;
 use crate::clock::Moment;
 use crate::config::{Retry, Settle};
 use crate::model::ModelName;
 use crate::model::exclude::is_built_in;
 use crate::results::Trigger;
+use crate::sabotage::{Protection, is_out};
 
 /// How often it is seen whether a writer has closed its files: where close-write events come, they
 /// are quicker.
@@ -126,9 +127,25 @@ impl Model {
         self.phase = Phase::Settling(Settling { burst, due: Some(due) });
     }
 
+    /// Somebody else claims its name. Two models that swap their names share one for a moment, so
+    /// time has to pass before that is a reason to refuse it. One that was touched itself waits
+    /// already, and no longer: it may be the one that is to claim another name.
+    pub(super) fn meet_rival(&mut self, now: Moment, settle: &Settle) {
+        match &self.phase {
+            Phase::Settling(settling) if settling.due.is_some_and(|due| due <= now) => {
+                self.touch(now, settling.burst.trigger, settle);
+            }
+            Phase::Settling(_) | Phase::Queued(_) => {}
+            _ => self.touch(now, Trigger::Change, settle),
+        }
+    }
+
     /// The quiet time: short for an edit of a known model, longer for a new one and for one that
     /// has been changing for long.
     fn quiet(&self, burst: &Burst, settle: &Settle) -> Duration {
+        if is_out(Protection::QuietTime) {
+            return Duration::ZERO;
+        }
         let longest = settle.quiet_long.max(settle.quiet);
         if !self.known {
             return longest;
@@ -181,7 +198,6 @@ impl Model {
     pub(super) fn begin(&mut self, now: Moment, folder: &Path, settle: &Settle) -> Option<Ticket> {
         let Phase::Queued(burst) = self.phase else { return None };
         self.phase = Phase::Building { burst, touched: None };
-        let unseen = !matches!(burst.trigger, Trigger::Change | Trigger::Retry | Trigger::Request);
         Some(Ticket {
             folder: folder.to_owned(),
             name: self.name.clone(),
@@ -189,9 +205,31 @@ impl Model {
             trigger: burst.trigger,
             unclosed: self.unclosed.clone(),
             refused: self.refused,
-            min_age: (unseen && now.since(burst.first) < settle.max_wait)
+            min_age: (burst.trigger != Trigger::Request
+                && now.since(burst.first) < settle.max_wait)
                 .then(|| self.quiet(&burst, settle)),
+            order: None,
         })
+    }
+
+    /// Begins what somebody has asked for. What it was waiting for, it goes on waiting for afterwards.
+    pub(super) fn serve(&mut self, now: Moment, folder: &Path, order: Order) -> Ticket {
+        let burst = match &self.phase {
+            Phase::Settling(settling) => settling.burst,
+            Phase::Queued(burst) => *burst,
+            _ => Burst::new(now, Trigger::Request),
+        };
+        self.phase = Phase::Building { burst, touched: None };
+        Ticket {
+            folder: folder.to_owned(),
+            name: self.name.clone(),
+            rivals: self.rivals.clone(),
+            trigger: Trigger::Request,
+            unclosed: self.unclosed.clone(),
+            refused: None,
+            min_age: None,
+            order: Some(order),
+        }
     }
 
     /// Ends the build: what it was for, and what was touched meanwhile.

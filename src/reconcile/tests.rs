@@ -93,7 +93,8 @@ fn a_known_model_is_built_after_a_short_quiet_time() {
     assert!(r.handle(at(1300), Event::Tick).is_empty(), "quiet begins again with each touch");
     let tickets = tickets(r.handle(at(1500), Event::Tick));
     assert_eq!(tickets[0].trigger, Trigger::Change);
-    assert_eq!(tickets[0].min_age, None);
+    let quiet = Some(Duration::from_millis(300));
+    assert_eq!(tickets[0].min_age, quiet, "a change that nobody told of yet would be younger");
 }
 
 #[test]
@@ -233,7 +234,8 @@ fn two_claims_of_a_name_concern_both() {
     r.handle(at(0), touched("b"));
     r.handle(at(300), Event::Tick);
     let renamed = End::Renamed(ModelName::parse("a").ok());
-    let both = tickets(r.handle(at(310), finished("b", renamed)));
+    assert_eq!(builds(&r.handle(at(310), finished("b", renamed))), [""; 0]);
+    let both = tickets(r.handle(at(610), Event::Tick));
     assert_eq!(both.len(), 2);
     for ticket in &both {
         assert_eq!(ticket.name, ModelName::parse("a").ok());
@@ -248,6 +250,26 @@ fn two_claims_of_a_name_concern_both() {
     let freed = tickets(r.handle(at(1000), listing(&["a"])));
     assert_eq!(freed.len(), 1);
     assert_eq!((&freed[0].folder, freed[0].rivals.len()), (&folder("a"), 0));
+}
+
+#[test]
+fn two_models_that_swap_their_names_are_not_refused() {
+    let mut r = settled(&["a", "b"]);
+    let renamed = |name| End::Renamed(ModelName::parse(name).ok());
+    r.handle(at(0), touched("a"));
+    r.handle(at(50), touched("b"));
+    assert_eq!(builds(&r.handle(at(300), Event::Tick)), ["a"]);
+    assert_eq!(
+        builds(&r.handle(at(310), finished("a", renamed("b")))),
+        [""; 0],
+        "b claims it still"
+    );
+    assert_eq!(builds(&r.handle(at(350), Event::Tick)), ["b"], "it was touched itself");
+    let mut built = tickets(r.handle(at(360), finished("b", renamed("a"))));
+    built.extend(tickets(r.handle(at(610), Event::Tick)));
+    let folders: Vec<_> = built.iter().map(|ticket| ticket.folder.clone()).collect();
+    assert_eq!(folders, [folder("b"), folder("a")]);
+    assert!(built.iter().all(|ticket| ticket.rivals.is_empty()));
 }
 
 #[test]
@@ -624,4 +646,64 @@ proptest! {
         prop_assert!(restless >= start + 120_000, "the restless one is looked at again and again");
         prop_assert!(world.builds <= 8, "{} builds in three minutes", world.builds);
     }
+}
+
+fn ordered(number: u64, name: &str) -> Event {
+    let name = ModelName::parse(name).unwrap();
+    Event::Ordered(Order { number, name, kind: OrderKind::Resume })
+}
+
+fn orders(effects: Vec<Effect>) -> Vec<(u64, PathBuf)> {
+    let order = |ticket: Ticket| Some((ticket.order?.number, ticket.folder));
+    tickets(effects).into_iter().filter_map(order).collect()
+}
+
+#[test]
+fn an_order_is_served_at_once_and_what_was_waited_for_is_still() {
+    let mut r = settled(&["a"]);
+    r.handle(at(1000), touched("a"));
+    assert_eq!(orders(r.handle(at(1100), ordered(1, "a"))), [(1, folder("a"))]);
+    assert!(r.handle(at(1200), touched("a")).is_empty(), "it is under way");
+    assert!(r.handle(at(1250), finished("a", End::Served)).is_empty());
+    assert_eq!(ms(r.deadline()), Some(1500), "quiet since the last touch");
+    let built = tickets(r.handle(at(1500), Event::Tick));
+    assert_eq!((built[0].trigger, &built[0].order), (Trigger::Change, &None));
+    // Of one that waits for nothing it is seen whether anything follows from it.
+    r.handle(at(1600), finished("a", End::UpToDate));
+    assert_eq!(orders(r.handle(at(2000), ordered(2, "a"))), [(2, folder("a"))]);
+    assert!(r.handle(at(2000), finished("a", End::Served)).is_empty());
+    assert_eq!(ms(r.deadline()), Some(2300));
+}
+
+#[test]
+fn orders_wait_for_the_model_and_for_a_place() {
+    let mut r = settled(&["a", "b", "c"]);
+    r.handle(at(1000), touched("a"));
+    assert_eq!(builds(&r.handle(at(1300), Event::Tick)), ["a"]);
+    assert!(r.handle(at(1400), ordered(1, "a")).is_empty(), "it is being built");
+    assert_eq!(orders(r.handle(at(1400), ordered(2, "b"))), [(2, folder("b"))]);
+    assert!(r.handle(at(1400), ordered(3, "c")).is_empty(), "two are under way");
+    assert!(!r.is_idle());
+    assert_eq!(
+        orders(r.handle(at(1500), finished("b", End::Served))),
+        [(3, folder("c"))],
+        "the first one for which nothing is in the way"
+    );
+    let ended = r.handle(at(1600), finished("a", End::Failed));
+    assert_eq!(orders(ended), [(1, folder("a"))], "before it is tried again");
+}
+
+#[test]
+fn orders_for_models_without_a_folder_are_served_too() {
+    let mut r = settled(&["a"]);
+    let nowhere = PathBuf::new();
+    assert_eq!(orders(r.handle(at(0), ordered(1, "b"))), [(1, nowhere.clone())]);
+    assert!(
+        r.handle(at(1), Event::Finished { folder: nowhere.clone(), end: End::Served }).is_empty()
+    );
+    r.handle(at(10), Event::RootChanged);
+    r.handle(at(20), listing(&[]));
+    assert_eq!(orders(r.handle(at(30), ordered(2, "a"))), [(2, nowhere)], "it has vanished");
+    r.handle(at(40), Event::Drain);
+    assert!(r.handle(at(50), ordered(3, "a")).is_empty());
 }

@@ -19,6 +19,7 @@ use notify::{
 
 use super::translate::Raw;
 use super::worker::Message;
+use crate::sabotage::{Protection, is_out};
 
 /// Why folders cannot be watched.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +79,7 @@ impl Outbox {
 
     fn send(&self, message: Message) {
         if self.messages.try_send(message).is_err() {
-            self.lost.store(true, Ordering::Release);
+            self.lost.store(!is_out(Protection::Overflow), Ordering::Release);
             // Room may have come since, and then the worker may be about to sleep. With no room
             // it has messages to handle, and asks for the flag after them.
             let _ = self.messages.try_send(Message::Wake);
@@ -102,7 +103,9 @@ impl Source {
             let _ = &alive;
             match event {
                 Ok(event) if event.need_rescan() => {
-                    outbox.send(Message::Overflow { generation });
+                    if !is_out(Protection::Overflow) {
+                        outbox.send(Message::Overflow { generation });
+                    }
                 }
                 Ok(event) => {
                     if let Some(raw) = raw(event) {

@@ -59,6 +59,15 @@ impl<'a> Daemon<'a> {
         Self::started(site, command)
     }
 
+    /// The same, leaving out a protection (`marwatch::sabotage`).
+    #[track_caller]
+    pub fn start_without(site: &'a Site, protection: Option<&str>) -> Self {
+        let mut command = marwatch();
+        command.args(["run", "--config"]).arg(&site.config);
+        command.env(marwatch::sabotage::VARIABLE, protection.unwrap_or_default());
+        Self::started(site, command)
+    }
+
     /// The same without a configuration file: drop folder and store are told by flags.
     #[track_caller]
     pub fn start_by_flags(site: &'a Site) -> Self {
@@ -67,14 +76,9 @@ impl<'a> Daemon<'a> {
         Self::started(site, command)
     }
 
-    /// The same by a command of the test's own.
+    /// The same by another command.
     #[track_caller]
-    pub fn start_as(site: &'a Site, command: Command) -> Self {
-        Self::started(site, command)
-    }
-
-    #[track_caller]
-    fn started(site: &'a Site, command: Command) -> Self {
+    pub fn started(site: &'a Site, command: Command) -> Self {
         let mut daemon = Self::spawn(site, command);
         daemon.wait("the watches", |seen| seen.says(&["\"watching\""]).then_some(()));
         daemon
@@ -146,7 +150,7 @@ impl<'a> Daemon<'a> {
     }
 
     /// Everything that was seen, for people.
-    fn story(&self) -> String {
+    pub fn story(&self) -> String {
         let mut story = String::from("--- log\n");
         for line in &self.log {
             story += &format!("{line}\n");

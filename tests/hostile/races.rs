@@ -155,7 +155,7 @@ fn a_daemon_under_attack_leaks_nothing() {
         prepare(&site, MODELS);
         let mut command = way.of(marwatch());
         command.args(["run", "--config"]).arg(&site.config);
-        let mut daemon = Daemon::start_as(&site, command);
+        let mut daemon = Daemon::started(&site, command);
         let attack = Attack::on(&site, MODELS, Prey::All, Dice::new(seed()));
         daemon.wait("records", |seen| (seen.records.len() > 300).then_some(()));
         drop(attack);
@@ -242,7 +242,7 @@ fn a_file_that_never_stops_growing_holds_up_no_other_model() {
             });
             let mut command = way.of(marwatch());
             command.args(["run", "--config"]).arg(&site.config);
-            let mut daemon = Daemon::start_as(&site, command);
+            let mut daemon = Daemon::started(&site, command);
             for round in 0..3 {
                 let text = crate::common::service(&format!("round {round}"));
                 let name = format!("rests{round}");

@@ -99,7 +99,7 @@ fn what_can_be_read_at_last_is_published_without_another_change() {
         mode(&closed, 0);
         let mut command = as_nobody(way.of(marwatch()));
         command.args(["run", "--config"]).arg(&site.config);
-        let mut daemon = Daemon::start_as(&site, command);
+        let mut daemon = Daemon::started(&site, command);
         let failed = daemon.next("m", Outcome::Failed);
         assert_eq!(failed.problems[0].path, closed, "{failed:?}");
         mode(&closed, 0o755);

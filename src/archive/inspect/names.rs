@@ -183,7 +183,7 @@ pub fn printable_json(json: &str) -> String {
 }
 
 /// Whether a terminal could obey the character instead of showing it.
-fn is_unprintable(character: char) -> bool {
+pub(crate) fn is_unprintable(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -1,6 +1,7 @@
 //! The first stage: what is there, whether it has changed, and whether it has come to rest.
 
 use std::io;
+use std::time::Duration;
 
 use super::{At, Attempt, Done, Seen};
 use crate::archive::hash::hash;
@@ -19,10 +20,12 @@ use crate::discover;
 use crate::model::{Exclude, ModelName, Settings};
 use crate::problem::{Code, Problem, any_error};
 use crate::reconcile::{End, Fingerprint};
-use crate::results::Stage;
 use crate::results::record::Cost;
+use crate::results::{Stage, Trigger};
 use crate::store::ModelState;
 use crate::store::publish::Identity;
+
+const TORN: &str = "a power cut has torn its archive, which was not flushed";
 
 impl Attempt<'_> {
     pub(super) fn snapshot(&mut self) -> Result<Seen, Halt> {
@@ -98,17 +101,21 @@ impl Attempt<'_> {
         let is_wrong = any_error(&seen.resolved.problems) || any_error(&seen.snapshot.problems);
         let known = job.known.as_deref();
         let mut known = known.filter(|known| !is_wrong && self.is_in_store(known, seen));
-        let is_same = |known: &ModelState| compare::is_same(known, &seen.recipe, &seen.snapshot);
+        let is_same = |known: &ModelState| {
+            is_as_said(known, seen) && compare::has_files(known, &seen.snapshot)
+        };
         let doubted = known.filter(|known| is_same(known) && known.archive.may_be_torn());
         if let (Some(doubted), Some(name)) = (doubted, &seen.name)
             && !self.shop.store.is_whole(name, doubted)
         {
-            tracing::warn!("a power cut has torn its archive, which was not flushed");
+            tracing::warn!("{TORN}");
             known = None;
         }
         if known.is_some_and(is_same) {
-            // What was refused is as it was published again: whoever was told is told.
-            let touched = ticket.refused.is_some();
+            // What was refused is as it was published again: whoever was told is told. One that is held
+            // may be as wrong as it was.
+            let is_held = known.is_some_and(|known| known.held.is_some());
+            let touched = ticket.refused.is_some() && !is_held;
             let texts = &seen.resolved.texts;
             let is_new = |known: &ModelState| texts.iter().any(|t| !known.settings.contains(t));
             return match (known, &seen.name) {
@@ -129,10 +136,12 @@ impl Attempt<'_> {
             };
         }
         seen.asked = self.at_rest(seen)?;
-        let Some(known) = known else { return Ok(None) };
+        let Some(known) = known else {
+            return if job.known.is_none() && !is_wrong { self.still_held(seen) } else { Ok(None) };
+        };
         self.kept = self.keep(seen, known)?;
         let (Some(kept), Some(name)) = (&self.kept, seen.name.clone()) else { return Ok(None) };
-        let is_same = known.recipe == seen.recipe
+        let is_same = is_as_said(known, seen)
             && known.files.len() == seen.snapshot.files.len()
             && kept.entries.iter().all(Option::is_some);
         if !is_same {
@@ -141,7 +150,14 @@ impl Attempt<'_> {
         self.unmoved(seen)?;
         let settings = seen.resolved.texts.clone();
         let mut state = ModelState { settings, ..known.clone() };
-        let mut touched = ticket.refused.is_some();
+        if known.archive.may_be_torn() {
+            if !self.shop.store.is_whole(&name, known) {
+                tracing::warn!("{TORN}");
+                return Ok(None);
+            }
+            state.archive.was_read();
+        }
+        let mut touched = ticket.refused.is_some() && known.held.is_none();
         for (known, file) in state.files.iter_mut().zip(&seen.snapshot.files) {
             touched |= known.id != file.id;
             known.id = file.id;
@@ -154,7 +170,8 @@ impl Attempt<'_> {
     /// What has the content that it had: by stat, and where that leaves a doubt by reading it. None
     /// where the archive before is of no use.
     fn keep<'k>(&self, seen: &Seen, known: &'k ModelState) -> Result<Option<Kept<'k>>, Halt> {
-        if known.recipe != seen.recipe && known.packing != seen.packing {
+        let is_held = known.held.is_some();
+        if !is_held && known.recipe != seen.recipe && known.packing != seen.packing {
             return Ok(None);
         }
         let kept = Kept::by_stat(known, &seen.snapshot);
@@ -171,8 +188,7 @@ impl Attempt<'_> {
         let ticket = &self.job.ticket;
         if let Some(min_age) = ticket.min_age {
             let newest = seen.snapshot.files.iter().map(|file| file.id.ctime).max().unwrap_or(0);
-            let age = seen.listed.saturating_sub(newest);
-            if u128::from(age.unsigned_abs()) < min_age.as_nanos() || age < 0 {
+            if is_fresh(seen.listed.saturating_sub(newest), min_age, ticket.trigger) {
                 return Err(Halt::Quietly(End::Fresh));
             }
         }
@@ -186,7 +202,7 @@ impl Attempt<'_> {
 
     pub(super) fn is_in_store(&self, known: &ModelState, seen: &Seen) -> bool {
         let Some(name) = &seen.name else { return false };
-        known.archive.format == seen.format
+        (known.archive.format == seen.format || known.held.is_some())
             && known.folder == self.job.ticket.folder
             && Identity::at(&self.shop.store.place(name, known.archive.format))
                 .is_ok_and(|found| found == Some(known.archive.identity))
@@ -226,6 +242,31 @@ impl Attempt<'_> {
     }
 }
 
+/// Whether all that an archive depends on besides its files is as it was. One that is held depends on
+/// what the folder says alone, so that neither a change of the configuration nor another version of
+/// marwatch puts back what somebody has taken out.
+fn is_as_said(known: &ModelState, seen: &Seen) -> bool {
+    match &known.held {
+        Some(held) => held.said == seen.resolved.said,
+        None => known.recipe == seen.recipe,
+    }
+}
+
+/// Whether a model whose newest file has this age, in nanoseconds, may still be changing.
+///
+/// A change that was seen has made the model wait already. That it is younger all the same tells of
+/// one that came after it and is still on its way here: events can be late where the machine is busy,
+/// and files that go to their new state one after the other would be packed half way. A little less
+/// will do, as both times come from clocks that tick, and a time to come only tells of a file
+/// system with a clock of its own.
+fn is_fresh(age: i64, min_age: Duration, trigger: Trigger) -> bool {
+    let is_younger = |than: Duration| u128::from(age.unsigned_abs()) < than.as_nanos();
+    match trigger {
+        Trigger::Change | Trigger::Retry => age >= 0 && is_younger(min_age - min_age / 8),
+        _ => age < 0 || is_younger(min_age),
+    }
+}
+
 pub(in crate::build) fn exclude_of(settings: &Settings) -> Exclude {
     let patterns = settings.exclude.as_deref().unwrap_or_default();
     // Each pattern was checked when it was read.
@@ -242,5 +283,25 @@ pub(in crate::build) fn request<'a>(
         limits: &config.limits,
         ready_marker: settings.ready_marker.as_deref(),
         transfers: Transfers::Awaited,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_young_to_have_come_to_rest() {
+        let quiet = Duration::from_millis(800);
+        let ms = |age: i64| age * 1_000_000;
+        for unseen in [Trigger::Start, Trigger::Rescan, Trigger::Reload] {
+            assert!(is_fresh(ms(799), quiet, unseen) && is_fresh(ms(-5000), quiet, unseen));
+            assert!(!is_fresh(ms(800), quiet, unseen));
+        }
+        for seen in [Trigger::Change, Trigger::Retry] {
+            assert!(is_fresh(ms(0), quiet, seen) && is_fresh(ms(699), quiet, seen));
+            assert!(!is_fresh(ms(700), quiet, seen), "the clocks tick");
+            assert!(!is_fresh(ms(-5), quiet, seen), "the file system has a clock of its own");
+        }
     }
 }

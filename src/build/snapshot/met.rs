@@ -18,7 +18,7 @@ use super::{FileId, SnapshotError, SourceFile, Walk};
 use crate::build::confined::Confined;
 use crate::model::EntryPath;
 use crate::problem::{Code, Problem};
-use crate::sabotage::{self, Protection};
+use crate::sabotage::{Protection, is_out};
 
 /// Entries that are worth a thread: some milliseconds of stats.
 const BATCH: usize = 1024;
@@ -222,7 +222,7 @@ impl Walk<'_, '_> {
         let limits = self.request.limits;
         self.files += 1;
         self.bytes = self.bytes.saturating_add(id.size);
-        if id.size > limits.file_size && !sabotage::is_out(Protection::FileSizeLimit) {
+        if id.size > limits.file_size && !is_out(Protection::FileSizeLimit) {
             self.snapshot.problems.push(Problem::error(
                 Code::LimitFileSize,
                 path.as_path(),

@@ -1,0 +1,72 @@
+//! A randomised soak: several writers change models in every way there is, while the daemon runs, is
+//! killed, stopped, frozen and reloaded.
+//!
+//! What has to hold all the time: every archive that was ever published is complete, and holds a
+//! state of its model that was at rest. What has to hold whenever the writers pause: the store holds
+//! just what a fresh build of the same folders into an empty store holds, no more and no less.
+//!
+//! `MARWATCH_SOAK_SEED` and `MARWATCH_SOAK_SECONDS` say which run and how long; both are printed.
+#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(unreachable_pub, reason = "a test program has no outside")]
+
+mod common;
+
+#[path = "soak/checker.rs"]
+mod checker;
+#[path = "soak/content.rs"]
+mod content;
+#[path = "soak/dice.rs"]
+mod dice;
+#[path = "soak/ledger.rs"]
+mod ledger;
+#[path = "soak/model.rs"]
+mod model;
+#[path = "soak/run.rs"]
+mod run;
+#[path = "soak/ways.rs"]
+mod ways;
+#[path = "soak/writer.rs"]
+mod writer;
+
+use std::time::Duration;
+
+use run::{Soak, Terms};
+
+/// A number from the environment, or `usual`.
+fn setting(variable: &str, usual: u64) -> u64 {
+    std::env::var(variable).ok().map_or(usual, |text| text.parse().unwrap())
+}
+
+#[test]
+fn whatever_is_done_to_models_and_daemon_the_store_is_true_to_the_models() {
+    let seed = setting("MARWATCH_SOAK_SEED", 1);
+    let seconds = setting("MARWATCH_SOAK_SECONDS", 30);
+    let terms = Terms { seed, time: Duration::from_secs(seconds), ..Terms::default() };
+    let findings = Soak::run(&terms);
+    assert!(findings.is_empty(), "seed {seed}:\n{}", findings.join("\n"));
+}
+
+/// With a protection out, the soak finds archives that no model ever was.
+#[cfg(feature = "sabotage")]
+mod controls {
+    use super::*;
+
+    #[track_caller]
+    fn found_without(protection: &'static str) {
+        let time = Duration::from_secs(setting("MARWATCH_SOAK_SECONDS", 60));
+        let terms = Terms { time, sabotage: Some(protection), calm: true, ..Terms::default() };
+        let findings = Soak::run(&terms);
+        let torn = findings.iter().any(|finding| finding.contains("torn"));
+        assert!(torn, "without {protection} nothing was found: {findings:#?}");
+    }
+
+    #[test]
+    fn control_the_lease_probe_is_missed() {
+        found_without("lease-probe");
+    }
+
+    #[test]
+    fn control_the_quiet_time_is_missed() {
+        found_without("quiet-time");
+    }
+}

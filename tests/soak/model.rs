@@ -1,0 +1,359 @@
+//! One model of a writer: the state that it is in, and the transactions that bring it to the next.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use marwatch::clock::{Clock, pause};
+
+use super::content::{Files, SERVICE, broken_service, file, service};
+use super::dice::Dice;
+use super::ledger::Ledger;
+use super::ways::{Place, WAYS, remove};
+
+/// What all models of a soak share.
+#[derive(Clone)]
+pub struct World {
+    /// The watched folders of which each sub-folder is a model.
+    pub roots: Vec<PathBuf>,
+    /// A folder that nobody watches, on the same file system.
+    pub outside: PathBuf,
+    /// How long marwatch waits at least.
+    pub quiet: Duration,
+    pub ledger: Arc<Ledger>,
+}
+
+/// A model and the state that it is in.
+pub struct Model {
+    pub folder: PathBuf,
+    pub token: String,
+    files: Files,
+    /// What its settings say, where it has any.
+    settings: Option<String>,
+    /// The name in its settings.
+    pub name: Option<String>,
+    /// Whether its folder stays where it is: that of a root.
+    pub is_fixed: bool,
+    pub is_there: bool,
+}
+
+const SETTINGS: &str = ".mar.yaml";
+const FOLDERS: [&str; 5] = ["", "data/", "data/more/", "deep/x/y/", "info/"];
+
+impl Model {
+    /// A model that is not there yet.
+    pub fn new(folder: PathBuf) -> Self {
+        Self {
+            folder,
+            token: String::from("none"),
+            files: Files::new(),
+            settings: None,
+            name: None,
+            is_fixed: false,
+            is_there: false,
+        }
+    }
+
+    /// The same of one whose folder stays where it is.
+    pub fn fixed(folder: PathBuf) -> Self {
+        Self { is_fixed: true, ..Self::new(folder) }
+    }
+
+    /// Chooses which files the next state has.
+    fn next_files(&self, dice: &mut Dice) -> Files {
+        let mut files = self.files.clone();
+        for path in self.files.keys() {
+            match dice.below(12) {
+                0 => drop(files.remove(path)),
+                1..=5 => drop(files.insert(path.clone(), length(dice))),
+                // In as many bytes.
+                _ => {}
+            }
+        }
+        while files.len() < 2 || (files.len() < 8 && dice.once_in(3)) {
+            let path = format!("{}f{}.bin", dice.pick(&FOLDERS), dice.below(5));
+            files.insert(path, length(dice));
+        }
+        files
+    }
+
+    fn next_settings(&self, token: &str, dice: &mut Dice) -> Option<String> {
+        if self.name.is_none() && dice.once_in(2) {
+            return None;
+        }
+        let mut text = format!("description: soak {token}\n");
+        if let Some(name) = &self.name {
+            text += &format!("name: {name}\n");
+        }
+        if dice.once_in(3) {
+            text += "compression: store\n";
+        }
+        Some(text)
+    }
+
+    /// Brings the model to its next state with a file of it held open all the time, pausing for
+    /// longer than marwatch waits; where it is not there, it comes to be.
+    pub fn latched(&mut self, token: String, world: &World, dice: &mut Dice) -> io::Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        let latch = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(self.folder.join(SERVICE))?;
+        let most = world.quiet * 3;
+        let mut breathe = |dice: &mut Dice| {
+            if dice.once_in(4) {
+                pause(dice.time(most));
+            }
+        };
+        self.step(token, world, dice, &mut breathe, Some(latch))
+    }
+
+    /// Brings the model to its next state at once, with nothing held open.
+    pub fn at_once(&mut self, token: String, world: &World, dice: &mut Dice) -> io::Result<()> {
+        let former = self.token.clone();
+        self.in_time(world, &[&former, &token.clone()], |model| {
+            model.step(token, world, dice, &mut |_| {}, None)
+        })
+    }
+
+    /// Does something that leads through folders which are no state. Marwatch cannot know that if it
+    /// is slow.
+    pub fn in_time(
+        &mut self,
+        world: &World,
+        tokens: &[&str],
+        change: impl FnOnce(&mut Self) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let clock = Clock::new();
+        let start = clock.now();
+        change(self)?;
+        if clock.now().since(start) * 2 > world.quiet {
+            tokens.iter().for_each(|token| world.ledger.forgive(token));
+        }
+        Ok(())
+    }
+
+    /// The steps from one state to the next, in any order; the handler through `latch` at the end.
+    fn step(
+        &mut self,
+        token: String,
+        world: &World,
+        dice: &mut Dice,
+        breathe: &mut dyn FnMut(&mut Dice),
+        latch: Option<File>,
+    ) -> io::Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        let files = self.next_files(dice);
+        let settings = self.next_settings(&token, dice);
+        let mut steps: Vec<Option<&str>> = files.keys().map(|path| Some(path.as_str())).collect();
+        steps.extend(
+            self.files.keys().filter(|p| !files.contains_key(*p)).map(|p| Some(p.as_str())),
+        );
+        steps.push(None);
+        if latch.is_none() {
+            steps.push(Some(SERVICE));
+        }
+        shuffle(&mut steps, dice);
+        let handler = service(&token, &files, settings.is_some());
+        if dice.once_in(6) {
+            self.move_a_folder(dice, breathe)?;
+        }
+        for step in steps {
+            breathe(dice);
+            match step {
+                None => self.write_settings(settings.as_deref())?,
+                Some(path) => {
+                    let content = match files.get(path) {
+                        Some(&length) => file(&token, path, length),
+                        None if path == SERVICE => handler.clone(),
+                        None => {
+                            remove(&self.folder.join(path))?;
+                            continue;
+                        }
+                    };
+                    let place = Place { model: &self.folder, file: path, outside: &world.outside };
+                    dice.pick(&WAYS).write(&place, &content, dice, breathe)?;
+                }
+            }
+        }
+        if let Some(mut latch) = latch {
+            breathe(dice);
+            latch.set_len(0)?;
+            latch.rewind()?;
+            latch.write_all(&handler)?;
+        }
+        self.prune()?;
+        (self.token, self.files, self.settings) = (token, files, settings);
+        self.is_there = true;
+        world.ledger.count_state();
+        Ok(())
+    }
+
+    /// Renames a folder inside the model and back, with whatever is in it.
+    fn move_a_folder(&self, dice: &mut Dice, breathe: &mut dyn FnMut(&mut Dice)) -> io::Result<()> {
+        let (from, to) = (self.folder.join("data"), self.folder.join("moved"));
+        if from.is_dir() {
+            fs::rename(&from, &to)?;
+            breathe(dice);
+            fs::rename(&to, &from)?;
+        }
+        Ok(())
+    }
+
+    fn write_settings(&self, settings: Option<&str>) -> io::Result<()> {
+        let path = self.folder.join(SETTINGS);
+        match settings {
+            Some(text) => fs::write(path, text),
+            None => remove(&path),
+        }
+    }
+
+    /// Removes hidden versions that no link leads to, and empty folders.
+    fn prune(&self) -> io::Result<()> {
+        let wanted: Vec<PathBuf> = walkdir::WalkDir::new(&self.folder)
+            .into_iter()
+            .filter_map(Result::ok)
+            .filter(|entry| entry.path_is_symlink())
+            .filter_map(|entry| fs::canonicalize(entry.path()).ok())
+            .collect();
+        for entry in fs::read_dir(self.folder.join(".versions")).into_iter().flatten() {
+            let path = entry?.path();
+            if !wanted.contains(&path) {
+                remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the model invalid, and some time later valid again.
+    pub fn break_and_mend(
+        &mut self,
+        tokens: [String; 2],
+        world: &World,
+        dice: &mut Dice,
+    ) -> io::Result<()> {
+        let [broken, mended] = tokens;
+        fs::write(self.folder.join(SERVICE), broken_service(&broken))?;
+        pause(dice.time(world.quiet * 4));
+        self.latched(mended, world, dice)
+    }
+
+    /// Makes the next state elsewhere and has it take the place of this one.
+    pub fn replace_whole(
+        &mut self,
+        token: String,
+        world: &World,
+        dice: &mut Dice,
+    ) -> io::Result<()> {
+        let aside = world.outside.join(format!("{token}-old"));
+        let mut next = Model::new(world.outside.join(format!("{token}-new")));
+        next.name.clone_from(&self.name);
+        next.at_once(token, world, dice)?;
+        if self.is_there {
+            fs::rename(&self.folder, &aside)?;
+        }
+        fs::rename(&next.folder, &self.folder)?;
+        if self.is_there {
+            fs::remove_dir_all(aside)?;
+        }
+        (self.token, self.files, self.settings) = (next.token, next.files, next.settings);
+        self.is_there = true;
+        Ok(())
+    }
+
+    /// Puts a copy, file by file, where the model is to be; the handler is held open meanwhile.
+    pub fn copy_in(&mut self, token: String, world: &World, dice: &mut Dice) -> io::Result<()> {
+        let mut next = Model::new(world.outside.join(format!("{token}-new")));
+        next.name.clone_from(&self.name);
+        next.at_once(token, world, dice)?;
+        fs::create_dir_all(&self.folder)?;
+        let mut latch = File::create(self.folder.join(SERVICE))?;
+        for entry in walkdir::WalkDir::new(&next.folder).sort_by_file_name() {
+            let entry = entry?;
+            let inside = entry.path().strip_prefix(&next.folder).unwrap();
+            let (from, to) = (entry.path(), self.folder.join(inside));
+            if from.is_dir() {
+                fs::create_dir_all(to)?;
+            } else if inside == Path::new(SERVICE) {
+                latch.write_all(&fs::read(from)?)?;
+            } else {
+                // A copy follows links.
+                fs::copy(from, to)?;
+                if dice.once_in(5) {
+                    pause(dice.time(world.quiet * 2));
+                }
+            }
+        }
+        drop(latch);
+        fs::remove_dir_all(&next.folder)?;
+        (self.token, self.files, self.settings) = (next.token, next.files, next.settings);
+        self.is_there = true;
+        Ok(())
+    }
+
+    /// Takes it away: out of the watched folder first, or file by file where it is.
+    pub fn remove(&mut self, world: &World, dice: &mut Dice) -> io::Result<()> {
+        let token = self.token.clone();
+        if dice.once_in(2) {
+            let aside = world.outside.join(format!("{token}-gone"));
+            fs::rename(&self.folder, &aside)?;
+            fs::remove_dir_all(aside)?;
+        } else {
+            self.in_time(world, &[&token], |model| fs::remove_dir_all(&model.folder))?;
+        }
+        self.forget();
+        Ok(())
+    }
+
+    fn forget(&mut self) {
+        self.files.clear();
+        self.settings = None;
+        self.is_there = false;
+    }
+
+    /// Renames its folder.
+    pub fn move_to(&mut self, folder: PathBuf) -> io::Result<()> {
+        fs::rename(&self.folder, &folder)?;
+        self.folder = folder;
+        Ok(())
+    }
+
+    /// Moves it out of what is watched and, after a while, in again.
+    pub fn out_and_in(&mut self, world: &World, dice: &mut Dice) -> io::Result<()> {
+        let aside = world.outside.join(format!("{}-out", self.token));
+        fs::rename(&self.folder, &aside)?;
+        pause(dice.time(world.quiet * 10));
+        fs::rename(aside, &self.folder)
+    }
+
+    /// Changes times and modes, and nothing that is packed.
+    pub fn fiddle(&self, dice: &mut Dice) -> io::Result<()> {
+        for path in self.files.keys() {
+            let file = OpenOptions::new().append(true).open(self.folder.join(path))?;
+            if dice.once_in(2) {
+                let age = Duration::from_secs(dice.below(1_000_000_000).try_into().unwrap());
+                file.set_modified(std::time::SystemTime::UNIX_EPOCH + age)?;
+            }
+        }
+        let empty = self.folder.join("empty/a/b/c/d/e/f/g");
+        fs::create_dir_all(&empty)?;
+        fs::remove_dir_all(self.folder.join("empty"))
+    }
+}
+
+fn length(dice: &mut Dice) -> usize {
+    match dice.below(20) {
+        0 => 200_000 + dice.below(1_000_000),
+        1..=4 => 4096,
+        _ => 100 + dice.below(8000),
+    }
+}
+
+fn shuffle<T>(items: &mut [T], dice: &mut Dice) {
+    for at in (1..items.len()).rev() {
+        items.swap(at, dice.below(at + 1));
+    }
+}
