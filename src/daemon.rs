@@ -13,12 +13,13 @@ use tokio_stream::StreamExt;
 
 use crate::build::report::chain;
 use crate::config::Config;
+use crate::control::server::Socket;
 use crate::discover;
 use crate::engine::{Engine, Message, Mode};
 use crate::exit::Exit;
 use crate::results::Trigger;
 use crate::signals::{self, Signal};
-use crate::store::StoreError;
+use crate::store::{StoreError, hidden_folder};
 use crate::watch::{RootKind, WatchPlan, WatchRoot, Watcher};
 
 /// How long builds that were told to stop may take to do so.
@@ -84,6 +85,16 @@ async fn follow(source: &dyn ConfigSource, config: Config) -> Exit {
             return Exit::Unavailable;
         }
     };
+    let mut control = match Socket::bind(&hidden_folder(&engine.config().store)) {
+        Ok(socket) => Some(socket),
+        Err(error) => {
+            tracing::warn!(%error, "there is no control socket: `marwatch rollback` and its like work only while this daemon does not run");
+            None
+        }
+    };
+    if let Some(control) = &mut control {
+        control.serve(engine.outbox());
+    }
     engine.look_at_all(Trigger::Start);
     tracing::info!(
         store = %engine.config().store.display(),

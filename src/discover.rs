@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::build::confined::Confined;
+use crate::build::confined::{Confined, Last};
 use crate::build::resolve::resolve;
 use crate::config::Config;
 use crate::model::exclude::is_built_in;
@@ -47,6 +47,33 @@ pub fn roots(config: &Config) -> impl Iterator<Item = &PathBuf> {
     config.drop_folders.iter().chain(single.filter(|path| !is_in_drop_folder(path, config)))
 }
 
+/// Opens the model in `folder`. The one that is configured by itself may be a link; one in a drop
+/// folder was listed as a folder, and whoever may write there must not make it another one by a
+/// link that he puts in its place.
+///
+/// # Errors
+/// When it cannot be opened, is no folder, or is a link in a drop folder (`ENOTDIR`).
+pub fn open(folder: &Path, config: &Config) -> io::Result<Confined> {
+    let last = if is_in_drop_folder(folder, config) { Last::Itself } else { Last::Followed };
+    Confined::open_at(folder, last)
+}
+
+/// Whether `root` is a drop folder, not a model of its own.
+pub fn is_drop_folder(root: &Path, config: &Config) -> bool {
+    config.drop_folders.iter().any(|drop| drop == root)
+}
+
+/// The links in a drop folder that lead to folders: they are no models.
+pub fn links(root: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(root).into_iter().flatten().flatten();
+    let is_link = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_symlink());
+    let is_hidden = |entry: &fs::DirEntry| is_built_in(&entry.file_name(), true);
+    let links = entries.filter(|entry| is_link(entry) && !is_hidden(entry));
+    let mut links: Vec<_> = links.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    links.sort_unstable();
+    links
+}
+
 /// A `models:` entry for a sub-folder of a drop folder only adds settings to it.
 pub fn is_in_drop_folder(folder: &Path, config: &Config) -> bool {
     folder.parent().is_some_and(|parent| config.drop_folders.iter().any(|drop| drop == parent))
@@ -83,7 +110,7 @@ fn folders_in(root: &Path) -> io::Result<Vec<PathBuf>> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             Err(error) => return Err(error),
         };
-        if is_folder && !is_built_in(&entry.file_name()) {
+        if is_folder && !is_built_in(&entry.file_name(), true) {
             folders.push(entry.path());
         }
     }
@@ -95,6 +122,6 @@ fn folders_in(root: &Path) -> io::Result<Vec<PathBuf>> {
 fn claimed_name(folder: &Path, config: &Config, texts: &[KnownText]) -> Option<ModelName> {
     let configured =
         config.entry(folder).map_or_else(Settings::default, |entry| entry.settings.clone());
-    let folder = Confined::open(folder).ok()?;
+    let folder = open(folder, config).ok()?;
     resolve(&folder, &configured, texts).ok()?.name
 }

@@ -9,6 +9,7 @@ mod notices;
 mod removal;
 #[cfg(test)]
 mod tests;
+mod untold;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{self, AssertUnwindSafe};
@@ -18,17 +19,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::oneshot;
 
-use crate::archive::Digest;
-use crate::build::pipeline::OnProgress;
-use crate::build::report::Took;
+use crate::build::pipeline::{Listed, OnProgress};
+use crate::build::report::{Answer, Refusal, Served, Took};
 use crate::build::{Job, Report, Workshop};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::discover;
 use crate::memory;
 use crate::model::ModelName;
-use crate::reconcile::{Effect, End, Event, Policy, Reconciler, RootListing, Ticket};
+use crate::reconcile::{
+    Effect, End, Event, Order, OrderKind, Policy, Reconciler, RootListing, Ticket,
+};
+use crate::results::catalog::CatalogEntry;
 use crate::results::{Record, Scribe, Trigger};
 use crate::store::{ModelState, Store, StoreError, hidden_folder};
 use crate::watch::{Change, LookReason};
@@ -52,6 +56,19 @@ pub enum Message {
     Built(Box<Report>),
     /// A removed model's archive was dealt with.
     Removed(Box<RemovalReport>),
+    /// Somebody asks for something.
+    Ordered(Wish),
+}
+
+/// What somebody asks for, and where the answer goes.
+#[derive(Debug)]
+pub struct Wish {
+    /// The model's name.
+    pub name: ModelName,
+    /// What is to be done.
+    pub kind: OrderKind,
+    /// Is told what became of it; dropped where marwatch ends before.
+    pub reply: oneshot::Sender<Result<Answer, Refusal>>,
 }
 
 /// How an engine is run.
@@ -72,7 +89,10 @@ pub struct Engine {
     reconciler: Reconciler,
     states: BTreeMap<ModelName, Arc<ModelState>>,
     /// What the catalog said at the start of archives whose state was lost.
-    listed: BTreeMap<String, (Digest, u64)>,
+    listed: BTreeMap<String, Listed>,
+    /// Who waits for the end of an order, by its number.
+    waiting: BTreeMap<u64, oneshot::Sender<Result<Answer, Refusal>>>,
+    orders: u64,
     scribe: Scribe,
     outbox: UnboundedSender<Message>,
     /// Every build report, for whoever wants to see them.
@@ -96,6 +116,8 @@ pub struct Seen {
     pub record: Option<Record>,
     /// What it took.
     pub took: Took,
+    /// The generation whose content is held in the store whatever the folder holds, if one is.
+    pub held: Option<u64>,
 }
 
 impl Engine {
@@ -118,6 +140,10 @@ impl Engine {
         let mut catalog = catalog::read(&store);
         let amended = catalog::amend(&catalog, &store, &states);
         let scribe = Scribe::start(&hidden_folder(store.root()), config.results, catalog.clone());
+        // Before the catalog names what they tell of.
+        for (record, reminder) in untold::records(&catalog, &store, &states) {
+            scribe.recover(record, reminder);
+        }
         for (name, entry) in amended {
             match entry {
                 Some(entry) => {
@@ -133,7 +159,11 @@ impl Engine {
         let listed = catalog
             .models
             .iter()
-            .filter_map(|(name, e)| Some((name.clone(), (e.digest.parse().ok()?, e.generation))))
+            .filter_map(|(name, entry)| {
+                let digest = entry.digest.parse().ok()?;
+                let CatalogEntry { archive, generation, held, .. } = entry.clone();
+                Some((name.clone(), Listed { archive, digest, generation, held }))
+            })
             .collect();
         let (outbox, inbox) = mpsc::unbounded_channel();
         let reconciler = Reconciler::new(policy(&config, mode.once));
@@ -151,6 +181,8 @@ impl Engine {
             reconciler,
             states,
             listed,
+            waiting: BTreeMap::new(),
+            orders: 0,
             scribe,
             outbox,
             reports,
@@ -217,7 +249,7 @@ impl Engine {
 
     /// Takes a message.
     pub fn take(&mut self, message: Message) {
-        if !matches!(message, Message::Change(_)) {
+        if !matches!(message, Message::Change(_) | Message::Ordered(_)) {
             self.outstanding -= 1;
         }
         match message {
@@ -225,12 +257,33 @@ impl Engine {
             Message::Listed(listings) => self.handle(Event::Listed(listings)),
             Message::Built(report) => self.built(*report),
             Message::Removed(report) => self.removed(*report),
+            Message::Ordered(wish) => self.order(wish),
         }
         // Not while anything is under way, and on no path that anybody waits for.
         if self.churn >= MUCH_CHURN && self.outstanding == 0 && !self.mode.once {
             self.churn = 0;
             tokio::task::spawn_blocking(memory::give_back);
         }
+    }
+
+    /// Looks for the folder of a model by which an order for it goes, without looking at it or at any
+    /// other: one that was never published, or whose state is lost, is not remembered.
+    pub fn find(&mut self, name: &ModelName) {
+        for listing in discover::list(&self.shop.config, &self.states) {
+            for model in listing.models.into_iter().flatten() {
+                if model.name.as_ref() == Some(name) {
+                    self.reconciler.remember(model.folder, listing.root.clone(), name.clone());
+                }
+            }
+        }
+    }
+
+    /// Has something done that somebody asks for, at once.
+    pub fn order(&mut self, wish: Wish) {
+        let Wish { name, kind, reply } = wish;
+        self.orders += 1;
+        self.waiting.insert(self.orders, reply);
+        self.handle(Event::Ordered(Order { number: self.orders, name, kind }));
     }
 
     fn configured(&mut self) {
@@ -308,6 +361,13 @@ impl Engine {
             learned: None,
             listed: None,
             took: Took::default(),
+            served: ticket.order.as_ref().map(|order| Served {
+                number: order.number,
+                answer: Err(Refusal {
+                    message: "marwatch met an error of its own".into(),
+                    help: "standard error says where; report it".into(),
+                }),
+            }),
         }));
         if !is_wanted {
             self.outstanding += 1;
@@ -316,7 +376,7 @@ impl Engine {
         }
         let name = ticket.name.as_ref();
         let known = name.and_then(|name| self.states.get(name)).cloned();
-        let listed = name.and_then(|name| self.listed.get(name.as_str())).copied();
+        let listed = name.and_then(|name| self.listed.get(name.as_str())).cloned();
         let shop = self.shop.clone();
         self.work(not_built, move || {
             Message::Built(Box::new(shop.build(Job { ticket, known, listed })))
@@ -328,14 +388,24 @@ impl Engine {
         let after = report.learned.as_ref().map(|(_, state)| state);
         self.churn += after.or(before).map_or(1, |state| state.files.len());
         if let Some((name, state)) = report.learned {
-            self.forget_former_names(&report.folder, &name);
+            // Those that have none have it in common.
+            if !report.folder.as_os_str().is_empty() {
+                self.forget_former_names(&report.folder, &name);
+            }
             self.listed.remove(name.as_str());
-            self.states.insert(name, state);
+            let is_held = state.held.is_some();
+            let before = self.states.insert(name.clone(), state);
+            if before.is_some_and(|before| before.held.is_some()) && !is_held {
+                self.scribe.release(name.to_string());
+            }
         }
         let model = report.record.as_ref().map(|record| record.model.clone());
         if let Some(channel) = &self.reports {
-            let name = || report.name.map(|name| name.to_string());
+            let name = || report.name.as_ref().map(ToString::to_string);
+            let known = report.name.as_ref().and_then(|name| self.states.get(name));
+            let held = known.and_then(|known| known.held.as_ref()).map(|held| held.of);
             let _ = channel.send(Seen {
+                held,
                 folder: report.folder.clone(),
                 model: model.clone().or_else(name).unwrap_or_else(|| folder_name(&report.folder)),
                 end: report.end.clone(),
@@ -350,6 +420,12 @@ impl Engine {
             self.scribe.list(model, entry);
         }
         self.handle(Event::Finished { folder: report.folder, end: report.end });
+        if let Some(served) = report.served
+            && let Some(reply) = self.waiting.remove(&served.number)
+        {
+            // Whoever has asked may be gone.
+            let _ = reply.send(served.answer);
+        }
     }
 
     /// Has a blocking worker do something and tell the loop. If it panics, the loop is told

@@ -12,10 +12,12 @@
 
 pub mod archive;
 pub mod archiver;
+pub mod audit;
 pub mod build;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod daemon;
 pub mod discover;
 pub mod engine;

@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Whether a problem refuses the input or is only worth saying.
 #[derive(
@@ -30,6 +30,7 @@ pub struct Problem {
     /// The stable name of this kind of problem; scripts may match on it.
     pub code: Code,
     /// The file or folder at fault.
+    #[serde(serialize_with = "as_text")]
     pub path: PathBuf,
     /// Line in `path`, counted from 1.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -108,6 +109,12 @@ impl fmt::Display for Problem {
         let warning = if self.is_error() { "" } else { "warning: " };
         write!(f, ": {}: {warning}{} – {}", self.code, self.message, self.help)
     }
+}
+
+/// Writes a path as text whatever bytes it has: one that is not UTF-8 must not keep everything else
+/// from being written.
+pub(crate) fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
 }
 
 /// Whether any of `problems` refuses the input.
@@ -197,6 +204,8 @@ codes! {
     SpecialFile = "special-file",
     /// A file or folder that marwatch may not read.
     Unreadable = "unreadable",
+    /// A link in a drop folder, which is taken for no model.
+    NotAModel = "not-a-model",
     /// The model has more files than `limits.files` allows.
     LimitFiles = "limit-files",
     /// The model is larger than `limits.total_size` allows.
@@ -214,6 +223,12 @@ codes! {
     ArchiveUnsupported = "archive-unsupported",
     /// An archive departs from what the server or the specification expects, without breaking it.
     ArchiveUnusual = "archive-unusual",
+    /// The catalog names an archive that is not in the store.
+    ArchiveMissing = "archive-missing",
+    /// Two archives in the store call their model the same: the server does not start with them.
+    StoreNameTwice = "store-name-twice",
+    /// Something visible in the store that is no model archive.
+    StoreStray = "store-stray",
     /// The archive's manifest is missing, misplaced or not what the server accepts.
     ManifestInvalid = "manifest-invalid",
 }

@@ -13,16 +13,34 @@ pub const VARIABLE: &str = "MARWATCH_SABOTAGE";
 pub enum Protection {
     /// An archive is flushed before it takes its place.
     ArchiveFlush,
+    /// Nothing is taken over from an archive that somebody has written into.
+    ArchiveIdentity,
+    /// Nothing outside of a model is opened.
+    Confinement,
+    /// An archive that was not flushed is doubted after another start of the system.
+    Doubt,
+    /// A file beyond `limits.file_size` is refused.
+    FileSizeLimit,
+    /// The store's folder is flushed after an archive has taken its place in it.
+    FolderFlush,
     /// The kernel is asked whether a file is open for writing; without, nobody ever writes.
     LeaseProbe,
+    /// What a terminal could obey does not get into the log as it is.
+    LogEscapes,
+    /// An archive is marked as ours before it takes its place.
+    Mark,
     /// Lost notifications make marwatch look at everything.
     Overflow,
     /// A model has to be quiet before it is looked at.
     QuietTime,
     /// What was read is held against the listing again before it is published.
     Recheck,
+    /// Records are flushed.
+    RecordFlush,
     /// An archive takes its place by a rename; without, it is copied there.
     Rename,
+    /// What is no file is not opened.
+    SpecialFiles,
 }
 
 impl Protection {
@@ -30,11 +48,20 @@ impl Protection {
     pub const fn name(self) -> &'static str {
         match self {
             Protection::ArchiveFlush => "archive-flush",
+            Protection::ArchiveIdentity => "archive-identity",
+            Protection::Confinement => "confinement",
+            Protection::Doubt => "doubt",
+            Protection::FileSizeLimit => "file-size-limit",
+            Protection::FolderFlush => "folder-flush",
             Protection::LeaseProbe => "lease-probe",
+            Protection::LogEscapes => "log-escapes",
+            Protection::Mark => "mark",
             Protection::Overflow => "overflow",
             Protection::QuietTime => "quiet-time",
             Protection::Recheck => "recheck",
+            Protection::RecordFlush => "record-flush",
             Protection::Rename => "rename",
+            Protection::SpecialFiles => "special-files",
         }
     }
 }

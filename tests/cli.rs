@@ -54,6 +54,10 @@ fn help() {
     assert_transcript!("help-short", &site, ["-h"]);
     assert_transcript!("help-run", &site, ["run", "--help"]);
     assert_transcript!("help-build", &site, ["build", "--help"]);
+    assert_transcript!("help-history", &site, ["history", "--help"]);
+    assert_transcript!("help-rollback", &site, ["rollback", "--help"]);
+    assert_transcript!("help-resume", &site, ["resume", "--help"]);
+    assert_transcript!("help-verify", &site, ["verify", "--help"]);
     assert_transcript!("help-check", &site, ["check", "--help"]);
     assert_transcript!("help-inspect", &site, ["inspect", "--help"]);
     assert_transcript!("help-init", &site, ["init", "--help"]);
@@ -112,6 +116,81 @@ fn build_says_what_each_model_took() {
     assert_eq!(stages, 7, "{text}");
     let pass = text.split("\n\n").nth(2).unwrap();
     assert!(pass.starts_with("the pass took "), "{text}");
+}
+
+#[test]
+fn earlier_archives_are_put_back() {
+    let site = Site::with(
+        "settle: {quiet: 10ms, quiet_long: 20ms, max_wait: 300ms}\nhistory: {keep: 3}\n",
+    );
+    let folder = site.put_simple("a");
+    site.put_simple("b");
+    assert_transcript!("history-of-nothing", &site, ["history"], ["verify"], ["history", "a"]);
+    for answer in ["one", "two", "three"] {
+        fs::write(folder.join("service.py"), service(answer)).unwrap();
+        site.run(&["build"]);
+    }
+    assert_transcript!(
+        "rollback",
+        &site,
+        ["history"],
+        ["rollback", "a"],
+        ["build"],
+        ["history", "a"],
+        ["rollback", "a"],
+        ["rollback", "a"],
+        ["rollback", "a", "--to", "9"],
+        ["resume", "a"],
+        ["history", "a"],
+        ["resume", "a"],
+        ["rollback", "../a"],
+    );
+    assert_eq!(site.member("a", "service.py"), service("three"));
+    let json = site.run(&["history", "--json", "a"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json[0]["live"]["generation"], 6);
+    assert_eq!(json[0]["kept"].as_array().unwrap().len(), 3);
+    site.check_store();
+}
+
+#[test]
+fn verify_says_what_is_wrong_with_a_store_and_mends_what_it_can() {
+    let site = Site::with(
+        "settle: {quiet: 10ms, quiet_long: 20ms, max_wait: 300ms}\nhistory: {keep: 3}\n",
+    );
+    for name in ["a", "b", "c", "d"] {
+        site.put_simple(name);
+    }
+    site.put("gone", &[("service.py", &service(""))]);
+    site.run(&["build"]);
+    let folder = site.drop.join("a");
+    fs::write(folder.join("service.py"), service("two")).unwrap();
+    site.run(&["build"]);
+    fs::remove_dir_all(site.drop.join("gone")).unwrap();
+    assert_transcript!("verify-good", &site, ["verify"], ["verify", "a"], ["verify", "nosuch"]);
+    let damage = |path: &Path| {
+        let mut bytes = fs::read(path).unwrap();
+        // In the compressed handler, which stands behind the manifest.
+        let at = bytes.len() - 200;
+        bytes[at] ^= 0x55;
+        fs::write(path, bytes).unwrap();
+    };
+    damage(&site.archive("a"));
+    damage(&site.archive("gone"));
+    let kept = fs::read_dir(site.hidden().join("history/a")).unwrap().next().unwrap().unwrap();
+    damage(&kept.path());
+    fs::remove_file(site.archive("b")).unwrap();
+    fs::copy(site.archive("c"), site.store.join("copy.mar")).unwrap();
+    fs::copy(site.archive("c"), site.archive("d")).unwrap();
+    fs::create_dir(site.store.join("backup")).unwrap();
+    fs::write(site.store.join("notes.txt"), "").unwrap();
+    let before = site.run(&["verify", "--json"]);
+    let found: serde_json::Value = serde_json::from_slice(&before.stdout).unwrap();
+    assert_eq!(found["repairable"], serde_json::json!(["a", "b", "gone"]), "{found}");
+    assert_transcript!("verify-bad", &site, ["verify"], ["verify", "--repair"]);
+    let good = site.run(&["verify", "a", "b"]);
+    assert_eq!(site.member("a", "service.py"), service("two"));
+    assert_eq!(good.status.code(), Some(1), "what is damaged in the history stays: {good:?}");
 }
 
 #[test]

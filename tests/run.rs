@@ -3,6 +3,8 @@
 
 mod common;
 
+#[path = "run/clock.rs"]
+mod clock;
 #[path = "run/edits.rs"]
 mod edits;
 #[path = "run/life.rs"]
@@ -11,6 +13,8 @@ mod life;
 mod names;
 #[path = "run/removal.rs"]
 mod removal;
+#[path = "run/rollback.rs"]
+mod rollback;
 #[path = "run/settings.rs"]
 mod settings;
 #[path = "run/transfers.rs"]

@@ -36,11 +36,16 @@ impl Digest {
         }
         Self(*hasher.finalize().as_bytes())
     }
+
+    /// Its 64 hexadecimal digits, without what they are written behind.
+    pub fn digits(&self) -> String {
+        blake3::Hash::from_bytes(self.0).to_hex().to_string()
+    }
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "b3:{}", blake3::Hash::from_bytes(self.0).to_hex())
+        write!(f, "b3:{}", self.digits())
     }
 }
 

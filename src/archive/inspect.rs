@@ -26,6 +26,7 @@ use self::findings::Findings;
 use super::Digest;
 use super::listing::open_plain;
 use super::window::ReadAt;
+use crate::model::Manifest;
 use crate::problem::{Problem, any_error};
 
 /// What an archive holds, and what is wrong with it.
@@ -53,6 +54,12 @@ pub struct Inspection {
 }
 
 impl Inspection {
+    /// The manifest, where it has what the server wants of one.
+    pub fn read_manifest(&self) -> Option<Manifest> {
+        let manifest = serde_json::Value::Object(self.manifest.clone()?);
+        serde_json::from_value(manifest).ok()
+    }
+
     /// Whether nothing is wrong but what warnings say.
     pub fn is_good(&self) -> bool {
         !any_error(&self.problems)

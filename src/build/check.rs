@@ -6,9 +6,10 @@ use std::path::Path;
 use super::confined::Confined;
 use super::pipeline::{exclude_of, request};
 use super::resolve::resolve;
-use super::snapshot;
+use super::snapshot::{self, Snapshot};
 use super::validate::{gather, validate};
 use crate::config::Config;
+use crate::discover;
 use crate::model::{ModelName, Settings};
 use crate::problem::{Code, Problem};
 
@@ -25,12 +26,7 @@ pub struct Checked {
 pub fn check(folder: &Path, config: &Config) -> Checked {
     let mut checked = Checked { name: None, problems: vec![] };
     if let Err((path, error)) = try_check(folder, config, &mut checked) {
-        checked.problems.push(Problem::error(
-            Code::Unreadable,
-            path,
-            format!("this cannot be read: {error}"),
-            "make it readable for the user that runs marwatch",
-        ));
+        checked.problems.push(unreadable(&path, &error));
     }
     for problem in &mut checked.problems {
         *problem = problem.clone().under(folder);
@@ -38,12 +34,34 @@ pub fn check(folder: &Path, config: &Config) -> Checked {
     checked
 }
 
+/// Says of a file or folder that it cannot be read.
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> Problem {
+    Problem::error(
+        Code::Unreadable,
+        path,
+        format!("this cannot be read: {error}"),
+        "make it readable for the user that runs marwatch",
+    )
+}
+
+/// The files that marwatch may not read, all of them.
+pub(super) fn all_unreadable(folder: &Confined, snapshot: &Snapshot) -> Vec<Problem> {
+    let files = snapshot.files.iter().map(|file| file.path.as_path());
+    let problem = |path| match folder.open_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Some(unreadable(path, &error))
+        }
+        _ => None,
+    };
+    files.filter_map(problem).collect()
+}
+
 fn try_check(
     folder: &Path,
     config: &Config,
     checked: &mut Checked,
 ) -> Result<(), (std::path::PathBuf, io::Error)> {
-    let opened = Confined::open(folder).map_err(|error| (folder.to_owned(), error))?;
+    let opened = discover::open(folder, config).map_err(|error| (folder.to_owned(), error))?;
     let configured =
         config.entry(folder).map_or_else(Settings::default, |entry| entry.settings.clone());
     let resolved =
@@ -53,6 +71,11 @@ fn try_check(
     let exclude = exclude_of(settings);
     let snapshot = snapshot::take(&opened, &request(&exclude, config, settings))
         .map_err(|error| (error.path, error.source))?;
+    let closed = all_unreadable(&opened, &snapshot);
+    if !closed.is_empty() {
+        checked.problems = [resolved.problems, snapshot.problems, closed].concat();
+        return Ok(());
+    }
     let evidence = gather(&opened, &snapshot, settings)
         .map_err(|(path, error)| (path.as_path().to_owned(), error))?;
     checked.problems = match validate(&resolved, &snapshot, &evidence) {

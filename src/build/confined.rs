@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use crate::sabotage::{Protection, is_out};
+
 /// How many links a path may go through, as in the kernel (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
 
@@ -28,6 +30,15 @@ const BTRFS: u32 = 0x9123_683e;
 /// Flags for reading: never block on a FIFO that was swapped in, never become a terminal's owner.
 const READ: OFlags =
     OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+
+/// What becomes of a link that a path ends with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Last {
+    /// It is followed, as those before it are.
+    Followed,
+    /// It is refused: what is to be opened is not a link.
+    Itself,
+}
 
 /// A folder out of which nothing is opened.
 #[derive(Debug)]
@@ -43,7 +54,17 @@ impl Confined {
     /// # Errors
     /// When it cannot be opened or is no folder.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Self::open_at(path, Last::Followed)
+    }
+
+    /// The same where what stands at `path` itself may be a link and then is refused (`ENOTDIR`): a
+    /// folder that somebody else may replace, as he may those in a drop folder, must not become
+    /// another one between the listing and the build.
+    ///
+    /// # Errors
+    /// When it cannot be opened or is no folder.
+    pub fn open_at(path: &Path, last: Last) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | last.flags();
         let root = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
         Ok(Self { root, path: path.to_owned(), by_hand: AtomicBool::new(false) })
     }
@@ -69,11 +90,31 @@ impl Confined {
         Ok(File::from(self.resolve(relative, READ)?))
     }
 
+    /// Opens the folder at `relative` for listing; links above it are followed.
+    ///
+    /// # Errors
+    /// As [`Confined::open_file`].
+    pub fn open_folder(&self, relative: &Path, last: Last) -> io::Result<OwnedFd> {
+        let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
+        self.resolve(relative, READ | OFlags::DIRECTORY | last.flags())
+    }
+
+    /// Where the link at `relative` says that it leads.
+    ///
+    /// # Errors
+    /// As [`Confined::open_file`], and when it is no link.
+    pub fn link_target(&self, relative: &Path) -> io::Result<PathBuf> {
+        let link = self.resolve(relative, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC)?;
+        let target = rustix::fs::readlinkat(&link, c"", Vec::new())?;
+        Ok(PathBuf::from(OsString::from_vec(target.into_bytes())))
+    }
+
     /// Finds out what `relative` leads to without opening it for reading.
     ///
     /// # Errors
     /// As [`Confined::open_file`].
     pub fn stat(&self, relative: &Path) -> io::Result<rustix::fs::Stat> {
+        let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
         let target = self.resolve(relative, OFlags::PATH | OFlags::CLOEXEC)?;
         Ok(rustix::fs::fstat(target)?)
     }
@@ -100,7 +141,14 @@ impl Confined {
         stamps.then(|| rustix::fs::fstat(&self.root).ok()).flatten().map(|stat| stat.st_dev)
     }
 
-    fn resolve(&self, relative: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    fn resolve(&self, relative: &Path, mut flags: OFlags) -> io::Result<OwnedFd> {
+        if is_out(Protection::SpecialFiles) {
+            flags.remove(OFlags::NONBLOCK);
+        }
+        if is_out(Protection::Confinement) {
+            let path = self.path.join(relative);
+            return Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?);
+        }
         if !self.by_hand.load(Ordering::Relaxed) {
             // EAGAIN: a rename somewhere on the way made the answer uncertain; ask again.
             for _ in 0..16 {
@@ -135,6 +183,14 @@ impl Confined {
             let found = rustix::fs::openat(here, &name, step, Mode::empty())?;
             let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode);
             match kind {
+                rustix::fs::FileType::Symlink
+                    if todo.is_empty() && flags.contains(OFlags::NOFOLLOW) =>
+                {
+                    // As the kernel answers: the link itself is all that can be opened, by its place.
+                    let is_place =
+                        flags.contains(OFlags::PATH) && !flags.contains(OFlags::DIRECTORY);
+                    return if is_place { Ok(found) } else { Err(Errno::LOOP.into()) };
+                }
                 rustix::fs::FileType::Symlink => {
                     links += 1;
                     if links > MAX_LINKS {
@@ -146,7 +202,9 @@ impl Confined {
                     todo.extend(components(Path::new(&target))?);
                 }
                 rustix::fs::FileType::Directory => folders.push(found),
-                _ if !todo.is_empty() => return Err(Errno::NOTDIR.into()),
+                _ if !todo.is_empty() || flags.contains(OFlags::DIRECTORY) => {
+                    return Err(Errno::NOTDIR.into());
+                }
                 _ if flags.contains(OFlags::PATH) => return Ok(found),
                 _ => {
                     let file =
@@ -160,6 +218,15 @@ impl Confined {
             return Ok(last);
         }
         Ok(rustix::fs::openat(&last, c".", flags, Mode::empty())?)
+    }
+}
+
+impl Last {
+    fn flags(self) -> OFlags {
+        match self {
+            Last::Followed => OFlags::empty(),
+            Last::Itself => OFlags::NOFOLLOW,
+        }
     }
 }
 
@@ -244,8 +311,50 @@ mod tests {
             assert_eq!(read(&confined, "broken"), Err(Some(Errno::NOENT.raw_os_error())));
             assert_eq!(read(&confined, "a/b"), Err(Some(Errno::NOTDIR.raw_os_error())));
             assert!(confined.stat(Path::new("folder")).is_ok());
-            assert!(confined.stat(Path::new("")).is_err() || confined.stat(Path::new(".")).is_ok());
+            assert!(confined.stat(Path::new("")).is_ok() && confined.stat(Path::new(".")).is_ok());
         }
+    }
+
+    #[test]
+    fn both_ways_list_what_is_inside_and_nothing_else() {
+        let dir = tree();
+        let model = dir.path().join("model");
+        symlink("..", model.join("above")).unwrap();
+        for confined in [Confined::open(&model).unwrap(), Confined::open_by_hand(&model).unwrap()] {
+            let open = |path: &str, last| {
+                let opened = confined.open_folder(Path::new(path), last);
+                opened.map(|_| ()).map_err(|error| Errno::from_io_error(&error).unwrap())
+            };
+            for (path, last, expected) in [
+                ("", Last::Itself, Ok(())),
+                ("sub", Last::Itself, Ok(())),
+                ("folder", Last::Followed, Ok(())),
+                ("a", Last::Followed, Err(Errno::NOTDIR)),
+                ("above", Last::Followed, Err(Errno::XDEV)),
+                ("sub/../..", Last::Followed, Err(Errno::XDEV)),
+            ] {
+                assert_eq!(open(path, last), expected, "{path:?}");
+            }
+            for link in ["folder", "above"] {
+                let refused = open(link, Last::Itself).unwrap_err();
+                assert!(matches!(refused, Errno::NOTDIR | Errno::LOOP), "{link}: {refused:?}");
+            }
+            let target = |path: &str| confined.link_target(Path::new(path));
+            assert_eq!(target("tricky").unwrap(), Path::new("folder/../../secret"));
+            assert_eq!(target("folder/up").unwrap(), Path::new("../a"));
+            assert!(target("a").is_err() && target("above/secret").is_err());
+        }
+    }
+
+    #[test]
+    fn a_folder_that_may_not_be_a_link_is_none() {
+        let dir = tree();
+        let link = dir.path().join("link");
+        symlink("model", &link).unwrap();
+        assert!(Confined::open(&link).is_ok());
+        assert!(Confined::open_at(&dir.path().join("model"), Last::Itself).is_ok());
+        let refused = Confined::open_at(&link, Last::Itself).unwrap_err();
+        assert_eq!(Errno::from_io_error(&refused), Some(Errno::NOTDIR));
     }
 
     #[test]

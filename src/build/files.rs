@@ -1,12 +1,13 @@
 //! A model's files as they were listed, opened for packing.
 
+use std::error::Error;
 use std::fs::File;
 use std::io;
 
 use super::compare::is_settled;
-use super::confined::Confined;
+use super::confined::{self, Confined};
 use super::snapshot::{FileId, Snapshot};
-use crate::archive::Source;
+use crate::archive::{PackError, Source};
 use crate::model::EntryPath;
 use crate::sabotage::{Protection, is_out};
 
@@ -23,6 +24,46 @@ pub struct ListedFiles<'a> {
 #[derive(Debug, thiserror::Error)]
 #[error("it has changed since it was listed")]
 pub struct Moved;
+
+/// Opens the file at `path` if it is the one that was listed with `id`.
+///
+/// # Errors
+/// [`Moved`] if it is another one by now, or a link that leads nowhere that it may; and what
+/// opening itself answers.
+pub fn open(folder: &Confined, path: &EntryPath, id: FileId) -> io::Result<File> {
+    let is_replaced = |error: &io::Error| {
+        confined::is_outside(error) || confined::is_circle(error) || is_gone(error)
+    };
+    let file = folder
+        .open_file(path.as_path())
+        .map_err(|error| if is_replaced(&error) { io::Error::other(Moved) } else { error })?;
+    let metadata = file.metadata()?;
+    let is_listed = metadata.is_file() && id == FileId::of(&metadata);
+    if !is_listed && !is_out(Protection::Recheck) {
+        return Err(io::Error::other(Moved));
+    }
+    Ok(file)
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Whether `error`, or what caused it, says that a file is not the one that was listed.
+pub fn is_moved(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if error.is::<Moved>() || inner.is_some_and(|error| error.is::<Moved>()) {
+            return true;
+        }
+        if let Some(PackError::Moved { .. }) = error.downcast_ref() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
 
 impl<'a> ListedFiles<'a> {
     /// The files of `snapshot` in `folder`, of which the listing began at `listed`, in nanoseconds
@@ -41,14 +82,8 @@ impl<'a> ListedFiles<'a> {
 
 impl Source for ListedFiles<'_> {
     fn open(&self, path: &EntryPath) -> io::Result<File> {
-        let file = self.folder.open_file(path.as_path())?;
-        let metadata = file.metadata()?;
-        let is_as_listed =
-            self.id(path) == Some(FileId::of(&metadata)) || is_out(Protection::Recheck);
-        if !metadata.is_file() || !is_as_listed {
-            return Err(io::Error::other(Moved));
-        }
-        Ok(file)
+        let id = self.id(path).ok_or_else(|| io::Error::other(Moved))?;
+        open(self.folder, path, id)
     }
 
     fn is_settled(&self, path: &EntryPath) -> bool {

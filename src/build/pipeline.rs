@@ -1,6 +1,7 @@
 //! The stages of a build, one after the other: [`Attempt::run`] reads like a list of them.
 
 mod look;
+pub(crate) mod orders;
 mod publish;
 mod tell;
 #[cfg(test)]
@@ -8,7 +9,7 @@ mod tests;
 
 pub(super) use look::{exclude_of, request};
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fs::File;
 use std::io;
@@ -17,8 +18,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::check::all_unreadable;
 use super::confined::Confined;
-use super::files::ListedFiles;
+use super::files::{self, ListedFiles};
 use super::kept::Kept;
 use super::report::{Halt, Laps, Report, chain};
 use super::resolve::Resolved;
@@ -32,11 +34,12 @@ use crate::archive::probe::probe;
 use crate::config::Config;
 use crate::model::{ArchiveFormat, Exclude, ModelName, Settings};
 use crate::problem::Problem;
-use crate::reconcile::{End, Ticket};
+use crate::reconcile::{End, OrderKind, Ticket};
 use crate::results::Stage;
-use crate::results::catalog::CatalogEntry;
+use crate::results::catalog::{self, CatalogEntry};
 use crate::results::record::{self, Cost, EntryCounts};
 use crate::sabotage::{Protection, is_out};
+use crate::store::identity::Identity;
 use crate::store::staging::Before;
 use crate::store::{ModelState, Staged, Store, Verified};
 
@@ -73,7 +76,20 @@ pub struct Job {
     /// What is known of the model.
     pub known: Option<Arc<ModelState>>,
     /// What the catalog says of its archive: by that it is known as ours if the state was lost.
-    pub listed: Option<(Digest, u64)>,
+    pub listed: Option<Listed>,
+}
+
+/// What the catalog says of an archive of which no state tells.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// The archive, relative to the store.
+    pub archive: String,
+    /// The digest of its content.
+    pub digest: Digest,
+    /// How many archives of this name were published.
+    pub generation: u64,
+    /// Set while it is held.
+    pub held: Option<catalog::Held>,
 }
 
 impl Workshop {
@@ -87,17 +103,19 @@ impl Workshop {
         let generation = last_generation + 1;
         let span = tracing::info_span!("build", model = %name, generation);
         let _entered = span.enter();
+        let distrusted = job.distrusted();
         let mut attempt = Attempt {
             shop: self,
-            job: &job,
+            job: distrusted.as_ref().unwrap_or(&job),
             last_generation,
             laps: Laps::start(),
             cost: Cell::default(),
             problems: vec![],
+            closed: RefCell::default(),
             kept: None,
         };
         // A build that panics must end too, or its model and its place would be lost without a word.
-        let result = panic::catch_unwind(AssertUnwindSafe(|| attempt.run()));
+        let result = panic::catch_unwind(AssertUnwindSafe(|| attempt.carry_out()));
         let result = result.unwrap_or_else(|_| Err(Halt::Failed(attempt.panicked())));
         attempt.report(name, result)
     }
@@ -109,7 +127,7 @@ impl Workshop {
     /// archives the numbers of old ones.
     fn last_generation(&self, job: &Job) -> u64 {
         let known = job.known.as_ref().map(|known| known.archive.generation);
-        let known = known.or(job.listed.map(|(_, generation)| generation));
+        let known = known.or(job.listed.as_ref().map(|listed| listed.generation));
         let asked = || job.ticket.name.as_ref().map(|n| self.store.history().newest_generation(n));
         known.or_else(asked).unwrap_or(0)
     }
@@ -122,6 +140,8 @@ struct Attempt<'a> {
     laps: Laps,
     cost: Cell<Cost>,
     problems: Vec<Problem>,
+    /// Files that may not be read, once that has ended the attempt.
+    closed: RefCell<Vec<Problem>>,
     /// What the archive before holds of the model as it is now.
     kept: Option<Kept<'a>>,
 }
@@ -139,13 +159,17 @@ enum Done {
     },
     /// A new archive is in the store.
     Published(Box<New>),
+    /// An earlier one is in the store again.
+    RolledBack(Box<New>),
+    /// It is held no longer.
+    Resumed { name: ModelName, state: Box<ModelState> },
 }
 
 struct New {
     name: ModelName,
     state: ModelState,
     listed: CatalogEntry,
-    entries: EntryCounts,
+    entries: Option<EntryCounts>,
     not_durable: Option<String>,
 }
 
@@ -167,7 +191,40 @@ struct Seen {
     profile: Profile,
 }
 
+impl Job {
+    /// The same, but for an order to pack everything anew: nothing is taken from what is known of the
+    /// archive but its number.
+    fn distrusted(&self) -> Option<Job> {
+        // One that is held is refused.
+        let is_held = self.known.as_ref().is_some_and(|known| known.held.is_some());
+        if !self.is_rebuild() || is_held {
+            return None;
+        }
+        let mut job = self.clone();
+        if let Some(known) = &mut job.known {
+            let known = Arc::make_mut(known);
+            known.archive.identity = Identity { ino: 0, size: 0, mtime: 0 };
+            known.archive.ctime = 0;
+            known.packing = [0; 32];
+            known.recipe = [0; 32];
+        }
+        Some(job)
+    }
+
+    fn is_rebuild(&self) -> bool {
+        self.ticket.order.as_ref().is_some_and(|order| order.kind == OrderKind::Rebuild)
+    }
+}
+
 impl Attempt<'_> {
+    /// What was ordered, or what a change asks for.
+    fn carry_out(&mut self) -> Result<Done, Halt> {
+        match &self.job.ticket.order {
+            Some(order) => self.serve(&order.name, order.kind),
+            None => self.run(),
+        }
+    }
+
     fn run(&mut self) -> Result<Done, Halt> {
         let mut seen = self.snapshot()?;
         let compared = self.compare(&mut seen);
@@ -202,8 +259,9 @@ impl Attempt<'_> {
         let evidence =
             gather(&seen.folder, &seen.snapshot, &seen.settings).map_err(|(path, source)| {
                 let path = seen.folder.path().join(path.as_path());
-                self.moved_or(seen, Halt::failed(Stage::Validate, &At { path, source }))
-            })?;
+                self.read_failed(seen, Stage::Validate, &At { path, source })
+            });
+        let evidence = evidence?;
         let place = |problems: Vec<Problem>| -> Vec<Problem> {
             problems.into_iter().map(|problem| problem.under(seen.folder.path())).collect()
         };
@@ -343,13 +401,26 @@ impl Attempt<'_> {
         Self: 'c,
     {
         let threads = crate::threads::processors();
-        let durable = self.shop.config.durability.is_full();
+        let durable = self.shop.config.durability.is_full() && !is_out(Protection::ArchiveFlush);
         Control { threads, durable, cancelled: &self.shop.cancelled, progress }
     }
 
     fn pack_failed(&self, seen: &Seen, stage: Stage, error: &PackError) -> Halt {
         if self.shop.cancelled.load(Ordering::Relaxed) {
             return Halt::Quietly(End::Stopped);
+        }
+        self.read_failed(seen, stage, error)
+    }
+
+    /// Something of the model could not be read, or not be packed.
+    fn read_failed(&self, seen: &Seen, stage: Stage, error: &(dyn Error + 'static)) -> Halt {
+        if files::is_moved(error) {
+            return Halt::Unstable;
+        }
+        if is_denied(error) {
+            let closed = all_unreadable(&seen.folder, &seen.snapshot).into_iter();
+            let closed = closed.map(|problem| problem.under(seen.folder.path()));
+            self.closed.borrow_mut().extend(closed);
         }
         self.moved_or(seen, Halt::failed(stage, error))
     }
@@ -395,6 +466,12 @@ impl From<Halt> for Trouble {
     fn from(halt: Halt) -> Self {
         Trouble::Halt(halt)
     }
+}
+
+/// Whether a missing permission is the cause of `error`.
+fn is_denied(error: &(dyn Error + 'static)) -> bool {
+    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    kind == Some(io::ErrorKind::PermissionDenied) || error.source().is_some_and(is_denied)
 }
 
 /// Something that failed at a path.

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::ModelName;
 use crate::problem::Problem;
 use crate::reconcile::{End, Fingerprint};
@@ -28,6 +30,35 @@ pub struct Report {
     pub listed: Option<CatalogEntry>,
     /// What it took.
     pub took: Took,
+    /// What whoever has ordered it is told.
+    pub served: Option<Served>,
+}
+
+/// The end of an order.
+#[derive(Debug)]
+pub struct Served {
+    /// Its number.
+    pub number: u64,
+    /// What became of it.
+    pub answer: Result<Answer, Refusal>,
+}
+
+/// What was done for whoever asked for it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// In words.
+    pub message: String,
+    /// The record of it, where something was attempted.
+    pub record: Option<Record>,
+}
+
+/// Why an order was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// What is in the way.
+    pub message: String,
+    /// What to do about it.
+    pub help: String,
 }
 
 /// What a build, or a look that needed none, took.
@@ -50,6 +81,8 @@ pub(super) enum Halt {
     Unstable,
     /// It failed on our side, and may heal.
     Failed(Failure),
+    /// It was ordered, and makes no sense; nothing was attempted.
+    Refused(Refusal),
 }
 
 impl Halt {
@@ -60,7 +93,7 @@ impl Halt {
 
     pub(super) fn outcome(&self) -> Option<Outcome> {
         match self {
-            Halt::Quietly(_) => None,
+            Halt::Quietly(_) | Halt::Refused(_) => None,
             Halt::Rejected { .. } => Some(Outcome::Rejected),
             Halt::Unstable => Some(Outcome::Unstable),
             Halt::Failed(_) => Some(Outcome::Failed),

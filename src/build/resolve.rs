@@ -33,6 +33,8 @@ pub struct Resolved {
     pub problems: Vec<Problem>,
     /// The texts that need not be read again while their identity is the same.
     pub texts: Vec<KnownText>,
+    /// A hash of what the folder's own files say, whatever the configuration does.
+    pub said: [u8; 32],
 }
 
 /// Reads what is said about the model in `folder`: `configured` by the daemon, then `.mar.yaml`,
@@ -48,6 +50,7 @@ pub fn resolve(
 ) -> io::Result<Resolved> {
     let (mut problems, mut texts) = (Vec::new(), Vec::new());
     let mut settings = configured.clone();
+    let mut said = blake3::Hasher::new();
     type Parse = fn(&Path, &[u8]) -> (Settings, Vec<Problem>);
     let layers: [(&str, Parse); 2] =
         [(SETTINGS_FILE, parse_settings), (MANIFEST_PATH, parse_manifest_settings)];
@@ -57,11 +60,13 @@ pub fn resolve(
             Recalled::Absent => continue,
             Recalled::Same(known) => {
                 texts.push(known.clone());
+                say(&mut said, file, known.text.as_bytes());
                 parse(path, known.text.as_bytes())
             }
             Recalled::Unknown => {
                 let Some((text, id)) = read(folder, path, &mut problems)? else { continue };
                 texts.extend(id.and_then(|id| keep(path, id, &text)));
+                say(&mut said, file, &text);
                 parse(path, &text)
             }
         };
@@ -89,7 +94,13 @@ pub fn resolve(
             "choose a name without two dots in a row (`name:`)",
         ));
     }
-    Ok(Resolved { settings, name, problems, texts })
+    Ok(Resolved { settings, name, problems, texts, said: *said.finalize().as_bytes() })
+}
+
+/// One file, told apart from what stands before and after it.
+fn say(said: &mut blake3::Hasher, file: &str, text: &[u8]) {
+    said.update(file.as_bytes());
+    said.update(blake3::hash(text).as_bytes());
 }
 
 /// The largest text that is kept: more is read again each time.

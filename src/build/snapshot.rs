@@ -4,23 +4,23 @@
 //! tells that the model has not come to rest is kept apart in [`Snapshot::partial`]. Two snapshots
 //! that are equal saw the same files; that is how a build learns whether anything moved under it.
 
+mod folders;
 mod links;
 mod met;
 #[cfg(test)]
 mod tests;
 
-use std::ffi::OsStr;
 use std::fs::Metadata;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
-use walkdir::{DirEntry, WalkDir};
 
-use super::confined::Confined;
+use super::confined::{self, Confined};
 use super::partial;
 use crate::archive::Input;
 use crate::config::Limits;
@@ -29,7 +29,9 @@ use crate::model::entry_path::EntryPathError;
 use crate::model::manifest::{MANIFEST_PATH, MAR_INF};
 use crate::model::{EntryPath, Exclude};
 use crate::problem::{Code, Problem};
+use crate::sabotage::{Protection, is_out};
 use crate::threads::{MOST_THREADS, processors};
+use folders::{Failed, Folders, Found};
 use met::{Met, Pending};
 
 /// The identity of a file's content as far as the file system tells without reading it.
@@ -199,7 +201,7 @@ impl<'scope, 'env> Walk<'scope, 'env> {
         self.snapshot.ready = self
             .request
             .ready_marker
-            .is_none_or(|marker| self.folder.path().join(marker).symlink_metadata().is_ok());
+            .is_none_or(|marker| self.folder.look_at(Path::new(marker)).is_ok());
         self.below(Path::new(""), 0)?;
         self.settle()?;
         let mut snapshot = self.snapshot;
@@ -210,9 +212,9 @@ impl<'scope, 'env> Walk<'scope, 'env> {
     /// Notes the settings files; what is in them is read elsewhere.
     fn settings(&mut self) {
         for name in [SETTINGS_FILE, MANIFEST_PATH] {
-            let found = self.folder.path().join(name).metadata();
-            if let (Ok(metadata), Ok(path)) = (found, EntryPath::parse(name)) {
-                let id = FileId::of(&metadata);
+            let found = self.folder.stat(Path::new(name));
+            if let (Ok(stat), Ok(path)) = (found, EntryPath::parse(name)) {
+                let id = FileId::of_stat(&stat);
                 self.snapshot.settings.push(SourceFile { path, id });
             }
         }
@@ -222,27 +224,18 @@ impl<'scope, 'env> Walk<'scope, 'env> {
     /// above it.
     fn below(&mut self, base: &Path, depth: usize) -> Result<(), SnapshotError> {
         self.folders += 1;
-        let start = self.folder.path().join(base);
-        let mut entries = WalkDir::new(&start).follow_links(false).into_iter();
-        while let Some(entry) = entries.next() {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(error) => {
-                    self.failed(error)?;
-                    continue;
-                }
+        let mut folders = match Folders::begin(self.folder, base) {
+            Ok(folders) => folders,
+            Err(failed) => return self.failed(failed),
+        };
+        while let Some(found) = folders.next() {
+            let entered = match found {
+                Ok(found) if self.entry(&found, depth + found.depth)? => folders.enter(found),
+                Ok(_) => Ok(()),
+                Err(failed) => Err(failed),
             };
-            if entry.depth() == 0 {
-                continue;
-            }
-            let below = beneath(entry.path(), &start);
-            let descend = if base.as_os_str().is_empty() {
-                self.entry(&entry, below, depth + entry.depth())?
-            } else {
-                self.entry(&entry, &base.join(below), depth + entry.depth())?
-            };
-            if entry.file_type().is_dir() && !descend {
-                entries.skip_current_dir();
+            if let Err(failed) = entered {
+                self.failed(failed)?;
             }
             if self.take_stock()? {
                 break;
@@ -252,45 +245,41 @@ impl<'scope, 'env> Walk<'scope, 'env> {
     }
 
     /// Takes one entry; says whether to go on below it.
-    fn entry(
-        &mut self,
-        entry: &DirEntry,
-        relative: &Path,
-        depth: usize,
-    ) -> Result<bool, SnapshotError> {
-        let kind = entry.file_type();
+    fn entry(&mut self, found: &Found, depth: usize) -> Result<bool, SnapshotError> {
+        let (relative, name) = (found.path.as_path(), found.name());
+        let (is_folder, is_file) = (found.kind.is_dir(), found.kind.is_file());
         if self.request.transfers == Transfers::Awaited
-            && partial::is_partial(entry.file_name(), kind.is_dir())
-            && !self.excluded_by_model(relative)
+            && partial::is_partial(name, is_folder)
+            && !self.excluded_by_model(relative, is_folder)
         {
             self.meet(Met::Partial(relative.to_owned()));
             return Ok(false);
         }
-        if partial::may_be_partial(entry.file_name()) && kind.is_file() {
+        if partial::may_be_partial(name) && is_file {
             self.meet(Met::MaybePartial(relative.to_owned()));
         }
-        let path = match EntryPath::from_path(relative) {
+        let path = match entry_path(relative) {
             Ok(path) => path,
-            Err(error) => {
-                if !crate::model::exclude::is_built_in(entry.file_name()) {
-                    self.odd_name(relative, &error);
+            Err(why) => {
+                if !crate::model::exclude::is_built_in(name, is_folder) {
+                    self.odd_name(relative, &why);
                 }
                 return Ok(false);
             }
         };
         if crate::model::exclude::is_reserved(&path) {
-            self.reserved(&path, kind.is_dir());
-            return Ok(kind.is_dir() && self.enter());
+            self.reserved(&path, is_folder);
+            return Ok(is_folder && self.enter());
         }
-        if self.request.exclude.matches(&path) {
+        if self.request.exclude.matches(&path, is_folder) {
             return Ok(false);
         }
-        if kind.is_dir() {
+        if is_folder {
             return Ok(self.allowed_depth(&path, depth) && self.enter());
         }
-        if kind.is_symlink() {
+        if found.kind == FileType::Symlink {
             self.link(path, depth)?;
-        } else if kind.is_file() {
+        } else if is_file || is_out(Protection::SpecialFiles) {
             self.meet(Met::File(path, None));
         } else {
             self.special(&path);
@@ -312,7 +301,7 @@ impl<'scope, 'env> Walk<'scope, 'env> {
         self.problem(Problem::error(
             Code::LimitDepth,
             path.as_path(),
-            format!("folders are nested deeper than `limits.depth` allows ({limit})"),
+            format!("the folder is {depth} levels deep, more than `limits.depth` allows ({limit})"),
             "flatten the model, leave the folder out with `exclude`, or raise `limits.depth`",
         ));
         false
@@ -331,12 +320,12 @@ impl<'scope, 'env> Walk<'scope, 'env> {
         ));
     }
 
-    fn odd_name(&mut self, relative: &Path, error: &EntryPathError) {
+    fn odd_name(&mut self, relative: &Path, why: &str) {
         let shown = PathBuf::from(relative.to_string_lossy().escape_debug().to_string());
         self.problem(Problem::error(
             Code::FileName,
             shown,
-            format!("this cannot be packed: {error}"),
+            format!("this cannot be packed: {why}"),
             "rename it, or remove it from the model",
         ));
     }
@@ -350,17 +339,27 @@ impl<'scope, 'env> Walk<'scope, 'env> {
         ));
     }
 
-    fn excluded_by_model(&self, relative: &Path) -> bool {
+    fn excluded_by_model(&self, relative: &Path, is_folder: bool) -> bool {
+        let name = relative.file_name().unwrap_or_default();
         EntryPath::from_path(relative).is_ok_and(|path| {
-            !crate::model::exclude::is_built_in(path.as_path().file_name().unwrap_or_default())
-                && self.request.exclude.matches(&path)
+            !crate::model::exclude::is_built_in(name, is_folder)
+                && self.request.exclude.matches(&path, is_folder)
         })
     }
 
-    fn failed(&mut self, error: walkdir::Error) -> Result<(), SnapshotError> {
-        let path = error.path().unwrap_or(self.folder.path()).to_owned();
-        let source = error.into_io_error().unwrap_or_else(|| io::Error::other("links in a circle"));
-        self.failed_at(path, source)
+    /// A folder could not be listed, or an entry not looked at. A folder that is no longer one, or
+    /// by now a link out of the model, was replaced since it was met.
+    fn failed(&mut self, (path, source): Failed) -> Result<(), SnapshotError> {
+        let is_replaced = source.kind() == io::ErrorKind::NotADirectory
+            || confined::is_outside(&source)
+            || confined::is_circle(&source);
+        if is_replaced && !path.as_os_str().is_empty() {
+            self.snapshot.moving = true;
+            return Ok(());
+        }
+        let full = self.folder.path();
+        let full = if path.as_os_str().is_empty() { full.to_owned() } else { full.join(path) };
+        self.failed_at(full, source)
     }
 
     fn problem(&mut self, problem: Problem) {
@@ -368,10 +367,15 @@ impl<'scope, 'env> Walk<'scope, 'env> {
     }
 }
 
-/// What of `path` lies below `start`, with which it begins: compared as bytes, since a walk makes
-/// its paths by adding names, and by components it would be a tenth of the walk.
-fn beneath<'a>(path: &'a Path, start: &Path) -> &'a Path {
-    let (path, start) = (path.as_os_str().as_bytes(), start.as_os_str().as_bytes());
-    let below = path.strip_prefix(start).unwrap_or(path);
-    Path::new(OsStr::from_bytes(below.strip_prefix(b"/").unwrap_or(below)))
+/// Bytes that a path may have in a system call, without the one that ends it (`PATH_MAX`).
+const LONGEST: usize = libc::PATH_MAX as usize - 1;
+
+/// The path as one in an archive, or why it can be none. One that no call takes comes from folders
+/// that were made or moved step by step, and what is there nobody can open by its path.
+fn entry_path(relative: &Path) -> Result<EntryPath, String> {
+    let length = relative.as_os_str().as_bytes().len();
+    if length > LONGEST {
+        return Err(format!("its path is {length} bytes long, and the system takes {LONGEST}"));
+    }
+    EntryPath::from_path(relative).map_err(|error: EntryPathError| error.to_string())
 }

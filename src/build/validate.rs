@@ -5,11 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read};
-use std::path::Path;
 
 use super::confined::Confined;
+use super::files;
 use super::resolve::Resolved;
-use super::snapshot::Snapshot;
+use super::snapshot::{Snapshot, SourceFile};
 use crate::model::{EntryPath, Handler, Manifest, ModelName, Runtime, Settings};
 use crate::problem::{Code, Problem, any_error};
 use crate::python;
@@ -73,25 +73,25 @@ pub fn gather(
     snapshot: &Snapshot,
     settings: &Settings,
 ) -> Result<Evidence, (EntryPath, io::Error)> {
-    let listed =
-        |path: &EntryPath| snapshot.files.binary_search_by(|file| file.path.cmp(path)).is_ok();
-    let wanted: Vec<EntryPath> = match &settings.handler {
+    let listed = |path: EntryPath| {
+        let at = snapshot.files.binary_search_by(|file| file.path.cmp(&path)).ok()?;
+        snapshot.files.get(at)
+    };
+    let wanted: Vec<&SourceFile> = match &settings.handler {
         Some(handler) => {
-            python::module_candidates(handler).into_iter().filter(listed).take(1).collect()
+            python::module_candidates(handler).into_iter().find_map(listed).into_iter().collect()
         }
         None => snapshot
             .files
             .iter()
-            .map(|file| &file.path)
-            .filter(|path| path.is_top_level() && path.as_str().ends_with(".py"))
-            .cloned()
+            .filter(|file| file.path.is_top_level() && file.path.as_str().ends_with(".py"))
             .collect(),
     };
     let mut modules = BTreeMap::new();
-    for path in wanted {
-        match read(folder, path.as_path()) {
-            Ok(text) => modules.insert(path, text),
-            Err(error) => return Err((path, error)),
+    for file in wanted {
+        match read(folder, file) {
+            Ok(text) => modules.insert(file.path.clone(), text),
+            Err(error) => return Err((file.path.clone(), error)),
         };
     }
     let missing = settings.handler.as_ref().filter(|_| modules.is_empty()).map(|handler| {
@@ -101,26 +101,32 @@ pub fn gather(
         .files
         .iter()
         .filter(|file| file.path.is_top_level() && file.path.as_str().ends_with(".json"))
-        .filter_map(|file| check_json(folder, &file.path).transpose())
+        // What is refused for its size is not read for its syntax.
+        .filter(|file| !snapshot.problems.iter().any(|p| p.path == file.path.as_path()))
+        .filter_map(|file| check_json(folder, file).transpose())
         .collect::<Result<_, _>>()?;
     Ok(Evidence { modules, missing, json })
 }
 
-fn read(folder: &Confined, path: &Path) -> io::Result<Vec<u8>> {
+fn read(folder: &Confined, file: &SourceFile) -> io::Result<Vec<u8>> {
     // Room for most modules: without it they are read in small pieces.
     let mut text = Vec::with_capacity(16 << 10);
     // One byte more than is parsed tells that there is more.
-    folder.open_file(path)?.take(python::MAX_SOURCE as u64 + 1).read_to_end(&mut text)?;
+    let most = file.id.size.min(python::MAX_SOURCE as u64 + 1);
+    files::open(folder, &file.path, file.id)?.take(most).read_to_end(&mut text)?;
     Ok(text)
 }
 
 fn check_json(
     folder: &Confined,
-    path: &EntryPath,
+    file: &SourceFile,
 ) -> Result<Option<Problem>, (EntryPath, io::Error)> {
-    let file = folder.open_file(path.as_path()).map_err(|error| (path.clone(), error))?;
+    let path = &file.path;
+    let opened = files::open(folder, path, file.id).map_err(|error| (path.clone(), error))?;
+    // No more than was listed: somebody may append to it faster than it is read.
+    let reader = BufReader::new(opened.take(file.id.size));
     // Read as a stream: a vocabulary of a gigabyte is checked without being held in memory.
-    match serde_json::from_reader::<_, serde::de::IgnoredAny>(BufReader::new(file)) {
+    match serde_json::from_reader::<_, serde::de::IgnoredAny>(reader) {
         Ok(_) => Ok(None),
         Err(error) if error.is_io() => Err((path.clone(), error.into())),
         Err(error) => {

@@ -242,7 +242,10 @@ fn cells(row: &Seen) -> [String; 5] {
     let model = printable(&row.model);
     let Some(record) = &row.record else {
         let outcome = match &row.end {
-            End::UpToDate => "up to date".to_owned(),
+            End::UpToDate => match row.held {
+                Some(of) => format!("held: content of generation {of}"),
+                None => "up to date".to_owned(),
+            },
             End::Waiting(waiting) => printable(&waiting.to_string()),
             _ => "not built".to_owned(),
         };

@@ -140,6 +140,17 @@ impl Findings {
                 ));
                 continue;
             };
+            if discover::is_drop_folder(&listing.root, config) {
+                let warning = |link| {
+                    Problem::warning(
+                        Code::NotAModel,
+                        link,
+                        "this is a link in a drop folder, which is taken for no model",
+                        "move the folder here, or configure it under `models`",
+                    )
+                };
+                self.problems.extend(discover::links(&listing.root).into_iter().map(warning));
+            }
             for model in models {
                 self.models += 1;
                 let checked = check(&model.folder, config);

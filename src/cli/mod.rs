@@ -1,14 +1,18 @@
 //! The subcommands, one file each: arguments with their help, and a `run` that writes to whatever
 //! it is given.
 
+mod ask;
 pub mod build;
 pub mod check;
+pub mod history;
 pub mod init;
 pub mod inspect;
 pub mod logging;
+pub mod rollback;
 pub mod run;
 pub mod schema;
 pub mod source;
+pub mod verify;
 
 use std::io::{self, Write};
 
@@ -63,6 +67,10 @@ pub enum Command {
     Run(run::Args),
     Build(build::Args),
     Check(check::Args),
+    History(history::Args),
+    Rollback(rollback::Args),
+    Resume(rollback::ResumeArgs),
+    Verify(verify::Args),
     Inspect(inspect::Args),
     Init(init::Args),
     Schema(schema::Args),
@@ -73,7 +81,9 @@ pub fn main(cli: Cli) -> Exit {
     let default = match cli.command {
         Command::Run(_) => "info",
         // The table shows what the log would say again.
-        Command::Build(_) => "warn,marwatch::results::say=off",
+        Command::Build(_) | Command::Rollback(_) | Command::Resume(_) | Command::Verify(_) => {
+            "warn,marwatch::results::say=off"
+        }
         _ => "warn",
     };
     if let Err(message) = logging::start(cli.log_level.as_deref(), cli.log_format, default) {
@@ -83,6 +93,10 @@ pub fn main(cli: Cli) -> Exit {
         Command::Run(args) => run::run(&args),
         Command::Build(args) => build::run(&args, &mut io::stdout().lock()),
         Command::Check(args) => check::run(&args, &mut io::stdout().lock()),
+        Command::History(args) => history::run(&args, &mut io::stdout().lock()),
+        Command::Verify(args) => verify::run(&args, &mut io::stdout().lock()),
+        Command::Rollback(args) => rollback::run(&args, &mut io::stdout().lock()),
+        Command::Resume(args) => rollback::resume(&args, &mut io::stdout().lock()),
         Command::Inspect(args) => match inspect::run(&args, &mut io::stdout().lock()) {
             Ok(true) => Exit::Success,
             Ok(false) => Exit::ModelProblems,
@@ -96,9 +110,14 @@ pub fn main(cli: Cli) -> Exit {
 
 /// Says on standard error why the command ends as it does.
 fn fail(exit: Exit, message: &str) -> Exit {
+    note(message);
+    exit
+}
+
+/// Says something on standard error.
+fn note(message: &str) {
     // Nobody is left to be told if standard error is gone.
     let _ = writeln!(io::stderr(), "marwatch: {}", printable(message));
-    exit
 }
 
 /// The exit of a command that only wrote something. A reader that went away (`| head`) is no

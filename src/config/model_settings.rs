@@ -230,7 +230,7 @@ fn marker_flaw(at: &Cursor<'_>, marker: &str, globs: &[String]) -> Option<Proble
         // A hidden marker is a good one. What else is never packed is not watched for either.
         parents.any(|part| {
             let hidden = part.as_str().rsplit('/').next().is_some_and(|name| name.starts_with('.'));
-            exclude.matches(&part) && !hidden
+            exclude.matches(&part, part != path) && !hidden
         })
     });
     out.then(|| {

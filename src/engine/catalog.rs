@@ -11,8 +11,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::archive::inspect;
+use crate::build::pipeline::orders::listed;
 use crate::clock;
-use crate::model::{Manifest, ModelName};
+use crate::model::ModelName;
 use crate::results::catalog::CatalogEntry;
 use crate::results::{CATALOG_FILE, Catalog};
 use crate::store::publish::Identity;
@@ -58,24 +59,12 @@ fn is_of(entry: &CatalogEntry, name: &ModelName, state: &ModelState) -> bool {
     entry.archive == archive.format.file_name(name)
         && entry.generation == archive.generation
         && entry.digest == archive.digest.to_string()
+        && entry.held.as_ref().map(|held| held.of) == state.held.as_ref().map(|held| held.of)
 }
 
 fn entry_of(place: &Path, name: &ModelName, state: &ModelState) -> Option<CatalogEntry> {
-    let archive = &state.archive;
-    let manifest = inspect::inspect(place).ok()?.manifest?;
-    let manifest: Manifest = serde_json::from_value(serde_json::Value::Object(manifest)).ok()?;
+    let manifest = inspect::inspect(place).ok()?.read_manifest()?;
     let changed = place.symlink_metadata().and_then(|metadata| metadata.modified()).ok();
-    Some(CatalogEntry {
-        archive: archive.format.file_name(name),
-        bytes: archive.bytes,
-        digest: archive.digest.to_string(),
-        sha256: archive.sha256.clone(),
-        generation: archive.generation,
-        version: manifest.model.model_version,
-        handler: manifest.model.handler,
-        runtime: manifest.runtime,
-        published: changed
-            .and_then(|changed| Timestamp::try_from(changed).ok())
-            .unwrap_or_else(clock::timestamp),
-    })
+    let published = changed.and_then(|changed| Timestamp::try_from(changed).ok());
+    Some(listed(name, manifest, state, published.unwrap_or_else(clock::timestamp)))
 }

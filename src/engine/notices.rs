@@ -73,7 +73,8 @@ impl Engine {
         if let Some(channel) = &self.reports {
             let (folder, model) = (record.folder.clone(), record.model.clone());
             let took = Took::default();
-            let _ = channel.send(Seen { folder, model, end, record: Some(record.clone()), took });
+            let record = Some(record.clone());
+            let _ = channel.send(Seen { folder, model, end, record, took, held: None });
         }
     }
 

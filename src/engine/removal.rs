@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Engine, Message, root_of};
+use crate::build::pipeline::Listed;
 use crate::config::OnRemove;
 use crate::model::ModelName;
 use crate::reconcile::{End, Event};
@@ -24,6 +25,8 @@ pub struct RemovalReport {
     /// What was known of it when it was dealt with.
     state: Arc<ModelState>,
     failure: Option<Failure>,
+    /// What is kept of its state until the removal is recorded.
+    reminder: Option<PathBuf>,
     /// The archive could not be removed, and is still to be.
     failed: bool,
     /// The folder is back, or something else is in its place: nothing was done.
@@ -75,6 +78,7 @@ impl Engine {
             gone: false,
             state,
             failure: None,
+            reminder: None,
             failed: false,
             is_back: false,
             is_folder: false,
@@ -117,11 +121,20 @@ impl Engine {
                     }
                 }
             }
-            if !report.is_back
-                && !report.failed
-                && let Err(error) = shop.store.forget(&report.name)
-            {
-                tracing::warn!(model = %report.name, %error, "cannot forget the state");
+            if !report.is_back && !report.failed {
+                match shop.store.forget(&report.name) {
+                    Ok(reminder) => report.reminder = Some(reminder),
+                    // It would count as removed once more at the next start: it is not yet.
+                    Err(error) => {
+                        let folder = shop.config.state_dir.display();
+                        report.failure = Some(Failure {
+                            stage: Stage::Retire,
+                            message: format!("what is known of it cannot be removed from {folder}: {error}"),
+                            help: Some("let marwatch's user write the state folder; it is tried again with the next rescan".into()),
+                        });
+                        report.failed = true;
+                    }
+                }
             }
             Message::Removed(Box::new(report))
         });
@@ -153,24 +166,34 @@ impl Engine {
         record.outcome = Outcome::Removed;
         record.failure = report.failure;
         if report.gone {
-            record.previous_digest = record.digest.take();
-            (record.archive, record.bytes, record.sha256) = (None, None, None);
+            record.without_archive();
             self.scribe.delist(report.name.to_string());
             tracing::info!(model = %report.name, folder = %report.folder.display(), "removed, and its archive with it");
         } else {
-            self.listed
-                .insert(report.name.to_string(), (state.archive.digest, state.archive.generation));
+            let archive = state.archive.format.file_name(&report.name);
+            let (digest, generation) = (state.archive.digest, state.archive.generation);
+            // If its folder comes back it is a new drop, whatever was held before.
+            let listed = Listed { archive, digest, generation, held: None };
+            self.listed.insert(report.name.to_string(), listed);
+            self.scribe.release(report.name.to_string());
             tracing::info!(model = %report.name, folder = %report.folder.display(), "removed; its archive stays in the store (on_remove: keep)");
         }
         self.show(&record, End::Gone);
-        self.scribe.record(record);
+        match report.reminder {
+            Some(reminder) => self.scribe.record_reminded(record, reminder),
+            None => self.scribe.record(record),
+        }
     }
 
-    /// The archive is still there: the model is remembered, so that the next listing finds it gone
+    /// Something of it is still there: the model is remembered, so that the next listing finds it gone
     /// again.
     fn not_removed(&mut self, report: RemovalReport) {
         let mut record = self.record(&report.folder, &report.name, &report.state);
         record.failure = report.failure;
+        if report.gone {
+            record.without_archive();
+            self.scribe.delist(report.name.to_string());
+        }
         crate::results::say::record(&record);
         self.show(&record, End::Failed);
         self.scribe.record(record);

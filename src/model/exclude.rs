@@ -2,7 +2,8 @@
 //!
 //! The specification leaves out hidden files, `__MACOSX`, `.DS_Store`, `MANIFEST.json`, `*.pyc`
 //! and `__pycache__`; the published tool also leaves out `*.mar`. A model's `exclude` globs add to
-//! these and can take none of them back.
+//! these and can take none of them back. What is named by its ending, and `MANIFEST.json`, are
+//! files: a folder called `v1.mar` is a folder like any other, here as in the published tool.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -67,24 +68,23 @@ impl Exclude {
         Self { globs: GlobSet::empty(), ready_marker: None }
     }
 
-    /// Whether the file or folder at `path`, with all that is below it, stays out.
-    pub fn matches(&self, path: &EntryPath) -> bool {
+    /// Whether the file at `path`, or the folder with all that is below it, stays out.
+    pub fn matches(&self, path: &EntryPath, is_folder: bool) -> bool {
         let name = path.as_str().rsplit('/').next().unwrap_or_default();
-        is_built_in(OsStr::new(name))
+        is_built_in(OsStr::new(name), is_folder)
             || self.ready_marker.as_deref() == Some(path.as_str())
             || self.globs.is_match(path.as_path())
     }
 }
 
 /// Whether a file or folder of this name stays out of every archive, whatever is configured.
-pub fn is_built_in(name: &OsStr) -> bool {
+pub fn is_built_in(name: &OsStr, is_folder: bool) -> bool {
     let name = name.as_bytes();
+    let is_file = || name == b"MANIFEST.json" || name.ends_with(b".pyc") || name.ends_with(b".mar");
     name.starts_with(b".")
         || name == b"__MACOSX"
-        || name == b"MANIFEST.json"
         || name == b"__pycache__"
-        || name.ends_with(b".pyc")
-        || name.ends_with(b".mar")
+        || (!is_folder && is_file())
 }
 
 /// Whether `path` lies in the reserved folder, of which only the manifest that is made is packed.
@@ -114,10 +114,16 @@ mod tests {
             "__pycache__",
             "old.mar",
         ] {
-            assert!(exclude.matches(&path(out)), "{out}");
+            assert!(exclude.matches(&path(out), false), "{out}");
         }
         for kept in ["a.py", "pyc", "a.mar.txt", "manifest.json", "MANIFEST.json.bak", "MAR-INF"] {
-            assert!(!exclude.matches(&path(kept)), "{kept}");
+            assert!(!exclude.matches(&path(kept), false), "{kept}");
+        }
+        for folder in ["v1.mar", "a.pyc", "sub/MANIFEST.json"] {
+            assert!(!exclude.matches(&path(folder), true), "{folder}");
+        }
+        for folder in [".git", "__pycache__", "sub/__MACOSX"] {
+            assert!(exclude.matches(&path(folder), true), "{folder}");
         }
     }
 
@@ -128,10 +134,10 @@ mod tests {
                 .unwrap();
         for out in ["a.ckpt", "x/y/b.ckpt", "data/raw", "top.txt", "x/logs", ".hidden", "only/here"]
         {
-            assert!(exclude.matches(&path(out)), "{out}");
+            assert!(exclude.matches(&path(out), false), "{out}");
         }
         for kept in ["x/data/raw", "x/top.txt", "a.ckpt.json"] {
-            assert!(!exclude.matches(&path(kept)), "{kept}");
+            assert!(!exclude.matches(&path(kept), false), "{kept}");
         }
         assert_eq!(Exclude::new(&["a{"], None).unwrap_err().pattern, "a{");
     }
@@ -139,8 +145,8 @@ mod tests {
     #[test]
     fn the_ready_marker_is_never_packed() {
         let exclude = Exclude::new::<&str>(&[], Some("READY")).unwrap();
-        assert!(exclude.matches(&path("READY")));
-        assert!(!exclude.matches(&path("sub/READY")));
+        assert!(exclude.matches(&path("READY"), false));
+        assert!(!exclude.matches(&path("sub/READY"), false));
     }
 
     #[test]

@@ -67,10 +67,37 @@ pub enum Event {
         /// How it ended.
         end: End,
     },
+    /// Somebody asks for something to be done with the model of a name.
+    Ordered(Order),
     /// Time has passed.
     Tick,
     /// Begin nothing more.
     Drain,
+}
+
+/// What somebody asks for, beside what changes ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// By which whoever asks is found again.
+    pub number: u64,
+    /// The model's name.
+    pub name: ModelName,
+    /// What is to be done.
+    pub kind: OrderKind,
+}
+
+/// What can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OrderKind {
+    /// Put an earlier archive back into the store.
+    RollBack {
+        /// Which generation; without one the newest of other content.
+        to: Option<u64>,
+    },
+    /// Let the model's folder decide again what is in the store.
+    Resume,
+    /// Pack everything anew, whatever stands in the store under this name.
+    Rebuild,
 }
 
 /// What was found at a root.
@@ -114,6 +141,8 @@ pub enum End {
     Gone,
     /// It was stopped on the way.
     Stopped,
+    /// An order was carried out, or refused; what the model was waiting for it is waiting for still.
+    Served,
 }
 
 /// Something to do.
@@ -138,7 +167,7 @@ pub enum Effect {
 /// What a build needs to know from here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ticket {
-    /// The model's folder.
+    /// The model's folder; empty where an order names a model that has none.
     pub folder: PathBuf,
     /// The name that it is thought to claim.
     pub name: Option<ModelName>,
@@ -153,6 +182,24 @@ pub struct Ticket {
     /// Files younger than this mean that the model may still be changing: nobody has seen it
     /// change, or not yet how it changed last.
     pub min_age: Option<Duration>,
+    /// What somebody asks for; without it the model is only looked at.
+    pub order: Option<Order>,
+}
+
+impl Ticket {
+    /// An order for a model that has no folder.
+    pub fn without_folder(order: Order) -> Self {
+        Self {
+            folder: PathBuf::new(),
+            name: Some(order.name.clone()),
+            rivals: BTreeSet::new(),
+            trigger: Trigger::Request,
+            unclosed: BTreeSet::new(),
+            refused: None,
+            min_age: None,
+            order: Some(order),
+        }
+    }
 }
 
 /// Something worth saying.

@@ -24,7 +24,8 @@ use crate::clock::Moment;
 use crate::model::ModelName;
 use crate::results::Trigger;
 pub use event::{
-    Effect, End, Event, Fingerprint, ListedModel, Notice, Policy, RootListing, Ticket,
+    Effect, End, Event, Fingerprint, ListedModel, Notice, Order, OrderKind, Policy, RootListing,
+    Ticket,
 };
 use model::{Burst, Model, Phase};
 
@@ -38,6 +39,8 @@ pub struct Reconciler {
     /// with a new folder is heard before the listing that the folder causes is done.
     unlisted: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
     queue: VecDeque<PathBuf>,
+    /// What somebody has asked for and was not begun.
+    orders: VecDeque<Order>,
     running: usize,
     listing: Listing,
     draining: bool,
@@ -67,6 +70,7 @@ impl Reconciler {
             models: BTreeMap::new(),
             unlisted: BTreeMap::new(),
             queue: VecDeque::new(),
+            orders: VecDeque::new(),
             running: 0,
             listing: Listing::default(),
             draining: false,
@@ -105,6 +109,7 @@ impl Reconciler {
             }
             Event::Listed(listings) => self.listed(now, listings, &mut effects),
             Event::Finished { folder, end } => self.finished(now, &folder, end, &mut effects),
+            Event::Ordered(order) => self.orders.push_back(order),
             Event::Tick => {}
             Event::Drain => {
                 self.draining = true;
@@ -113,6 +118,7 @@ impl Reconciler {
         }
         if !self.draining {
             self.removals(now, &mut effects);
+            self.serve(now, &mut effects);
             self.dispatch(now, &mut effects);
         }
         effects
@@ -141,6 +147,7 @@ impl Reconciler {
         self.running == 0
             && !self.listing.running
             && self.queue.is_empty()
+            && self.orders.is_empty()
             && self.deadline().is_none()
     }
 
@@ -332,6 +339,10 @@ impl Reconciler {
                 None
             }
             End::Stopped => None,
+            End::Served => {
+                model.settle(now, burst, &policy.settle);
+                None
+            }
         };
         effects.extend(notice.map(Effect::Say));
         if let Some(model) = self.models.get_mut(folder)
@@ -367,6 +378,28 @@ impl Reconciler {
                 } else {
                     model.look(now, Trigger::Change);
                 }
+            }
+        }
+    }
+
+    /// Begins what somebody has asked for, before anything else: it waits for no rest, only for a
+    /// build of the model that is under way, and for a place.
+    fn serve(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        for order in std::mem::take(&mut self.orders) {
+            let is_it = |model: &Model| {
+                model.vanished.is_none() && model.name.as_ref() == Some(&order.name)
+            };
+            match self.models.iter_mut().find(|(_, model)| is_it(model)) {
+                Some((_, model)) if model.is_building() || self.running >= self.policy.jobs => {
+                    self.orders.push_back(order);
+                }
+                Some((folder, model)) => {
+                    self.queue.retain(|queued| queued != folder);
+                    self.running += 1;
+                    effects.push(Effect::Build(model.serve(now, folder, order)));
+                }
+                // There is no such model, or no longer, but there may be archives of it.
+                None => effects.push(Effect::Build(Ticket::without_folder(order))),
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Fingerprint, Notice, Policy, Ticket, growing};
+use super::{Fingerprint, Notice, Order, Policy, Ticket, growing};
 use crate::build::rest::Waiting;
 use crate::clock::Moment;
 use crate::config::{Retry, Settle};
@@ -208,7 +208,28 @@ impl Model {
             min_age: (burst.trigger != Trigger::Request
                 && now.since(burst.first) < settle.max_wait)
                 .then(|| self.quiet(&burst, settle)),
+            order: None,
         })
+    }
+
+    /// Begins what somebody has asked for. What it was waiting for, it goes on waiting for afterwards.
+    pub(super) fn serve(&mut self, now: Moment, folder: &Path, order: Order) -> Ticket {
+        let burst = match &self.phase {
+            Phase::Settling(settling) => settling.burst,
+            Phase::Queued(burst) => *burst,
+            _ => Burst::new(now, Trigger::Request),
+        };
+        self.phase = Phase::Building { burst, touched: None };
+        Ticket {
+            folder: folder.to_owned(),
+            name: self.name.clone(),
+            rivals: self.rivals.clone(),
+            trigger: Trigger::Request,
+            unclosed: self.unclosed.clone(),
+            refused: None,
+            min_age: None,
+            order: Some(order),
+        }
     }
 
     /// Ends the build: what it was for, and what was touched meanwhile.
@@ -298,5 +319,5 @@ impl Model {
 
 fn is_in_unwatched_folder(file: &str) -> bool {
     let above = Path::new(file).parent();
-    above.is_some_and(|above| above.iter().any(is_built_in))
+    above.is_some_and(|above| above.iter().any(|name| is_built_in(name, true)))
 }

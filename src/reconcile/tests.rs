@@ -647,3 +647,63 @@ proptest! {
         prop_assert!(world.builds <= 8, "{} builds in three minutes", world.builds);
     }
 }
+
+fn ordered(number: u64, name: &str) -> Event {
+    let name = ModelName::parse(name).unwrap();
+    Event::Ordered(Order { number, name, kind: OrderKind::Resume })
+}
+
+fn orders(effects: Vec<Effect>) -> Vec<(u64, PathBuf)> {
+    let order = |ticket: Ticket| Some((ticket.order?.number, ticket.folder));
+    tickets(effects).into_iter().filter_map(order).collect()
+}
+
+#[test]
+fn an_order_is_served_at_once_and_what_was_waited_for_is_still() {
+    let mut r = settled(&["a"]);
+    r.handle(at(1000), touched("a"));
+    assert_eq!(orders(r.handle(at(1100), ordered(1, "a"))), [(1, folder("a"))]);
+    assert!(r.handle(at(1200), touched("a")).is_empty(), "it is under way");
+    assert!(r.handle(at(1250), finished("a", End::Served)).is_empty());
+    assert_eq!(ms(r.deadline()), Some(1500), "quiet since the last touch");
+    let built = tickets(r.handle(at(1500), Event::Tick));
+    assert_eq!((built[0].trigger, &built[0].order), (Trigger::Change, &None));
+    // Of one that waits for nothing it is seen whether anything follows from it.
+    r.handle(at(1600), finished("a", End::UpToDate));
+    assert_eq!(orders(r.handle(at(2000), ordered(2, "a"))), [(2, folder("a"))]);
+    assert!(r.handle(at(2000), finished("a", End::Served)).is_empty());
+    assert_eq!(ms(r.deadline()), Some(2300));
+}
+
+#[test]
+fn orders_wait_for_the_model_and_for_a_place() {
+    let mut r = settled(&["a", "b", "c"]);
+    r.handle(at(1000), touched("a"));
+    assert_eq!(builds(&r.handle(at(1300), Event::Tick)), ["a"]);
+    assert!(r.handle(at(1400), ordered(1, "a")).is_empty(), "it is being built");
+    assert_eq!(orders(r.handle(at(1400), ordered(2, "b"))), [(2, folder("b"))]);
+    assert!(r.handle(at(1400), ordered(3, "c")).is_empty(), "two are under way");
+    assert!(!r.is_idle());
+    assert_eq!(
+        orders(r.handle(at(1500), finished("b", End::Served))),
+        [(3, folder("c"))],
+        "the first one for which nothing is in the way"
+    );
+    let ended = r.handle(at(1600), finished("a", End::Failed));
+    assert_eq!(orders(ended), [(1, folder("a"))], "before it is tried again");
+}
+
+#[test]
+fn orders_for_models_without_a_folder_are_served_too() {
+    let mut r = settled(&["a"]);
+    let nowhere = PathBuf::new();
+    assert_eq!(orders(r.handle(at(0), ordered(1, "b"))), [(1, nowhere.clone())]);
+    assert!(
+        r.handle(at(1), Event::Finished { folder: nowhere.clone(), end: End::Served }).is_empty()
+    );
+    r.handle(at(10), Event::RootChanged);
+    r.handle(at(20), listing(&[]));
+    assert_eq!(orders(r.handle(at(30), ordered(2, "a"))), [(2, nowhere)], "it has vanished");
+    r.handle(at(40), Event::Drain);
+    assert!(r.handle(at(50), ordered(3, "a")).is_empty());
+}

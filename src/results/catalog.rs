@@ -55,6 +55,19 @@ pub struct CatalogEntry {
     /// When it was published, RFC 3339 in UTC.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub published: Timestamp,
+    /// Set while an earlier archive is in the store again and its folder is not published.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub held: Option<Held>,
+}
+
+/// Why a model's folder is not published: somebody has rolled it back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Held {
+    /// The earlier generation whose content the archive has.
+    pub of: u64,
+    /// Since when, RFC 3339 in UTC.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub since: Timestamp,
 }
 
 impl Catalog {

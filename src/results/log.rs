@@ -1,12 +1,14 @@
 //! `results.jsonl`: appended, rotated by size, never rewritten.
 
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::Record;
+use super::{Outcome, Record};
 use crate::config::ResultsLog;
+use crate::sabotage::{Protection, is_out};
 use crate::store::sync_folder;
 
 /// The results log. One owner appends to it; anybody may read it.
@@ -15,12 +17,26 @@ pub struct Log {
     path: PathBuf,
     rotation: ResultsLog,
     open: Option<(File, u64)>,
+    /// Which file cannot be trusted beyond which length, after a failed write.
+    doubtful: Option<(FileId, u64)>,
 }
+
+/// What records tell of archives that came and went.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// Models, and the generations that were in the store.
+    archives: HashSet<(String, u64)>,
+    /// The models that were removed and did not come back, and their generations.
+    removals: HashMap<String, u64>,
+}
+
+/// Device and inode.
+type FileId = (u64, u64);
 
 impl Log {
     /// The log at `path`; it is opened when the first record comes.
     pub fn new(path: PathBuf, rotation: ResultsLog) -> Self {
-        Self { path, rotation, open: None }
+        Self { path, rotation, open: None, doubtful: None }
     }
 
     /// Takes over other limits.
@@ -31,9 +47,9 @@ impl Log {
     /// Appends records, one line each, and makes them durable together.
     ///
     /// # Errors
-    /// When they cannot be written. None of them is then in the log, except perhaps after a failed
-    /// flush; the caller keeps them and tries again.
-    pub fn append(&mut self, records: &[Record]) -> io::Result<()> {
+    /// When they cannot be written, or not made durable. None of them is then in the log, or will be
+    /// when the next ones are appended; the caller keeps them and tries again.
+    pub fn append(&mut self, records: &[&Record]) -> io::Result<()> {
         let mut lines = Vec::new();
         for record in records {
             serde_json::to_writer(&mut lines, record)?;
@@ -57,43 +73,97 @@ impl Log {
         // Moved or removed by somebody: what is written there would be seen by nobody.
         let is_lost = |(file, _): &(File, u64)| !is_at(file, &self.path);
         if self.open.as_ref().is_none_or(is_lost) {
-            self.open = Some(open(&self.path)?);
+            self.open = Some(open(&self.path, self.doubtful)?);
+            self.doubtful = None;
         }
         let Some((file, length)) = &mut self.open else { return Ok(()) };
-        if let Err(error) = file.write_all(lines) {
-            // Half a line is no record: a full disk must not leave one.
-            let _ = file.set_len(*length);
+        let flush =
+            |file: &File| if is_out(Protection::RecordFlush) { Ok(()) } else { file.sync_data() };
+        if let Err(error) = file.write_all(lines).and_then(|()| flush(file)) {
+            // Half a line is no record, and what is not durable is written again: a disk that fails
+            // must leave neither.
+            if file.set_len(*length).is_err() {
+                self.doubtful = file.metadata().ok().map(|metadata| (id(&metadata), *length));
+            }
             return Err(error);
         }
         *length += lines.len() as u64;
-        file.sync_data()
+        Ok(())
+    }
+
+    /// What the log tells of, those included that were put aside.
+    ///
+    /// # Errors
+    /// When a file of it is there and cannot be read.
+    pub fn told(&self) -> io::Result<Told> {
+        let mut told = Told::default();
+        let aside = (1..=self.rotation.keep).rev().map(|number| self.numbered(number));
+        for path in aside.chain([self.path.clone()]) {
+            let file = match File::open(&path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            for line in BufReader::new(file).split(b'\n') {
+                // A torn line tells of nothing.
+                if let Ok(record) = serde_json::from_slice::<Record>(&line?) {
+                    told.read(record);
+                }
+            }
+        }
+        Ok(told)
     }
 
     /// `results.jsonl` becomes `results.jsonl.1`, that one `.2` and so on; the oldest goes.
     fn rotate(&mut self) -> io::Result<()> {
         self.open = None;
-        let numbered = |number: usize| {
-            let mut name = self.path.clone().into_os_string();
-            name.push(format!(".{number}"));
-            PathBuf::from(name)
-        };
         for number in (1..self.rotation.keep).rev() {
-            rename_if_there(&numbered(number), &numbered(number + 1))?;
+            rename_if_there(&self.numbered(number), &self.numbered(number + 1))?;
         }
         if self.rotation.keep == 0 {
             fs::remove_file(&self.path)?;
         } else {
-            rename_if_there(&self.path, &numbered(1))?;
+            rename_if_there(&self.path, &self.numbered(1))?;
         }
         sync_folder(self.path.parent().unwrap_or(Path::new(".")))
+    }
+
+    fn numbered(&self, number: usize) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push(format!(".{number}"));
+        PathBuf::from(name)
+    }
+}
+
+impl Told {
+    /// Whether a record has told what this one does.
+    pub fn tells(&self, record: &Record) -> bool {
+        if record.outcome == Outcome::Removed {
+            return self.removals.get(&record.model) == Some(&record.generation);
+        }
+        self.archives.contains(&(record.model.clone(), record.generation))
+    }
+
+    fn read(&mut self, record: Record) {
+        match record.outcome {
+            Outcome::Removed => drop(self.removals.insert(record.model, record.generation)),
+            Outcome::Published | Outcome::Unchanged | Outcome::RolledBack => {
+                self.removals.remove(&record.model);
+                self.archives.insert((record.model, record.generation));
+            }
+            Outcome::Rejected | Outcome::Unstable | Outcome::Failed => {}
+        }
     }
 }
 
 /// Whether the file at `path` is the one that is open.
 fn is_at(file: &File, path: &Path) -> bool {
-    let id = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
     let (open, there) = (file.metadata(), path.symlink_metadata());
-    open.and_then(|open| there.map(|there| id(open) == id(there))).unwrap_or(false)
+    open.and_then(|open| there.map(|there| id(&open) == id(&there))).unwrap_or(false)
+}
+
+fn id(metadata: &fs::Metadata) -> FileId {
+    (metadata.dev(), metadata.ino())
 }
 
 fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
@@ -103,13 +173,21 @@ fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens the log for appending; cuts off a last line that a crash has left unfinished.
-fn open(path: &Path) -> io::Result<(File, u64)> {
+/// Opens the log for appending; cuts off a last line that a crash has left unfinished, and what is
+/// `doubtful`.
+fn open(path: &Path, doubtful: Option<(FileId, u64)>) -> io::Result<(File, u64)> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
     let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
-    let length = file.metadata()?.len();
+    let metadata = file.metadata()?;
+    let mut length = metadata.len();
+    if let Some((_, trusted)) = doubtful.filter(|(file, _)| *file == id(&metadata))
+        && trusted < length
+    {
+        file.set_len(trusted)?;
+        length = trusted;
+    }
     let whole = end_of_last_line(&mut file, length)?;
     if whole < length {
         tracing::warn!(path = %path.display(), bytes = length - whole, "cut off a record that a crash had left unfinished");
@@ -156,8 +234,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("results.jsonl");
         let mut log = Log::new(path.clone(), ResultsLog { max_size: 1 << 20, keep: 1 });
-        log.append(&[record("a"), record("b")]).unwrap();
-        log.append(&[record("c")]).unwrap();
+        log.append(&[&record("a"), &record("b")]).unwrap();
+        log.append(&[&record("c")]).unwrap();
         assert_eq!(models(&path), ["a", "b", "c"]);
     }
 
@@ -166,12 +244,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("results.jsonl");
         let rotation = ResultsLog { max_size: 1 << 20, keep: 1 };
-        Log::new(path.clone(), rotation).append(&[record("a")]).unwrap();
+        Log::new(path.clone(), rotation).append(&[&record("a")]).unwrap();
         let mut half = fs::read(&path).unwrap();
         half.extend_from_slice(br#"{"schema":1,"ti"#);
         half.extend(std::iter::repeat_n(b'x', 9000));
         fs::write(&path, half).unwrap();
-        Log::new(path.clone(), rotation).append(&[record("b")]).unwrap();
+        Log::new(path.clone(), rotation).append(&[&record("b")]).unwrap();
         assert_eq!(models(&path), ["a", "b"]);
     }
 
@@ -181,7 +259,7 @@ mod tests {
         let path = dir.path().join("results.jsonl");
         let mut log = Log::new(path.clone(), ResultsLog { max_size: 10, keep: 2 });
         for model in ["a", "b", "c", "d"] {
-            log.append(&[record(model)]).unwrap();
+            log.append(&[&record(model)]).unwrap();
         }
         assert_eq!(models(&path), ["d"]);
         assert_eq!(models(&dir.path().join("results.jsonl.1")), ["c"]);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::archive;
 use crate::clock;
 use crate::model::ModelName;
-use crate::problem::Problem;
+use crate::problem::{Problem, as_text};
 use crate::store::state::ArchiveState;
 
 /// The version of the record's schema; raised when a field changes its meaning or goes away.
@@ -26,14 +26,23 @@ pub struct Record {
     pub time: Timestamp,
     /// The model's name; the folder's name where the settings give none that is valid.
     pub model: String,
-    /// The model's folder.
+    /// The model's folder; what of it is not UTF-8 stands as U+FFFD.
+    #[serde(serialize_with = "as_text")]
     pub folder: PathBuf,
     /// What came of it.
     pub outcome: Outcome,
     /// What caused the attempt.
     pub trigger: Trigger,
+    /// Whether the attempt ended without a record, as marwatch was killed or the disk refused it, and
+    /// the next start wrote this one: it says what the store tells, and no more. Of an archive, `time`
+    /// is then when it was made.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub recovered: bool,
     /// How many archives of this name were published so far, this one included.
     pub generation: u64,
+    /// The earlier generation whose content the archive has, where it was rolled back.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub of_generation: Option<u64>,
     /// The archive in the store, relative to it: the new one if one was published, otherwise the
     /// old one; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -115,7 +124,7 @@ pub enum Trigger {
     Reload,
     /// An earlier attempt failed.
     Retry,
-    /// Somebody asked for it: `marwatch build`.
+    /// Somebody asked for it: `marwatch build`, `rollback`, `resume`, `verify --repair`.
     Request,
 }
 
@@ -258,7 +267,9 @@ impl Record {
             folder,
             outcome: Outcome::Failed,
             trigger,
+            recovered: false,
             generation: 0,
+            of_generation: None,
             archive: None,
             bytes: None,
             digest: None,
@@ -279,6 +290,12 @@ impl Record {
         self.bytes = Some(archive.bytes);
         self.digest = Some(archive.digest.to_string());
         self.sha256.clone_from(&archive.sha256);
+    }
+
+    /// The archive that it names is not in the store any more.
+    pub fn without_archive(&mut self) {
+        self.previous_digest = self.digest.take();
+        (self.archive, self.bytes, self.sha256) = (None, None, None);
     }
 
     /// The JSON Schema of a record.

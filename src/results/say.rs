@@ -23,7 +23,14 @@ pub fn record(record: &Record) {
         }
         Outcome::Failed => {}
         Outcome::Removed => tracing::info!(archive, "removed"),
-        Outcome::RolledBack => tracing::warn!(archive, "rolled back"),
+        Outcome::RolledBack => {
+            let of = record.of_generation.unwrap_or_default();
+            tracing::warn!(
+                archive,
+                of,
+                "rolled back; it stays until its folder changes or somebody resumes"
+            );
+        }
     }
     if let Some(failure) = &record.failure {
         let help = failure.help.as_deref().unwrap_or("see the message");

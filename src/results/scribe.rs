@@ -4,6 +4,8 @@
 //! takes news off a channel, writes what has gathered, and, where the disk refuses, keeps it and
 //! tries again: a fault here never stops publishing and loses nothing while marwatch runs.
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
@@ -14,6 +16,7 @@ use super::log::Log;
 use super::{CATALOG_FILE, Catalog, RESULTS_FILE, Record};
 use crate::clock::{self, Clock, Moment};
 use crate::config::ResultsLog;
+use crate::store::state::sweep_staged_for;
 
 /// How long to wait before what could not be written is tried again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -31,10 +34,21 @@ pub struct Scribe {
 }
 
 enum News {
-    Record(Box<Record>),
+    Record(Entry),
     Listed(String, Box<CatalogEntry>),
     Delisted(String),
+    Released(String),
     Rotation(ResultsLog),
+}
+
+/// A record that is to be written.
+#[derive(Debug)]
+struct Entry {
+    record: Box<Record>,
+    /// Whether the log may hold it already.
+    doubtful: bool,
+    /// What is not needed any more once it is written.
+    reminder: Option<PathBuf>,
 }
 
 impl Scribe {
@@ -42,6 +56,7 @@ impl Scribe {
     pub fn start(hidden: &Path, rotation: ResultsLog, catalog: Catalog) -> Self {
         let (news, inbox) = mpsc::channel();
         let clock = Clock::new();
+        sweep_staged_for(&hidden.join(CATALOG_FILE));
         let is_missing = !hidden.join(CATALOG_FILE).exists();
         let mut desk = Desk {
             log: Log::new(hidden.join(RESULTS_FILE), rotation),
@@ -63,7 +78,21 @@ impl Scribe {
 
     /// Has a record written.
     pub fn record(&self, record: Record) {
-        self.send(News::Record(Box::new(record)));
+        self.send(News::Record(Entry { record: record.into(), doubtful: false, reminder: None }));
+    }
+
+    /// Has a record written, and then the file removed by which the next start would know that it
+    /// is missing.
+    pub fn record_reminded(&self, record: Record, reminder: PathBuf) {
+        let reminder = Some(reminder);
+        self.send(News::Record(Entry { record: record.into(), doubtful: false, reminder }));
+    }
+
+    /// Has a record of something that happened before marwatch was started written, unless the log
+    /// tells of it.
+    pub fn recover(&self, record: Record, reminder: Option<PathBuf>) {
+        let record = Record { recovered: true, ..record };
+        self.send(News::Record(Entry { record: record.into(), doubtful: true, reminder }));
     }
 
     /// Has the catalog name an archive.
@@ -74,6 +103,11 @@ impl Scribe {
     /// Has the catalog name an archive no longer.
     pub fn delist(&self, model: String) {
         self.send(News::Delisted(model));
+    }
+
+    /// Has the catalog say that a model is held no longer.
+    pub fn release(&self, model: String) {
+        self.send(News::Released(model));
     }
 
     /// Takes over other limits of the log.
@@ -103,7 +137,7 @@ struct Desk {
     catalog_path: PathBuf,
     catalog: Catalog,
     catalog_changed: bool,
-    records: Vec<Record>,
+    records: Vec<Entry>,
     /// Until when nothing is written without news.
     rest_until: Option<Moment>,
     /// When what could not be written is tried again, whatever comes meanwhile.
@@ -136,7 +170,7 @@ impl Desk {
             }
             Err(RecvTimeoutError::Timeout) => self.write(),
             Err(RecvTimeoutError::Disconnected) => {
-                self.write();
+                self.finish();
                 return false;
             }
         }
@@ -145,16 +179,11 @@ impl Desk {
 
     fn take(&mut self, news: News) {
         match news {
-            News::Record(record) => {
+            News::Record(entry) => {
                 if self.records.len() == MOST_KEPT {
-                    let lost = self.records.remove(0);
-                    tracing::error!(
-                        model = lost.model,
-                        outcome = lost.outcome.as_str(),
-                        "a record is lost: the results log cannot be written"
-                    );
+                    say_lost(&self.records.remove(0));
                 }
-                self.records.push(*record);
+                self.records.push(entry);
             }
             News::Listed(model, entry) => {
                 self.catalog.models.insert(model, *entry);
@@ -163,8 +192,22 @@ impl Desk {
             News::Delisted(model) => {
                 self.catalog_changed |= self.catalog.models.remove(&model).is_some();
             }
+            News::Released(model) => {
+                let entry = self.catalog.models.get_mut(&model);
+                self.catalog_changed |= entry.is_some_and(|entry| entry.held.take().is_some());
+            }
             News::Rotation(rotation) => self.log.set_rotation(rotation),
         }
+    }
+
+    /// Writes what is left. There is no later, so what fails is tried once more, and what is lost is
+    /// said.
+    fn finish(&mut self) {
+        self.write();
+        if self.failing.is_some() {
+            self.write();
+        }
+        self.records.drain(..).for_each(|entry| say_lost(&entry));
     }
 
     /// Writes what has gathered: the records first, so that the catalog never names an archive
@@ -190,15 +233,45 @@ impl Desk {
         }
     }
 
-    fn write_records(&mut self) -> std::io::Result<()> {
+    fn write_records(&mut self) -> io::Result<()> {
+        self.leave_out_what_is_told()?;
         if !self.records.is_empty() {
-            self.log.append(&self.records)?;
-            self.records.clear();
+            let records: Vec<&Record> = self.records.iter().map(|entry| &*entry.record).collect();
+            self.log.append(&records)?;
+        }
+        for entry in self.records.drain(..) {
+            entry.done();
         }
         Ok(())
     }
 
-    fn write_catalog(&mut self) -> std::io::Result<()> {
+    /// What happened before the start may have been recorded then.
+    fn leave_out_what_is_told(&mut self) -> io::Result<()> {
+        if !self.records.iter().any(|entry| entry.doubtful) {
+            return Ok(());
+        }
+        let told = self.log.told()?;
+        for mut entry in std::mem::take(&mut self.records) {
+            if entry.doubtful && told.tells(&entry.record) {
+                entry.done();
+                continue;
+            }
+            if std::mem::take(&mut entry.doubtful) {
+                let Record { model, outcome, generation, .. } = &*entry.record;
+                let outcome = outcome.as_str();
+                tracing::warn!(
+                    model,
+                    outcome,
+                    generation,
+                    "the last marwatch could not record this; it is recorded now"
+                );
+            }
+            self.records.push(entry);
+        }
+        Ok(())
+    }
+
+    fn write_catalog(&mut self) -> io::Result<()> {
         if self.catalog_changed {
             self.catalog.time = clock::timestamp();
             self.catalog.write(&self.catalog_path)?;
@@ -206,6 +279,29 @@ impl Desk {
         }
         Ok(())
     }
+}
+
+impl Entry {
+    /// The log tells of it.
+    fn done(self) {
+        let Some(reminder) = self.reminder else { return };
+        match fs::remove_file(&reminder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %reminder.display(), %error, "cannot remove; the next start tries again");
+            }
+            _ => {}
+        }
+    }
+}
+
+fn say_lost(lost: &Entry) {
+    let Record { model, outcome, generation, .. } = &*lost.record;
+    tracing::error!(
+        model,
+        outcome = outcome.as_str(),
+        generation,
+        "a record is lost: the results log cannot be written"
+    );
 }
 
 #[cfg(test)]

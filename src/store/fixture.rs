@@ -153,7 +153,7 @@ impl World {
             next.spare.clone_from(&known.spare);
         }
         let (history, durability) = (self.config.history, self.config.durability);
-        Publication { next, expected, known, history, durability }
+        Publication { next, expected, known, history, durability, again: None }
     }
 
     /// Changes what is known of the archive, which need not be there.
@@ -234,5 +234,6 @@ pub(super) fn state(
         },
         history: vec![],
         spare: None,
+        held: None,
     }
 }

@@ -56,6 +56,11 @@ pub(super) struct Put {
 }
 
 impl History {
+    /// The history in the hidden folder of a store, whoever holds the store.
+    pub fn of(hidden: &Path) -> Self {
+        Self::new(hidden.join("history"))
+    }
+
     /// The history in `folder`, which need not be there.
     pub(super) fn new(folder: PathBuf) -> Self {
         Self { folder }
@@ -110,7 +115,7 @@ impl History {
     }
 
     /// The models of which archives are kept.
-    pub(super) fn models(&self) -> Vec<ModelName> {
+    pub fn models(&self) -> Vec<ModelName> {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         entries.filter_map(|entry| ModelName::parse(entry.file_name().to_str()?).ok()).collect()
     }
@@ -123,7 +128,7 @@ impl History {
 impl Label {
     fn file_name(&self) -> String {
         let digest = match &self.digest {
-            Some(digest) => digest.to_string().trim_start_matches("b3:")[..DIGITS].to_owned(),
+            Some(digest) => digest.digits()[..DIGITS].to_owned(),
             None => UNKNOWN.to_owned(),
         };
         format!("{:06}-{digest}{}", self.generation, suffix(self.format))

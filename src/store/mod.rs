@@ -14,6 +14,7 @@ mod next;
 mod place;
 pub mod publish;
 mod published;
+pub mod restore;
 mod retire;
 pub mod spare;
 pub mod staging;
@@ -29,10 +30,11 @@ pub use identity::Identity;
 pub use lock::{Lock, LockError};
 pub(crate) use place::{flush, identity, place_in};
 pub use publish::{Publication, PublishError, Published, Removed};
+pub use restore::RestoreError;
 pub use retire::{HistoryNote, Retained};
 pub use spare::SpareNote;
 pub use staging::{Staged, Staging, Verified};
-pub use state::{ModelState, StateDir};
+pub use state::{Held, ModelState, StateDir};
 
 use crate::config::{Config, STORE_DIR};
 use crate::model::ModelName;
@@ -85,6 +87,7 @@ impl Store {
         make_folder(&staging)?;
         make_folder(&config.state_dir)?;
         let states = StateDir::new(config.state_dir.clone());
+        states.sweep();
         let history = History::new(hidden.join("history"));
         if config.history.keep > 0 {
             staging::rescue(&staging, &states, &history);
@@ -125,11 +128,12 @@ impl Store {
         &self.history
     }
 
-    /// Forgets a model that is no more, and removes its spare. Its history stays.
+    /// Forgets a model that is no more, and removes its spare. Its history stays, and what was known
+    /// of it lies in the file that is returned until somebody has recorded the removal.
     ///
     /// # Errors
-    /// When its state is there and cannot be removed.
-    pub fn forget(&self, name: &ModelName) -> io::Result<()> {
+    /// When its state is there and cannot be moved.
+    pub fn forget(&self, name: &ModelName) -> io::Result<PathBuf> {
         self.drop_spare(name);
         self.states.forget(name)
     }

@@ -34,6 +34,7 @@ use super::state::ArchiveState;
 use super::{ModelState, Store, spare, sync_folder};
 use crate::config::{self, Durability, SpareMode};
 use crate::model::{ArchiveFormat, ModelName};
+use crate::sabotage::{Protection, is_out};
 
 /// How often an archive is marked anew whose time has moved meanwhile.
 const MARKED_ROUNDS: usize = 2;
@@ -53,6 +54,8 @@ pub struct Publication<'a> {
     pub history: config::History,
     /// Whether anything is flushed.
     pub durability: Durability,
+    /// The archive of the history that this one is, where it is one: it leaves the history.
+    pub again: Option<PathBuf>,
 }
 
 /// An archive that has just taken its place. What it has replaced, and what is known of it, is still
@@ -69,6 +72,7 @@ pub struct Live<'a> {
     known: Option<&'a ModelState>,
     history: config::History,
     durability: Durability,
+    again: Option<PathBuf>,
 }
 
 /// An archive that is in the store.
@@ -111,7 +115,8 @@ impl Store {
         verified: Verified,
         publication: Publication<'a>,
     ) -> Result<Live<'a>, PublishError> {
-        let Publication { next: mut state, expected, known, history, durability } = publication;
+        let Publication { next: mut state, expected, known, history, durability, again } =
+            publication;
         let (name, format) = (verified.staged.name.clone(), verified.staged.format);
         self.lock.hold()?;
         let next = self.prepare(&name, &verified, &mut state, durability)?;
@@ -119,8 +124,9 @@ impl Store {
         let leaving = expected.map(|found| Leaving::of(known, &place, found, &state, &history));
         match place_in(&self.root, verified, state.archive.identity, expected) {
             Ok(placed) => {
-                state.archive.ctime = placed.ctime;
-                Ok(Live { name, state, next, placed, leaving, known, history, durability })
+                // Of one that is held it is not known what stands where.
+                state.archive.ctime = if state.held.is_none() { placed.ctime } else { 0 };
+                Ok(Live { name, state, next, placed, leaving, known, history, durability, again })
             }
             Err(error) => {
                 next.remove();
@@ -132,8 +138,13 @@ impl Store {
     /// Sends what an archive has replaced, in its form or in another, to the history, keeps what is
     /// known, and flushes the folder. The archive is live, so nothing fails any more.
     pub fn retire(&self, live: Live<'_>) -> Published {
-        let Live { name, mut state, next, placed, leaving, known, history, durability } = live;
+        let Live { name, mut state, next, placed, leaving, known, history, durability, again } =
+            live;
         let format = state.archive.format;
+        // Before the history is trimmed: there is room for one more without it.
+        if let Some(again) = again {
+            self.remove_later(&again);
+        }
         let before = known
             .map(|known| Retained { history: known.history.clone(), spare: known.spare.clone() });
         let before = before.unwrap_or_default();
@@ -157,7 +168,8 @@ impl Store {
             self.retire_other_form(&name, &known.archive, format, history);
         }
         self.settle(&name, next, &mut state, retained, durability);
-        let synced = if durability.is_full() { sync_folder(&self.root) } else { Ok(()) };
+        let is_synced = durability.is_full() && !is_out(Protection::FolderFlush);
+        let synced = if is_synced { sync_folder(&self.root) } else { Ok(()) };
         let not_durable =
             synced.err().map(|error| format!("the folder could not be flushed: {error}"));
         Published { path: placed.path, state, not_durable }
@@ -216,7 +228,8 @@ impl Store {
         next: &Next,
         is_marked: bool,
     ) -> Result<Identity, PublishError> {
-        let is_marked = is_marked && (self.mark)(&self.root, &verified.staged, identity).is_ok();
+        let is_marked = is_out(Protection::Mark)
+            || is_marked && (self.mark)(&self.root, &verified.staged, identity).is_ok();
         // So that the journal commits it with the archive, and the flush that follows later has
         // little to do.
         next.start_flush();
@@ -293,10 +306,19 @@ impl Store {
             let new = &state.archive;
             let place = self.place(&name, new.format);
             let known = self.states.load(&name);
-            let is_there = Identity::at(&place).is_ok_and(|found| found == Some(new.identity));
+            let is_at = |place: &Path, identity| {
+                Identity::at(place).is_ok_and(|found| found == Some(identity))
+            };
+            let is_there = is_at(&place, new.identity);
             // It can be known already, and then more of it is.
             let is_known = known.as_ref().is_some_and(|k| k.archive.identity == new.identity);
-            if !is_there || is_known {
+            // Where the one before is gone too, it was there and was removed since: its generation
+            // is not given again.
+            let was_there = known.as_ref().is_some_and(|known| {
+                !is_at(&self.place(&name, known.archive.format), known.archive.identity)
+                    && known.archive.generation < new.generation
+            });
+            if is_known || !is_there && !was_there {
                 next.remove();
                 continue;
             }

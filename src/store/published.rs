@@ -6,6 +6,7 @@ use super::identity::Stat;
 use super::state::ArchiveState;
 use super::{ModelState, Store};
 use crate::archive::Entry;
+use crate::archive::inspect::inspect;
 use crate::archive::verify::{self, VerifyDepth};
 use crate::model::{ArchiveFormat, ModelName};
 
@@ -32,6 +33,10 @@ impl Store {
     /// Whether the archive that was published last can be read, and holds what it is known to hold.
     pub fn is_whole(&self, name: &ModelName, known: &ModelState) -> bool {
         let ArchiveState { format, bytes, manifest, .. } = &known.archive;
+        if known.held.is_some() {
+            let found = inspect(&self.place(name, *format));
+            return found.is_ok_and(|found| found.digest == Some(known.archive.digest));
+        }
         let mut entries: Vec<Entry> = known.files.iter().map(|file| file.entry.clone()).collect();
         entries.push(manifest.clone());
         entries.sort_by_key(|entry| entry.header_offset);

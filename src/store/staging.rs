@@ -158,6 +158,23 @@ impl Staged {
         }
     }
 
+    /// An archive that lies at `path` already, by a second name of its files: nothing is written to it.
+    ///
+    /// # Errors
+    /// When it cannot be opened; it is then removed.
+    pub(super) fn linked(
+        path: PathBuf,
+        name: &ModelName,
+        format: ArchiveFormat,
+    ) -> io::Result<Self> {
+        let (name, modes) = (name.clone(), Modes::Fixed);
+        let mut staged = Staged { path, file: None, format, name, modes, keep: false };
+        if format != ArchiveFormat::NoArchive {
+            staged.file = Some(File::open(&staged.path)?);
+        }
+        Ok(staged)
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -268,8 +285,9 @@ pub struct Before<'a> {
     pub in_place: &'a [Entry],
 }
 
-/// A staged archive that was read back and found to be what was packed. Only
-/// [`Staged::verify`] makes one, and only this is published.
+/// A staged archive that was read back and found to be what was packed, or what was published
+/// before. Only [`Staged::verify`] and [`Store::stage_again`](super::Store::stage_again) make one, and
+/// only this is published.
 #[derive(Debug)]
 #[must_use]
 pub struct Verified {

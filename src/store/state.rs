@@ -13,6 +13,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::publish::Identity;
@@ -26,12 +27,13 @@ use crate::model::{ArchiveFormat, EntryPath, ModelName};
 use crate::threads::in_shares;
 
 /// Begins every state file; the last byte is the version of the format.
-pub(super) const MAGIC: [u8; 8] = *b"marwst\0\x06";
+pub(super) const MAGIC: [u8; 8] = *b"marwst\0\x07";
 
 /// What is known of one model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelState {
     /// The folder that it was built from.
+    #[serde(with = "path_bytes")]
     pub folder: PathBuf,
     /// What the archive depends on besides the files: settings, profile, packer version.
     pub recipe: [u8; 32],
@@ -49,6 +51,22 @@ pub struct ModelState {
     pub history: Vec<HistoryNote>,
     /// What is known of the spare.
     pub spare: Option<SpareNote>,
+    /// Set while an earlier archive is in the store again. `files` then say what the folder held when
+    /// it was put there, and nothing of the archive.
+    pub held: Option<Held>,
+}
+
+/// Why an archive stays although its folder holds something else: somebody has rolled it back. It
+/// stays until the folder changes, or somebody resumes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The earlier generation whose content it has.
+    pub of: u64,
+    /// Since when.
+    pub since: Timestamp,
+    /// What the folder's own settings files said then: see
+    /// [`Resolved::said`](crate::build::resolve::Resolved::said).
+    pub said: [u8; 32],
 }
 
 impl ModelState {
@@ -128,6 +146,24 @@ impl ArchiveState {
     }
 }
 
+/// A path as its bytes, which need not be UTF-8. On the disk it looks as text does.
+mod path_bytes {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(path.as_os_str().as_bytes())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+        let bytes = <&[u8]>::deserialize(from)?;
+        Ok(PathBuf::from(OsString::from_vec(bytes.to_owned())))
+    }
+}
+
 /// The state folder.
 #[derive(Debug, Clone)]
 pub struct StateDir {
@@ -194,18 +230,57 @@ impl StateDir {
         write(&self.path(name), &encode(state), durability)
     }
 
-    /// Forgets `name`, and what was prepared for it and could not take effect.
+    /// Forgets `name`, and what was prepared for it and could not take effect. What was known of it
+    /// is put aside, and the file is returned: whoever has recorded the removal removes it.
     ///
     /// # Errors
-    /// When a file is there and cannot be removed.
-    pub fn forget(&self, name: &ModelName) -> io::Result<()> {
-        for path in [self.next_path(name), self.path(name)] {
-            match fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+    /// When a file is there and cannot be moved or removed.
+    pub fn forget(&self, name: &ModelName) -> io::Result<PathBuf> {
+        let gone = self.folder.join(format!("{name}{GONE_SUFFIX}"));
+        unless_missing(fs::remove_file(self.next_path(name)))?;
+        unless_missing(fs::rename(self.path(name), &gone))?;
+        Ok(gone)
+    }
+
+    /// The models that were removed without a record of it, with what was known of them, and where
+    /// that lies.
+    pub fn gone(&self) -> Vec<(ModelName, ModelState, PathBuf)> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let gone = entries.filter_map(|entry| {
+            let file = entry.file_name();
+            let name = ModelName::parse(file.to_str()?.strip_suffix(GONE_SUFFIX)?).ok()?;
+            let path = entry.path();
+            match fs::read(&path) {
+                Ok(bytes) => match decode(&bytes) {
+                    Some(state) => Some((name, state, path)),
+                    // Damaged or of another version: nobody can tell any more.
+                    None => {
+                        remove_left(&path);
+                        None
+                    }
+                },
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "cannot read what was known of a removed model");
+                    None
+                }
+            }
+        });
+        gone.collect()
+    }
+
+    /// Removes what a crash has left of states that were being written.
+    pub(super) fn sweep(&self) {
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let file = entry.file_name();
+            let is_left = file.to_str().is_some_and(|file| {
+                file.strip_prefix('.')
+                    .and_then(|file| file.strip_suffix(NEW_SUFFIX))
+                    .is_some_and(|file| file.ends_with(SUFFIX))
+            });
+            if is_left {
+                remove_left(&entry.path());
             }
         }
-        Ok(())
     }
 
     pub(super) fn path(&self, name: &ModelName) -> PathBuf {
@@ -214,6 +289,10 @@ impl StateDir {
 }
 
 const SUFFIX: &str = ".state";
+/// Of what was known of a model that is removed, until a record says so.
+const GONE_SUFFIX: &str = ".gone";
+/// Of a file that is being written and takes the place of another.
+const NEW_SUFFIX: &str = ".new";
 
 /// State files that are worth a thread.
 const SHARE: usize = 16;
@@ -272,10 +351,7 @@ pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
 /// The same, without a flush of the folder. The content is flushed before it gets its name, or a
 /// power cut could leave the name without it.
 fn write(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(".new");
-    let staged = path.with_file_name(name);
+    let staged = staged_for(path);
     let written = create(&staged).and_then(|mut file| {
         file.write_all(content)?;
         if durability.is_full() {
@@ -287,6 +363,34 @@ fn write(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> 
         let _ = fs::remove_file(&staged);
     }
     written
+}
+
+/// Where the file that is to replace the one at `path` is written.
+fn staged_for(path: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(NEW_SUFFIX);
+    path.with_file_name(name)
+}
+
+/// Removes what a crash has left of a file that was to replace the one at `path`.
+pub(crate) fn sweep_staged_for(path: &Path) {
+    remove_left(&staged_for(path));
+}
+
+fn remove_left(path: &Path) {
+    match fs::remove_file(path) {
+        Ok(()) => tracing::info!(path = %path.display(), "swept what a crash had left"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => tracing::warn!(path = %path.display(), %error, "cannot sweep"),
+    }
+}
+
+fn unless_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// An empty file at `path`, whatever was there.
@@ -324,6 +428,15 @@ mod tests {
         assert_eq!(states.load_all(), [(name.clone(), state())]);
         states.forget(&name).unwrap();
         assert_eq!(states.load(&name), None);
+    }
+
+    #[test]
+    fn a_folder_need_not_be_utf_8() {
+        use std::os::unix::ffi::OsStringExt;
+
+        let folder = std::ffi::OsString::from_vec(b"/models/caf\xe9".to_vec()).into();
+        let state = ModelState { folder, ..state() };
+        assert_eq!(decode(&encode(&state)), Some(state));
     }
 
     #[test]

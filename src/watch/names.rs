@@ -1,7 +1,7 @@
 //! Which names can matter to an archive, and so are worth a look. Pure.
 //!
-//! Folders that are left out of every archive get no watch. Of files, those left out are passed
-//! over, except hidden ones: the settings (`.mar.yaml`), a hidden ready marker and the temporary
+//! Folders that are left out of every archive get no watch. What is left out only as a file counts,
+//! since a name does not tell what it names. Hidden files count: the settings (`.mar.yaml`), a hidden ready marker and the temporary
 //! file of a transfer (rsync's `.weights.bin.Xy12Ab`) all decide when a model is complete, and a
 //! look is cheap. What editors and desktops scatter about is no cause for one.
 
@@ -19,7 +19,7 @@ pub(super) fn is_model_folder(name: &OsStr) -> bool {
 
 /// Whether a folder of this name inside a model is watched.
 pub(super) fn is_entered(name: &OsStr) -> bool {
-    !is_built_in(name)
+    !is_built_in(name, true)
 }
 
 /// Whether a change of the file or folder at `path` inside a model is worth a look.
@@ -29,7 +29,7 @@ pub(super) fn counts(path: &Path) -> bool {
         return !is_scattered(name.as_bytes());
     }
     let reserved = || path.parent().and_then(Path::file_name) == Some(OsStr::new(MAR_INF));
-    !is_built_in(name) || reserved()
+    !is_built_in(name, true) || reserved()
 }
 
 /// Swap and lock files of editors, Finder's settings, and what NFS keeps of a deleted open file.
@@ -61,6 +61,7 @@ mod tests {
             "MAR-INF/MANIFEST.json",
             "MAR-INF",
             ".swp",
+            "v1.mar",
         ] {
             assert!(counts(Path::new(yes)), "{yes}");
         }
@@ -71,9 +72,6 @@ mod tests {
             ".DS_Store",
             ".nfs0000000000a1",
             "__pycache__",
-            "a.pyc",
-            "MANIFEST.json",
-            "old.mar",
             "__MACOSX",
         ] {
             assert!(!counts(Path::new(no)), "{no}");
@@ -82,7 +80,7 @@ mod tests {
 
     #[test]
     fn which_folders_are_watched() {
-        for yes in ["MAR-INF", "data", "v1.2"] {
+        for yes in ["MAR-INF", "data", "v1.2", "v1.mar"] {
             assert!(is_entered(OsStr::new(yes)) && is_model_folder(OsStr::new(yes)), "{yes}");
         }
         for no in [".git", ".~tmp~", "__pycache__", "__MACOSX"] {

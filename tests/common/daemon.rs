@@ -82,8 +82,9 @@ impl<'a> Daemon<'a> {
         Self::started(site, command)
     }
 
+    /// The same by another command.
     #[track_caller]
-    fn started(site: &'a Site, command: Command) -> Self {
+    pub fn started(site: &'a Site, command: Command) -> Self {
         let mut daemon = Self::spawn(site, command);
         daemon.wait("the watches", |seen| seen.says(&["\"watching\""]).then_some(()));
         daemon

@@ -9,7 +9,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper of tests")]
 
 pub mod archives;
+pub mod chance;
 pub mod daemon;
+pub mod disk;
 pub mod fresh;
 pub mod schema;
 pub mod site;

@@ -31,7 +31,7 @@ macro_rules! assert_transcript {
     ($name:literal, $site:expr, $($args:expr),+ $(,)?) => {{
         let transcripts = [$($crate::common::transcript::transcript($site, &$args)),+];
         insta::with_settings!({
-            filters => vec![(r"\b\d+\.\d ms", "[TIME]"), (r"[0-9.]+\+?Z\b", "[TIME]")],
+            filters => vec![(r"\b\d+\.\d ms", "[TIME]"), (r"\d{4}-\d\d-\d\dT[0-9:]+Z", "[WHEN]"), (r"[0-9.]+\+?Z\b", "[TIME]")],
             omit_expression => true,
         }, {
             insta::assert_snapshot!($name, transcripts.join("\n"));

@@ -115,7 +115,9 @@ fn check_excluded<'a>(names: impl Iterator<Item = &'a [u8]>, findings: &mut Find
         let mut start = 0;
         for part in plain.split(|&byte| byte == b'/') {
             let end = start + part.len();
-            if !matches!(part, b"." | b"..") && is_built_in(OsStr::from_bytes(part)) {
+            if !matches!(part, b"." | b"..")
+                && is_built_in(OsStr::from_bytes(part), end < name.len())
+            {
                 *excluded.entry(&plain[..end]).or_default() += 1;
                 break;
             }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::{At, Attempt, Done, Seen};
 use crate::archive::hash::hash;
 use crate::archive::plan::Profile;
+use crate::build::check::unreadable;
 use crate::build::compare;
-use crate::build::confined::Confined;
 use crate::build::files::ListedFiles;
 use crate::build::kept::Kept;
 use crate::build::report::Halt;
@@ -16,6 +16,7 @@ use crate::build::rest::{self, Asked};
 use crate::build::snapshot::{self, Request, Transfers};
 use crate::clock;
 use crate::config::Config;
+use crate::discover;
 use crate::model::{Exclude, ModelName, Settings};
 use crate::problem::{Code, Problem, any_error};
 use crate::reconcile::{End, Fingerprint};
@@ -24,16 +25,19 @@ use crate::results::{Stage, Trigger};
 use crate::store::ModelState;
 use crate::store::publish::Identity;
 
+const TORN: &str = "a power cut has torn its archive, which was not flushed";
+
 impl Attempt<'_> {
-    pub(super) fn snapshot(&self) -> Result<Seen, Halt> {
+    pub(super) fn snapshot(&mut self) -> Result<Seen, Halt> {
         let ticket = &self.job.ticket;
         let config = &self.shop.config;
         let failed =
             |error: &(dyn std::error::Error + 'static)| Halt::failed(Stage::Snapshot, error);
-        let folder = Confined::open(&ticket.folder).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Halt::Quietly(End::Gone),
-            _ => failed(&At { path: ticket.folder.clone(), source: error }),
-        })?;
+        let folder =
+            discover::open(&ticket.folder, config).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Halt::Quietly(End::Gone),
+                _ => failed(&At { path: ticket.folder.clone(), source: error }),
+            })?;
         let configured = config.entry(&ticket.folder).map(|entry| entry.settings.clone());
         let texts = self.job.known.as_deref().map(|known| known.settings.as_slice());
         let resolved = resolve(&folder, &configured.unwrap_or_default(), texts.unwrap_or_default())
@@ -44,8 +48,13 @@ impl Attempt<'_> {
         let settings = resolved.settings.clone();
         let exclude = exclude_of(&settings);
         let listed = i64::try_from(clock::timestamp().as_nanosecond()).unwrap_or(i64::MAX);
-        let snapshot = snapshot::take(&folder, &request(&exclude, config, &settings))
-            .map_err(|error| failed(&error))?;
+        let snapshot = snapshot::take(&folder, &request(&exclude, config, &settings));
+        let snapshot = snapshot.map_err(|error| {
+            if error.source.kind() == io::ErrorKind::PermissionDenied {
+                self.problems.push(unreadable(&error.path, &error.source));
+            }
+            failed(&error)
+        })?;
         let format = settings.archive_format.unwrap_or_default();
         let profile = Profile {
             compression: settings.compression.unwrap_or(config.pack.compression),
@@ -86,17 +95,21 @@ impl Attempt<'_> {
         let is_wrong = any_error(&seen.resolved.problems) || any_error(&seen.snapshot.problems);
         let known = job.known.as_deref();
         let mut known = known.filter(|known| !is_wrong && self.is_in_store(known, seen));
-        let is_same = |known: &ModelState| compare::is_same(known, &seen.recipe, &seen.snapshot);
+        let is_same = |known: &ModelState| {
+            is_as_said(known, seen) && compare::has_files(known, &seen.snapshot)
+        };
         let doubted = known.filter(|known| is_same(known) && known.archive.may_be_torn());
         if let (Some(doubted), Some(name)) = (doubted, &seen.name)
             && !self.shop.store.is_whole(name, doubted)
         {
-            tracing::warn!("a power cut has torn its archive, which was not flushed");
+            tracing::warn!("{TORN}");
             known = None;
         }
         if known.is_some_and(is_same) {
-            // What was refused is as it was published again: whoever was told is told.
-            let touched = ticket.refused.is_some();
+            // What was refused is as it was published again: whoever was told is told. One that is held
+            // may be as wrong as it was.
+            let is_held = known.is_some_and(|known| known.held.is_some());
+            let touched = ticket.refused.is_some() && !is_held;
             let texts = &seen.resolved.texts;
             let is_new = |known: &ModelState| texts.iter().any(|t| !known.settings.contains(t));
             return match (known, &seen.name) {
@@ -117,10 +130,12 @@ impl Attempt<'_> {
             };
         }
         seen.asked = self.at_rest(seen)?;
-        let Some(known) = known else { return Ok(None) };
+        let Some(known) = known else {
+            return if job.known.is_none() && !is_wrong { self.still_held(seen) } else { Ok(None) };
+        };
         self.kept = self.keep(seen, known)?;
         let (Some(kept), Some(name)) = (&self.kept, seen.name.clone()) else { return Ok(None) };
-        let is_same = known.recipe == seen.recipe
+        let is_same = is_as_said(known, seen)
             && known.files.len() == seen.snapshot.files.len()
             && kept.entries.iter().all(Option::is_some);
         if !is_same {
@@ -129,7 +144,14 @@ impl Attempt<'_> {
         self.unmoved(seen)?;
         let settings = seen.resolved.texts.clone();
         let mut state = ModelState { settings, ..known.clone() };
-        let mut touched = ticket.refused.is_some();
+        if known.archive.may_be_torn() {
+            if !self.shop.store.is_whole(&name, known) {
+                tracing::warn!("{TORN}");
+                return Ok(None);
+            }
+            state.archive.was_read();
+        }
+        let mut touched = ticket.refused.is_some() && known.held.is_none();
         for (known, file) in state.files.iter_mut().zip(&seen.snapshot.files) {
             touched |= known.id != file.id;
             known.id = file.id;
@@ -142,7 +164,8 @@ impl Attempt<'_> {
     /// What has the content that it had: by stat, and where that leaves a doubt by reading it. None
     /// where the archive before is of no use.
     fn keep<'k>(&self, seen: &Seen, known: &'k ModelState) -> Result<Option<Kept<'k>>, Halt> {
-        if known.recipe != seen.recipe && known.packing != seen.packing {
+        let is_held = known.held.is_some();
+        if !is_held && known.recipe != seen.recipe && known.packing != seen.packing {
             return Ok(None);
         }
         let kept = Kept::by_stat(known, &seen.snapshot);
@@ -173,7 +196,7 @@ impl Attempt<'_> {
 
     pub(super) fn is_in_store(&self, known: &ModelState, seen: &Seen) -> bool {
         let Some(name) = &seen.name else { return false };
-        known.archive.format == seen.format
+        (known.archive.format == seen.format || known.held.is_some())
             && known.folder == self.job.ticket.folder
             && Identity::at(&self.shop.store.place(name, known.archive.format))
                 .is_ok_and(|found| found == Some(known.archive.identity))
@@ -210,6 +233,16 @@ impl Attempt<'_> {
             format!("the name `{name}` is also claimed by {}", rivals.join(" and ")),
             "give one of them another name (`name:` in .mar.yaml), or remove one",
         )
+    }
+}
+
+/// Whether all that an archive depends on besides its files is as it was. One that is held depends on
+/// what the folder says alone, so that neither a change of the configuration nor another version of
+/// marwatch puts back what somebody has taken out.
+fn is_as_said(known: &ModelState, seen: &Seen) -> bool {
+    match &known.held {
+        Some(held) => held.said == seen.resolved.said,
+        None => known.recipe == seen.recipe,
     }
 }
 

@@ -57,6 +57,7 @@ impl Attempt<'_> {
             .is_some_and(|k| k.archive.identity == found && !has_strangers(&path, k))
             || self.shop.store.is_marked(&path, &found)
             || self.shop.config.adopt
+            || self.job.is_rebuild()
             || self.has_our_content(&path);
         Ok(Some(if is_ours { Standing::Ours(found) } else { Standing::Foreign(found) }))
     }
@@ -65,7 +66,9 @@ impl Attempt<'_> {
     /// from a backup, or whose state was lost, is still ours.
     pub(super) fn has_our_content(&self, path: &Path) -> bool {
         let known = self.job.known.as_ref().map(|known| known.archive.digest);
-        let Some(ours) = known.or(self.job.listed.map(|(digest, _)| digest)) else { return false };
+        let Some(ours) = known.or(self.job.listed.as_ref().map(|listed| listed.digest)) else {
+            return false;
+        };
         inspect::inspect(path).is_ok_and(|inspection| inspection.digest == Some(ours))
     }
 
@@ -92,10 +95,7 @@ impl Attempt<'_> {
         let failed =
             |error: &(dyn std::error::Error + 'static)| Halt::failed(Stage::Publish, error);
         let name = model.name().clone();
-        let sha256 = match verified.file().filter(|_| self.shop.config.archive_sha256) {
-            Some(file) => Some(sha256_of(file).map_err(|error| failed(&error))?),
-            None => None,
-        };
+        let sha256 = self.sha256(&verified)?;
         let place = store.place(&name, seen.format);
         if let Some(standing) = standing
             && let Some(sameness) = self.sameness(standing, &place, seen, &packed)
@@ -125,7 +125,8 @@ impl Attempt<'_> {
             self.save(&name, &state);
             let published = time_of(standing.identity());
             let listed = || Box::new(catalog_entry(model, seen, &state, published));
-            let listed = known.is_none().then(listed);
+            let is_new = known.is_none_or(|known| known.held.is_some());
+            let listed = is_new.then(listed);
             return Ok(Done::Unchanged { name, state: Box::new(state), touched: true, listed });
         }
         let expected = match standing {
@@ -142,7 +143,9 @@ impl Attempt<'_> {
             next.spare.clone_from(&known.spare);
         }
         let (history, durability) = (config.history, config.durability);
-        let publication = Publication { next, expected, known, history, durability };
+        let as_listed = expected.and_then(|found| self.as_listed(&place, found));
+        let known = known.or(as_listed.as_ref());
+        let publication = Publication { next, expected, known, history, durability, again: None };
         let live = store.publish(verified, publication).map_err(|error| match error {
             PublishError::Foreign { path } => self.foreign(&path, seen),
             error => failed(&error),
@@ -152,9 +155,17 @@ impl Attempt<'_> {
         let state = published.state;
         self.laps.done(Stage::Retire);
         let listed = catalog_entry(model, seen, &state, clock::timestamp());
-        let entries = compare::counts(known, &packed);
+        // What is known of one that is held does not tell what it had.
+        let is_told = known.is_none_or(|known| known.held.is_none());
+        let entries = is_told.then(|| compare::counts(self.job.known.as_deref(), &packed));
         let not_durable = published.not_durable;
         Ok(Done::Published(Box::new(New { name, state, listed, entries, not_durable })))
+    }
+
+    /// The SHA-256 of a staged archive, where configured.
+    pub(super) fn sha256(&self, verified: &Verified) -> Result<Option<String>, Halt> {
+        let file = verified.file().filter(|_| self.shop.config.archive_sha256);
+        file.map(sha256_of).transpose().map_err(|error| Halt::failed(Stage::Publish, &error))
     }
 
     /// Whether the archive that stands in the place already holds just what the new one does. It then
@@ -241,6 +252,7 @@ fn catalog_entry(
         handler: model.handler().to_string(),
         runtime: seen.settings.runtime.unwrap_or_default(),
         published,
+        held: None,
     }
 }
 
@@ -285,6 +297,7 @@ fn state_of(
         },
         history: Vec::new(),
         spare: None,
+        held: None,
     }
 }
 
@@ -302,7 +315,7 @@ fn has_strangers(path: &Path, known: &ModelState) -> bool {
         .collect();
     let entries = walkdir::WalkDir::new(path).into_iter();
     let mut entries = entries.filter_entry(|entry| {
-        let is_cache = is_built_in(entry.file_name());
+        let is_cache = is_built_in(entry.file_name(), entry.file_type().is_dir());
         entry.depth() == 0 || !is_cache || entry.file_name() == "MANIFEST.json"
     });
     entries.any(|entry| {

@@ -1,6 +1,7 @@
 //! Builds of real folders into real stores.
 
 mod doubts;
+mod held;
 mod incremental;
 mod power_cut;
 mod spare;
@@ -71,6 +72,7 @@ impl World {
             unclosed: Default::default(),
             refused,
             min_age: None,
+            order: None,
         };
         let report = self.shop.build(Job { ticket, known: self.known.clone(), listed: None });
         if let Some((_, state)) = &report.learned {
@@ -269,6 +271,7 @@ fn the_longest_name_fits_wherever_it_is_written() {
             unclosed: Default::default(),
             refused: None,
             min_age: None,
+            order: None,
         };
         let report = world.shop.build(Job { ticket, known: None, listed: None });
         assert_eq!(outcome(&report), Some(Outcome::Published), "{report:?}");

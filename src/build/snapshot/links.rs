@@ -6,7 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Stat};
 
 use super::{FileId, SnapshotError, Walk};
 use crate::build::confined;
@@ -27,7 +27,7 @@ impl Walk<'_, '_> {
         };
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => self.file(path, FileId::of_stat(&stat)),
-            FileType::Directory if self.is_circle(path.as_path()) => self.circle(&path),
+            FileType::Directory if self.is_circle(path.as_path(), &stat) => self.circle(&path),
             FileType::Directory if self.allowed_depth(&path, depth) => {
                 self.linked += 1;
                 self.below(path.as_path(), depth)?;
@@ -40,10 +40,13 @@ impl Walk<'_, '_> {
 
     /// Whether the folder to which the link at `path` leads is one that was entered on the way to
     /// the link, by its real name or through another link.
-    fn is_circle(&self, path: &Path) -> bool {
-        let real = |relative: &Path| self.folder.path().join(relative).canonicalize().ok();
-        let Some(target) = real(path) else { return true };
-        path.ancestors().skip(1).any(|above| real(above).is_none_or(|above| above == target))
+    fn is_circle(&self, path: &Path, target: &Stat) -> bool {
+        let is_target = |above: &Path| match self.folder.stat(above) {
+            Ok(stat) => (stat.st_dev, stat.st_ino) == (target.st_dev, target.st_ino),
+            // It is being moved; whoever opens it will find out.
+            Err(_) => true,
+        };
+        path.ancestors().skip(1).any(is_target)
     }
 
     fn circle(&mut self, path: &EntryPath) {
@@ -56,22 +59,26 @@ impl Walk<'_, '_> {
     }
 
     fn refused_link(&mut self, path: &EntryPath, error: io::Error) -> Result<(), SnapshotError> {
-        let full = self.folder.path().join(path.as_path());
-        let target = full.read_link().unwrap_or_else(|_| PathBuf::from("?"));
+        let target = self.folder.link_target(path.as_path());
+        let target = target.unwrap_or_else(|_| PathBuf::from("?"));
+        let is_absolute = target.is_absolute();
         let target = target.display();
         if confined::is_outside(&error) {
             let inside =
                 "replace the link by the file itself, or by a relative link within the model";
-            self.problem(Problem::error(
-                Code::SymlinkOutside,
-                path.as_path(),
-                format!("the link leads out of the model, to {target}"),
-                inside,
-            ));
+            // One that leads back into the model does so only where the model lies now.
+            let how = if is_absolute {
+                format!(
+                    "the link is absolute ({target}); only relative ones within the model are followed"
+                )
+            } else {
+                format!("the link leads out of the model, to {target}")
+            };
+            self.problem(Problem::error(Code::SymlinkOutside, path.as_path(), how, inside));
         } else if confined::is_circle(&error) {
             self.circle(path);
         } else if error.kind() == io::ErrorKind::NotFound {
-            if full.symlink_metadata().is_err() {
+            if self.folder.look_at(path.as_path()).is_err() {
                 self.snapshot.moving = true;
                 return Ok(());
             }
@@ -82,7 +89,7 @@ impl Walk<'_, '_> {
                 "create what it leads to, or remove the link",
             ));
         } else {
-            return self.failed_io(full, error);
+            return self.failed_io(self.folder.path().join(path.as_path()), error);
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ use super::{FileId, SnapshotError, SourceFile, Walk};
 use crate::build::confined::Confined;
 use crate::model::EntryPath;
 use crate::problem::{Code, Problem};
+use crate::sabotage::{Protection, is_out};
 
 /// Entries that are worth a thread: some milliseconds of stats.
 const BATCH: usize = 1024;
@@ -221,7 +222,7 @@ impl Walk<'_, '_> {
         let limits = self.request.limits;
         self.files += 1;
         self.bytes = self.bytes.saturating_add(id.size);
-        if id.size > limits.file_size {
+        if id.size > limits.file_size && !is_out(Protection::FileSizeLimit) {
             self.snapshot.problems.push(Problem::error(
                 Code::LimitFileSize,
                 path.as_path(),
@@ -244,8 +245,11 @@ impl Walk<'_, '_> {
         let limits = self.request.limits;
         let (code, message, help) = if self.files > limits.files || self.folders > limits.files {
             let what = if self.files > limits.files { "files" } else { "folders" };
-            let message =
-                format!("the model has more {what} than `limits.files` allows ({})", limits.files);
+            let found = if self.files > limits.files { self.files } else { self.folders };
+            let message = format!(
+                "the model has at least {found} {what}, more than `limits.files` allows ({})",
+                limits.files
+            );
             let help =
                 "leave some out with `exclude`, pack them into one file, or raise `limits.files`";
             (Code::LimitFiles, message, help)
@@ -255,8 +259,8 @@ impl Walk<'_, '_> {
             (Code::LimitFiles, message, help)
         } else if self.bytes > limits.total_size {
             let message = format!(
-                "the model's files have more bytes than `limits.total_size` allows ({})",
-                limits.total_size
+                "the model's files have at least {} bytes, more than `limits.total_size` allows ({})",
+                self.bytes, limits.total_size
             );
             (
                 Code::LimitTotalSize,

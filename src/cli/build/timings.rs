@@ -119,6 +119,7 @@ mod tests {
             folder: model.into(),
             model: model.into(),
             end: End::UpToDate,
+            held: None,
             record: None,
             took: Took { stages_ms: STAGES.iter().zip(ms).map(time).collect(), cost },
         }

@@ -141,6 +141,18 @@ fn after_a_crash_before_the_exchange_the_old_archive_is_known() {
 }
 
 #[test]
+fn a_generation_that_was_published_and_removed_since_is_not_given_again() {
+    let mut world = World::new();
+    world.publish("one").unwrap();
+    let second = interrupted(&world, ArchiveFormat::Default, "two");
+    // Of the removal, as of what was known, a power cut has left what lay in the store alone.
+    fs::remove_file(world.store().root().join("m.mar")).unwrap();
+    world = world.reopen();
+    assert_eq!(world.store().states().load(&world.name), Some(first_known(&second)));
+    assert_eq!(states(&world), ["m.state"]);
+}
+
+#[test]
 fn what_is_forgotten_does_not_come_back() {
     let mut world = World::new();
     let _next = interrupted(&world, ArchiveFormat::Default, "one");

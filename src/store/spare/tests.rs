@@ -240,7 +240,7 @@ fn gone_at_the_start_after(change: impl FnOnce(&mut World)) {
 
 #[test]
 fn a_restart_leaves_none_that_no_state_knows() {
-    gone_at_the_start_after(|world| world.store().states().forget(&world.name).unwrap());
+    gone_at_the_start_after(|world| drop(world.store().states().forget(&world.name).unwrap()));
     gone_at_the_start_after(|world| {
         let state = world.state.as_mut().unwrap();
         state.spare.as_mut().unwrap().ctime += 1;

@@ -46,6 +46,16 @@ fn a_torn_archive_is_made_anew() {
 }
 
 #[test]
+fn a_torn_archive_of_a_touched_model_is_made_anew() {
+    let mut world = relaxed();
+    world.restart(true);
+    let same = fs::read(world.folder().join("service.py")).unwrap();
+    fs::write(world.folder().join("service.py"), same).unwrap();
+    assert_eq!(outcome(&world.build()), Some(Outcome::Published));
+    assert!(world.is_cold());
+}
+
+#[test]
 fn nothing_is_taken_over_from_a_torn_archive() {
     let mut world = relaxed();
     world.restart(true);

@@ -1,0 +1,364 @@
+//! What somebody asks for: an earlier archive back in the store, and the folder to decide again.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use super::{Attempt, Done, New, Seen};
+use crate::archive::hash::hash;
+use crate::archive::inspect::{InspectedEntry, Inspection, inspect};
+use crate::archive::{Entry, Input, Method};
+use crate::build::compare;
+use crate::build::files::ListedFiles;
+use crate::build::kept::Kept as KeptFiles;
+use crate::build::report::{Halt, Refusal};
+use crate::clock;
+use crate::model::manifest::MANIFEST_PATH;
+use crate::model::{ArchiveFormat, EntryPath, Manifest, ModelName};
+use crate::problem::any_error;
+use crate::reconcile::OrderKind;
+use crate::results::Stage;
+use crate::results::catalog::{self, CatalogEntry};
+use crate::store::publish::Identity;
+use crate::store::state::{ArchiveState, KnownFile, KnownText};
+use crate::store::{Held, Kept, ModelState, Publication};
+
+/// What a folder holds, by which it is seen later whether it has changed.
+#[derive(Debug, Default)]
+struct Baseline {
+    files: Vec<KnownFile>,
+    texts: Vec<KnownText>,
+    said: [u8; 32],
+}
+
+impl Attempt<'_> {
+    /// Does what was asked for.
+    pub(super) fn serve(&mut self, name: &ModelName, kind: OrderKind) -> Result<Done, Halt> {
+        match kind {
+            OrderKind::RollBack { to } => self.roll_back(name, to),
+            OrderKind::Resume => self.resume(name),
+            OrderKind::Rebuild if self.job.ticket.folder.as_os_str().is_empty() => {
+                Err(Halt::Refused(Refusal {
+                    message: format!("`{name}` has no folder to be built from"),
+                    help: "put an earlier archive back with `marwatch rollback`, or bring its folder back".into(),
+                }))
+            }
+            OrderKind::Rebuild if self.is_held() => Err(Halt::Refused(Refusal {
+                message: format!("`{name}` is held at an earlier archive"),
+                help: "put another one back with `marwatch rollback`, or let its folder decide again with `marwatch resume`".into(),
+            })),
+            OrderKind::Rebuild => self.run(),
+        }
+    }
+
+    /// Puts an archive of the history back into the store, and holds it there: what the folder holds
+    /// now is not published again.
+    pub(super) fn roll_back(&mut self, name: &ModelName, to: Option<u64>) -> Result<Done, Halt> {
+        let store = &self.shop.store;
+        let known = self.job.known.as_deref();
+        let kept = self.wanted(name, to)?;
+        let (verified, inspection) =
+            store.stage_again(name, &kept).map_err(|error| Halt::failed(Stage::Verify, &error))?;
+        let manifest = manifest(&inspection)?;
+        let archive = archive_state(&inspection, kept.format, self.last_generation + 1)?;
+        let sha256 = self.sha256(&verified)?;
+        self.laps.done(Stage::Verify);
+        let place = store.place(name, kept.format);
+        let found = Identity::at(&place).map_err(|source| {
+            let path = place.clone();
+            Halt::failed(Stage::Publish, &super::At { path, source })
+        })?;
+        if let Some(found) = found
+            && !self.is_ours(&place, found)
+        {
+            return Err(Halt::Refused(Refusal {
+                message: format!("{} is not the archive that marwatch put there", place.display()),
+                help: "move it away, or set `adopt: true` to have it replaced".into(),
+            }));
+        }
+        let baseline = self.baseline();
+        self.laps.done(Stage::Snapshot);
+        let next = ModelState {
+            folder: self.job.ticket.folder.clone(),
+            // Neither tells anything while it is held.
+            recipe: [0; 32],
+            packing: [0; 32],
+            settings: baseline.texts,
+            files: baseline.files,
+            archive: ArchiveState { sha256, ..archive },
+            history: known.map(|known| known.history.clone()).unwrap_or_default(),
+            spare: known.and_then(|known| known.spare.clone()),
+            held: Some(Held {
+                of: kept.generation,
+                since: clock::timestamp(),
+                said: baseline.said,
+            }),
+        };
+        let as_listed = found.and_then(|found| self.as_listed(&place, found));
+        let publication = Publication {
+            next,
+            expected: found,
+            known: known.or(as_listed.as_ref()),
+            history: self.shop.config.history,
+            durability: self.shop.config.durability,
+            again: Some(kept.path.clone()),
+        };
+        let live = store
+            .publish(verified, publication)
+            .map_err(|error| Halt::failed(Stage::Publish, &error))?;
+        self.laps.done(Stage::Publish);
+        let published = store.retire(live);
+        self.laps.done(Stage::Retire);
+        let listed = listed(name, manifest, &published.state, clock::timestamp());
+        Ok(Done::RolledBack(Box::new(New {
+            name: name.clone(),
+            state: published.state,
+            listed,
+            entries: None,
+            not_durable: published.not_durable,
+        })))
+    }
+
+    /// Ends the hold: at the next look the folder is packed, whatever it holds.
+    pub(super) fn resume(&mut self, name: &ModelName) -> Result<Done, Halt> {
+        let known = self.job.known.as_deref();
+        let Some(known) = known.filter(|known| known.held.is_some()) else {
+            return Err(Halt::Refused(Refusal {
+                message: format!("`{name}` is not held: its archive is what its folder gives"),
+                help: "to have it packed anew, change its folder".into(),
+            }));
+        };
+        let state = ModelState { held: None, recipe: [0; 32], ..known.clone() };
+        self.shop.store.states().save(name, &state, self.shop.config.durability).map_err(
+            |source| {
+                let path = self.shop.config.state_dir.clone();
+                Halt::failed(Stage::Retire, &super::At { path, source })
+            },
+        )?;
+        Ok(Done::Resumed { name: name.clone(), state: Box::new(state) })
+    }
+
+    /// Where only the catalog still tells that a model is held, as its state was lost: it stays so,
+    /// and what its folder holds now is what it is held against.
+    pub(super) fn still_held(&mut self, seen: &Seen) -> Result<Option<Done>, Halt> {
+        let (Some(listed), Some(name)) = (&self.job.listed, seen.name.clone()) else {
+            return Ok(None);
+        };
+        let Some(held) = &listed.held else { return Ok(None) };
+        let place = self.shop.store.root().join(&listed.archive);
+        let found = Identity::at(&place).ok().flatten();
+        let Some(as_listed) = found.and_then(|found| self.as_listed(&place, found)) else {
+            return Ok(None);
+        };
+        let baseline = self.baseline();
+        let state = ModelState {
+            settings: baseline.texts,
+            files: baseline.files,
+            held: Some(Held { of: held.of, since: held.since, said: baseline.said }),
+            ..as_listed
+        };
+        self.save(&name, &state);
+        Ok(Some(Done::Unchanged { name, state: Box::new(state), touched: false, listed: None }))
+    }
+
+    /// What is known of an archive of which only the catalog still tells, if it is the one that stands
+    /// at `place`: enough for it to keep its generation and digest in the history.
+    pub(super) fn as_listed(&self, place: &Path, found: Identity) -> Option<ModelState> {
+        let listed = self.job.listed.as_ref().filter(|_| self.job.known.is_none())?;
+        let name = self.job.ticket.name.as_ref()?;
+        let mut formats = [ArchiveFormat::Default, ArchiveFormat::Tgz, ArchiveFormat::NoArchive]
+            .into_iter()
+            .filter(|format| format.file_name(name) == listed.archive);
+        let inspection = inspect(place).ok().filter(|i| i.digest == Some(listed.digest))?;
+        let mut archive = archive_state(&inspection, formats.next()?, listed.generation).ok()?;
+        archive.identity = found;
+        Some(ModelState {
+            folder: self.job.ticket.folder.clone(),
+            recipe: [0; 32],
+            packing: [0; 32],
+            settings: Vec::new(),
+            files: Vec::new(),
+            archive,
+            history: Vec::new(),
+            spare: None,
+            held: None,
+        })
+    }
+
+    /// Which archive of the history is meant.
+    fn wanted(&self, name: &ModelName, to: Option<u64>) -> Result<Kept, Halt> {
+        let kept = self.shop.store.history().list(name);
+        let refuse = |message: String, help: String| Halt::Refused(Refusal { message, help });
+        let generations =
+            || kept.iter().map(|kept| kept.generation.to_string()).collect::<Vec<_>>().join(", ");
+        if kept.is_empty() {
+            return Err(refuse(
+                format!("no earlier archive of `{name}` is kept"),
+                "`history.keep` says how many are kept from now on".into(),
+            ));
+        }
+        let known = self.job.known.as_deref();
+        let wanted = match to {
+            Some(generation) => kept.iter().find(|kept| kept.generation == generation),
+            None => {
+                let live = known.map(|known| known.archive.digest);
+                let live = live.or(self.job.listed.as_ref().map(|listed| listed.digest));
+                let live = live.map(|digest| digest.digits());
+                // Again and again goes further back, not to and fro.
+                let held = known.and_then(|known| known.held.as_ref());
+                let before = held.map_or(u64::MAX, |held| held.of);
+                let is_other = |kept: &&Kept| {
+                    kept.digest.as_ref().is_some_and(|said| {
+                        live.as_ref().is_none_or(|live| !live.starts_with(said.as_str()))
+                    })
+                };
+                kept.iter().filter(|kept| kept.generation < before).find(is_other)
+            }
+        };
+        wanted.cloned().ok_or_else(|| match to {
+            Some(generation) => refuse(
+                format!("generation {generation} of `{name}` is not kept"),
+                format!("these are: {}; see `marwatch history {name}`", generations()),
+            ),
+            None => refuse(
+                format!("no earlier archive of `{name}` with other content is kept"),
+                format!("name one with --to; these are kept: {}", generations()),
+            ),
+        })
+    }
+
+    fn is_held(&self) -> bool {
+        self.job.known.as_ref().is_some_and(|known| known.held.is_some())
+    }
+
+    fn is_ours(&self, place: &Path, found: Identity) -> bool {
+        let known = self.job.known.as_deref();
+        known.is_some_and(|known| known.archive.identity == found)
+            || self.shop.store.is_marked(place, &found)
+            || self.shop.config.adopt
+            || self.has_our_content(place)
+    }
+
+    /// What the model's folder holds, as far as that can be told: of a model that is refused or has
+    /// no folder it is what was packed last.
+    fn baseline(&mut self) -> Baseline {
+        let known = self.job.known.as_deref();
+        let before = || Baseline {
+            files: known.map(|known| known.files.clone()).unwrap_or_default(),
+            ..Baseline::default()
+        };
+        let ticket = &self.job.ticket;
+        if ticket.folder.as_os_str().is_empty() {
+            return before();
+        }
+        let Ok(seen) = self.snapshot() else { return before() };
+        if any_error(&seen.resolved.problems) || any_error(&seen.snapshot.problems) {
+            return before();
+        }
+        match self.baseline_of(&seen) {
+            Some(files) => Baseline { files, texts: seen.resolved.texts, said: seen.resolved.said },
+            None => before(),
+        }
+    }
+
+    fn baseline_of(&self, seen: &Seen) -> Option<Vec<KnownFile>> {
+        let snapshot = &seen.snapshot;
+        let entries = match self.job.known.as_deref() {
+            Some(known) => KeptFiles::by_stat(known, snapshot).entries,
+            None => vec![None; snapshot.files.len()],
+        };
+        let new = snapshot.files.iter().zip(&entries).filter(|(_, entry)| entry.is_none());
+        let inputs: Vec<Input> =
+            new.map(|(file, _)| Input { path: file.path.clone(), size: file.id.size }).collect();
+        let source = ListedFiles::new(&seen.folder, snapshot, seen.listed);
+        let hashes = hash(&inputs, &source, &self.control(&|_| {})).ok()?;
+        let mut hashes = hashes.into_iter();
+        let files = snapshot.files.iter().zip(entries).map(|(file, entry)| {
+            let entry = match entry {
+                Some(entry) => entry.clone(),
+                None => bare(file.path.clone(), file.id.size, hashes.next()?),
+            };
+            let settled = compare::is_settled(&file.id, seen.listed);
+            Some(KnownFile { id: file.id, settled, entry })
+        });
+        files.collect()
+    }
+}
+
+/// An entry of which nothing but the content is known.
+fn bare(path: EntryPath, size: u64, blake3: [u8; 32]) -> Entry {
+    Entry {
+        path,
+        size,
+        crc32: 0,
+        blake3,
+        method: Method::Stored,
+        header_offset: 0,
+        data_offset: 0,
+        packed_size: size,
+        aligned: false,
+    }
+}
+
+fn archive_state(
+    inspection: &Inspection,
+    format: ArchiveFormat,
+    generation: u64,
+) -> Result<ArchiveState, Halt> {
+    let is_manifest = |entry: &&InspectedEntry| entry.path.ends_with(MANIFEST_PATH);
+    let manifest = inspection.entries.iter().find(is_manifest);
+    let hash = manifest.and_then(|entry| entry.blake3.as_ref());
+    let hash = hash.and_then(|hash| blake3::Hash::from_hex(hash).ok());
+    let path = EntryPath::from_path(Path::new(MANIFEST_PATH)).ok();
+    let (Some(manifest), Some(hash), Some(path), Some(digest)) =
+        (manifest, hash, path, inspection.digest)
+    else {
+        return Err(Halt::Refused(Refusal {
+            message: format!("{} has no manifest that could be read", inspection.archive),
+            help: "name another generation with --to".into(),
+        }));
+    };
+    Ok(ArchiveState {
+        format,
+        generation,
+        digest,
+        bytes: inspection.bytes,
+        // The store sees by what it is known again.
+        identity: Identity { ino: 0, size: 0, mtime: 0 },
+        ctime: 0,
+        manifest: bare(path, manifest.size, *hash.as_bytes()),
+        sha256: None,
+        unflushed: None,
+    })
+}
+
+fn manifest(inspection: &Inspection) -> Result<Manifest, Halt> {
+    inspection.read_manifest().ok_or_else(|| {
+        Halt::Refused(Refusal {
+            message: format!("{} has no manifest that could be read", inspection.archive),
+            help: "name another generation with --to".into(),
+        })
+    })
+}
+
+/// What the catalog says of an archive, by its own manifest.
+pub(crate) fn listed(
+    name: &ModelName,
+    manifest: Manifest,
+    state: &ModelState,
+    published: Timestamp,
+) -> CatalogEntry {
+    let archive = &state.archive;
+    CatalogEntry {
+        archive: archive.format.file_name(name),
+        bytes: archive.bytes,
+        digest: archive.digest.to_string(),
+        sha256: archive.sha256.clone(),
+        generation: archive.generation,
+        version: manifest.model.model_version,
+        handler: manifest.model.handler,
+        runtime: manifest.runtime,
+        published,
+        held: state.held.as_ref().map(|held| catalog::Held { of: held.of, since: held.since }),
+    }
+}

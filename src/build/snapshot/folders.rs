@@ -1,0 +1,137 @@
+//! Walking through folders without ever leaving the model.
+//!
+//! Each folder is opened from the model's own descriptor, as its files are: a folder that is
+//! replaced by a link while the walk is on its way there is not entered, so that not even the names
+//! of somebody else's files are seen. Entries are handed out as the disk gives them, so a folder
+//! without end takes no memory without end.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::vec;
+
+use rustix::fs::{Dir, FileType};
+
+use crate::build::confined::{Confined, Last};
+
+/// Folders that are kept open on the way down. Of those above what is left is read ahead, or a deep
+/// model would take as many descriptors.
+const MOST_OPEN: usize = 32;
+
+/// Something in a folder.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Relative to the model.
+    pub(super) path: PathBuf,
+    /// Folders between it and where the walk began, and one for itself.
+    pub(super) depth: usize,
+    pub(super) kind: FileType,
+}
+
+impl Found {
+    pub(super) fn name(&self) -> &OsStr {
+        self.path.file_name().unwrap_or_default()
+    }
+}
+
+/// What could not be looked at, relative to the model.
+pub(super) type Failed = (PathBuf, io::Error);
+
+/// A walk, depth first.
+pub(super) struct Folders<'a> {
+    folder: &'a Confined,
+    /// From where it began down to where it is.
+    levels: Vec<Level>,
+}
+
+struct Level {
+    path: PathBuf,
+    entries: Entries,
+}
+
+enum Entries {
+    Open(Box<Dir>),
+    Read(vec::IntoIter<io::Result<(Vec<u8>, FileType)>>),
+}
+
+impl Iterator for Entries {
+    type Item = io::Result<(Vec<u8>, FileType)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let entries = match self {
+            Entries::Read(entries) => return entries.next(),
+            Entries::Open(entries) => entries,
+        };
+        loop {
+            let entry = match entries.next()? {
+                Ok(entry) => entry,
+                Err(error) => return Some(Err(error.into())),
+            };
+            let name = entry.file_name().to_bytes();
+            if !matches!(name, b"." | b"..") {
+                return Some(Ok((name.to_owned(), entry.file_type())));
+            }
+        }
+    }
+}
+
+impl<'a> Folders<'a> {
+    /// Begins in the folder at `base`, which a link may lead to.
+    pub(super) fn begin(folder: &'a Confined, base: &Path) -> Result<Self, Failed> {
+        let mut folders = Self { folder, levels: Vec::new() };
+        folders.open(base.to_owned(), Last::Followed)?;
+        Ok(folders)
+    }
+
+    /// The next entry, of the folder that was entered last as long as it has one.
+    pub(super) fn next(&mut self) -> Option<Result<Found, Failed>> {
+        loop {
+            let depth = self.levels.len();
+            let level = self.levels.last_mut()?;
+            let (name, mut kind) = match level.entries.next() {
+                Some(Ok(entry)) => entry,
+                Some(Err(error)) => {
+                    let path = level.path.clone();
+                    // What else it holds nobody can say.
+                    self.levels.pop();
+                    return Some(Err((path, error)));
+                }
+                None => {
+                    self.levels.pop();
+                    continue;
+                }
+            };
+            let path = level.path.join(OsStr::from_bytes(&name));
+            // Some file systems do not say in a listing.
+            if kind == FileType::Unknown {
+                match self.folder.look_at(&path) {
+                    Ok(stat) => kind = FileType::from_raw_mode(stat.st_mode),
+                    Err(error) => return Some(Err((path, error))),
+                }
+            }
+            return Some(Ok(Found { path, depth, kind }));
+        }
+    }
+
+    /// Goes on with what is in the folder `found`.
+    pub(super) fn enter(&mut self, found: Found) -> Result<(), Failed> {
+        self.open(found.path, Last::Itself)
+    }
+
+    fn open(&mut self, path: PathBuf, last: Last) -> Result<(), Failed> {
+        if let Some(above) = self.levels.len().checked_sub(MOST_OPEN) {
+            let entries = &mut self.levels[above].entries;
+            let rest: Vec<_> = entries.collect();
+            *entries = Entries::Read(rest.into_iter());
+        }
+        let opened = self.folder.open_folder(&path, last).and_then(|folder| Ok(Dir::new(folder)?));
+        match opened {
+            Ok(entries) => {
+                self.levels.push(Level { path, entries: Entries::Open(Box::new(entries)) });
+                Ok(())
+            }
+            Err(error) => Err((path, error)),
+        }
+    }
+}

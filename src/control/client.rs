@@ -1,0 +1,77 @@
+//! The other end: a command that asks the daemon.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::{Method, Request, header};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+
+use super::server::short;
+use super::{RollBack, SOCKET, verb};
+use crate::build::report::{Answer, Refusal};
+use crate::model::ModelName;
+use crate::reconcile::OrderKind;
+
+/// Why the daemon did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody answers.
+    #[error("nobody answers at {}", path.display())]
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// What the system answered.
+        #[source]
+        source: io::Error,
+    },
+    /// The conversation broke off.
+    #[error("the daemon did not answer")]
+    Talk(#[from] hyper::Error),
+    /// The answer is not understood.
+    #[error("the daemon's answer is not understood; is it of another version?")]
+    Answer(#[from] serde_json::Error),
+    /// It was refused.
+    #[error("{} – {}", .0.message, .0.help)]
+    Refused(Refusal),
+}
+
+/// Asks the daemon that holds the store with this hidden folder, and waits until it is done.
+///
+/// # Errors
+/// See [`ClientError`].
+pub async fn ask(hidden: &Path, name: &ModelName, kind: OrderKind) -> Result<Answer, ClientError> {
+    let stream = connect(hidden)
+        .await
+        .map_err(|source| ClientError::Connect { path: hidden.join(SOCKET), source })?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let body = match kind {
+        OrderKind::RollBack { to } => serde_json::to_vec(&RollBack { to })?,
+        OrderKind::Resume | OrderKind::Rebuild => Vec::new(),
+    };
+    let mut request = Request::new(Full::new(Bytes::from(body)));
+    *request.method_mut() = Method::POST;
+    // A name has no character that means something in a path.
+    if let Ok(uri) = format!("/models/{name}/{}", verb(kind)).parse() {
+        *request.uri_mut() = uri;
+    }
+    request.headers_mut().insert(header::HOST, header::HeaderValue::from_static("marwatch"));
+    let response = sender.send_request(request).await?;
+    let is_done = response.status().is_success();
+    let body = response.into_body().collect().await?.to_bytes();
+    if is_done {
+        Ok(serde_json::from_slice(&body)?)
+    } else {
+        Err(ClientError::Refused(serde_json::from_slice(&body)?))
+    }
+}
+
+async fn connect(hidden: &Path) -> io::Result<UnixStream> {
+    let folder = fs::File::open(hidden)?;
+    UnixStream::connect(short(&folder, SOCKET)).await
+}

@@ -1,0 +1,95 @@
+//! Killed at every system call, and each of them failing: no crash and no error costs an archive.
+//!
+//! The program runs under ptrace (`faults/trace.rs`). A sweep makes the same change over and over,
+//! disturbed at another call each time, and looks at the store right after it and after the next
+//! run. The environment variable `MARWATCH_FAULTS=all` lets every call count.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(unreachable_pub, reason = "a module of a test program has no outside")]
+
+mod common;
+
+#[path = "faults/call.rs"]
+mod call;
+#[path = "faults/errors.rs"]
+mod errors;
+#[path = "faults/kill.rs"]
+mod kill;
+#[path = "faults/scenario.rs"]
+mod scenario;
+#[path = "faults/trace.rs"]
+mod trace;
+#[path = "faults/world.rs"]
+mod world;
+
+use scenario::Scenario;
+
+#[test]
+fn killed_at_a_first_build() {
+    kill::sweep("cold", Scenario::cold(None));
+}
+
+#[test]
+fn killed_at_an_edit() {
+    kill::sweep("edit", Scenario::edit("", None));
+}
+
+#[test]
+fn killed_at_an_edit_beside_large_weights() {
+    kill::sweep("large", Scenario::large("", None));
+}
+
+#[test]
+fn killed_at_an_edit_without_flushes() {
+    kill::sweep("relaxed", Scenario::large("durability: relaxed\n", None));
+}
+
+#[test]
+fn killed_at_an_edit_with_a_full_history() {
+    kill::sweep("history", Scenario::edit("history: {keep: 2}\n", None));
+}
+
+#[test]
+fn killed_at_a_removal() {
+    kill::sweep("removal", Scenario::removal(None));
+}
+
+#[test]
+fn killed_when_a_model_leaves_and_its_archive_stays() {
+    kill::sweep("departure", Scenario::departure(None));
+}
+
+#[test]
+fn killed_at_a_change_of_form_to_a_file() {
+    kill::sweep("form of file", Scenario::form_of_file(None));
+}
+
+#[test]
+fn killed_at_a_change_of_form_to_a_folder() {
+    kill::sweep("form of folder", Scenario::form_of_folder(None));
+}
+
+#[test]
+fn errors_at_a_first_build() {
+    errors::sweep("cold", Scenario::cold(None));
+}
+
+#[test]
+fn errors_at_an_edit() {
+    errors::sweep("edit", Scenario::edit("", None));
+}
+
+#[test]
+fn errors_at_an_edit_beside_large_weights() {
+    errors::sweep("large", Scenario::large("", None));
+}
+
+#[test]
+fn errors_at_a_removal() {
+    errors::sweep("removal", Scenario::removal(None));
+}
+
+#[test]
+fn errors_at_a_change_of_form() {
+    errors::sweep("form of folder", Scenario::form_of_folder(None));
+}

@@ -1,0 +1,245 @@
+//! What marwatch is disturbed at: one change, beginning where everything is in order.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use marwatch::results::Outcome;
+
+use super::trace::Run;
+use super::world::{View, World};
+use crate::common::service;
+
+/// A change that is made over and over, and disturbed each time.
+pub struct Scenario {
+    pub world: World,
+    /// Brings the world to where the change begins.
+    prepare: fn(&mut World),
+    /// Makes the change, up to the run that is disturbed.
+    change: fn(&mut World),
+    /// The run that is disturbed.
+    pub args: &'static [&'static str],
+    /// What is to be seen before and after.
+    pub before: View,
+    pub after: View,
+    /// Every file that is there at the end.
+    pub inventory: BTreeSet<String>,
+    pub history: Vec<blake3::Hash>,
+    /// Whether the history may lack some of them the next time.
+    is_short: bool,
+}
+
+impl Scenario {
+    fn new(
+        more: &str,
+        sabotage: Option<&'static str>,
+        args: &'static [&'static str],
+        prepare: fn(&mut World),
+        change: fn(&mut World),
+    ) -> Self {
+        // What is expected comes from runs that nobody disturbs, with every protection.
+        let mut world = World::new(more);
+        let mut views = Vec::new();
+        for _ in 0..2 {
+            prepare(&mut world);
+            let before = world.view();
+            change(&mut world);
+            let run = world.run(args);
+            assert_eq!(run.end, super::trace::End::Code(0), "{run:?}");
+            views.push((before, world.view(), world.inventory(), world.history()));
+            assert_eq!(world.told(), world.story);
+            world.check_catalog();
+        }
+        let (before, after, inventory, history) = views.pop().unwrap();
+        assert_eq!(
+            (&views[0].0, &views[0].1),
+            (&before, &after),
+            "the change is another each time"
+        );
+        assert_eq!((&views[0].2, &views[0].3), (&inventory, &history), "something gathers");
+        let world = world.without(sabotage);
+        Self { world, prepare, change, args, before, after, inventory, history, is_short: false }
+    }
+
+    /// Brings the world to the run that is to be disturbed.
+    pub fn begin(&mut self) {
+        (self.prepare)(&mut self.world);
+        assert_eq!(self.world.view(), self.before, "not where the change begins");
+        (self.change)(&mut self.world);
+    }
+
+    /// At every instant each archive is the complete old one or the complete new one, and there is
+    /// one wherever there is one before and after.
+    #[track_caller]
+    pub fn check_view(&self, view: &View) {
+        for (name, hash) in view {
+            let known = [self.before.get(name), self.after.get(name)];
+            assert!(known.contains(&Some(hash)), "{name} is neither the old nor the new one");
+        }
+        for name in self.before.keys().filter(|name| self.after.contains_key(*name)) {
+            assert!(view.contains_key(name), "{name} is gone");
+        }
+        let is_always_one = !self.before.is_empty() && !self.after.is_empty();
+        assert!(!is_always_one || !view.is_empty(), "there is no archive at all");
+    }
+
+    /// Whether the change had taken place when this was to be seen.
+    pub fn is_done(&self, view: &View) -> bool {
+        let is_new = self.after.iter().all(|(name, hash)| view.get(name) == Some(hash));
+        is_new && (view.is_empty() || !self.after.is_empty())
+    }
+
+    /// The history could not take an archive, and has said so.
+    pub fn history_is_short(&mut self) {
+        self.is_short = true;
+    }
+
+    /// After the next run everything is as if nobody had disturbed the one before.
+    #[track_caller]
+    pub fn check_end(&mut self, run: &Run) {
+        let world = &self.world;
+        assert_eq!(world.view(), self.after, "it has not converged: {run:?}");
+        assert_eq!(world.told(), world.story, "the records do not tell what has happened: {run:?}");
+        world.check_catalog();
+        // A spare is worth having and no more: a crash may cost it.
+        let may_lack = |file: &&String| file.starts_with(".marwatch/spare");
+        let inventory = world.inventory();
+        let more: Vec<_> = inventory.difference(&self.inventory).collect();
+        assert!(more.is_empty(), "left behind: {more:?}");
+        let less = self.inventory.difference(&inventory);
+        let less: Vec<_> = less.filter(|file| !may_lack(file)).collect();
+        let history = world.history();
+        if std::mem::take(&mut self.is_short) {
+            assert!(history.iter().all(|hash| self.history.contains(hash)), "strange archives");
+        } else {
+            assert!(less.is_empty(), "missing: {less:?}");
+            assert_eq!(history, self.history, "the history holds other archives");
+        }
+        // Once more, and nothing happens.
+        let records = world.whole_records();
+        world.build();
+        assert_eq!(world.whole_records(), records, "it does not rest");
+        assert_eq!(world.inventory(), inventory, "it does not rest");
+    }
+
+    /// The first archive in an empty store.
+    pub fn cold(sabotage: Option<&'static str>) -> Self {
+        let prepare = |world: &mut World| {
+            world.forget_store();
+            small(world, "one");
+        };
+        let change = |world: &mut World| world.expect(Outcome::Published);
+        Self::new("", sabotage, &["build"], prepare, change)
+    }
+
+    /// An edit: the archive before goes to the history, and the one there is removed.
+    pub fn edit(more: &str, sabotage: Option<&'static str>) -> Self {
+        let prepare = |world: &mut World| {
+            if world.story.is_empty() {
+                small(world, "two");
+                publish(world);
+            }
+            small(world, "one");
+            publish(world);
+        };
+        let change = |world: &mut World| {
+            small(world, "two");
+            world.expect(Outcome::Published);
+        };
+        Self::new(more, sabotage, &["build"], prepare, change)
+    }
+
+    /// An edit beside weights that are carried over, on a spare where blocks are not shared.
+    pub fn large(more: &str, sabotage: Option<&'static str>) -> Self {
+        let prepare = |world: &mut World| {
+            if world.story.is_empty() {
+                let mut weights = vec![0; 17 << 20];
+                blake3::Hasher::new().finalize_xof().fill(&mut weights);
+                world.write("weights.bin", weights);
+            }
+            // A crash may have cost the spare, or what is known of the archive that becomes one.
+            for answer in ["one", "two", "one"] {
+                small(world, answer);
+                publish(world);
+            }
+        };
+        let change = |world: &mut World| {
+            small(world, "two");
+            world.expect(Outcome::Published);
+        };
+        Self::new(more, sabotage, &["build"], prepare, change)
+    }
+
+    /// A model that is removed, and its archive with it.
+    pub fn removal(sabotage: Option<&'static str>) -> Self {
+        let prepare = |world: &mut World| {
+            small(world, "one");
+            publish(world);
+        };
+        let change = |world: &mut World| {
+            fs::remove_dir_all(&world.model).unwrap();
+            world.expect(Outcome::Removed);
+        };
+        Self::new("on_remove: delete\n", sabotage, &["build"], prepare, change)
+    }
+
+    /// A model that is removed, and its archive stays.
+    pub fn departure(sabotage: Option<&'static str>) -> Self {
+        let prepare = |world: &mut World| {
+            small(world, "two");
+            publish(world);
+            small(world, "one");
+            publish(world);
+        };
+        let change = |world: &mut World| {
+            fs::remove_dir_all(&world.model).unwrap();
+            world.expect(Outcome::Removed);
+        };
+        Self::new("on_remove: keep\n", sabotage, &["build"], prepare, change)
+    }
+
+    /// The archive gets another form, and the one in the old form leaves the store.
+    pub fn form_of_file(sabotage: Option<&'static str>) -> Self {
+        let prepare = |world: &mut World| {
+            form(world, "no-archive");
+            publish(world);
+            form(world, "default");
+            publish(world);
+        };
+        let change = |world: &mut World| {
+            form(world, "tgz");
+            world.expect(Outcome::Published);
+        };
+        Self::new("", sabotage, &["build"], prepare, change)
+    }
+
+    /// The same from a file to a folder.
+    pub fn form_of_folder(sabotage: Option<&'static str>) -> Self {
+        let prepare = |world: &mut World| {
+            form(world, "default");
+            publish(world);
+            form(world, "tgz");
+            publish(world);
+        };
+        let change = |world: &mut World| {
+            form(world, "no-archive");
+            world.expect(Outcome::Published);
+        };
+        Self::new("", sabotage, &["build"], prepare, change)
+    }
+}
+
+fn small(world: &World, answer: &str) {
+    world.write("service.py", service(answer));
+    world.write("data/labels.txt", "cat\ndog\n");
+}
+
+fn form(world: &World, form: &str) {
+    small(world, "one");
+    world.write(".mar.yaml", format!("archive_format: {form}\n"));
+}
+
+/// Publishes what is there, undisturbed.
+fn publish(world: &mut World) {
+    world.expect(Outcome::Published);
+    world.build();
+}

@@ -1,0 +1,25 @@
+//! The daemon's configuration.
+//!
+//! A configuration that is taken holds only absolute paths and values in range.
+#![no_main]
+
+use std::path::Path;
+
+use libfuzzer_sys::fuzz_target;
+use marwatch::config::parse;
+use marwatch::problem::any_error;
+
+fuzz_target!(|text: &[u8]| {
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    match parse(Path::new("/etc/marwatch/marwatch.yaml"), text) {
+        Ok((config, warnings)) => {
+            assert!(!any_error(&warnings), "{warnings:?}");
+            assert!(config.store.is_absolute() && config.state_dir.is_absolute());
+            assert!(config.drop_folders.iter().all(|folder| folder.is_absolute()));
+            assert!(config.models.iter().all(|model| model.path.is_absolute()));
+            assert!(config.jobs > 0);
+            assert!((1..=9).contains(&config.pack.level));
+        }
+        Err(problems) => assert!(any_error(&problems), "refused without a reason"),
+    }
+});

@@ -1,0 +1,194 @@
+//! What a power cut leaves of a store, on disks of several kinds.
+//!
+//! *Cuts*: the disk is cut off at random moments while marwatch builds (`MARWATCH_CUTS` says how
+//! often, `MARWATCH_SEED` repeats a run).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
+
+#[path = "power_cut/check.rs"]
+mod check;
+mod common;
+#[path = "power_cut/cuts.rs"]
+mod cuts;
+#[path = "power_cut/models.rs"]
+mod models;
+#[path = "power_cut/recorder.rs"]
+mod recorder;
+#[path = "power_cut/replay.rs"]
+mod replay;
+#[path = "power_cut/scene.rs"]
+mod scene;
+
+use check::Promise;
+use common::chance::number_from;
+use common::disk::Kind;
+use cuts::{Moment, Plan};
+use replay::Replay;
+
+fn plan(kind: Kind, options: &'static str) -> Plan {
+    Plan {
+        kind,
+        options,
+        promise: Promise::Full,
+        moment: Moment::Any,
+        state_apart: false,
+        cuts: number_from("MARWATCH_CUTS", 100),
+        seed: number_from("MARWATCH_SEED", 1),
+        sabotage: None,
+    }
+}
+
+#[track_caller]
+fn holds(plan: Plan) {
+    let summary = plan.carry_out();
+    assert!(summary.damage.is_empty(), "{:#?}", summary.damage);
+    assert!(summary.arrived > summary.cuts / 10, "hardly anything was under way: {summary:?}");
+}
+
+fn replay() -> Replay {
+    Replay {
+        kind: Kind::Ext4,
+        mib: 64,
+        options: "noauto_da_alloc",
+        weights: 1 << 20,
+        neighbour: true,
+        images: number_from("MARWATCH_IMAGES", 1000),
+        seed: number_from("MARWATCH_SEED", 1),
+        sabotage: None,
+    }
+}
+
+#[track_caller]
+fn replays(replay: Replay) {
+    let summary = replay.carry_out();
+    assert!(summary.damage.is_empty(), "{:#?}", summary.damage);
+    assert!(summary.different > 5, "hardly anything was under way: {summary:?}");
+}
+
+#[test]
+#[ignore = "needs root, loop devices, FUSE and ext4"]
+fn images_of_ext4() {
+    replays(replay());
+}
+
+#[test]
+#[ignore = "needs root, loop devices, FUSE and btrfs"]
+fn images_of_btrfs() {
+    replays(Replay { kind: Kind::Btrfs, mib: 128, options: "defaults", ..replay() });
+}
+
+#[test]
+#[ignore = "needs root, loop devices and ext4"]
+fn cuts_on_ext4() {
+    holds(plan(Kind::Ext4, "noauto_da_alloc"));
+}
+
+#[test]
+#[ignore = "needs root, loop devices and xfs"]
+fn cuts_on_xfs() {
+    holds(plan(Kind::Xfs, ""));
+}
+
+#[test]
+#[ignore = "needs root, loop devices and ext4"]
+fn cuts_with_the_state_on_another_disk() {
+    holds(Plan { state_apart: true, ..plan(Kind::Ext4, "noauto_da_alloc") });
+}
+
+/// Where a record tells of an archive, and everything that it tells of has to be on its disk already.
+fn told() -> Plan {
+    Plan { moment: Moment::Told, state_apart: true, ..plan(Kind::Ext4, "noauto_da_alloc") }
+}
+
+#[test]
+#[ignore = "needs root, loop devices and ext4"]
+fn cuts_right_after_a_record() {
+    holds(told());
+}
+
+/// Where the archive is in its place for good, and what is known of it perhaps is not.
+fn placed() -> Plan {
+    Plan { moment: Moment::Placed, state_apart: true, ..plan(Kind::Ext4, "noauto_da_alloc") }
+}
+
+#[test]
+#[ignore = "needs root, loop devices and ext4"]
+fn cuts_right_after_an_archive_took_its_place() {
+    holds(placed());
+}
+
+#[test]
+#[ignore = "needs root, loop devices and ext4"]
+fn cuts_of_what_is_not_flushed_on_ext4() {
+    holds(Plan { promise: Promise::Relaxed, ..plan(Kind::Ext4, "noauto_da_alloc") });
+}
+
+#[test]
+#[ignore = "needs root, loop devices and xfs"]
+fn cuts_of_what_is_not_flushed_on_xfs() {
+    holds(Plan { promise: Promise::Relaxed, ..plan(Kind::Xfs, "") });
+}
+
+/// A test without a protection finds damage of this kind.
+#[cfg(feature = "sabotage")]
+#[track_caller]
+fn finds(kind: &str, sabotage: &'static str, plan: Plan) {
+    let summary = Plan { sabotage: Some(sabotage), ..plan }.carry_out();
+    assert!(summary.damage.iter().any(|damage| damage.starts_with(kind)), "{:#?}", summary.damage);
+}
+
+#[cfg(feature = "sabotage")]
+#[test]
+#[ignore = "needs root, loop devices, ext4 and xfs"]
+fn control_archives_that_are_not_flushed_are_torn() {
+    finds("torn:", "archive-flush", plan(Kind::Ext4, "noauto_da_alloc"));
+    finds("torn:", "archive-flush", plan(Kind::Xfs, ""));
+}
+
+#[cfg(feature = "sabotage")]
+#[test]
+#[ignore = "needs root, loop devices and ext4"]
+fn control_an_archive_that_is_copied_to_its_place_is_torn() {
+    finds("torn:", "rename", plan(Kind::Ext4, "noauto_da_alloc"));
+}
+
+#[cfg(feature = "sabotage")]
+#[test]
+#[ignore = "needs root, loop devices and ext4"]
+fn control_archives_without_a_mark_are_taken_for_somebody_elses() {
+    finds("refused:", "mark", placed());
+}
+
+#[cfg(feature = "sabotage")]
+#[test]
+#[ignore = "needs root, loop devices and ext4"]
+fn control_records_that_are_not_flushed_are_lost() {
+    finds("record:", "record-flush", plan(Kind::Ext4, "noauto_da_alloc"));
+}
+
+#[cfg(feature = "sabotage")]
+#[test]
+#[ignore = "needs root, loop devices and xfs"]
+fn control_archives_that_nobody_doubts_stay_torn() {
+    finds("torn:", "doubt", Plan { promise: Promise::Relaxed, ..plan(Kind::Xfs, "") });
+}
+
+#[cfg(feature = "sabotage")]
+#[track_caller]
+fn finds_in_images(kind: &str, sabotage: &'static str, replay: Replay) {
+    let summary = Replay { sabotage: Some(sabotage), ..replay }.carry_out();
+    assert!(summary.damage.iter().any(|damage| damage.starts_with(kind)), "{:#?}", summary.damage);
+}
+
+#[cfg(feature = "sabotage")]
+#[test]
+#[ignore = "needs root, loop devices, FUSE and ext4"]
+fn control_images_of_archives_that_are_not_flushed_are_torn() {
+    finds_in_images("torn:", "archive-flush", replay());
+}
+
+#[cfg(feature = "sabotage")]
+#[test]
+#[ignore = "needs root, loop devices and ext4"]
+fn control_records_tell_of_archives_in_a_folder_that_is_not_flushed() {
+    finds("record:", "folder-flush", told());
+}

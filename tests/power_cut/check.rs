@@ -1,0 +1,260 @@
+//! What has to hold after a power cut, before and after marwatch is started again.
+//!
+//! Everything that does not is collected and named, so that a test can tell by what it finds that
+//! it would find damage.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use marwatch::results::{Outcome, Record};
+use serde_json::Value;
+
+use crate::common::schema;
+use crate::scene::{Content, KEEP, Scene};
+
+/// What is wrong, each beginning with a word for its kind.
+pub(crate) type Damage = Vec<String>;
+
+/// What is promised of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Promise {
+    /// `durability: full`.
+    Full,
+    /// `durability: relaxed`, after marwatch was started again.
+    Relaxed,
+}
+
+impl Scene<'_> {
+    /// Looks at the store as the cut has left it, and goes over to what it holds.
+    pub(crate) fn check_cut(&mut self, promise: Promise) -> Damage {
+        let mut damage = Damage::new();
+        if let Some(log) = self.told_elsewhere.take() {
+            fs::create_dir_all(self.hidden("")).unwrap();
+            fs::write(self.hidden("results.jsonl"), log).unwrap();
+        }
+        let records = self.records(&mut damage);
+        let log = fs::read(self.hidden("results.jsonl")).unwrap_or_default();
+        if !log.starts_with(&self.recorded) {
+            damage.push("record: one that was there is gone or changed".into());
+        }
+        if promise == Promise::Relaxed {
+            // Archives that were not flushed may be anything until marwatch has looked at them.
+            return damage;
+        }
+        for model in self.models {
+            let name = model.name;
+            let standing = match self.standing(name) {
+                Ok(standing) => standing,
+                Err(torn) => {
+                    damage.push(torn);
+                    continue;
+                }
+            };
+            let past = &self.past[name];
+            let Some(at) = past.last(standing).filter(|&at| at >= past.oldest) else {
+                damage.push(format!("lost: {name} is {standing:?}, of {past:?}"));
+                continue;
+            };
+            // One with a failure says that its archive may not outlive a power cut.
+            let is_of_it = |r: &&Record| r.model == name && r.failure.is_none();
+            let told = records.iter().rfind(is_of_it).map(|r| self.told(r));
+            match told.map(|told| past.last(told)) {
+                // Before the last look.
+                None | Some(None) => {}
+                Some(Some(told)) if told > at => damage.push(format!(
+                    "record: it tells of {:?} of {name}, which is {standing:?}",
+                    past.contents[told]
+                )),
+                Some(Some(_)) => {}
+            }
+            self.past.get_mut(name).unwrap().oldest = at;
+        }
+        // The one too many may not have gone yet.
+        damage.extend(self.check_history(KEEP + 1));
+        damage.extend(self.check_catalog());
+        damage
+    }
+
+    /// Starts marwatch again, and looks at what has come of it.
+    pub(crate) fn check_recovery(&mut self, promise: Promise) -> Damage {
+        let mut damage = Damage::new();
+        let before = self.records(&mut damage).len();
+        let output = self.command("build").output().unwrap();
+        if !output.status.success() {
+            damage.push(format!("recovery: {output:?}"));
+        }
+        let records = self.records(&mut damage);
+        for record in records.get(before..).unwrap_or_default() {
+            let is_fine = matches!(
+                record.outcome,
+                Outcome::Published | Outcome::Unchanged | Outcome::Removed
+            );
+            if !is_fine || record.failure.is_some() || !record.problems.is_empty() {
+                damage.push(format!("refused: {}", serde_json::to_string(record).unwrap()));
+            }
+        }
+        for model in self.models {
+            let now = self.past[model.name].now();
+            if now.is_none() && promise == Promise::Relaxed {
+                // What was known of it may be lost too, and then nobody looks at it any more.
+                continue;
+            }
+            match self.standing(model.name) {
+                Ok(standing) if standing == now => {}
+                Ok(standing) => {
+                    damage
+                        .push(format!("recovery: {} is {standing:?} and not {now:?}", model.name));
+                }
+                Err(torn) => damage.push(torn),
+            }
+        }
+        self.acknowledge();
+        if promise == Promise::Full {
+            damage.extend(self.check_history(KEEP));
+        }
+        if promise == Promise::Full {
+            damage.extend(self.check_generations(&records));
+        }
+        damage.extend(self.check_catalog());
+        damage.extend(self.check_leftovers());
+        let again = self.command("build").output().unwrap();
+        if !again.status.success() || self.records(&mut damage).len() != records.len() {
+            damage.push(format!("recovery: it does not come to rest: {again:?}"));
+        }
+        damage
+    }
+
+    /// What the archive of a model in the store is.
+    fn standing(&self, model: &str) -> Result<Content, String> {
+        let path = self.archive(model);
+        if !path.exists() {
+            return Ok(None);
+        }
+        match self.goods.content(model, &path) {
+            Some(content) => Ok(Some(content)),
+            None => Err(format!("torn: {} is no archive that was made", path.display())),
+        }
+    }
+
+    /// What a record tells of the store.
+    fn told(&self, record: &Record) -> Content {
+        record.archive.as_ref()?;
+        self.goods.by_digest(&record.model, record.digest.as_ref()?)
+    }
+
+    /// Every line of the results log; the last may be torn.
+    fn records(&self, damage: &mut Damage) -> Vec<Record> {
+        let log = fs::read(self.hidden("results.jsonl")).unwrap_or_default();
+        let mut records = Vec::new();
+        let whole = log.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        for line in log[..whole].split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+            match serde_json::from_slice::<Value>(line) {
+                Ok(value) => {
+                    schema::check_record(&value);
+                    records.push(serde_json::from_value(value).unwrap());
+                }
+                Err(error) => {
+                    damage.push(format!("log: {error}: {}", String::from_utf8_lossy(line)));
+                }
+            }
+        }
+        records
+    }
+
+    /// What is kept is as complete as what stands.
+    fn check_history(&self, most: usize) -> Damage {
+        let mut damage = Damage::new();
+        for model in self.models {
+            let mut seen = BTreeMap::new();
+            let mut kept = 0;
+            for path in list(&self.hidden("history").join(model.name)) {
+                let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                let (generation, rest) = name.split_once('-').unwrap_or((&name, ""));
+                kept += 1;
+                let Some(content) = self.goods.content(model.name, &path) else {
+                    damage.push(format!("torn: {}", path.display()));
+                    continue;
+                };
+                // One of which nothing was known has the number of the one before it.
+                if rest.starts_with("unknown") {
+                    continue;
+                }
+                let digest = &self.goods.get(model.name, content).digest;
+                if rest.get(..16) != digest.get(3..19) {
+                    damage.push(format!("history: {} is {digest}", path.display()));
+                }
+                if let Some(other) = seen.insert(generation.to_owned(), name.clone()) {
+                    damage.push(format!("generation: {name} and {other}"));
+                }
+            }
+            if kept > most {
+                damage.push(format!("history: more is kept than was asked for: {seen:?}"));
+            }
+        }
+        damage
+    }
+
+    /// The catalog names only what is in the store.
+    fn check_catalog(&self) -> Damage {
+        let Ok(text) = fs::read(self.hidden("catalog.json")) else { return Damage::new() };
+        let catalog: Value = match serde_json::from_slice(&text) {
+            Ok(catalog) => catalog,
+            Err(error) => return vec![format!("catalog: {error}: {text:?}")],
+        };
+        schema::check_catalog(&catalog);
+        let mut damage = Damage::new();
+        for (name, entry) in catalog["models"].as_object().unwrap() {
+            let past = &self.past[name.as_str()];
+            let told = self.goods.by_digest(name, entry["digest"].as_str().unwrap());
+            let told_at = past.last(told);
+            // `oldest` is what stands there, or the check of it has failed.
+            if told_at.is_some_and(|told_at| told_at > past.oldest) {
+                damage.push(format!("catalog: it names {told:?} of {name}, of {past:?}"));
+            }
+        }
+        damage
+    }
+
+    /// No two archives of a model have one generation, and later ones have later ones.
+    fn check_generations(&self, records: &[Record]) -> Damage {
+        let mut damage = Damage::new();
+        for model in self.models {
+            let is_new = |r: &&Record| r.model == model.name && r.outcome == Outcome::Published;
+            let generations: Vec<_> =
+                records.iter().filter(is_new).map(|record| record.generation).collect();
+            if !generations.is_sorted_by(|a, b| a < b) {
+                damage.push(format!("generation: those of {} are {generations:?}", model.name));
+                for r in records.iter().filter(|r| r.model == model.name) {
+                    damage.push(format!(
+                        "    {:?} {} {:?} {:?} {:?}",
+                        r.outcome, r.generation, r.digest, r.failure, r.trigger
+                    ));
+                }
+            }
+        }
+        damage
+    }
+
+    /// Nothing lies where it would be for ever.
+    fn check_leftovers(&self) -> Damage {
+        let mut left = list(&self.hidden("staging"));
+        let hidden = [self.state.clone(), self.hidden("")];
+        let hidden = hidden.iter().flat_map(|folder| list(folder)).filter(|path| {
+            let name = path.file_name().unwrap().to_string_lossy();
+            name.ends_with(".next")
+        });
+        left.extend(hidden);
+        let visible = list(&self.store).into_iter().filter(|path| {
+            let name = path.file_name().unwrap().to_string_lossy();
+            !self.models.iter().any(|model| name == format!("{}.mar", model.name))
+                && name != ".marwatch"
+        });
+        left.extend(visible);
+        left.into_iter().map(|path| format!("leftover: {}", path.display())).collect()
+    }
+}
+
+fn list(folder: &Path) -> Vec<std::path::PathBuf> {
+    fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
+}

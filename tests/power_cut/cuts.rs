@@ -1,0 +1,234 @@
+//! The power is cut while marwatch builds: at any moment, again and again on the same disk.
+
+use std::fs;
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use marwatch::clock::Clock;
+
+use crate::check::{Damage, Promise};
+use crate::common::chance::Chance;
+use crate::common::disk::{Bench, Disk, Kind, alone};
+use crate::models::{Goods, Model};
+use crate::scene::Scene;
+
+/// How a disk is cut off, and what for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) kind: Kind,
+    /// Mount options.
+    pub(crate) options: &'static str,
+    pub(crate) promise: Promise,
+    pub(crate) moment: Moment,
+    /// The state lies on a disk of its own, which loses something else.
+    pub(crate) state_apart: bool,
+    pub(crate) cuts: u64,
+    pub(crate) seed: u64,
+    /// A protection that is taken out.
+    pub(crate) sabotage: Option<&'static str>,
+}
+
+/// When the disks are cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// At any time.
+    Any,
+    /// When an archive has just taken its place, and somebody else has had that written to the disk.
+    Placed,
+    /// When a record was just written, on the other disk, which is not cut off.
+    Told,
+    /// When a build has ended and some of what it wrote has reached the disk.
+    Rest,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(crate) struct Summary {
+    pub(crate) cuts: u64,
+    /// Cuts after which some archive was not what it was before the last change.
+    pub(crate) arrived: u64,
+    pub(crate) damage: Damage,
+}
+
+/// A few seconds' worth of changes lie between two new disks.
+const CUTS_A_DISK: u64 = 10;
+/// Bytes of the large file of the larger model.
+const WEIGHTS: usize = 3 << 20;
+/// No cut comes later after marwatch began to work.
+const LATEST: Duration = Duration::from_millis(400);
+
+impl Plan {
+    /// Cuts until all are done, or something was damaged.
+    pub(crate) fn carry_out(self) -> Summary {
+        let clock = Clock::new();
+        let begun = clock.now();
+        let summary = alone(|bench| {
+            let models = [
+                Model { name: "small", weights: 0 },
+                Model { name: "other", weights: 0 },
+                Model { name: "large", weights: WEIGHTS },
+            ];
+            let goods = Goods::make(&bench.folder("goods"), &models);
+            let mut summary = Summary::default();
+            let mut chance = Chance::new(self.seed);
+            for disk in 0.. {
+                if summary.cuts >= self.cuts || !summary.damage.is_empty() {
+                    break;
+                }
+                self.wear_out(bench, disk, &models, &goods, &mut chance, &mut summary);
+            }
+            summary
+        });
+        println!(
+            "{self:?}: {} cuts, {} of which came after something had arrived, {:?}",
+            summary.cuts,
+            summary.arrived,
+            clock.now().since(begun)
+        );
+        summary
+    }
+
+    /// Cuts a new disk off some times.
+    fn wear_out(
+        self,
+        bench: &Bench,
+        number: u64,
+        models: &[Model],
+        goods: &Goods,
+        chance: &mut Chance,
+        summary: &mut Summary,
+    ) {
+        let mut store = bench.disk(self.kind, self.kind.smallest().max(64), self.options);
+        let mut state =
+            self.state_apart.then(|| bench.disk(self.kind, self.kind.smallest(), self.options));
+        let root = bench.folder(&format!("round{number}"));
+        let durability = if self.promise == Promise::Relaxed { "relaxed" } else { "full" };
+        let more = format!("durability: {durability}\n");
+        let state_at = state.as_ref().map(|disk| disk.at.clone());
+        let mut scene = Scene::new(&root, &store.at, state_at.as_deref(), models, goods, &more);
+        bench.start_anew();
+        for _ in 0..CUTS_A_DISK.min(self.cuts - summary.cuts) {
+            if self.moment == Moment::Told {
+                scene.records_go_to(state_at.as_deref().unwrap());
+            }
+            scene.sabotage = self.sabotage;
+            let before: Vec<_> = scene.past.values().map(|past| past.oldest).collect();
+            let is_daemon = self.moment == Moment::Any && chance.once_in(2);
+            // What nobody flushes is lost long after, rather than while it is written.
+            let is_later = self.promise == Promise::Relaxed && chance.once_in(2);
+            let moment = if is_later { Moment::Rest } else { self.moment };
+            let after = chance.time(LATEST);
+            let other = state.as_ref().filter(|_| self.moment != Moment::Told);
+            let disks: Vec<&Disk> = [Some(&store), other].into_iter().flatten().collect();
+            if is_daemon && moment != Moment::Rest {
+                watch_until(&mut scene, &disks, chance, after);
+            } else {
+                build_until(&mut scene, &disks, chance, moment, after);
+            }
+            bench.start_anew();
+            if self.moment == Moment::Told {
+                scene.records_go_back();
+            }
+            store.recover();
+            if let Some(state) = &mut state
+                && self.moment != Moment::Told
+            {
+                state.recover();
+            }
+            scene.sabotage = None;
+            let mut damage = scene.check_cut(self.promise);
+            let after: Vec<_> = scene.past.values().map(|past| past.oldest).collect();
+            damage.extend(scene.check_recovery(self.promise));
+            summary.cuts += 1;
+            summary.arrived += u64::from(before != after);
+            if !damage.is_empty() {
+                damage.push(format!("in cut {} of {self:?}, daemon: {is_daemon}", summary.cuts));
+                summary.damage = damage;
+                return;
+            }
+        }
+    }
+}
+
+/// Changes and builds, over and over, until the disks are cut off: at the `moment`, not before some
+/// time has passed. What a build has brought to its end before has to be there afterwards.
+fn build_until(
+    scene: &mut Scene<'_>,
+    disks: &[&Disk],
+    chance: &mut Chance,
+    moment: Moment,
+    after: Duration,
+) {
+    let is_cut = AtomicBool::new(false);
+    let cut = || {
+        is_cut.store(true, Ordering::SeqCst);
+        disks.iter().for_each(|disk| disk.cut());
+    };
+    let signs = scene.signs(moment);
+    let clock = Clock::new();
+    let start = clock.now();
+    thread::scope(|scope| {
+        if moment != Moment::Rest {
+            scope.spawn(|| {
+                thread::park_timeout(after);
+                signs.wait();
+                cut();
+            });
+        }
+        while !is_cut.load(Ordering::SeqCst) {
+            for _ in 0..=chance.below(2) {
+                scene.change(chance);
+            }
+            let output = scene.command("build").output().unwrap();
+            if output.status.success() && !is_cut.load(Ordering::SeqCst) {
+                scene.acknowledge();
+                // The kernel begins with whichever file it likes.
+                scene.write_back(chance);
+                if moment == Moment::Rest && clock.now().since(start) >= after {
+                    cut();
+                }
+            }
+            assert_no_panic(&output.stderr);
+        }
+    });
+}
+
+/// The same with a daemon, which is left to see the changes.
+fn watch_until(scene: &mut Scene<'_>, disks: &[&Disk], chance: &mut Chance, after: Duration) {
+    const PAUSE: Duration = Duration::from_millis(60);
+    let mut command = scene.command("run");
+    let log = scene.config.with_extension("log");
+    let child = command.stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap()).spawn();
+    let mut child = Ended(child.unwrap());
+    let clock = Clock::new();
+    let start = clock.now();
+    while clock.now().since(start) < after {
+        scene.change(chance);
+        thread::park_timeout(chance.time(PAUSE));
+    }
+    disks.iter().for_each(|disk| disk.cut());
+    // It may see that the disk is gone.
+    thread::park_timeout(chance.time(PAUSE));
+    child.0.kill().unwrap();
+    child.0.wait().unwrap();
+    assert_no_panic(&fs::read(log).unwrap());
+}
+
+/// A child that does not outlive its guard.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // Fails only for one that has ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[track_caller]
+fn assert_no_panic(log: &[u8]) {
+    let log = String::from_utf8_lossy(log);
+    assert!(!log.contains("panicked"), "{log}");
+}

@@ -1,0 +1,247 @@
+//! Every state that a power cut could have left of a disk, from a record of what reached it.
+//!
+//! A cut leaves all that was written before the last flush, and of what was written since any part:
+//! a disk keeps no order among those, and tears a write between two blocks. So from the record of a
+//! few builds come any number of images. On each the file system is mounted, and looked at as after
+//! a real cut.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use marwatch::clock::Clock;
+
+use crate::check::{Damage, Promise};
+use crate::common::chance::Chance;
+use crate::common::disk::{Bench, Kind, MIB, alone};
+use crate::models::{Goods, Model};
+use crate::recorder::{Op, Recorder};
+use crate::scene::{Content, Past, Scene};
+
+/// What is recorded, and how much of it is looked at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Replay {
+    pub(crate) kind: Kind,
+    pub(crate) mib: u64,
+    /// Mount options.
+    pub(crate) options: &'static str,
+    /// Bytes of the large file of the larger model.
+    pub(crate) weights: usize,
+    /// Somebody else flushes a file of his own on the same disk, over and over.
+    pub(crate) neighbour: bool,
+    pub(crate) images: u64,
+    pub(crate) seed: u64,
+    /// A protection that is taken out.
+    pub(crate) sabotage: Option<&'static str>,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(crate) struct Summary {
+    pub(crate) images: u64,
+    /// How many different archives stood in the store on the images.
+    pub(crate) different: usize,
+    pub(crate) damage: Damage,
+}
+
+/// What is done while it is recorded: each is followed by a build.
+const STORY: &[(&str, Content)] = &[
+    ("small", Some(0)),
+    ("large", Some(0)),
+    ("other", Some(5)),
+    ("small", Some(1)),
+    ("large", Some(1)),
+    ("large", Some(2)),
+    ("small", None),
+    ("large", Some(3)),
+    ("small", Some(2)),
+    ("large", Some(4)),
+];
+
+/// Blocks of the disk: a write of several may be torn between them.
+const BLOCK: usize = 4096;
+
+/// A time of the record, and what may be in the store then.
+struct Chapter {
+    /// Where it begins in the record.
+    from: u64,
+    past: BTreeMap<&'static str, Past>,
+    recorded: Vec<u8>,
+}
+
+impl Replay {
+    /// Records, and looks at images until all are done or one is damaged.
+    pub(crate) fn carry_out(self) -> Summary {
+        let clock = Clock::new();
+        let begun = clock.now();
+        let (summary, writes) = alone(|bench| self.on(bench));
+        println!(
+            "{self:?}: {} images of {writes} writes and flushes, {:?}",
+            summary.images,
+            clock.now().since(begun)
+        );
+        summary
+    }
+
+    fn on(self, bench: &Bench) -> (Summary, usize) {
+        let models = [
+            Model { name: "small", weights: 0 },
+            Model { name: "other", weights: 0 },
+            Model { name: "large", weights: self.weights },
+        ];
+        let goods = Goods::make(&bench.folder("goods"), &models);
+        let mut chance = Chance::new(self.seed);
+        let folder = bench.folder("record");
+        let image = folder.join("new");
+        File::create(&image).unwrap().set_len(self.mib * MIB).unwrap();
+        self.kind.make(&image);
+        let mut disk = Blocks::of(&image);
+        bench.start_anew();
+        // Where the images will be mounted, so that what is noted of paths stays true.
+        let at = bench.folder("disk");
+        let mut scene = Scene::new(&bench.path, &at, None, &models, &goods, "");
+        scene.sabotage = self.sabotage;
+        let recorder = Recorder::start(&folder, &image, self.kind.name(), self.options, &at);
+        let chapters = self.record(&mut scene, &recorder);
+        let ops = recorder.finish();
+        scene.sabotage = None;
+
+        let mut summary = Summary::default();
+        let mut seen = std::collections::BTreeSet::new();
+        let mut points: Vec<_> =
+            (0..self.images).map(|_| chance.below(ops.len() as u64 + 1) as usize).collect();
+        points.sort_unstable();
+        // What is on the disk for good, and what may be.
+        let (mut durable, mut pending) = (0, Vec::new());
+        for point in points {
+            for (at, (_, op)) in ops.iter().enumerate().take(point).skip(durable + pending.len()) {
+                pending.push(op);
+                if *op == Op::Flush {
+                    pending.drain(..).for_each(|op| disk.apply(op, &mut |_| true));
+                    durable = at + 1;
+                }
+            }
+            let position = point.checked_sub(1).map_or(0, |last| ops[last].0);
+            let chapter = chapters.iter().rfind(|chapter| chapter.from <= position);
+            // What comes before is the mount.
+            let chapter = chapter.unwrap_or(&chapters[0]);
+            scene.turn_to(&chapter.past, &chapter.recorded);
+            let mut image = disk.clone();
+            // All of it, or any part.
+            let odds = [None, Some(8), Some(2), Some(1)][chance.below(4) as usize];
+            for op in &pending {
+                image.apply(op, &mut |_| odds.is_none_or(|of| chance.below(of + 1) != 0));
+            }
+            let path = bench.path.join("image");
+            image.save(&path, self.mib * MIB);
+            bench.start_anew();
+            let mut mounted = bench.mount_image(self.kind, path, &at);
+            let mut damage = scene.check_cut(Promise::Full);
+            for name in ["small", "large"] {
+                seen.insert((name, scene.past[name].contents[scene.past[name].oldest]));
+            }
+            damage.extend(scene.check_recovery(Promise::Full));
+            mounted.unmount();
+            summary.images += 1;
+            if !damage.is_empty() {
+                damage.push(format!("at {point} of {}, odds {odds:?}, in {self:?}", ops.len()));
+                summary.damage = damage;
+                break;
+            }
+        }
+        summary.different = seen.len();
+        (summary, ops.len())
+    }
+
+    /// Tells the story, and says what may be in the store when.
+    fn record(self, scene: &mut Scene<'_>, recorder: &Recorder) -> Vec<Chapter> {
+        let mut chapters = Vec::new();
+        let mut begin = |scene: &Scene<'_>| {
+            chapters.push(Chapter {
+                from: recorder.position(),
+                past: scene.past.clone(),
+                recorded: scene.recorded.clone(),
+            });
+        };
+        let is_over = AtomicBool::new(false);
+        let disk = scene.store.parent().unwrap().to_owned();
+        thread::scope(|scope| {
+            if self.neighbour {
+                scope.spawn(|| disturb(&disk, &is_over));
+            }
+            for &(name, content) in STORY {
+                scene.bring(name, content);
+                begin(scene);
+                let output = scene.command("build").output().unwrap();
+                assert!(output.status.success(), "{output:?}");
+                scene.acknowledge();
+                begin(scene);
+            }
+            is_over.store(true, Ordering::SeqCst);
+        });
+        chapters
+    }
+}
+
+/// Flushes a file below `folder` until it `is_over`: what others have done is then in the journal,
+/// flushed or not.
+fn disturb(folder: &Path, is_over: &AtomicBool) {
+    let file = File::create(folder.join("neighbour")).unwrap();
+    for number in 0_u64.. {
+        if is_over.load(Ordering::SeqCst) {
+            break;
+        }
+        file.write_all_at(&[7; 100], number * 100).unwrap();
+        file.sync_all().unwrap();
+        thread::park_timeout(Duration::from_micros(500));
+    }
+}
+
+/// The content of a disk: the blocks that are not all zero.
+#[derive(Clone)]
+struct Blocks(BTreeMap<u64, std::sync::Arc<[u8; BLOCK]>>);
+
+impl Blocks {
+    fn of(image: &Path) -> Self {
+        let bytes = fs::read(image).unwrap();
+        let mut blocks = Self(BTreeMap::new());
+        blocks.write(0, &bytes, &mut |_| true);
+        blocks
+    }
+
+    fn apply(&mut self, op: &Op, keeps: &mut dyn FnMut(u64) -> bool) {
+        if let Op::Write { offset, data } = op {
+            self.write(*offset, data, keeps);
+        }
+    }
+
+    /// Writes those blocks of `data` that it `keeps`.
+    fn write(&mut self, offset: u64, data: &[u8], keeps: &mut dyn FnMut(u64) -> bool) {
+        let mut at = offset as usize;
+        let mut data = data;
+        while !data.is_empty() {
+            let (number, within) = ((at / BLOCK) as u64, at % BLOCK);
+            let (part, rest) = data.split_at(data.len().min(BLOCK - within));
+            let is_news = self.0.contains_key(&number) || part.iter().any(|&byte| byte != 0);
+            if keeps(number) && is_news {
+                let block = self.0.entry(number).or_insert_with(|| [0; BLOCK].into());
+                std::sync::Arc::make_mut(block)[within..within + part.len()].copy_from_slice(part);
+            }
+            at += part.len();
+            data = rest;
+        }
+    }
+
+    /// Writes it into a new file of `length` bytes.
+    fn save(&self, path: &Path, length: u64) {
+        let file = File::create(path).unwrap();
+        file.set_len(length).unwrap();
+        for (number, block) in &self.0 {
+            file.write_all_at(&block[..], number * BLOCK as u64).unwrap();
+        }
+    }
+}
