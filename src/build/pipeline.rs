@@ -92,9 +92,19 @@ pub struct Listed {
     pub held: Option<catalog::Held>,
 }
 
+impl Job {
+    /// What is known may be of an archive before the last one, where nothing could be written of
+    /// that: then the catalog tells more.
+    fn forget_what_is_stale(&mut self) {
+        let listed = self.listed.as_ref().map(|listed| listed.generation);
+        self.known = self.known.take().filter(|k| listed <= Some(k.archive.generation));
+    }
+}
+
 impl Workshop {
     /// Looks at the model, and builds it if that is called for.
-    pub fn build(&self, job: Job) -> Report {
+    pub fn build(&self, mut job: Job) -> Report {
+        job.forget_what_is_stale();
         let name = job.ticket.name.as_ref().map_or_else(
             || job.ticket.folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             ToString::to_string,
@@ -159,6 +169,8 @@ enum Done {
     },
     /// A new archive is in the store.
     Published(Box<New>),
+    /// It is in the store already, and nothing could be written of it then.
+    Untold(Box<New>),
     /// An earlier one is in the store again.
     RolledBack(Box<New>),
     /// It is held no longer.
@@ -365,22 +377,17 @@ impl Attempt<'_> {
         };
         let packed = match packed {
             Err(error @ PackError::Previous { .. }) => return Err(Trouble::Before(error.into())),
-            Err(error @ PackError::Write { .. }) => {
-                let is_full = error.is_full();
-                let error = Unmade { path: staged.path().to_owned(), source: error };
-                let halt = self.pack_failed(seen, Stage::Pack, &error);
-                return Err(if is_full { Trouble::Full(halt) } else { Trouble::Halt(halt) });
+            Err(error @ PackError::Write { .. }) if error.is_full() => {
+                return Err(Trouble::Full(self.pack_failed(seen, Stage::Pack, &error)));
             }
             packed => packed.map_err(|error| self.pack_failed(seen, Stage::Pack, &error))?,
         };
         self.spend(packed.cost.into());
         self.laps.done(Stage::Pack);
         self.unmoved(seen)?;
-        let path = staged.path().to_owned();
         let verified = match staged.verify(&packed, control.durable) {
             Err(error) if previous.is_some() => return Err(Trouble::Before(error.into())),
-            verified => verified
-                .map_err(|source| Halt::failed(Stage::Verify, &Unmade { path, source }))?,
+            verified => verified.map_err(|error| self.failed_in_staging(Stage::Verify, &error))?,
         };
         if let Some((previous, known)) = previous.zip(self.job.known.as_deref())
             && !self.shop.store.is_published(previous, &known.archive)
@@ -410,11 +417,27 @@ impl Attempt<'_> {
         Control { threads, durable, cancelled: &self.shop.cancelled, progress }
     }
 
-    fn pack_failed(&self, seen: &Seen, stage: Stage, error: &(dyn Error + 'static)) -> Halt {
+    fn pack_failed(&self, seen: &Seen, stage: Stage, error: &PackError) -> Halt {
         if self.shop.cancelled.load(Ordering::Relaxed) {
             return Halt::Quietly(End::Stopped);
         }
-        self.read_failed(seen, stage, error)
+        match error {
+            PackError::Write { .. } => {
+                let halt = self.failed_in_staging(stage, error);
+                self.moved_or(seen, halt)
+            }
+            _ => self.read_failed(seen, stage, error),
+        }
+    }
+
+    /// A failure that is not about the model but about the archive that is made of it.
+    fn failed_in_staging(&self, stage: Stage, error: &(dyn Error + 'static)) -> Halt {
+        let mut halt = Halt::failed(stage, error);
+        if let Halt::Failed(failure) = &mut halt {
+            let staging = self.shop.store.staging().folder().display();
+            failure.message = format!("{staging}: {}", failure.message);
+        }
+        halt
     }
 
     /// Something of the model could not be read, or not be packed.
@@ -437,7 +460,8 @@ impl Attempt<'_> {
             return Ok(());
         }
         let request = request(&seen.exclude, &self.shop.config, &seen.settings);
-        let again = snapshot::take(&seen.folder, &request).map_err(|_| Halt::Unstable)?;
+        let again = snapshot::take(&seen.folder, &request)
+            .map_err(|error| Halt::failed(Stage::Verify, &error))?;
         let is_written = || seen.asked.is_written_since(&seen.folder, &again, seen.listed);
         if again != seen.snapshot || is_written() { Err(Halt::Unstable) } else { Ok(()) }
     }
@@ -477,15 +501,6 @@ impl From<Halt> for Trouble {
 fn is_denied(error: &(dyn Error + 'static)) -> bool {
     let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
     kind == Some(io::ErrorKind::PermissionDenied) || error.source().is_some_and(is_denied)
-}
-
-/// An archive that was not made, for a reason that does not name it.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot make {}", path.display())]
-struct Unmade<E: Error + 'static> {
-    path: PathBuf,
-    #[source]
-    source: E,
 }
 
 /// Something that failed at a path.

@@ -68,16 +68,35 @@ impl History {
     }
 
     /// The archives that are kept of a model, the newest first. What is called otherwise is not
-    /// marwatch's.
+    /// marwatch's. None where the folder cannot be read, which is said.
     pub fn list(&self, name: &ModelName) -> Vec<Kept> {
-        let entries = fs::read_dir(self.folder_of(name)).into_iter().flatten().flatten();
-        let mut kept: Vec<_> = entries.filter_map(|entry| parse(&entry.path())).collect();
+        self.try_list(name).unwrap_or_else(|error| {
+            let folder = self.folder_of(name);
+            tracing::warn!(folder = %folder.display(), %error, "cannot list the history");
+            Vec::new()
+        })
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// When the folder is there and cannot be read.
+    pub fn try_list(&self, name: &ModelName) -> io::Result<Vec<Kept>> {
+        let entries = match fs::read_dir(self.folder_of(name)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut kept = Vec::new();
+        for entry in entries {
+            kept.extend(parse(&entry?.path()));
+        }
         kept.sort_unstable_by(|a, b| {
             // One that marwatch did not build has replaced the one with its number.
             let order = (b.generation, a.digest.is_some()).cmp(&(a.generation, b.digest.is_some()));
             order.then_with(|| a.path.cmp(&b.path))
         });
-        kept
+        Ok(kept)
     }
 
     /// The generation of the newest one; 0 without any.
@@ -135,7 +154,8 @@ impl History {
         entries.filter_map(|entry| ModelName::parse(entry.file_name().to_str()?).ok()).collect()
     }
 
-    fn folder_of(&self, name: &ModelName) -> PathBuf {
+    /// Where the archives of a model are kept.
+    pub fn folder_of(&self, name: &ModelName) -> PathBuf {
         self.folder.join(name.as_str())
     }
 }

@@ -129,7 +129,7 @@ impl Store {
                 Ok(Live { name, state, next, placed, leaving, known, history, durability, again })
             }
             Err(error) => {
-                discard(next);
+                next.into_iter().for_each(Next::remove);
                 Err(error)
             }
         }
@@ -182,8 +182,7 @@ impl Store {
     }
 
     /// Makes the archive durable, and beside it writes what will be known of it. Where that cannot be
-    /// written, as the state folder's disk is full, the mark alone has to tell that the archive is
-    /// ours, and the next start builds the model once more.
+    /// written, the mark on the archive has to do.
     fn prepare(
         &self,
         name: &ModelName,
@@ -195,54 +194,28 @@ impl Store {
         state.archive.unflushed = (!durability.is_full()).then(|| spare::boot().unwrap_or(0));
         for round in 0.. {
             state.archive.identity = place::identity(verified)?;
-            let next = match self.states.prepare(name, state) {
-                // That it is held is known nowhere else.
-                Err(error) if state.held.is_some() => return Err(self.not_noted(&error)),
-                next => next,
-            };
+            let next = self.states.prepare(name, state);
             if !durability.is_full() {
                 // Nor is the note flushed, so the mark may be all that a power cut leaves.
                 let marked = (self.mark)(&self.root, &verified.staged, &state.archive.identity);
-                return self.noted(next, marked.is_ok());
+                return self.noted(next, marked.is_ok() && state.held.is_none());
             }
             // A file system that gives a file its time when it is flushed, as network ones may: once
             // flushed it keeps it. One that gives it another when it is marked never would.
-            let may_mark = round < MARKED_ROUNDS;
-            match self.flush(verified, &state.archive.identity, next.as_ref().ok(), may_mark) {
-                Ok((found, is_marked)) if found == state.archive.identity => {
-                    return self.noted(next, is_marked);
-                }
-                Ok(_) if round < 2 * MARKED_ROUNDS => discard(next.ok()),
-                Ok(_) => {
-                    discard(next.ok());
-                    break;
-                }
-                Err(error) => {
-                    discard(next.ok());
-                    return Err(error);
-                }
+            let is_marked = round < MARKED_ROUNDS;
+            let (next, found) = self.flush(verified, state, next, is_marked)?;
+            if found == state.archive.identity {
+                return Ok(next);
+            }
+            if let Some(next) = next {
+                next.remove();
+            }
+            if round >= 2 * MARKED_ROUNDS {
+                break;
             }
         }
         let source = io::Error::other("it gets another time whenever it is flushed");
         Err(PublishError::Flush { path: verified.staged.path().to_owned(), source })
-    }
-
-    /// What is known of an archive beside its mark: it can be missing where there is a mark.
-    fn noted(&self, next: io::Result<Next>, is_marked: bool) -> Result<Option<Next>, PublishError> {
-        match next {
-            Ok(next) => Ok(Some(next)),
-            Err(error) if is_marked => {
-                tracing::warn!(%error, folder = %self.states.folder().display(), "cannot note what is published; the next start builds it once more");
-                Ok(None)
-            }
-            Err(error) => Err(self.not_noted(&error)),
-        }
-    }
-
-    fn not_noted(&self, error: &io::Error) -> PublishError {
-        let code = error.raw_os_error();
-        let source = code.map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
-        PublishError::Note { path: self.states.folder().to_owned(), source }
     }
 
     /// Makes the archive durable, together with what tells that it is ours. Says which identity it has
@@ -250,22 +223,46 @@ impl Store {
     fn flush(
         &self,
         verified: &Verified,
-        identity: &Identity,
-        next: Option<&Next>,
-        may_mark: bool,
-    ) -> Result<(Identity, bool), PublishError> {
+        state: &ModelState,
+        next: io::Result<Next>,
+        is_marked: bool,
+    ) -> Result<(Option<Next>, Identity), PublishError> {
+        let identity = &state.archive.identity;
         let is_marked = is_out(Protection::Mark)
-            || may_mark && (self.mark)(&self.root, &verified.staged, identity).is_ok();
-        if let Some(next) = next {
-            // So that the journal commits it with the archive, and the flush that follows later has
-            // little to do.
-            next.start_flush();
+            || is_marked && (self.mark)(&self.root, &verified.staged, identity).is_ok();
+        let next = self.noted(next, is_marked && state.held.is_none())?;
+        // So that the journal commits it with the archive, and the flush that follows later has
+        // little to do.
+        next.iter().for_each(Next::start_flush);
+        let flushed = place::flush(verified).and_then(|()| match &next {
+            Some(next) if !is_marked => next.flush_all().map_err(|source| self.not_noted(source)),
+            _ => Ok(()),
+        });
+        match flushed.and_then(|()| place::identity(verified)) {
+            Ok(found) => Ok((next, found)),
+            Err(error) => {
+                next.into_iter().for_each(Next::remove);
+                Err(error)
+            }
         }
-        place::flush(verified)?;
-        if let (false, Some(next)) = (is_marked, next) {
-            next.flush_all().map_err(|error| self.not_noted(&error))?;
+    }
+
+    /// What was written of an archive. Not being able to write it stops nothing where its mark is
+    /// `enough`: without either, nobody would know it as ours after a crash, and without a note nobody
+    /// that it is held.
+    fn noted(&self, next: io::Result<Next>, enough: bool) -> Result<Option<Next>, PublishError> {
+        match next {
+            Ok(next) => Ok(Some(next)),
+            Err(error) if enough => {
+                tracing::warn!(%error, folder = %self.states.folder().display(), "cannot note what is published; its mark has to do");
+                Ok(None)
+            }
+            Err(error) => Err(self.not_noted(error)),
         }
-        Ok((place::identity(verified)?, is_marked))
+    }
+
+    fn not_noted(&self, source: io::Error) -> PublishError {
+        PublishError::Note { path: self.states.folder().to_owned(), source }
     }
 
     /// Makes what was prepared the state. Where there is more to remember than was known then, it is
@@ -289,7 +286,10 @@ impl Store {
                 let flushed = if durability.is_full() { next.flush() } else { Ok(()) };
                 flushed.and_then(|()| next.take_effect(state.archive.ctime))
             }
-            next => self.states.save(name, state, durability).map(|()| discard(next)),
+            next => self
+                .states
+                .save(name, state, durability)
+                .map(|()| next.into_iter().for_each(Next::remove)),
         };
         if let Err(error) = settled {
             tracing::warn!(%error, folder = %self.states.folder().display(), "cannot write the state");
@@ -383,30 +383,26 @@ impl Store {
         // it can be looked at again before anything is done to it.
         let aside = self.staging.fresh(name, format);
         fs::rename(&path, &aside)?;
-        if Identity::at(&aside)? != Some(expected) {
-            // Somebody has put his own there since it was looked at.
+        let found = Identity::at(&aside);
+        if !found.as_ref().is_ok_and(|found| *found == Some(expected)) {
+            // Somebody has put his own there since it was looked at, or nobody can tell.
             rename(&aside, &path, RenameFlags::NOREPLACE)?;
-            return Ok(Removed::Foreign);
+            return found.map(|_| Removed::Foreign);
         }
         let label = Label { format, generation: archive.generation, digest: Some(archive.digest) };
         // Nothing comes after it that a spare of it could serve.
         let leaving = Leaving { label, large: Vec::new(), unflushed: None };
         let policy = config::History { spare: SpareMode::Off, ..history };
         let _ = self.retain(name, aside, leaving, Retained::default(), &policy);
-        if durability.is_full() {
-            // Before it is forgotten: only what is known of it would tell the next start that what a
-            // power cut has left in staging belongs into the history.
-            self.history.flush(name)?;
-            sync_folder(&self.root)?;
+        // Before it is forgotten: only what is known of it would tell the next start that what a power
+        // cut has left in staging belongs into the history.
+        if durability.is_full()
+            && let Err(error) = self.history.flush(name).and_then(|()| sync_folder(&self.root))
+        {
+            // It is out of the store all the same. If it comes back, it is removed again.
+            tracing::warn!(folder = %self.root.display(), %error, "a removal may not outlive a power cut: the folder could not be flushed");
         }
         Ok(Removed::Gone)
-    }
-}
-
-/// What was prepared is of no use any more.
-fn discard(next: Option<Next>) {
-    if let Some(next) = next {
-        next.remove();
     }
 }
 

@@ -77,7 +77,8 @@ fn every_file_system_gets_the_same_archives() {
             check_same(&made, &expected, kind.name());
         }
         // Files of a fast file system below, changes above.
-        let [below, above, work, at] = ["below", "above", "work", "overlay"].map(|f| bench.folder(f));
+        let [below, above, work, at] =
+            ["below", "above", "work", "overlay"].map(|f| bench.folder(f));
         let options = format!(
             "lowerdir={},upperdir={},workdir={}",
             below.display(),
@@ -138,7 +139,11 @@ fn a_store_that_is_read_only_for_a_while_is_waited_for() {
         passing.read_only.store(true, Ordering::SeqCst);
         fs::write(model.join("service.py"), service("two")).unwrap();
         // No record can be written, but the log tells.
-        daemon.wait_for_line(&["Read-only file system", "staging", "mount the store's file system"]);
+        daemon.wait_for_line(&[
+            "Read-only file system",
+            "staging",
+            "mount the store's file system",
+        ]);
         daemon.wait_for_line(&["the results log or the catalog cannot be written"]);
         assert!(fs::read(site.archive("m")).unwrap() == before);
         passing.read_only.store(false, Ordering::SeqCst);

@@ -255,14 +255,7 @@ impl Filesystem for Served {
         answer!(reply, rename(), () => reply.ok());
     }
 
-    fn link(
-        &self,
-        _: &Request,
-        ino: INodeNo,
-        parent: INodeNo,
-        name: &OsStr,
-        reply: ReplyEntry,
-    ) {
+    fn link(&self, _: &Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let link = || {
             if !self.links {
                 return Err(Errno::EPERM);
