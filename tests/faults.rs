@@ -63,7 +63,7 @@ fn killed_at_an_edit_with_a_full_history() {
 
 #[test]
 fn killed_at_a_removal() {
-    kill::sweep("removal", Scenario::removal(None));
+    kill::sweep("removal", Scenario::removal("", None));
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn errors_at_an_edit_beside_large_weights() {
 
 #[test]
 fn errors_at_a_removal() {
-    errors::sweep("removal", Scenario::removal(None));
+    errors::sweep("removal", Scenario::removal("history: {keep: 0}\n", None));
 }
 
 #[test]

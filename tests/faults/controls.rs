@@ -39,7 +39,7 @@ fn control_what_nobody_recovers_is_not_told() {
 #[test]
 fn control_a_removal_that_nobody_recovers_is_not_told() {
     finds("the records do not tell what has happened", || {
-        kill::sweep("control", Scenario::removal(Some("record-recovery")));
+        kill::sweep("control", Scenario::removal("", Some("record-recovery")));
     });
 }
 

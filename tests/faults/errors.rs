@@ -23,12 +23,16 @@ fn errors(kind: Kind) -> &'static [Errno] {
         Kind::Clone | Kind::Allocate | Kind::Mark => &[ENOSPC, EIO, EDQUOT, EOPNOTSUPP],
         Kind::Truncate => &[EIO],
         Kind::Flush => &[EIO, ENOSPC, EDQUOT],
+        Kind::WriteBack => &[EIO],
         Kind::Link => &[ENOSPC, EROFS, EMLINK],
         Kind::Rename => &[EIO, EACCES, ENOSPC, EDQUOT, EROFS],
         Kind::Mkdir => &[ENOSPC, EACCES, EIO, EDQUOT, EROFS],
         Kind::Unlink => &[EIO, EACCES, EROFS],
     }
 }
+
+/// Of the calls that change nothing one in so many fails.
+const LOOKS_APART: usize = 4;
 
 /// What a sweep has seen.
 #[derive(Debug, Default)]
@@ -65,7 +69,9 @@ struct Aim {
 pub fn sweep(name: &str, mut scenario: Scenario) -> Tally {
     let mut tally = Tally::default();
     for kind in Kind::ALL {
-        for number in 1.. {
+        // There are many calls that only look, and what they find matters at few of them.
+        let step = if is_thorough() || kind.changes() { 1 } else { LOOKS_APART };
+        for number in (1..).step_by(step) {
             let aims = aims(kind, number);
             let failed = aims.iter().filter(|&&aim| attempt(name, &mut scenario, aim, &mut tally));
             if failed.count() == 0 {
@@ -199,7 +205,8 @@ fn is_failure(record: &Record) -> bool {
 
 /// Whether somebody has to be told of a fault that the run got over.
 fn must_be_said(world: &World, fault: &Fault) -> bool {
-    let is_written = fault.kind.changes() && fault.kind != Kind::Unlink;
+    // Folders are made where they may be missing, and found to be there.
+    let is_written = fault.kind.changes() && ![Kind::Unlink, Kind::Mkdir].contains(&fault.kind);
     let file = fault.path.file_name().unwrap_or_default().to_string_lossy();
     let is_ours = fault.path.parent() == Some(&world.hidden)
         || fault.path.starts_with(world.hidden.join("state"));
