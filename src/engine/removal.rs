@@ -114,7 +114,10 @@ impl Engine {
                     Err(error) => {
                         report.failure = Some(Failure {
                             stage: Stage::Publish,
-                            message: format!("the archive cannot be removed: {error}"),
+                            message: format!(
+                                "{} cannot be removed: {error}",
+                                shop.store.place(&report.name, archive.format).display()
+                            ),
                             help: Some("let marwatch's user write the store; it is tried again with the next rescan".into()),
                         });
                         report.failed = true;

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::{Outcome, Record};
+use crate::archive::inspect::printable_json;
 use crate::config::ResultsLog;
 use crate::sabotage::{Protection, is_out};
 use crate::store::sync_folder;
@@ -52,7 +53,8 @@ impl Log {
     pub fn append(&mut self, records: &[&Record]) -> io::Result<()> {
         let mut lines = Vec::new();
         for record in records {
-            serde_json::to_writer(&mut lines, record)?;
+            // Read with `tail` too, and names of files and folders are whatever somebody likes.
+            lines.extend_from_slice(printable_json(&serde_json::to_string(record)?).as_bytes());
             lines.push(b'\n');
         }
         let written = self.write(&lines);
@@ -176,10 +178,15 @@ fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
 /// Opens the log for appending; cuts off a last line that a crash has left unfinished, and what is
 /// `doubtful`.
 fn open(path: &Path, doubtful: Option<(FileId, u64)>) -> io::Result<(File, u64)> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+    let open = || OpenOptions::new().read(true).append(true).create(true).open(path);
+    let mut file = match (open(), path.parent()) {
+        // Somebody has cleaned the store: its folder is made anew.
+        (Err(error), Some(folder)) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(folder)?;
+            open()?
+        }
+        (opened, _) => opened?,
+    };
     let metadata = file.metadata()?;
     let mut length = metadata.len();
     if let Some((_, trusted)) = doubtful.filter(|(file, _)| *file == id(&metadata))

@@ -242,7 +242,7 @@ impl Scene<'_> {
         let hidden = [self.state.clone(), self.hidden("")];
         let hidden = hidden.iter().flat_map(|folder| list(folder)).filter(|path| {
             let name = path.file_name().unwrap().to_string_lossy();
-            name.ends_with(".next")
+            name.ends_with(".next") || name.ends_with(".new")
         });
         left.extend(hidden);
         let visible = list(&self.store).into_iter().filter(|path| {

@@ -35,7 +35,7 @@ pub(crate) struct Plan {
 pub(crate) enum Moment {
     /// At any time.
     Any,
-    /// When an archive has just taken its place, and somebody else has had that written to the disk.
+    /// When an archive has just taken its place, and somebody else has that written to the disk.
     Placed,
     /// When a record was just written, on the other disk, which is not cut off.
     Told,
@@ -164,7 +164,13 @@ fn build_until(
     let is_cut = AtomicBool::new(false);
     let cut = || {
         is_cut.store(true, Ordering::SeqCst);
-        disks.iter().for_each(|disk| disk.cut());
+        // That of the store last: it may have got ahead of the other.
+        for (number, disk) in disks.iter().enumerate().rev() {
+            if number == 0 && moment == Moment::Placed {
+                let _ = fs::File::open(&disk.at).and_then(|folder| folder.sync_all());
+            }
+            disk.cut();
+        }
     };
     let signs = scene.signs(moment);
     let clock = Clock::new();
@@ -180,6 +186,10 @@ fn build_until(
         while !is_cut.load(Ordering::SeqCst) {
             for _ in 0..=chance.below(2) {
                 scene.change(chance);
+            }
+            if moment == Moment::Rest {
+                // Its blocks are reserved: what is lost of it leaves its length and its times.
+                scene.change_one("large", chance);
             }
             let output = scene.command("build").output().unwrap();
             if output.status.success() && !is_cut.load(Ordering::SeqCst) {
