@@ -98,7 +98,7 @@ impl Look {
         let mut inside = false;
         for spot in scope.spots(path) {
             match spot {
-                Spot::Inside { folder, file } if counts(&file) => {
+                Spot::Inside { folder, file } if counts(&file, listing) => {
                     inside = true;
                     self.changes.insert(Change::Touched { folder });
                 }
@@ -120,7 +120,7 @@ impl Look {
         let known = tree.has_folder(&path);
         for spot in scope.spots(&path) {
             match spot {
-                Spot::Inside { folder, file } if counts(&file) => {
+                Spot::Inside { folder, file } if counts(&file, known) => {
                     self.changes.insert(Change::Touched { folder });
                 }
                 Spot::Candidate { folder, .. } if known => {
