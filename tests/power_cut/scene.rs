@@ -33,6 +33,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) recorded: Vec<u8>,
     /// The results log of another disk.
     pub(crate) told_elsewhere: Option<Vec<u8>>,
+    /// How many archives were torn where they may be.
+    pub(crate) torn: usize,
     /// A protection that is taken out.
     pub(crate) sabotage: Option<&'static str>,
 }
@@ -90,6 +92,7 @@ impl<'a> Scene<'a> {
             past,
             recorded: Vec::new(),
             told_elsewhere: None,
+            torn: 0,
             sabotage: None,
         }
     }
