@@ -135,12 +135,12 @@ impl Workshop {
 }
 
 impl Workshop {
-    /// The generation of the archive that was published last; 0 if there was none. Where nothing
-    /// else is known of the model, the history is asked: a model that comes back must not give new
-    /// archives the numbers of old ones.
+    /// The generation of the archive that was published last; 0 if there was none. What is known can
+    /// be older than the catalog, where it could not be written. Where neither tells of the model, the
+    /// history is asked: one that comes back must not give new archives the numbers of old ones.
     fn last_generation(&self, job: &Job) -> u64 {
         let known = job.known.as_ref().map(|known| known.archive.generation);
-        let known = known.or(job.listed.as_ref().map(|listed| listed.generation));
+        let known = known.max(job.listed.as_ref().map(|listed| listed.generation));
         let asked = || {
             let name = job.ticket.name.as_ref()?;
             Some(self.store.history().newest_generation(name).max(self.ended.generation(name)))

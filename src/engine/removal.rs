@@ -52,13 +52,13 @@ impl Engine {
     }
 
     /// A folder that is gone may have published under another name than it claimed at the end.
-    pub(super) fn remove(&mut self, folder: PathBuf, name: ModelName) {
+    pub(super) fn remove(&mut self, folder: PathBuf, name: Option<ModelName>) {
         let published = self.states.iter().filter(|(_, state)| state.folder == folder);
         let names: BTreeSet<ModelName> = published
             .map(|(published, _)| published)
             .filter(|published| !self.reconciler.is_claimed(published))
             .cloned()
-            .chain([name])
+            .chain(name)
             .collect();
         for name in names {
             self.dispose(folder.clone(), name, false);

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::{Outcome, Record};
+use crate::archive::inspect::printable_json;
 use crate::config::ResultsLog;
 use crate::sabotage::{Protection, is_out};
 use crate::store::sync_folder;
@@ -52,7 +53,8 @@ impl Log {
     pub fn append(&mut self, records: &[&Record]) -> io::Result<()> {
         let mut lines = Vec::new();
         for record in records {
-            serde_json::to_writer(&mut lines, record)?;
+            // Read with `tail` too, and names of files and folders are whatever somebody likes.
+            lines.extend_from_slice(printable_json(&serde_json::to_string(record)?).as_bytes());
             lines.push(b'\n');
         }
         let written = self.write(&lines);

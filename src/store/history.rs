@@ -12,6 +12,7 @@ use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
 use super::place::rename;
+use super::sync_folder;
 use crate::archive::Digest;
 use crate::model::{ArchiveFormat, ModelName};
 
@@ -131,6 +132,20 @@ impl History {
             answer?;
         }
         Ok(Put { path, displaced })
+    }
+
+    /// Makes durable what was put in of a model, if anything was.
+    ///
+    /// # Errors
+    /// When it cannot be flushed.
+    pub(super) fn flush(&self, name: &ModelName) -> io::Result<()> {
+        for folder in [self.folder_of(name), self.folder.clone()] {
+            match sync_folder(&folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// The models of which archives are kept.

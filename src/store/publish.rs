@@ -221,7 +221,8 @@ impl Store {
         Err(PublishError::Flush { path: verified.staged.path().to_owned(), source })
     }
 
-    /// Makes the archive durable, together with what tells that it is ours.
+    /// Makes the archive durable, together with what tells that it is ours. Says which identity it has
+    /// then, and whether it is marked.
     fn flush(
         &self,
         verified: &Verified,
@@ -405,17 +406,19 @@ impl Store {
             rename(&aside, &path, RenameFlags::NOREPLACE)?;
             return found.map(|_| Removed::Foreign);
         }
-        if durability.is_full()
-            && let Err(error) = sync_folder(&self.root)
-        {
-            // It is out of the store all the same. If it comes back, it is removed again.
-            tracing::warn!(folder = %self.root.display(), %error, "a removal may not outlive a power cut: the folder could not be flushed");
-        }
         let label = Label { format, generation: archive.generation, digest: Some(archive.digest) };
         // Nothing comes after it that a spare of it could serve.
         let leaving = Leaving { label, large: Vec::new(), unflushed: None };
         let policy = config::History { spare: SpareMode::Off, ..history };
         let _ = self.retain(name, aside, leaving, Retained::default(), &policy);
+        // Before it is forgotten: only what is known of it would tell the next start that what a power
+        // cut has left in staging belongs into the history.
+        if durability.is_full()
+            && let Err(error) = self.history.flush(name).and_then(|()| sync_folder(&self.root))
+        {
+            // It is out of the store all the same. If it comes back, it is removed again.
+            tracing::warn!(folder = %self.root.display(), %error, "a removal may not outlive a power cut: the folder could not be flushed");
+        }
         Ok(Removed::Gone)
     }
 }
