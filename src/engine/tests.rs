@@ -77,3 +77,30 @@ async fn the_catalog_says_at_the_start_what_the_store_holds() {
     fs::remove_file(dir.path().join("store/m.mar")).unwrap();
     assert!(pass(dir.path()).await.models.is_empty());
 }
+
+#[tokio::test]
+async fn all_that_a_folder_published_goes_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let put = |folder: &str, name: &str, handler: &str| {
+        let folder = dir.path().join("models").join(folder);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("service.py"), handler).unwrap();
+        fs::write(folder.join(".mar.yaml"), format!("name: {name}\n")).unwrap();
+    };
+    let good = "def handle(data, context):\n    return data\n";
+    let mut config = Config::with_defaults(store.clone(), vec![dir.path().join("models")]);
+    config.on_remove = OnRemove::Delete;
+    put("a", "first", good);
+    pass_with(config.clone(), || {}).await;
+    // Another one claims the name and does not get to publish under it.
+    put("a", "second", good);
+    put("b", "first", "broken(");
+    pass_with(config.clone(), || {}).await;
+    fs::rename(dir.path().join("models/a"), dir.path().join("models/c")).unwrap();
+    put("c", "third", good);
+    let catalog = pass_with(config, || {}).await;
+    let names: Vec<&str> = catalog.models.keys().map(String::as_str).collect();
+    assert_eq!(names, ["first", "third"], "the first is still claimed");
+    assert!(!store.join("second.mar").exists());
+}

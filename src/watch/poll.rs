@@ -256,7 +256,7 @@ mod tests {
         assert_eq!(next("moved within").1, [touched(&m)]);
 
         fs::write(m.join("sub/.git/index"), "x").unwrap();
-        fs::write(m.join("x.pyc"), "x").unwrap();
+        fs::write(m.join(".DS_Store"), "x").unwrap();
         fs::write(m.join(".f.swp"), "x").unwrap();
         fs::write(drop.join("store/x/n.mar"), "x").unwrap();
         fs::write(drop.join("README"), "x").unwrap();

@@ -200,11 +200,12 @@ mod tests {
             (Written, "/d/m/.mar.yaml", "+/d/m w.mar.yaml"),
             (Written, "/one/.f.part", "+/one w.f.part"),
             (Written, "/one/MAR-INF/MANIFEST.json", "+/one wMAR-INF/MANIFEST.json"),
+            // A folder of such a name would be packed.
+            (Written, "/d/m/a.pyc", "+/d/m wa.pyc"),
+            (Closed, "/d/m/old.mar", "+/d/m"),
             // What cannot matter.
             (Written, "/d/m/.f.swp", ""),
-            (Written, "/d/m/a.pyc", ""),
-            (Written, "/d/m/old.mar", ""),
-            (Closed, "/d/m/MANIFEST.json", ""),
+            (Written, "/d/m/.DS_Store", ""),
             // Directly in a drop folder.
             (Came, "/d/n", "*/d ?/d/n"),
             (Gone, "/d/m", "*/d !/d/m"),

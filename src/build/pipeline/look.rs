@@ -56,6 +56,10 @@ impl Attempt<'_> {
         let listed = i64::try_from(clock::timestamp().as_nanosecond()).unwrap_or(i64::MAX);
         let snapshot = snapshot::take(&folder, &request(&exclude, config, &settings));
         let snapshot = snapshot.map_err(|error| {
+            // Removed since it was opened: no failure, and nothing to try again.
+            if error.source.kind() == io::ErrorKind::NotFound && error.path == ticket.folder {
+                return Halt::Quietly(End::Gone);
+            }
             if error.source.kind() == io::ErrorKind::PermissionDenied {
                 self.problems.push(unreadable(&error.path, &error.source));
             }
@@ -247,7 +251,7 @@ impl Attempt<'_> {
 /// marwatch puts back what somebody has taken out.
 fn is_as_said(known: &ModelState, seen: &Seen) -> bool {
     match &known.held {
-        Some(held) => held.said == seen.resolved.said,
+        Some(held) => held.is_against(&seen.resolved.said),
         None => known.recipe == seen.recipe,
     }
 }

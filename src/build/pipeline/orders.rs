@@ -185,9 +185,22 @@ impl Attempt<'_> {
         })
     }
 
+    /// The same of an archive that has another form, and therefore another place, than the new one at
+    /// `place`.
+    pub(super) fn listed_in_other_form(&self, place: &Path) -> Option<ModelState> {
+        let listed = self.job.listed.as_ref().filter(|_| self.job.known.is_none())?;
+        let other = self.shop.store.root().join(&listed.archive);
+        let found = Identity::at(&other).ok().flatten().filter(|_| other != place)?;
+        self.as_listed(&other, found)
+    }
+
     /// Which archive of the history is meant.
     fn wanted(&self, name: &ModelName, to: Option<u64>) -> Result<Kept, Halt> {
-        let kept = self.shop.store.history().list(name);
+        let history = self.shop.store.history();
+        let kept = history.try_list(name).map_err(|source| {
+            let path = history.folder_of(name);
+            Halt::failed(Stage::Snapshot, &super::At { path, source })
+        })?;
         let refuse = |message: String, help: String| Halt::Refused(Refusal { message, help });
         let generations =
             || kept.iter().map(|kept| kept.generation.to_string()).collect::<Vec<_>>().join(", ");
