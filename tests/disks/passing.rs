@@ -22,8 +22,8 @@ pub(crate) struct Passing {
 }
 
 impl Passing {
-    /// Mounts it at `at`, on what is in `folder`. Files can have a second name only where it has
-    /// `links`.
+    /// Mounts it at `at`, on what is in `folder`. Without `links` files have but one name, and
+    /// copying by the kernel fails rather than being refused.
     pub(crate) fn mount(folder: &Path, at: &Path, links: bool) -> Self {
         let read_only = Arc::new(AtomicBool::new(false));
         let root = folder.metadata().unwrap().ino();
