@@ -21,6 +21,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
+use crate::build::ended::Ended;
 use crate::build::pipeline::{Listed, OnProgress};
 use crate::build::report::{Answer, Refusal, Served, Took};
 use crate::build::{Job, Report, Workshop};
@@ -170,6 +171,7 @@ impl Engine {
         let (outbox, inbox) = mpsc::unbounded_channel();
         let reconciler = Reconciler::new(policy(&config, mode.once));
         let shop = Workshop {
+            ended: Arc::new(Ended::of(&config)),
             config: Arc::new(config),
             store: Arc::new(store),
             cancelled: Arc::new(AtomicBool::new(false)),

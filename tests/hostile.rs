@@ -2,7 +2,7 @@
 //!
 //! The built programs are run on them, each time twice: with `openat2`, and with a kernel that
 //! does not know it ([`way::Way`]), where the same is done component by component.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 #![allow(unreachable_pub, reason = "modules of a test program have no outside")]
 
 mod common;

@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::check::all_unreadable;
 use super::confined::Confined;
+use super::ended::Ended;
 use super::files::{self, ListedFiles};
 use super::kept::Kept;
 use super::report::{Halt, Laps, Report, chain};
@@ -54,6 +55,8 @@ pub struct Workshop {
     pub cancelled: Arc<AtomicBool>,
     /// Is told how many bytes of which model are packed.
     pub progress: OnProgress,
+    /// The last generations of models that are gone.
+    pub ended: Arc<Ended>,
 }
 
 /// Is told how far the build of the model in a folder has got.
@@ -138,7 +141,10 @@ impl Workshop {
     fn last_generation(&self, job: &Job) -> u64 {
         let known = job.known.as_ref().map(|known| known.archive.generation);
         let known = known.max(job.listed.as_ref().map(|listed| listed.generation));
-        let asked = || job.ticket.name.as_ref().map(|n| self.store.history().newest_generation(n));
+        let asked = || {
+            let name = job.ticket.name.as_ref()?;
+            Some(self.store.history().newest_generation(name).max(self.ended.generation(name)))
+        };
         known.or_else(asked).unwrap_or(0)
     }
 }

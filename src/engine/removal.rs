@@ -126,7 +126,10 @@ impl Engine {
             }
             if !report.is_back && !report.failed {
                 match shop.store.forget(&report.name) {
-                    Ok(reminder) => report.reminder = Some(reminder),
+                    Ok(reminder) => {
+                        shop.ended.note(&report.name, report.state.archive.generation);
+                        report.reminder = Some(reminder);
+                    }
                     // It would count as removed once more at the next start: it is not yet.
                     Err(error) => {
                         let folder = shop.config.state_dir.display();

@@ -99,20 +99,7 @@ impl Log {
     /// When a file of it is there and cannot be read.
     pub fn told(&self) -> io::Result<Told> {
         let mut told = Told::default();
-        let aside = (1..=self.rotation.keep).rev().map(|number| self.numbered(number));
-        for path in aside.chain([self.path.clone()]) {
-            let file = match File::open(&path) {
-                Ok(file) => file,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            for line in BufReader::new(file).split(b'\n') {
-                // A torn line tells of nothing.
-                if let Ok(record) = serde_json::from_slice::<Record>(&line?) {
-                    told.read(record);
-                }
-            }
-        }
+        read(&self.path, self.rotation.keep, |record| told.read(record))?;
         Ok(told)
     }
 
@@ -120,21 +107,53 @@ impl Log {
     fn rotate(&mut self) -> io::Result<()> {
         self.open = None;
         for number in (1..self.rotation.keep).rev() {
-            rename_if_there(&self.numbered(number), &self.numbered(number + 1))?;
+            rename_if_there(&numbered(&self.path, number), &numbered(&self.path, number + 1))?;
         }
         if self.rotation.keep == 0 {
             fs::remove_file(&self.path)?;
         } else {
-            rename_if_there(&self.path, &self.numbered(1))?;
+            rename_if_there(&self.path, &numbered(&self.path, 1))?;
         }
         sync_folder(self.path.parent().unwrap_or(Path::new(".")))
     }
+}
 
-    fn numbered(&self, number: usize) -> PathBuf {
-        let mut name = self.path.clone().into_os_string();
-        name.push(format!(".{number}"));
-        PathBuf::from(name)
+/// The highest generation of each model that the log at `path` tells of, those of its files included
+/// that were put aside.
+///
+/// # Errors
+/// When a file of it is there and cannot be read.
+pub fn last_generations(path: &Path, keep: usize) -> io::Result<HashMap<String, u64>> {
+    let mut last = HashMap::new();
+    read(path, keep, |record| {
+        let last = last.entry(record.model).or_default();
+        *last = record.generation.max(*last);
+    })?;
+    Ok(last)
+}
+
+/// Reads all records, the oldest first. What is torn tells of nothing.
+fn read(path: &Path, keep: usize, mut take: impl FnMut(Record)) -> io::Result<()> {
+    let aside = (1..=keep).rev().map(|number| numbered(path, number));
+    for path in aside.chain([path.to_owned()]) {
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        for line in BufReader::new(file).split(b'\n') {
+            if let Ok(record) = serde_json::from_slice(&line?) {
+                take(record);
+            }
+        }
     }
+    Ok(())
+}
+
+fn numbered(path: &Path, number: usize) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(format!(".{number}"));
+    PathBuf::from(name)
 }
 
 impl Told {
@@ -272,5 +291,47 @@ mod tests {
         assert_eq!(models(&dir.path().join("results.jsonl.1")), ["c"]);
         assert_eq!(models(&dir.path().join("results.jsonl.2")), ["b"]);
         assert!(!dir.path().join("results.jsonl.3").exists());
+    }
+
+    #[test]
+    fn what_is_doubtful_is_cut_off_before_it_is_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("results.jsonl");
+        let mut log = Log::new(path.clone(), ResultsLog { max_size: 1 << 20, keep: 1 });
+        log.append(&[&record("a")]).unwrap();
+        let trusted = fs::metadata(&path).unwrap().len();
+        log.append(&[&record("b")]).unwrap();
+        // As if neither the flush nor the cut had worked.
+        log.open = None;
+        log.doubtful = Some((id(&fs::metadata(&path).unwrap()), trusted));
+        log.append(&[&record("b")]).unwrap();
+        assert_eq!(models(&path), ["a", "b"]);
+        // Another file has come instead: nothing of it is doubtful.
+        log.doubtful = Some((id(&fs::metadata(&path).unwrap()), trusted));
+        log.open = None;
+        fs::copy(&path, dir.path().join("copy")).unwrap();
+        fs::rename(dir.path().join("copy"), &path).unwrap();
+        log.append(&[&record("c")]).unwrap();
+        assert_eq!(models(&path), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn what_was_told_is_known_also_from_files_that_were_put_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("results.jsonl");
+        let mut log = Log::new(path.clone(), ResultsLog { max_size: 10, keep: 4 });
+        let of = |outcome, generation| Record { outcome, generation, ..record("m") };
+        let (came, went) = (of(Outcome::Published, 7), of(Outcome::Removed, 7));
+        assert!(!log.told().unwrap().tells(&came));
+        log.append(&[&came]).unwrap();
+        log.append(&[&of(Outcome::Failed, 8)]).unwrap();
+        let told = log.told().unwrap();
+        assert!(told.tells(&came) && !told.tells(&went) && !told.tells(&of(Outcome::Published, 8)));
+        log.append(&[&went]).unwrap();
+        assert!(log.told().unwrap().tells(&went));
+        // It is back, and goes once more.
+        log.append(&[&of(Outcome::Unchanged, 7)]).unwrap();
+        assert!(!log.told().unwrap().tells(&went));
+        assert_eq!(last_generations(&path, 4).unwrap()["m"], 8);
     }
 }

@@ -119,6 +119,8 @@ impl Store {
             publication;
         let (name, format) = (verified.staged.name.clone(), verified.staged.format);
         self.lock.hold()?;
+        // What the last publish could not bring to its end would be forgotten now.
+        self.finish_some(self.states.unfinished_of(&name), history);
         let next = self.prepare(&name, &verified, &mut state, durability)?;
         let place = self.place(&name, format);
         let leaving = expected.map(|found| Leaving::of(known, &place, found, &state, &history));
@@ -164,10 +166,11 @@ impl Store {
                 Retained { history: before.history, spare }
             }
         };
-        if let Some(known) = known {
-            self.retire_other_form(&name, &known.archive, format, history);
+        let is_alone = known
+            .is_none_or(|known| self.retire_other_form(&name, &known.archive, format, history));
+        if is_alone || next.is_none() {
+            self.settle(&name, next, &mut state, retained, durability);
         }
-        self.settle(&name, next, &mut state, retained, durability);
         let is_synced = durability.is_full() && !is_out(Protection::FolderFlush);
         let synced = if is_synced { sync_folder(&self.root) } else { Ok(()) };
         let not_durable =
@@ -297,16 +300,17 @@ impl Store {
     }
 
     /// Takes the archive of another form out of the store: it has no place any more. Before the
-    /// state forgets it, so that after a crash it is taken out then.
+    /// state forgets it, so that after a crash it is taken out then. False where it has to be tried
+    /// again.
     fn retire_other_form(
         &self,
         name: &ModelName,
         old: &ArchiveState,
         format: ArchiveFormat,
         history: config::History,
-    ) {
+    ) -> bool {
         if old.format == format {
-            return;
+            return true;
         }
         // The folder is flushed with the new archive in it.
         match self.remove(name, old, history, Durability::Relaxed) {
@@ -320,15 +324,25 @@ impl Store {
                 "the archive of the other format is not the one that marwatch put there; it stays"
             ),
             Err(error) => {
-                tracing::warn!(archive = old.format.file_name(name), %error, "cannot retire the archive of the other format");
+                tracing::warn!(archive = old.format.file_name(name), %error, "cannot retire the archive of the other format; the next publish or start tries again");
+                return false;
             }
         }
+        true
     }
 
     /// Brings to an end what a crash has interrupted: where the new archive stands in its place, it
     /// is known as that.
     pub(super) fn finish(&self, history: config::History) {
-        for (name, state, next) in self.states.unfinished() {
+        self.finish_some(self.states.unfinished(), history);
+    }
+
+    fn finish_some(
+        &self,
+        unfinished: impl IntoIterator<Item = (ModelName, ModelState, Next)>,
+        history: config::History,
+    ) {
+        for (name, state, next) in unfinished {
             let new = &state.archive;
             let place = self.place(&name, new.format);
             let known = self.states.load(&name);
@@ -348,12 +362,15 @@ impl Store {
                 next.remove();
                 continue;
             }
-            if let Some(known) = known {
-                self.retire_other_form(&name, &known.archive, new.format, history);
+            let is_alone = known.is_none_or(|known| {
+                self.retire_other_form(&name, &known.archive, new.format, history)
+            });
+            if !is_alone {
+                continue;
             }
             match next.take_effect(0) {
                 Ok(()) => {
-                    tracing::info!(model = %name, "a crash came after its archive was published")
+                    tracing::info!(model = %name, "what was published last is known now; it could not be noted then")
                 }
                 Err(error) => tracing::warn!(model = %name, %error, "cannot write the state"),
             }

@@ -39,13 +39,13 @@ fn control_what_nobody_recovers_is_not_told() {
 #[test]
 fn control_a_removal_that_nobody_recovers_is_not_told() {
     finds("the records do not tell what has happened", || {
-        kill::sweep("control", Scenario::removal(Some("record-recovery")));
+        kill::sweep("control", Scenario::removal("", Some("record-recovery")));
     });
 }
 
 #[test]
 fn control_a_record_that_is_given_up_is_missed() {
     finds("no record", || {
-        errors::sweep("control", Scenario::edit("", Some("kept-records")));
+        errors::sweep("control", || Scenario::edit("", Some("kept-records")));
     });
 }

@@ -56,6 +56,10 @@ impl Attempt<'_> {
         let listed = i64::try_from(clock::timestamp().as_nanosecond()).unwrap_or(i64::MAX);
         let snapshot = snapshot::take(&folder, &request(&exclude, config, &settings));
         let snapshot = snapshot.map_err(|error| {
+            // Removed since it was opened: no failure, and nothing to try again.
+            if error.source.kind() == io::ErrorKind::NotFound && error.path == ticket.folder {
+                return Halt::Quietly(End::Gone);
+            }
             if error.source.kind() == io::ErrorKind::PermissionDenied {
                 self.problems.push(unreadable(&error.path, &error.source));
             }
