@@ -18,6 +18,9 @@ use crate::sabotage::{Protection, is_out};
 /// Bytes from which on flushing an archive while it is read back is worth a thread.
 const LARGE: u64 = 16 << 20;
 
+/// Leftovers that could not be swept, at most, past which a free name is looked for.
+const MOST_IN_THE_WAY: usize = 1000;
+
 /// The staging folder.
 #[derive(Debug)]
 pub struct Staging {
@@ -51,15 +54,21 @@ impl Staging {
     /// # Errors
     /// When it cannot be created.
     pub fn stage(&self, name: &ModelName, format: ArchiveFormat) -> io::Result<Staged> {
-        let path = self.fresh(name, format);
-        match Staged::create(path.clone(), name, format, Modes::Fixed) {
-            // Somebody has cleaned the store: it is made anew.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(&self.folder)?;
-                Staged::create(path, name, format, Modes::Fixed)
+        let create = || Staged::create(self.fresh(name, format), name, format, Modes::Fixed);
+        let mut created = create();
+        for _ in 0..MOST_IN_THE_WAY {
+            match &created {
+                // Somebody has cleaned the store: it is made anew.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    fs::create_dir_all(&self.folder)?;
+                }
+                // Something that could not be swept.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                _ => break,
             }
-            created => created,
+            created = create();
         }
+        created
     }
 
     /// A path that nothing has, for an archive of a model. Its name says whose it is.

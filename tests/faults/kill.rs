@@ -75,6 +75,6 @@ fn killed_at(scenario: &Scenario, n: usize) -> (Run, String) {
         what = call.describe();
         Verdict::Kill
     };
-    let run = trace::run(world.command(scenario.args), &mut judge);
+    let run = trace::run(world.disturbed(scenario.args), &mut judge);
     (run, what)
 }
