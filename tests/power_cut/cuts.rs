@@ -182,9 +182,12 @@ fn build_until(
         if moment == Moment::Placed {
             // Of what it has done until now one disk gets everything, the other perhaps nothing.
             tell(Signal::STOP);
+            disks[1..].iter().for_each(|disk| disk.cut());
             let _ = fs::File::open(&disks[0].at).and_then(|folder| folder.sync_all());
+            disks[0].cut();
+        } else {
+            disks.iter().for_each(|disk| disk.cut());
         }
-        disks.iter().for_each(|disk| disk.cut());
         tell(Signal::CONT);
     };
     let signs = scene.signs(moment);
