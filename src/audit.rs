@@ -2,17 +2,20 @@
 //! and held against the catalog and the rules by which the server takes a store.
 //!
 //! It only reads, and holds no lock: a daemon may go on publishing meanwhile. What seems to be wrong
-//! with an archive that was replaced while it was read is looked at again.
+//! with an archive that was replaced while it was read is looked at again, and what the catalog says
+//! otherwise a while later too: the archive takes its place before the catalog names it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::archive::Digest;
 use crate::archive::inspect::{Form, inspect};
+use crate::clock;
 use crate::model::ModelName;
 use crate::problem::{Code, Problem, Severity};
 use crate::results::catalog::CatalogEntry;
@@ -20,8 +23,17 @@ use crate::results::{CATALOG_FILE, Catalog};
 use crate::store::{History, hidden_folder};
 use crate::threads::in_shares;
 
+/// A file name in the store, and the model of which the catalog says that it has it.
+type Place = (String, Option<String>);
+
+/// What was found there.
+type Finding = (Audited, Vec<Problem>);
+
 /// How often an archive is looked at again that is replaced while it is read.
 const ROUNDS: usize = 3;
+
+/// How long the catalog may take to name what has taken its place.
+const CATALOG_LAG: Duration = Duration::from_millis(500);
 
 /// What was found.
 #[derive(Debug, Default, PartialEq, Serialize)]
@@ -107,11 +119,13 @@ pub fn audit(root: &Path, only: &BTreeSet<String>) -> io::Result<Audit> {
             }
         }
     }
-    let places: Vec<_> = places.into_iter().collect();
-    let read = in_shares(&places, 1, |share| {
-        share.iter().map(|(file, name)| settled(root, file, name.as_deref())).collect()
-    });
-    for (audited, problems) in read {
+    let places: Vec<Place> = places.into_iter().collect();
+    let read = read_all(root, &places);
+    for (audited, problems) in once_settled(root, places, read, &|| clock::pause(CATALOG_LAG)) {
+        // Taken away meanwhile, and the catalog names it no longer.
+        if audited.verdict == Verdict::Missing && audited.generation.is_none() {
+            continue;
+        }
         if let (Verdict::Missing | Verdict::Damaged, Some(model)) =
             (audited.verdict, &audited.model)
         {
@@ -169,6 +183,36 @@ fn stray(root: &Path, file: &str) -> Problem {
             "move it out of the store",
         )
     }
+}
+
+fn read_all(root: &Path, places: &[Place]) -> Vec<Finding> {
+    in_shares(places, 1, |share| {
+        share.iter().map(|(file, name)| settled(root, file, name.as_deref())).collect()
+    })
+}
+
+/// What was `read` of `places`, those looked at again of which the catalog may only not have told yet.
+fn once_settled(
+    root: &Path,
+    places: Vec<Place>,
+    mut read: Vec<Finding>,
+    pause: &dyn Fn(),
+) -> Vec<Finding> {
+    for _ in 1..ROUNDS {
+        let is_behind = |(audited, _): &Finding| {
+            matches!(audited.verdict, Verdict::Changed | Verdict::Missing)
+        };
+        let behind: Vec<usize> = (0..read.len()).filter(|&i| is_behind(&read[i])).collect();
+        if behind.is_empty() {
+            break;
+        }
+        pause();
+        let again: Vec<Place> = behind.iter().map(|&i| places[i].clone()).collect();
+        for (i, found) in behind.into_iter().zip(read_all(root, &again)) {
+            read[i] = found;
+        }
+    }
+    read
 }
 
 /// One archive, looked at until the catalog says the same of it before and after.
