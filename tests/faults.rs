@@ -15,6 +15,8 @@ mod call;
 mod errors;
 #[path = "faults/kill.rs"]
 mod kill;
+#[path = "faults/put_back.rs"]
+mod put_back;
 #[path = "faults/scenario.rs"]
 mod scenario;
 #[path = "faults/trace.rs"]
@@ -67,6 +69,16 @@ fn killed_at_a_change_of_form_to_a_file() {
 #[test]
 fn killed_at_a_change_of_form_to_a_folder() {
     kill::sweep("form of folder", Scenario::form_of_folder(None));
+}
+
+#[test]
+fn killed_when_an_archive_is_put_back() {
+    put_back::sweep("");
+}
+
+#[test]
+fn killed_when_an_archive_is_put_back_and_the_history_is_full() {
+    put_back::sweep("history: {keep: 1}\n");
 }
 
 #[test]

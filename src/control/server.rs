@@ -167,3 +167,6 @@ async fn ask(State(outbox): Outbox, UrlPath(name): UrlPath<String>, kind: OrderK
 fn refuse(status: StatusCode, refusal: Refusal) -> Response {
     (status, Json(refusal)).into_response()
 }
+
+#[cfg(test)]
+mod tests;

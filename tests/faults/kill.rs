@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 use super::call::Call;
 use super::scenario::Scenario;
 use super::trace::{self, End, Run, Verdict};
-use super::world::Scene;
+use super::world::{Scene, World};
 
 /// What a sweep has seen.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ pub fn sweep(name: &str, mut scenario: Scenario) -> Tally {
     loop {
         scenario.begin();
         let at = tally.points + 1;
-        let (run, what) = killed_at(&scenario, at);
+        let (run, what) = killed_at(&scenario.world, scenario.args, at);
         let scene = Scene::set(&scenario.world, format!("{name}, killed at point {at}, {what}"));
         let is_over = run.end == End::Code(0);
         assert!(is_over || run.end == End::Signal(Signal::SIGKILL), "{run:?}");
@@ -51,10 +51,9 @@ pub fn sweep(name: &str, mut scenario: Scenario) -> Tally {
     tally
 }
 
-/// Lets the run of a scenario get to the `n`th call that counts, and says which one that was.
-fn killed_at(scenario: &Scenario, n: usize) -> (Run, String) {
+/// Lets a run get to the `n`th call that counts, and says which one that was.
+pub fn killed_at(world: &World, args: &[&str], n: usize) -> (Run, String) {
     let is_thorough = std::env::var_os("MARWATCH_FAULTS").is_some_and(|value| value == "all");
-    let world = &scenario.world;
     let (mut count, mut has_begun, mut what) = (0, false, String::from("not at all"));
     let mut judge = |call: &Call| {
         // What comes before has nothing to do with the store.
@@ -75,6 +74,6 @@ fn killed_at(scenario: &Scenario, n: usize) -> (Run, String) {
         what = call.describe();
         Verdict::Kill
     };
-    let run = trace::run(world.command(scenario.args), &mut judge);
+    let run = trace::run(world.command(args), &mut judge);
     (run, what)
 }
