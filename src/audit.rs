@@ -199,9 +199,8 @@ fn once_settled(
     pause: &dyn Fn(),
 ) -> Vec<Finding> {
     for _ in 1..ROUNDS {
-        let is_behind = |(audited, _): &Finding| {
-            matches!(audited.verdict, Verdict::Changed | Verdict::Missing)
-        };
+        let is_behind =
+            |(audited, _): &Finding| matches!(audited.verdict, Verdict::Changed | Verdict::Missing);
         let behind: Vec<usize> = (0..read.len()).filter(|&i| is_behind(&read[i])).collect();
         if behind.is_empty() {
             break;

@@ -100,9 +100,13 @@ async fn what_is_ordered_for_a_model_that_is_being_removed_comes_after_that() {
     fs::create_dir_all(&model).unwrap();
     let mut config = Config::with_defaults(store.clone(), vec![dir.path().join("models")]);
     config.on_remove = OnRemove::Delete;
+    config.history.keep = 3;
     for text in ["1", "2"] {
-        fs::write(model.join("service.py"), format!("def handle(data, context):\n    return {text}\n"))
-            .unwrap();
+        fs::write(
+            model.join("service.py"),
+            format!("def handle(data, context):\n    return {text}\n"),
+        )
+        .unwrap();
         pass_with(config.clone(), || {}).await;
     }
     fs::remove_dir_all(&model).unwrap();

@@ -392,20 +392,31 @@ impl Reconciler {
     /// has vanished was removed.
     fn serve(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         for order in std::mem::take(&mut self.orders) {
-            let is_it = |(_, model): &(&PathBuf, &mut Model)| model.name.as_ref() == Some(&order.name);
+            let is_it =
+                |(_, model): &(&PathBuf, &mut Model)| model.name.as_ref() == Some(&order.name);
             // Where several claim the name, it is about the one that was published before.
-            let rank = |(_, model): &(&PathBuf, &mut Model)| (model.vanished.is_some(), !model.known);
+            let rank =
+                |(_, model): &(&PathBuf, &mut Model)| (model.vanished.is_some(), !model.known);
             let is_full = self.running >= self.policy.jobs;
             match self.models.iter_mut().filter(is_it).min_by_key(rank) {
-                Some((_, model)) if is_full || model.is_building() || is_judged(&self.roots, model) => {
+                Some((_, model))
+                    if is_full || model.is_building() || is_judged(&self.roots, model) =>
+                {
                     self.orders.push_back(order);
                 }
                 Some((folder, model)) => {
                     self.queue.retain(|queued| queued != folder);
                     self.running += 1;
-                    effects.push(Effect::Build(model.serve(now, folder, order, &self.policy.settle)));
+                    effects.push(Effect::Build(model.serve(
+                        now,
+                        folder,
+                        order,
+                        &self.policy.settle,
+                    )));
                 }
-                None if is_full || self.absent.contains(&order.name) => self.orders.push_back(order),
+                None if is_full || self.absent.contains(&order.name) => {
+                    self.orders.push_back(order)
+                }
                 // There is no such model, or no longer, but there may be archives of it.
                 None => {
                     self.running += 1;

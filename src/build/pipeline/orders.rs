@@ -269,7 +269,10 @@ impl Attempt<'_> {
             Baseline {
                 files: known.files.clone(),
                 texts: known.settings.clone(),
-                said: known.held.as_ref().map_or_else(|| said_by(&known.settings), |held| held.said),
+                said: known
+                    .held
+                    .as_ref()
+                    .map_or_else(|| said_by(&known.settings), |held| held.said),
             }
         };
         if self.has_no_folder() {

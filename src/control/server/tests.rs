@@ -44,8 +44,10 @@ async fn talk(hidden: &Path, request: Vec<u8>) -> String {
 
 fn request(line: &str, body: &str) -> Vec<u8> {
     let length = body.len();
-    format!("{line} HTTP/1.1\r\nhost: m\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}")
-        .into_bytes()
+    format!(
+        "{line} HTTP/1.1\r\nhost: m\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
 }
 
 #[tokio::test]

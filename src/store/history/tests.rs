@@ -169,7 +169,8 @@ fn what_nobody_let_be_replaced_is_kept_where_the_history_keeps_nothing() {
         let path = world.store().staging().fresh(&name, ArchiveFormat::Default);
         fs::write(&path, "theirs").unwrap();
         let leaving = Leaving::foreign(ArchiveFormat::Default, 1);
-        let _ = world.store().retain(&name, path, leaving, Default::default(), &world.config.history);
+        let _ =
+            world.store().retain(&name, path, leaving, Default::default(), &world.config.history);
         let world = world.reopen();
         if keep > 0 && !history_fails {
             assert_eq!(content(&world.history()[0]), "theirs");

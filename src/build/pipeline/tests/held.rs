@@ -225,7 +225,10 @@ fn what_is_resumed_is_packed_whatever_its_form() {
             assert_eq!(outcome(&world.build()), Some(Outcome::Published));
         }
         let second = world.known.as_ref().unwrap().archive.digest;
-        assert_eq!(outcome(&world.ask(OrderKind::RollBack { to: None })), Some(Outcome::RolledBack));
+        assert_eq!(
+            outcome(&world.ask(OrderKind::RollBack { to: None })),
+            Some(Outcome::RolledBack)
+        );
         assert_ne!(world.known.as_ref().unwrap().archive.digest, second);
         assert_eq!(outcome(&world.ask(OrderKind::Resume)), None);
         let report = world.build();
@@ -277,6 +280,7 @@ fn an_archive_of_another_form_gives_way_though_only_the_catalog_knows_it() {
     world.write(".mar.yaml", "archive_format: tgz\n");
     assert_eq!(outcome(&world.build()), Some(Outcome::Published));
     fs::remove_file(world.folder().join(".mar.yaml")).unwrap();
+    world.say("two");
     let listed = as_listed(world.build().listed.unwrap());
     assert!(world.stored("m.mar").exists());
     // As of a model that was removed, and its archive kept.
@@ -292,7 +296,8 @@ fn an_archive_of_another_model_is_not_put_back() {
     let (mut world, _) = of_two();
     let kept = world.shop.store.history().list(&ModelName::parse("m").unwrap()).remove(0);
     world.write(".mar.yaml", "name: other\n");
-    let order = Order { number: 0, name: ModelName::parse("other").unwrap(), kind: OrderKind::Resume };
+    let order =
+        Order { number: 0, name: ModelName::parse("other").unwrap(), kind: OrderKind::Resume };
     let ticket = Ticket::without_folder(order);
     let ticket = Ticket { order: None, folder: world.folder(), ..ticket };
     let report = world.shop.build(Job { ticket, known: None, listed: None });
@@ -341,5 +346,5 @@ fn an_archive_that_has_a_second_name_in_the_history_is_never_written_into() {
         assert_eq!(fs::read(&second_name).unwrap(), first, "{text}");
     }
     let audit = crate::audit::audit(world.shop.store.root(), &Default::default()).unwrap();
-    assert_eq!(audit.problems.iter().map(|p| p.code).collect::<Vec<_>>(), [], "{audit:?}");
+    assert!(!crate::problem::any_error(&audit.problems), "{audit:?}");
 }
