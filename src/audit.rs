@@ -382,3 +382,60 @@ fn read_history(root: &Path, is_wanted: impl Fn(&str) -> bool, audit: &mut Audit
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use jiff::Timestamp;
+
+    use super::*;
+
+    fn entry(file: &str) -> CatalogEntry {
+        CatalogEntry {
+            archive: file.to_owned(),
+            bytes: 1,
+            digest: format!("b3:{}", "0".repeat(64)),
+            sha256: None,
+            generation: 1,
+            version: None,
+            handler: "service:handle".into(),
+            runtime: Default::default(),
+            published: Timestamp::UNIX_EPOCH,
+            held: None,
+        }
+    }
+
+    #[test]
+    fn what_the_catalog_is_late_to_tell_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let path = hidden_folder(root).join(CATALOG_FILE);
+        fs::create_dir_all(hidden_folder(root)).unwrap();
+        let mut catalog = Catalog::empty(Timestamp::UNIX_EPOCH);
+        // Two that are not there: a model that was removed, and one whose archive was lost.
+        for name in ["removed", "lost"] {
+            catalog.models.insert(name.into(), entry(&format!("{name}.mar")));
+        }
+        catalog.write(&path).unwrap();
+        let place = |name: &str| (format!("{name}.mar"), Some(name.to_owned()));
+        let places = vec![place("lost"), place("removed")];
+        let read = read_all(root, &places);
+        assert!(read.iter().all(|(found, _)| found.verdict == Verdict::Missing));
+        let pauses = Cell::new(0);
+        let pause = || {
+            pauses.set(pauses.get() + 1);
+            let mut catalog = catalog.clone();
+            catalog.models.remove("removed");
+            catalog.write(&path).unwrap();
+        };
+        let read = once_settled(root, places, read, &pause);
+        assert_eq!(pauses.get(), ROUNDS - 1);
+        let told: Vec<_> =
+            read.iter().map(|(found, _)| (found.verdict, found.generation)).collect();
+        assert_eq!(told, [(Verdict::Missing, Some(1)), (Verdict::Missing, None)]);
+        let audit = audit(root, &BTreeSet::new()).unwrap();
+        let files: Vec<_> = audit.archives.iter().map(|found| found.archive.as_str()).collect();
+        assert_eq!((files, audit.repairable.len()), (vec!["lost.mar"], 1));
+    }
+}

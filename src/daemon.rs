@@ -140,10 +140,12 @@ async fn follow(source: &dyn ConfigSource, config: Config) -> Exit {
     exit
 }
 
-/// Takes a message and all that have come meanwhile, so that a burst costs one round.
+/// Takes a message and what has come meanwhile, so that a burst costs one round; not without end, or
+/// a flood of changes would hold up signals and timers.
 fn take_all(engine: &mut Engine, first: Message, inbox: &mut UnboundedReceiver<Message>) {
+    const MOST: usize = 256;
     engine.take(first);
-    while let Ok(message) = inbox.try_recv() {
+    for message in std::iter::from_fn(|| inbox.try_recv().ok()).take(MOST) {
         engine.take(message);
     }
 }

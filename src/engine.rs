@@ -21,6 +21,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
+use crate::build::ended::Ended;
 use crate::build::pipeline::{Listed, OnProgress};
 use crate::build::report::{Answer, Refusal, Served, Took};
 use crate::build::{Job, Report, Workshop};
@@ -105,6 +106,8 @@ pub struct Engine {
     outstanding: usize,
     /// Files of all the models that were looked at since memory was given back.
     churn: usize,
+    /// Whether all that is to be looked at could be: every root, and what is known of every model.
+    sees_all: bool,
 }
 
 /// A build report as an onlooker sees it.
@@ -135,12 +138,12 @@ impl Engine {
         reports: Option<UnboundedSender<Seen>>,
     ) -> Result<(Self, UnboundedReceiver<Message>), StoreError> {
         let store = Store::open(&config)?;
-        let states: BTreeMap<_, _> = store
-            .states()
-            .load_all()
-            .into_iter()
-            .map(|(name, state)| (name, Arc::new(state)))
-            .collect();
+        let loaded = store.states().load_all().map_err(|source| {
+            let path = store.states().folder().to_owned();
+            StoreError::Prepare { path, source }
+        })?;
+        let states = loaded.states.into_iter().map(|(name, state)| (name, Arc::new(state)));
+        let states: BTreeMap<_, _> = states.collect();
         let mut catalog = catalog::read(&store);
         let amended = catalog::amend(&catalog, &store, &states);
         let scribe = Scribe::start(&hidden_folder(store.root()), config.results, catalog.clone());
@@ -172,6 +175,7 @@ impl Engine {
         let (outbox, inbox) = mpsc::unbounded_channel();
         let reconciler = Reconciler::new(policy(&config, mode.once));
         let shop = Workshop {
+            ended: Arc::new(Ended::of(&config)),
             config: Arc::new(config),
             store: Arc::new(store),
             cancelled: Arc::new(AtomicBool::new(false)),
@@ -194,6 +198,7 @@ impl Engine {
             reports,
             outstanding: 0,
             churn: 0,
+            sees_all: loaded.is_all,
         };
         engine.configured();
         Ok((engine, inbox))
@@ -241,6 +246,11 @@ impl Engine {
     /// Whether nothing is under way or waited for but changes.
     pub fn is_idle(&self) -> bool {
         self.outstanding == 0 && self.reconciler.is_idle()
+    }
+
+    /// Whether all that is to be looked at could be. What could not was said.
+    pub fn sees_all(&self) -> bool {
+        self.sees_all
     }
 
     /// When [`Engine::tick`] is wanted.
@@ -428,7 +438,11 @@ impl Engine {
             });
         }
         if let Some(record) = report.record {
-            self.scribe.record(record);
+            if record.recovered {
+                self.scribe.recover(record, None);
+            } else {
+                self.scribe.record(record);
+            }
         }
         if let (Some(model), Some(entry)) = (model, report.listed) {
             self.scribe.list(model, entry);

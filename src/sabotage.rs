@@ -23,6 +23,8 @@ pub enum Protection {
     FileSizeLimit,
     /// The store's folder is flushed after an archive has taken its place in it.
     FolderFlush,
+    /// Records that the disk refuses are kept until it takes them.
+    KeptRecords,
     /// The kernel is asked whether a file is open for writing; without, nobody ever writes.
     LeaseProbe,
     /// What a terminal could obey does not get into the log as it is.
@@ -37,10 +39,14 @@ pub enum Protection {
     Recheck,
     /// Records are flushed.
     RecordFlush,
+    /// What a crash has kept from being recorded is recorded at the next start.
+    RecordRecovery,
     /// An archive takes its place by a rename; without, it is copied there.
     Rename,
     /// What is no file is not opened.
     SpecialFiles,
+    /// What a crash has left in staging is swept at the start.
+    Sweep,
 }
 
 impl Protection {
@@ -53,6 +59,7 @@ impl Protection {
             Protection::Doubt => "doubt",
             Protection::FileSizeLimit => "file-size-limit",
             Protection::FolderFlush => "folder-flush",
+            Protection::KeptRecords => "kept-records",
             Protection::LeaseProbe => "lease-probe",
             Protection::LogEscapes => "log-escapes",
             Protection::Mark => "mark",
@@ -60,8 +67,10 @@ impl Protection {
             Protection::QuietTime => "quiet-time",
             Protection::Recheck => "recheck",
             Protection::RecordFlush => "record-flush",
+            Protection::RecordRecovery => "record-recovery",
             Protection::Rename => "rename",
             Protection::SpecialFiles => "special-files",
+            Protection::Sweep => "sweep",
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The program runs under ptrace (`faults/trace.rs`). A sweep makes the same change over and over,
 //! disturbed at another call each time, and looks at the store right after it and after the next
-//! run. The environment variable `MARWATCH_FAULTS=all` lets every call count.
+//! run. The environment variable `MARWATCH_FAULTS=all` leaves nothing out.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 #![allow(unreachable_pub, reason = "a module of a test program has no outside")]
@@ -11,12 +11,17 @@ mod common;
 
 #[path = "faults/call.rs"]
 mod call;
+#[cfg(feature = "sabotage")]
+#[path = "faults/controls.rs"]
+mod controls;
 #[path = "faults/errors.rs"]
 mod errors;
 #[path = "faults/kill.rs"]
 mod kill;
 #[path = "faults/put_back.rs"]
 mod put_back;
+#[path = "faults/resident.rs"]
+mod resident;
 #[path = "faults/scenario.rs"]
 mod scenario;
 #[path = "faults/trace.rs"]
@@ -25,6 +30,13 @@ mod trace;
 mod world;
 
 use scenario::Scenario;
+
+/// Whether every call counts, and every error is tried at every call. Otherwise programs are killed
+/// at the calls that change something in the store and at their end, and a call fails with one of
+/// the errors that it can have, the next one with the next.
+fn is_thorough() -> bool {
+    std::env::var_os("MARWATCH_FAULTS").is_some_and(|value| value == "all")
+}
 
 #[test]
 fn killed_at_a_first_build() {
@@ -53,7 +65,7 @@ fn killed_at_an_edit_with_a_full_history() {
 
 #[test]
 fn killed_at_a_removal() {
-    kill::sweep("removal", Scenario::removal(None));
+    kill::sweep("removal", Scenario::removal("", None));
 }
 
 #[test]
@@ -77,8 +89,13 @@ fn killed_when_an_archive_is_put_back() {
 }
 
 #[test]
-fn killed_when_an_archive_is_put_back_and_the_history_is_full() {
-    put_back::sweep("history: {keep: 1}\n");
+fn killed_when_an_archive_is_put_back_from_a_long_history() {
+    put_back::sweep("history: {keep: 3}\n");
+}
+
+#[test]
+fn killed_at_a_rollback() {
+    kill::sweep("rollback", Scenario::rollback(None));
 }
 
 #[test]
@@ -98,10 +115,15 @@ fn errors_at_an_edit_beside_large_weights() {
 
 #[test]
 fn errors_at_a_removal() {
-    errors::sweep("removal", Scenario::removal(None));
+    errors::sweep("removal", Scenario::removal("history: {keep: 0}\n", None));
 }
 
 #[test]
 fn errors_at_a_change_of_form() {
     errors::sweep("form of folder", Scenario::form_of_folder(None));
+}
+
+#[test]
+fn errors_at_a_rollback() {
+    errors::sweep("rollback", Scenario::rollback(None));
 }

@@ -6,7 +6,7 @@
 //! just what a fresh build of the same folders into an empty store holds, no more and no less.
 //!
 //! `MARWATCH_SOAK_SEED` and `MARWATCH_SOAK_SECONDS` say which run and how long; both are printed.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 #![allow(unreachable_pub, reason = "a test program has no outside")]
 
 mod common;

@@ -28,6 +28,11 @@ pub(super) struct CentralDirectory {
     pub(super) entries: Vec<CentralEntry>,
     /// Bytes between the last entry that is there and the end record.
     pub(super) unread: u64,
+    /// Whether the end record calls the archive a part of several, which no other reader takes.
+    pub(super) is_part: bool,
+    /// Whether another end record seems to begin behind the one that was read, too near to the end to
+    /// be whole: readers do not agree on which of them counts.
+    pub(super) is_ambiguous: bool,
     /// Bytes of the archive's comment.
     pub(super) comment: u64,
     /// Bytes behind the end record and its comment.
@@ -69,9 +74,14 @@ pub(super) fn read<R: ReadAt>(source: R, length: u64) -> io::Result<Option<Centr
         entries.push(entry);
         offset = next;
     }
-    let comment = match window.exact(end, 22)? {
-        Some(record) => u64::from(u16_at(record, 20)),
-        None => 0,
+    let (comment, is_part) = match window.exact(end, 22)? {
+        Some(record) => {
+            // In a zip64 archive the numbers can stand elsewhere.
+            let disks = [u16_at(record, 4), u16_at(record, 6)];
+            let is_one = |disk: &u16| *disk == 0 || *disk == u16::MAX;
+            (u64::from(u16_at(record, 20)), !disks.iter().all(is_one))
+        }
+        None => (0, false),
     };
     Ok(Some(CentralDirectory {
         offset: place.offset,
@@ -79,6 +89,8 @@ pub(super) fn read<R: ReadAt>(source: R, length: u64) -> io::Result<Option<Centr
         stated_entries: place.entries,
         entries,
         unread: place.end.saturating_sub(offset),
+        is_part,
+        is_ambiguous: is_begun_again(&mut window, end)?,
         comment,
         trailing: length.saturating_sub(end + END_LENGTH + comment),
     }))
@@ -94,6 +106,15 @@ fn find_end<R: ReadAt>(window: &mut Window<R>) -> io::Result<Option<u64>> {
     let found =
         tail.windows(END_LENGTH as usize).rposition(|record| record.starts_with(b"PK\x05\x06"));
     Ok(found.map(|place| start + place as u64))
+}
+
+/// Whether the signature of an end record stands behind that of the one at `end`.
+fn is_begun_again<R: ReadAt>(window: &mut Window<R>, end: u64) -> io::Result<bool> {
+    let behind = end + END_LENGTH;
+    let piece = usize::try_from(window.length().saturating_sub(behind)).unwrap_or(0);
+    // The signature may begin within the record itself.
+    let tail = window.at(end + 4, piece + END_LENGTH as usize - 4, piece)?;
+    Ok(tail.windows(4).any(|bytes| bytes == b"PK\x05\x06"))
 }
 
 /// What the end records say of the directory.

@@ -19,8 +19,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use thiserror::Error;
 
+pub(crate) use names::MAX_PATH;
+#[cfg(test)]
 pub(crate) use names::is_unprintable;
-pub use names::{printable, shown};
+pub use names::{printable, printable_json, shown};
 
 use self::findings::Findings;
 use super::Digest;

@@ -1,15 +1,16 @@
 //! What is wrong with a model, without building anything.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::confined::Confined;
 use super::pipeline::{exclude_of, request};
 use super::resolve::resolve;
 use super::snapshot::{self, Snapshot};
 use super::validate::{gather, validate};
-use crate::config::Config;
+use crate::config::{Config, SETTINGS_FILE};
 use crate::discover;
+use crate::model::manifest::MANIFEST_PATH;
 use crate::model::{ModelName, Settings};
 use crate::problem::{Code, Problem};
 
@@ -44,6 +45,16 @@ pub(super) fn unreadable(path: &Path, error: &io::Error) -> Problem {
     )
 }
 
+/// The settings file that cannot be opened; the folder where that cannot be told.
+pub(super) fn settings_file(folder: &Confined) -> PathBuf {
+    let files = [SETTINGS_FILE, MANIFEST_PATH].map(Path::new);
+    let is_closed = |path: &&Path| {
+        folder.open_file(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    };
+    let closed = files.into_iter().find(is_closed);
+    closed.map_or_else(|| folder.path().to_owned(), |path| folder.path().join(path))
+}
+
 /// The files that marwatch may not read, all of them.
 pub(super) fn all_unreadable(folder: &Confined, snapshot: &Snapshot) -> Vec<Problem> {
     let files = snapshot.files.iter().map(|file| file.path.as_path());
@@ -60,12 +71,12 @@ fn try_check(
     folder: &Path,
     config: &Config,
     checked: &mut Checked,
-) -> Result<(), (std::path::PathBuf, io::Error)> {
+) -> Result<(), (PathBuf, io::Error)> {
     let opened = discover::open(folder, config).map_err(|error| (folder.to_owned(), error))?;
     let configured =
         config.entry(folder).map_or_else(Settings::default, |entry| entry.settings.clone());
     let resolved =
-        resolve(&opened, &configured, &[]).map_err(|error| (folder.to_owned(), error))?;
+        resolve(&opened, &configured, &[]).map_err(|error| (settings_file(&opened), error))?;
     checked.name.clone_from(&resolved.name);
     let settings = &resolved.settings;
     let exclude = exclude_of(settings);

@@ -7,6 +7,7 @@
 pub mod check;
 pub mod compare;
 pub mod confined;
+pub mod ended;
 pub mod files;
 pub mod kept;
 pub mod lease;

@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::check::all_unreadable;
 use super::confined::Confined;
+use super::ended::Ended;
 use super::files::{self, ListedFiles};
 use super::kept::Kept;
 use super::report::{Halt, Laps, Report, chain};
@@ -54,6 +55,8 @@ pub struct Workshop {
     pub cancelled: Arc<AtomicBool>,
     /// Is told how many bytes of which model are packed.
     pub progress: OnProgress,
+    /// The last generations of models that are gone.
+    pub ended: Arc<Ended>,
 }
 
 /// Is told how far the build of the model in a folder has got.
@@ -92,9 +95,19 @@ pub struct Listed {
     pub held: Option<catalog::Held>,
 }
 
+impl Job {
+    /// What is known may be of an archive before the last one, where nothing could be written of
+    /// that: then the catalog tells more.
+    fn forget_what_is_stale(&mut self) {
+        let listed = self.listed.as_ref().map(|listed| listed.generation);
+        self.known = self.known.take().filter(|k| listed <= Some(k.archive.generation));
+    }
+}
+
 impl Workshop {
     /// Looks at the model, and builds it if that is called for.
-    pub fn build(&self, job: Job) -> Report {
+    pub fn build(&self, mut job: Job) -> Report {
+        job.forget_what_is_stale();
         let name = job.ticket.name.as_ref().map_or_else(
             || job.ticket.folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             ToString::to_string,
@@ -122,13 +135,16 @@ impl Workshop {
 }
 
 impl Workshop {
-    /// The generation of the archive that was published last; 0 if there was none. Where nothing
-    /// else is known of the model, the history is asked: a model that comes back must not give new
-    /// archives the numbers of old ones.
+    /// The generation of the archive that was published last; 0 if there was none. What is known can
+    /// be older than the catalog, where it could not be written. Where neither tells of the model, the
+    /// history is asked: one that comes back must not give new archives the numbers of old ones.
     fn last_generation(&self, job: &Job) -> u64 {
         let known = job.known.as_ref().map(|known| known.archive.generation);
-        let known = known.or(job.listed.as_ref().map(|listed| listed.generation));
-        let asked = || job.ticket.name.as_ref().map(|n| self.store.history().newest_generation(n));
+        let known = known.max(job.listed.as_ref().map(|listed| listed.generation));
+        let asked = || {
+            let name = job.ticket.name.as_ref()?;
+            Some(self.store.history().newest_generation(name).max(self.ended.generation(name)))
+        };
         known.or_else(asked).unwrap_or(0)
     }
 }
@@ -159,6 +175,8 @@ enum Done {
     },
     /// A new archive is in the store.
     Published(Box<New>),
+    /// It is in the store already, and nothing could be written of it then.
+    Untold(Box<New>),
     /// An earlier one is in the store again.
     RolledBack(Box<New>),
     /// It is held no longer.
@@ -375,7 +393,7 @@ impl Attempt<'_> {
         self.unmoved(seen)?;
         let verified = match staged.verify(&packed, control.durable) {
             Err(error) if previous.is_some() => return Err(Trouble::Before(error.into())),
-            verified => verified.map_err(|error| Halt::failed(Stage::Verify, &error))?,
+            verified => verified.map_err(|error| self.failed_in_staging(Stage::Verify, &error))?,
         };
         if let Some((previous, known)) = previous.zip(self.job.known.as_deref())
             && !self.shop.store.is_published(previous, &known.archive)
@@ -409,7 +427,23 @@ impl Attempt<'_> {
         if self.shop.cancelled.load(Ordering::Relaxed) {
             return Halt::Quietly(End::Stopped);
         }
-        self.read_failed(seen, stage, error)
+        match error {
+            PackError::Write { .. } => {
+                let halt = self.failed_in_staging(stage, error);
+                self.moved_or(seen, halt)
+            }
+            _ => self.read_failed(seen, stage, error),
+        }
+    }
+
+    /// A failure that is not about the model but about the archive that is made of it.
+    fn failed_in_staging(&self, stage: Stage, error: &(dyn Error + 'static)) -> Halt {
+        let mut halt = Halt::failed(stage, error);
+        if let Halt::Failed(failure) = &mut halt {
+            let staging = self.shop.store.staging().folder().display();
+            failure.message = format!("{staging}: {}", failure.message);
+        }
+        halt
     }
 
     /// Something of the model could not be read, or not be packed.
@@ -432,7 +466,8 @@ impl Attempt<'_> {
             return Ok(());
         }
         let request = request(&seen.exclude, &self.shop.config, &seen.settings);
-        let again = snapshot::take(&seen.folder, &request).map_err(|_| Halt::Unstable)?;
+        let again = snapshot::take(&seen.folder, &request)
+            .map_err(|error| Halt::failed(Stage::Verify, &error))?;
         let is_written = || seen.asked.is_written_since(&seen.folder, &again, seen.listed);
         if again != seen.snapshot || is_written() { Err(Halt::Unstable) } else { Ok(()) }
     }

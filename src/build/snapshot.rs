@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::confined::{self, Confined};
 use super::partial;
 use crate::archive::Input;
+use crate::archive::inspect::MAX_PATH;
 use crate::config::Limits;
 use crate::config::SETTINGS_FILE;
 use crate::model::entry_path::EntryPathError;
@@ -367,15 +368,12 @@ impl<'scope, 'env> Walk<'scope, 'env> {
     }
 }
 
-/// Bytes that a path may have in a system call, without the one that ends it (`PATH_MAX`).
-const LONGEST: usize = libc::PATH_MAX as usize - 1;
-
-/// The path as one in an archive, or why it can be none. One that no call takes comes from folders
-/// that were made or moved step by step, and what is there nobody can open by its path.
+/// The path as one in an archive, or why it can be none. One that is too long for the server's disk
+/// is so for ours too, or nearly: it comes from folders that were made or moved step by step.
 fn entry_path(relative: &Path) -> Result<EntryPath, String> {
     let length = relative.as_os_str().as_bytes().len();
-    if length > LONGEST {
-        return Err(format!("its path is {length} bytes long, and the system takes {LONGEST}"));
+    if length > MAX_PATH {
+        return Err(format!("its path is {length} bytes long, and the server takes {MAX_PATH}"));
     }
     EntryPath::from_path(relative).map_err(|error: EntryPathError| error.to_string())
 }

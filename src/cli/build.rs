@@ -19,7 +19,6 @@ use crate::build::pipeline::{OnProgress, Progress};
 use crate::build::report::chain;
 use crate::config::Config;
 use crate::daemon::refused;
-use crate::discover;
 use crate::engine::{Engine, Message, Mode, Seen};
 use crate::exit::Exit;
 use crate::reconcile::End;
@@ -71,14 +70,12 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Exit {
         Err(error) => return fail(Exit::Unavailable, &format!("cannot start: {error}")),
     };
     let only: BTreeSet<String> = args.models.iter().cloned().collect();
-    let missing: Vec<PathBuf> =
-        discover::roots(&config).filter(|root| !root.is_dir()).cloned().collect();
     let passed = runtime.block_on(pass(config, &only, &mut times));
     runtime.shutdown_background();
     match passed {
         // The log has said that it waits for them; a single pass does not.
-        Ok(rows) => match conclude(&rows, &only, args.timings.then_some(&times), out) {
-            Exit::Success if !missing.is_empty() => Exit::ModelProblems,
+        Ok((rows, sees_all)) => match conclude(&rows, &only, args.timings.then_some(&times), out) {
+            Exit::Success if !sees_all => Exit::ModelProblems,
             exit => exit,
         },
         Err(exit) => exit,
@@ -92,7 +89,7 @@ async fn pass(
     config: Config,
     only: &BTreeSet<String>,
     times: &mut PassTimes,
-) -> Result<Rows, Exit> {
+) -> Result<(Rows, bool), Exit> {
     let bar = Bar::new();
     let progress: OnProgress = {
         let bar = bar.clone();
@@ -125,10 +122,11 @@ async fn pass(
     }
     bar.clear();
     times.done("looking and building");
+    let sees_all = engine.sees_all();
     // Ends the scribe, which writes the records and the catalog.
     drop(engine);
     times.done("records and catalog");
-    Ok(rows(seen))
+    Ok((rows(seen), sees_all))
 }
 
 async fn stop(engine: &mut Engine, inbox: &mut UnboundedReceiver<Message>) {

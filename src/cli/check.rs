@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::source::Source;
 use super::{fail, written};
-use crate::archive::inspect::printable;
+use crate::archive::inspect::{printable, printable_json};
 use crate::build::check::check;
 use crate::config::{self, Config, ConfigError};
 use crate::discover;
@@ -176,7 +176,7 @@ impl Findings {
 
     fn write(&self, json: bool, out: &mut dyn Write) -> io::Result<()> {
         if json {
-            return writeln!(out, "{}", serde_json::to_string_pretty(self)?);
+            return writeln!(out, "{}", printable_json(&serde_json::to_string_pretty(self)?));
         }
         for problem in &self.problems {
             writeln!(out, "{}", printable(&problem.to_string()))?;

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::archive::inspect::{
-    Form, InspectError, InspectedEntry, Inspection, inspect, is_unprintable, printable,
+    Form, InspectError, InspectedEntry, Inspection, inspect, printable, printable_json,
 };
 
 /// More entries than this are not listed unless asked for.
@@ -76,17 +76,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<bool, InspectCommandError
 
 /// The inspection as JSON in which nothing could be obeyed by a terminal.
 fn json(inspection: &Inspection) -> Result<String, serde_json::Error> {
-    let text = serde_json::to_string_pretty(inspection)?;
-    let mut safe = String::with_capacity(text.len());
-    for character in text.chars() {
-        // What JSON itself leaves as it is occurs in strings alone, where an escape may stand.
-        if character != '\n' && is_unprintable(character) {
-            safe.push_str(&format!("\\u{:04x}", u32::from(character)));
-        } else {
-            safe.push(character);
-        }
-    }
-    Ok(safe)
+    Ok(printable_json(&serde_json::to_string_pretty(inspection)?))
 }
 
 /// The inspection for people.

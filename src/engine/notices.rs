@@ -23,6 +23,7 @@ impl Engine {
                 "{vanished} of {of} models vanished at once: none is taken for removed, their archives stay; remove archives that are not wanted by hand"
             ),
             Notice::RootMissing { root } => {
+                self.sees_all = false;
                 tracing::warn!(folder = %root.display(), "not there; waiting for it to appear, its archives stay");
             }
             Notice::RootBack { root } => tracing::info!(folder = %root.display(), "there again"),

@@ -59,13 +59,13 @@ impl Engine {
     }
 
     /// A folder that is gone may have published under another name than it claimed at the end.
-    pub(super) fn remove(&mut self, folder: PathBuf, name: ModelName) {
+    pub(super) fn remove(&mut self, folder: PathBuf, name: Option<ModelName>) {
         let published = self.states.iter().filter(|(_, state)| state.folder == folder);
         let names: BTreeSet<ModelName> = published
             .map(|(published, _)| published)
             .filter(|published| !self.reconciler.is_claimed(published))
             .cloned()
-            .chain([name])
+            .chain(name)
             .collect();
         for name in names {
             self.dispose(folder.clone(), name, false);
@@ -122,7 +122,10 @@ impl Engine {
                     Err(error) => {
                         report.failure = Some(Failure {
                             stage: Stage::Publish,
-                            message: format!("the archive cannot be removed: {error}"),
+                            message: format!(
+                                "{} cannot be removed: {error}",
+                                shop.store.place(&report.name, archive.format).display()
+                            ),
                             help: Some("let marwatch's user write the store; it is tried again with the next rescan".into()),
                         });
                         report.failed = true;
@@ -131,7 +134,10 @@ impl Engine {
             }
             if !report.is_back && !report.failed {
                 match shop.store.forget(&report.name) {
-                    Ok(reminder) => report.reminder = Some(reminder),
+                    Ok(reminder) => {
+                        shop.ended.note(&report.name, report.state.archive.generation);
+                        report.reminder = Some(reminder);
+                    }
                     // It would count as removed once more at the next start: it is not yet.
                     Err(error) => {
                         let folder = shop.config.state_dir.display();

@@ -137,3 +137,63 @@ async fn what_is_ordered_for_a_model_that_is_being_removed_comes_after_that() {
     drop(engine);
     assert_eq!(outcomes(&store), told, "and nothing is told twice");
 }
+
+#[tokio::test]
+async fn all_that_a_folder_published_goes_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let put = |folder: &str, name: &str, handler: &str| {
+        let folder = dir.path().join("models").join(folder);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("service.py"), handler).unwrap();
+        fs::write(folder.join(".mar.yaml"), format!("name: {name}\n")).unwrap();
+    };
+    let good = "def handle(data, context):\n    return data\n";
+    let mut config = Config::with_defaults(store.clone(), vec![dir.path().join("models")]);
+    config.on_remove = OnRemove::Delete;
+    put("a", "first", good);
+    pass_with(config.clone(), || {}).await;
+    // Another one claims the name and does not get to publish under it.
+    put("a", "second", good);
+    put("b", "first", "broken(");
+    pass_with(config.clone(), || {}).await;
+    fs::rename(dir.path().join("models/a"), dir.path().join("models/c")).unwrap();
+    put("c", "third", good);
+    let catalog = pass_with(config, || {}).await;
+    let names: Vec<&str> = catalog.models.keys().map(String::as_str).collect();
+    assert_eq!(names, ["first", "third"], "the first is still claimed");
+    assert!(!store.join("second.mar").exists());
+}
+
+#[tokio::test]
+async fn the_catalog_says_it_when_a_hold_ends_without_a_new_archive() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let model = dir.path().join("models/m");
+    fs::create_dir_all(&model).unwrap();
+    let config = Config::with_defaults(store.clone(), vec![dir.path().join("models")]);
+    let say = |text: &str| fs::write(model.join("service.py"), text).unwrap();
+    for text in ["1", "2"] {
+        say(&format!("def handle(data, context):\n    return {text}\n"));
+        pass_with(config.clone(), || {}).await;
+    }
+    let catalog = || Catalog::read(&hidden_folder(&store).join(CATALOG_FILE)).unwrap().unwrap();
+    for (kind, held) in [(OrderKind::RollBack { to: None }, Some(1)), (OrderKind::Resume, None)] {
+        let mode = Mode { once: true, only: None, progress: Arc::new(|_, _| {}) };
+        let (mut engine, mut inbox) = Engine::open(config.clone(), mode, None).unwrap();
+        let name = ModelName::parse("m").unwrap();
+        let (reply, answer) = oneshot::channel();
+        engine.find(&name);
+        engine.order(Wish { name, kind, reply });
+        told(&mut engine, &mut inbox, answer).await.unwrap();
+        drop(engine);
+        assert_eq!(catalog().models["m"].held.as_ref().map(|held| held.of), held);
+        // What it is to be packed from is no model any more.
+        say("broken(");
+    }
+    // The archive that was put back is still there, and the model is refused.
+    pass_with(config, || {}).await;
+    let last = *outcomes(&store).last().unwrap();
+    assert_eq!((last, catalog().models["m"].generation), (Outcome::Rejected, 3));
+    assert!(store.join("m.mar").exists());
+}

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 
 use crate::model::ModelName;
 use crate::results::{Catalog, Outcome, Record, Trigger};
+use crate::sabotage::{Protection, is_out};
 use crate::store::publish::Identity;
 use crate::store::{ModelState, Store};
 
@@ -24,6 +25,9 @@ pub(super) fn records(
     store: &Store,
     states: &BTreeMap<ModelName, Arc<ModelState>>,
 ) -> Vec<(Record, Option<PathBuf>)> {
+    if is_out(Protection::RecordRecovery) {
+        return Vec::new();
+    }
     let removals = store.states().gone().into_iter();
     let removals =
         removals.map(|(name, state, reminder)| (removed(store, &name, &state), Some(reminder)));
@@ -51,6 +55,7 @@ fn published(
     record.describe(name, archive);
     record.outcome = Outcome::Published;
     if let Some(held) = &state.held {
+        // Nothing is published while it is held.
         record.outcome = Outcome::RolledBack;
         record.of_generation = Some(held.of);
         record.time = held.since;

@@ -159,8 +159,9 @@ pub enum Effect {
     Remove {
         /// The folder that is gone.
         folder: PathBuf,
-        /// The name that it had.
-        name: ModelName,
+        /// The name that it claimed, unless another model claims it now. It may have published under
+        /// others before, which are to be dealt with as well.
+        name: Option<ModelName>,
     },
     /// Say something.
     Say(Notice),

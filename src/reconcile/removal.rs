@@ -73,9 +73,8 @@ impl Reconciler {
         for folder in gone {
             let Some(model) = self.models.remove(&folder) else { continue };
             // A renamed folder that keeps its model's name removes nothing.
-            if let Some(name) = model.name.filter(|name| !self.is_claimed(name)) {
-                effects.push(Effect::Remove { folder, name });
-            }
+            let name = model.name.filter(|name| !self.is_claimed(name));
+            effects.push(Effect::Remove { folder, name });
         }
     }
 }

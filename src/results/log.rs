@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::{Outcome, Record};
+use crate::archive::inspect::printable_json;
 use crate::config::ResultsLog;
 use crate::sabotage::{Protection, is_out};
 use crate::store::sync_folder;
@@ -52,7 +53,8 @@ impl Log {
     pub fn append(&mut self, records: &[&Record]) -> io::Result<()> {
         let mut lines = Vec::new();
         for record in records {
-            serde_json::to_writer(&mut lines, record)?;
+            // Read with `tail` too, and names of files and folders are whatever somebody likes.
+            lines.extend_from_slice(printable_json(&serde_json::to_string(record)?).as_bytes());
             lines.push(b'\n');
         }
         let written = self.write(&lines);
@@ -97,20 +99,7 @@ impl Log {
     /// When a file of it is there and cannot be read.
     pub fn told(&self) -> io::Result<Told> {
         let mut told = Told::default();
-        let aside = (1..=self.rotation.keep).rev().map(|number| self.numbered(number));
-        for path in aside.chain([self.path.clone()]) {
-            let file = match File::open(&path) {
-                Ok(file) => file,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            for line in BufReader::new(file).split(b'\n') {
-                // A torn line tells of nothing.
-                if let Ok(record) = serde_json::from_slice::<Record>(&line?) {
-                    told.read(record);
-                }
-            }
-        }
+        read(&self.path, self.rotation.keep, |record| told.read(record))?;
         Ok(told)
     }
 
@@ -118,21 +107,53 @@ impl Log {
     fn rotate(&mut self) -> io::Result<()> {
         self.open = None;
         for number in (1..self.rotation.keep).rev() {
-            rename_if_there(&self.numbered(number), &self.numbered(number + 1))?;
+            rename_if_there(&numbered(&self.path, number), &numbered(&self.path, number + 1))?;
         }
         if self.rotation.keep == 0 {
             fs::remove_file(&self.path)?;
         } else {
-            rename_if_there(&self.path, &self.numbered(1))?;
+            rename_if_there(&self.path, &numbered(&self.path, 1))?;
         }
         sync_folder(self.path.parent().unwrap_or(Path::new(".")))
     }
+}
 
-    fn numbered(&self, number: usize) -> PathBuf {
-        let mut name = self.path.clone().into_os_string();
-        name.push(format!(".{number}"));
-        PathBuf::from(name)
+/// The highest generation of each model that the log at `path` tells of, those of its files included
+/// that were put aside.
+///
+/// # Errors
+/// When a file of it is there and cannot be read.
+pub fn last_generations(path: &Path, keep: usize) -> io::Result<HashMap<String, u64>> {
+    let mut last = HashMap::new();
+    read(path, keep, |record| {
+        let last = last.entry(record.model).or_default();
+        *last = record.generation.max(*last);
+    })?;
+    Ok(last)
+}
+
+/// Reads all records, the oldest first. What is torn tells of nothing.
+fn read(path: &Path, keep: usize, mut take: impl FnMut(Record)) -> io::Result<()> {
+    let aside = (1..=keep).rev().map(|number| numbered(path, number));
+    for path in aside.chain([path.to_owned()]) {
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        for line in BufReader::new(file).split(b'\n') {
+            if let Ok(record) = serde_json::from_slice(&line?) {
+                take(record);
+            }
+        }
     }
+    Ok(())
+}
+
+fn numbered(path: &Path, number: usize) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(format!(".{number}"));
+    PathBuf::from(name)
 }
 
 impl Told {
@@ -176,10 +197,15 @@ fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
 /// Opens the log for appending; cuts off a last line that a crash has left unfinished, and what is
 /// `doubtful`.
 fn open(path: &Path, doubtful: Option<(FileId, u64)>) -> io::Result<(File, u64)> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+    let open = || OpenOptions::new().read(true).append(true).create(true).open(path);
+    let mut file = match (open(), path.parent()) {
+        // Somebody has cleaned the store: its folder is made anew.
+        (Err(error), Some(folder)) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(folder)?;
+            open()?
+        }
+        (opened, _) => opened?,
+    };
     let metadata = file.metadata()?;
     let mut length = metadata.len();
     if let Some((_, trusted)) = doubtful.filter(|(file, _)| *file == id(&metadata))

@@ -16,6 +16,7 @@ use super::log::Log;
 use super::{CATALOG_FILE, Catalog, RESULTS_FILE, Record};
 use crate::clock::{self, Clock, Moment};
 use crate::config::ResultsLog;
+use crate::sabotage::{Protection, is_out};
 use crate::store::state::sweep_staged_for;
 
 /// How long to wait before what could not be written is tried again.
@@ -237,7 +238,11 @@ impl Desk {
         self.leave_out_what_is_told()?;
         if !self.records.is_empty() {
             let records: Vec<&Record> = self.records.iter().map(|entry| &*entry.record).collect();
-            self.log.append(&records)?;
+            let appended = self.log.append(&records);
+            if appended.is_err() && is_out(Protection::KeptRecords) {
+                self.records.clear();
+            }
+            appended?;
         }
         for entry in self.records.drain(..) {
             entry.done();

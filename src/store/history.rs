@@ -12,6 +12,7 @@ use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
 use super::place::rename;
+use super::sync_folder;
 use crate::archive::Digest;
 use crate::model::{ArchiveFormat, ModelName};
 
@@ -67,16 +68,35 @@ impl History {
     }
 
     /// The archives that are kept of a model, the newest first. What is called otherwise is not
-    /// marwatch's.
+    /// marwatch's. None where the folder cannot be read, which is said.
     pub fn list(&self, name: &ModelName) -> Vec<Kept> {
-        let entries = fs::read_dir(self.folder_of(name)).into_iter().flatten().flatten();
-        let mut kept: Vec<_> = entries.filter_map(|entry| parse(&entry.path())).collect();
+        self.try_list(name).unwrap_or_else(|error| {
+            let folder = self.folder_of(name);
+            tracing::warn!(folder = %folder.display(), %error, "cannot list the history");
+            Vec::new()
+        })
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// When the folder is there and cannot be read.
+    pub fn try_list(&self, name: &ModelName) -> io::Result<Vec<Kept>> {
+        let entries = match fs::read_dir(self.folder_of(name)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut kept = Vec::new();
+        for entry in entries {
+            kept.extend(parse(&entry?.path()));
+        }
         kept.sort_unstable_by(|a, b| {
             // One that marwatch did not build has replaced the one with its number.
             let order = (b.generation, a.digest.is_some()).cmp(&(a.generation, b.digest.is_some()));
             order.then_with(|| a.path.cmp(&b.path))
         });
-        kept
+        Ok(kept)
     }
 
     /// The generation of the newest one; 0 without any.
@@ -114,13 +134,28 @@ impl History {
         Ok(Put { path, displaced })
     }
 
+    /// Makes durable what was put in of a model, if anything was.
+    ///
+    /// # Errors
+    /// When it cannot be flushed.
+    pub(super) fn flush(&self, name: &ModelName) -> io::Result<()> {
+        for folder in [self.folder_of(name), self.folder.clone()] {
+            match sync_folder(&folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// The models of which archives are kept.
     pub fn models(&self) -> Vec<ModelName> {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         entries.filter_map(|entry| ModelName::parse(entry.file_name().to_str()?).ok()).collect()
     }
 
-    fn folder_of(&self, name: &ModelName) -> PathBuf {
+    /// Where the archives of a model are kept.
+    pub fn folder_of(&self, name: &ModelName) -> PathBuf {
         self.folder.join(name.as_str())
     }
 }

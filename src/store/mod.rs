@@ -145,7 +145,13 @@ pub fn hidden_folder(root: &Path) -> PathBuf {
 }
 
 fn make_folder(path: &Path) -> Result<(), StoreError> {
-    fs::create_dir_all(path).map_err(|source| StoreError::Prepare { path: path.to_owned(), source })
+    let made = fs::create_dir_all(path).or_else(|error| match path.metadata() {
+        // What cannot be looked at was taken for no folder, and then it is in the way.
+        Ok(there) if there.is_dir() => Ok(()),
+        Err(reason) if error.kind() == io::ErrorKind::AlreadyExists => Err(reason),
+        _ => Err(error),
+    });
+    made.map_err(|source| StoreError::Prepare { path: path.to_owned(), source })
 }
 
 /// Makes the entries of a folder durable: without it a rename can be undone by a power cut.

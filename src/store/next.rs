@@ -97,20 +97,22 @@ impl StateDir {
             let name = entry.file_name();
             ModelName::parse(name.to_str()?.strip_suffix(SUFFIX)?).ok()
         });
-        let read = |name: ModelName| {
-            let (path, place) = (self.next_path(&name), self.path(&name));
-            let state = fs::read(&path).ok().and_then(|bytes| decode(&bytes));
-            let file = OpenOptions::new().read(true).write(true).open(&path).ok()?;
-            let next = Next { file, path, place };
-            match state {
-                Some(state) => Some((name, state, next)),
-                None => {
-                    next.remove();
-                    None
-                }
+        names.filter_map(|name| self.unfinished_of(&name)).collect()
+    }
+
+    /// The same of one model.
+    pub(super) fn unfinished_of(&self, name: &ModelName) -> Option<(ModelName, ModelState, Next)> {
+        let (path, place) = (self.next_path(name), self.path(name));
+        let file = OpenOptions::new().read(true).write(true).open(&path).ok()?;
+        let state = fs::read(&path).ok().and_then(|bytes| decode(&bytes));
+        let next = Next { file, path, place };
+        match state {
+            Some(state) => Some((name.clone(), state, next)),
+            None => {
+                next.remove();
+                None
             }
-        };
-        names.filter_map(read).collect()
+        }
     }
 
     pub(super) fn next_path(&self, name: &ModelName) -> PathBuf {

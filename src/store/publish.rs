@@ -65,7 +65,7 @@ pub struct Publication<'a> {
 pub struct Live<'a> {
     name: ModelName,
     state: ModelState,
-    next: Next,
+    next: Option<Next>,
     placed: Placed,
     /// What is to become of the archive that stood there.
     leaving: Option<Leaving>,
@@ -119,6 +119,8 @@ impl Store {
             publication;
         let (name, format) = (verified.staged.name.clone(), verified.staged.format);
         self.lock.hold()?;
+        // What the last publish could not bring to its end would be forgotten now.
+        self.finish_some(self.states.unfinished_of(&name), history);
         let next = self.prepare(&name, &verified, &mut state, durability)?;
         let place = self.place(&name, format);
         let leaving = expected.map(|found| Leaving::of(known, &place, found, &state, &history));
@@ -129,7 +131,7 @@ impl Store {
                 Ok(Live { name, state, next, placed, leaving, known, history, durability, again })
             }
             Err(error) => {
-                next.remove();
+                next.into_iter().for_each(Next::remove);
                 Err(error)
             }
         }
@@ -163,10 +165,11 @@ impl Store {
                 Retained { history: before.history, spare }
             }
         };
-        if let Some(known) = known {
-            self.retire_other_form(&name, &known.archive, format, history);
+        let is_alone = known
+            .is_none_or(|known| self.retire_other_form(&name, &known.archive, format, history));
+        if is_alone || next.is_none() {
+            self.settle(&name, next, &mut state, retained, durability);
         }
-        self.settle(&name, next, &mut state, retained, durability);
         let is_synced = durability.is_full() && !is_out(Protection::FolderFlush);
         let synced = if is_synced { sync_folder(&self.root) } else { Ok(()) };
         let not_durable =
@@ -180,66 +183,88 @@ impl Store {
         mark::is_set(&self.root, path, identity)
     }
 
-    /// Makes the archive durable, and beside it writes what will be known of it.
+    /// Makes the archive durable, and beside it writes what will be known of it. Where that cannot be
+    /// written, the mark on the archive has to do.
     fn prepare(
         &self,
         name: &ModelName,
         verified: &Verified,
         state: &mut ModelState,
         durability: Durability,
-    ) -> Result<Next, PublishError> {
-        let note = |source| PublishError::Note { path: self.states.folder().to_owned(), source };
+    ) -> Result<Option<Next>, PublishError> {
         // No boot has this number where the system does not tell them apart.
         state.archive.unflushed = (!durability.is_full()).then(|| spare::boot().unwrap_or(0));
         for round in 0.. {
             state.archive.identity = place::identity(verified)?;
-            let next = self.states.prepare(name, state).map_err(note)?;
+            let next = self.states.prepare(name, state);
             if !durability.is_full() {
                 // Nor is the note flushed, so the mark may be all that a power cut leaves.
-                let _ = (self.mark)(&self.root, &verified.staged, &state.archive.identity);
-                return Ok(next);
+                let marked = (self.mark)(&self.root, &verified.staged, &state.archive.identity);
+                return self.noted(next, marked.is_ok() && state.held.is_none());
             }
             // A file system that gives a file its time when it is flushed, as network ones may: once
             // flushed it keeps it. One that gives it another when it is marked never would.
             let is_marked = round < MARKED_ROUNDS;
-            match self.flush(verified, &state.archive.identity, &next, is_marked) {
-                Ok(found) if found == state.archive.identity => return Ok(next),
-                Ok(_) if round < 2 * MARKED_ROUNDS => next.remove(),
-                Ok(_) => {
-                    next.remove();
-                    break;
-                }
-                Err(error) => {
-                    next.remove();
-                    return Err(error);
-                }
+            let (next, found) = self.flush(verified, state, next, is_marked)?;
+            if found == state.archive.identity {
+                return Ok(next);
+            }
+            if let Some(next) = next {
+                next.remove();
+            }
+            if round >= 2 * MARKED_ROUNDS {
+                break;
             }
         }
         let source = io::Error::other("it gets another time whenever it is flushed");
         Err(PublishError::Flush { path: verified.staged.path().to_owned(), source })
     }
 
-    /// Makes the archive durable, together with what tells that it is ours.
+    /// Makes the archive durable, together with what tells that it is ours. Says which identity it has
+    /// then, and whether it is marked.
     fn flush(
         &self,
         verified: &Verified,
-        identity: &Identity,
-        next: &Next,
+        state: &ModelState,
+        next: io::Result<Next>,
         is_marked: bool,
-    ) -> Result<Identity, PublishError> {
+    ) -> Result<(Option<Next>, Identity), PublishError> {
+        let identity = &state.archive.identity;
         let is_marked = is_out(Protection::Mark)
             || is_marked && (self.mark)(&self.root, &verified.staged, identity).is_ok();
+        let next = self.noted(next, is_marked && state.held.is_none())?;
         // So that the journal commits it with the archive, and the flush that follows later has
         // little to do.
-        next.start_flush();
-        place::flush(verified)?;
-        if !is_marked {
-            next.flush_all().map_err(|source| PublishError::Note {
-                path: self.states.folder().to_owned(),
-                source,
-            })?;
+        next.iter().for_each(Next::start_flush);
+        let flushed = place::flush(verified).and_then(|()| match &next {
+            Some(next) if !is_marked => next.flush_all().map_err(|source| self.not_noted(source)),
+            _ => Ok(()),
+        });
+        match flushed.and_then(|()| place::identity(verified)) {
+            Ok(found) => Ok((next, found)),
+            Err(error) => {
+                next.into_iter().for_each(Next::remove);
+                Err(error)
+            }
         }
-        place::identity(verified)
+    }
+
+    /// What was written of an archive. Not being able to write it stops nothing where its mark is
+    /// `enough`: without either, nobody would know it as ours after a crash, and without a note nobody
+    /// that it is held.
+    fn noted(&self, next: io::Result<Next>, enough: bool) -> Result<Option<Next>, PublishError> {
+        match next {
+            Ok(next) => Ok(Some(next)),
+            Err(error) if enough => {
+                tracing::warn!(%error, folder = %self.states.folder().display(), "cannot note what is published; its mark has to do");
+                Ok(None)
+            }
+            Err(error) => Err(self.not_noted(error)),
+        }
+    }
+
+    fn not_noted(&self, source: io::Error) -> PublishError {
+        PublishError::Note { path: self.states.folder().to_owned(), source }
     }
 
     /// Makes what was prepared the state. Where there is more to remember than was known then, it is
@@ -250,7 +275,7 @@ impl Store {
     fn settle(
         &self,
         name: &ModelName,
-        next: Next,
+        next: Option<Next>,
         state: &mut ModelState,
         retained: Retained,
         durability: Durability,
@@ -258,11 +283,15 @@ impl Store {
         let is_more = retained.history != state.history || retained.spare != state.spare;
         state.history = retained.history;
         state.spare = retained.spare;
-        let settled = if is_more {
-            self.states.save(name, state, durability).map(|()| next.remove())
-        } else {
-            let flushed = if durability.is_full() { next.flush() } else { Ok(()) };
-            flushed.and_then(|()| next.take_effect(state.archive.ctime))
+        let settled = match next {
+            Some(next) if !is_more => {
+                let flushed = if durability.is_full() { next.flush() } else { Ok(()) };
+                flushed.and_then(|()| next.take_effect(state.archive.ctime))
+            }
+            next => self
+                .states
+                .save(name, state, durability)
+                .map(|()| next.into_iter().for_each(Next::remove)),
         };
         if let Err(error) = settled {
             tracing::warn!(%error, folder = %self.states.folder().display(), "cannot write the state");
@@ -270,16 +299,17 @@ impl Store {
     }
 
     /// Takes the archive of another form out of the store: it has no place any more. Before the
-    /// state forgets it, so that after a crash it is taken out then.
+    /// state forgets it, so that after a crash it is taken out then. False where it has to be tried
+    /// again.
     fn retire_other_form(
         &self,
         name: &ModelName,
         old: &ArchiveState,
         format: ArchiveFormat,
         history: config::History,
-    ) {
+    ) -> bool {
         if old.format == format {
-            return;
+            return true;
         }
         // The folder is flushed with the new archive in it.
         match self.remove(name, old, history, Durability::Relaxed) {
@@ -293,15 +323,25 @@ impl Store {
                 "the archive of the other format is not the one that marwatch put there; it stays"
             ),
             Err(error) => {
-                tracing::warn!(archive = old.format.file_name(name), %error, "cannot retire the archive of the other format");
+                tracing::warn!(archive = old.format.file_name(name), %error, "cannot retire the archive of the other format; the next publish or start tries again");
+                return false;
             }
         }
+        true
     }
 
     /// Brings to an end what a crash has interrupted: where the new archive stands in its place, it
     /// is known as that.
     pub(super) fn finish(&self, history: config::History) {
-        for (name, state, next) in self.states.unfinished() {
+        self.finish_some(self.states.unfinished(), history);
+    }
+
+    fn finish_some(
+        &self,
+        unfinished: impl IntoIterator<Item = (ModelName, ModelState, Next)>,
+        history: config::History,
+    ) {
+        for (name, state, next) in unfinished {
             let new = &state.archive;
             let place = self.place(&name, new.format);
             let known = self.states.load(&name);
@@ -321,12 +361,15 @@ impl Store {
                 next.remove();
                 continue;
             }
-            if let Some(known) = known {
-                self.retire_other_form(&name, &known.archive, new.format, history);
+            let is_alone = known.is_none_or(|known| {
+                self.retire_other_form(&name, &known.archive, new.format, history)
+            });
+            if !is_alone {
+                continue;
             }
             match next.take_effect(0) {
                 Ok(()) => {
-                    tracing::info!(model = %name, "a crash came after its archive was published")
+                    tracing::info!(model = %name, "what was published last is known now; it could not be noted then")
                 }
                 Err(error) => tracing::warn!(model = %name, %error, "cannot write the state"),
             }
@@ -356,13 +399,11 @@ impl Store {
         // it can be looked at again before anything is done to it.
         let aside = self.staging.fresh(name, format);
         fs::rename(&path, &aside)?;
-        if Identity::at(&aside)? != Some(expected) {
-            // Somebody has put his own there since it was looked at.
+        let found = Identity::at(&aside);
+        if !found.as_ref().is_ok_and(|found| *found == Some(expected)) {
+            // Somebody has put his own there since it was looked at, or nobody can tell.
             self.give_back(name, aside, &path, archive, history);
-            return Ok(Removed::Foreign);
-        }
-        if durability.is_full() {
-            sync_folder(&self.root)?;
+            return found.map(|_| Removed::Foreign);
         }
         let label = Label { format, generation: archive.generation, digest: Some(archive.digest) };
         // Nothing comes after it that a spare of it could serve.
@@ -370,6 +411,14 @@ impl Store {
         let leaving = Leaving { label, large, unflushed, is_foreign };
         let policy = config::History { spare: SpareMode::Off, ..history };
         let _ = self.retain(name, aside, leaving, Retained::default(), &policy);
+        // Before it is forgotten: only what is known of it would tell the next start that what a power
+        // cut has left in staging belongs into the history.
+        if durability.is_full()
+            && let Err(error) = self.history.flush(name).and_then(|()| sync_folder(&self.root))
+        {
+            // It is out of the store all the same. If it comes back, it is removed again.
+            tracing::warn!(folder = %self.root.display(), %error, "a removal may not outlive a power cut: the folder could not be flushed");
+        }
         Ok(Removed::Gone)
     }
 

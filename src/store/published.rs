@@ -9,6 +9,7 @@ use crate::archive::Entry;
 use crate::archive::inspect::inspect;
 use crate::archive::verify::{self, VerifyDepth};
 use crate::model::{ArchiveFormat, ModelName};
+use crate::sabotage::{self, Protection};
 
 impl Store {
     /// Opens the archive that was published last, if by its stat it is just as it was then: nobody
@@ -25,6 +26,9 @@ impl Store {
 
     /// Whether an opened archive still is the one that was published.
     pub fn is_published(&self, file: &File, archive: &ArchiveState) -> bool {
+        if sabotage::is_out(Protection::ArchiveIdentity) {
+            return true;
+        }
         Stat::of(file).is_ok_and(|stat| {
             stat.is_file && stat.identity == archive.identity && stat.ctime == archive.ctime
         }) && !archive.may_be_torn()

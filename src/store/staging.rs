@@ -17,6 +17,7 @@ use crate::archive::pack::{self, Control, Ground, Modes, PackError, Packed};
 use crate::archive::verify::{self, VerifyDepth, VerifyError};
 use crate::archive::{Entry, Plan, Profile, Source};
 use crate::model::{ArchiveFormat, ModelName};
+use crate::sabotage::{Protection, is_out};
 
 /// Bytes from which on flushing an archive while it is read back is worth a thread.
 const LARGE: u64 = 16 << 20;
@@ -33,7 +34,7 @@ impl Staging {
     /// and is reported; it costs space, nothing else.
     pub(super) fn sweep(folder: PathBuf) -> Self {
         let left = fs::read_dir(&folder).into_iter().flatten().flatten();
-        for entry in left {
+        for entry in left.filter(|_| !is_out(Protection::Sweep)) {
             let path = entry.path();
             if is_set_aside(&path) {
                 tracing::warn!(path = %path.display(), "somebody else's archive, which came out of the store and could not be kept in the history; move it away");

@@ -69,6 +69,14 @@ pub struct Held {
     pub said: [u8; 32],
 }
 
+impl Held {
+    /// Whether it is what `said` tells of that it is held against. Where nobody could tell what the
+    /// folder said when it was rolled back, it is whatever it says now.
+    pub fn is_against(&self, said: &[u8; 32]) -> bool {
+        self.said == *said || self.said == [0; 32]
+    }
+}
+
 impl ModelState {
     /// What was packed last as `path`.
     pub fn entry(&self, path: &EntryPath) -> Option<&Entry> {
@@ -146,6 +154,24 @@ impl ArchiveState {
     }
 }
 
+/// What is known of every model.
+#[derive(Debug)]
+pub struct Loaded {
+    /// By name.
+    pub states: Vec<(ModelName, ModelState)>,
+    /// Whether every file could be read. One that is damaged can be.
+    pub is_all: bool,
+}
+
+impl Default for Loaded {
+    fn default() -> Self {
+        Self { states: Vec::new(), is_all: true }
+    }
+}
+
+/// A state is there and cannot be read, as has been said.
+struct Unread;
+
 /// A path as its bytes, which need not be UTF-8. On the disk it looks as text does.
 mod path_bytes {
     use std::ffi::OsString;
@@ -184,36 +210,48 @@ impl StateDir {
     /// What is known of the model `name`; nothing where the file is missing, damaged or of
     /// another version.
     pub fn load(&self, name: &ModelName) -> Option<ModelState> {
+        self.read(name).unwrap_or_default()
+    }
+
+    /// The same; an error where it is there and cannot be read.
+    fn read(&self, name: &ModelName) -> Result<Option<ModelState>, Unread> {
         let path = self.path(name);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "cannot read the state; looking at everything");
-                return None;
+                return Err(Unread);
             }
         };
         let state = decode(&bytes);
         if state.is_none() {
             tracing::warn!(path = %path.display(), "the state is damaged or of another version; looking at everything");
         }
-        state
+        Ok(state)
     }
 
     /// What is known of every model, by name. Loaded on a few threads: a start waits for it.
-    pub fn load_all(&self) -> Vec<(ModelName, ModelState)> {
-        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        let names = entries.filter_map(|entry| {
-            let name = entry.file_name();
-            ModelName::parse(name.to_str()?.strip_suffix(SUFFIX)?).ok()
-        });
-        let mut names: Vec<ModelName> = names.collect();
+    ///
+    /// # Errors
+    /// When the folder cannot be listed: models that went meanwhile would not be missed.
+    pub fn load_all(&self) -> io::Result<Loaded> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let file = entry?.file_name();
+            let name = file.to_str().and_then(|file| file.strip_suffix(SUFFIX));
+            names.extend(name.and_then(|name| ModelName::parse(name).ok()));
+        }
         names.sort_unstable();
-        let load_some = |names: &[ModelName]| -> Vec<(ModelName, ModelState)> {
-            let load = |name: &ModelName| self.load(name).map(|state| (name.clone(), state));
-            names.iter().filter_map(load).collect()
+        let load_some = |names: &[ModelName]| -> Vec<_> {
+            names.iter().map(|name| (name.clone(), self.read(name))).collect()
         };
-        in_shares(&names, SHARE, load_some)
+        let mut loaded = Loaded::default();
+        for (name, state) in in_shares(&names, SHARE, load_some) {
+            loaded.is_all &= state.is_ok();
+            loaded.states.extend(state.unwrap_or_default().map(|state| (name, state)));
+        }
+        Ok(loaded)
     }
 
     /// Replaces what is known of `name`, atomically.
@@ -425,7 +463,7 @@ mod tests {
         assert_eq!(states.load(&name), None);
         states.save(&name, &state(), Durability::Full).unwrap();
         assert_eq!(states.load(&name), Some(state()));
-        assert_eq!(states.load_all(), [(name.clone(), state())]);
+        assert_eq!(states.load_all().unwrap().states, [(name.clone(), state())]);
         states.forget(&name).unwrap();
         assert_eq!(states.load(&name), None);
     }
@@ -451,7 +489,9 @@ mod tests {
         fs::write(dir.path().join("m7.state"), "damaged").unwrap();
         names.remove(7);
         names.sort_unstable();
-        let loaded: Vec<_> = states.load_all().into_iter().map(|(name, _)| name).collect();
+        let loaded = states.load_all().unwrap();
+        assert!(loaded.is_all);
+        let loaded: Vec<_> = loaded.states.into_iter().map(|(name, _)| name).collect();
         assert_eq!(loaded, names);
     }
 

@@ -1,7 +1,7 @@
 //! Which names can matter to an archive, and so are worth a look. Pure.
 //!
-//! Folders that are left out of every archive get no watch. What is left out only as a file counts,
-//! since a name does not tell what it names. Hidden files count: the settings (`.mar.yaml`), a hidden ready marker and the temporary
+//! Folders that are left out of every archive get no watch. Of files, those left out are passed
+//! over, except hidden ones: the settings (`.mar.yaml`), a hidden ready marker and the temporary
 //! file of a transfer (rsync's `.weights.bin.Xy12Ab`) all decide when a model is complete, and a
 //! look is cheap. What editors and desktops scatter about is no cause for one.
 
@@ -22,14 +22,15 @@ pub(super) fn is_entered(name: &OsStr) -> bool {
     !is_built_in(name, true)
 }
 
-/// Whether a change of the file or folder at `path` inside a model is worth a look.
-pub(super) fn counts(path: &Path) -> bool {
+/// Whether a change of the file or folder at `path` inside a model is worth a look. What is left out
+/// only as a file counts where it may be a folder.
+pub(super) fn counts(path: &Path, may_be_folder: bool) -> bool {
     let Some(name) = path.file_name() else { return true };
     if name.as_bytes().starts_with(b".") {
         return !is_scattered(name.as_bytes());
     }
     let reserved = || path.parent().and_then(Path::file_name) == Some(OsStr::new(MAR_INF));
-    !is_built_in(name, true) || reserved()
+    !is_built_in(name, may_be_folder) || reserved()
 }
 
 /// Swap and lock files of editors, Finder's settings, and what NFS keeps of a deleted open file.
@@ -61,9 +62,8 @@ mod tests {
             "MAR-INF/MANIFEST.json",
             "MAR-INF",
             ".swp",
-            "v1.mar",
         ] {
-            assert!(counts(Path::new(yes)), "{yes}");
+            assert!(counts(Path::new(yes), false) && counts(Path::new(yes), true), "{yes}");
         }
         for no in [
             ".handler.py.swp",
@@ -72,10 +72,17 @@ mod tests {
             ".DS_Store",
             ".nfs0000000000a1",
             "__pycache__",
+            "a.pyc",
+            "MANIFEST.json",
+            "old.mar",
             "__MACOSX",
         ] {
-            assert!(!counts(Path::new(no)), "{no}");
+            assert!(!counts(Path::new(no), false), "{no}");
         }
+        for folder in ["v1.mar", "a.pyc"] {
+            assert!(counts(Path::new(folder), true), "{folder}");
+        }
+        assert!(!counts(Path::new("__pycache__"), true));
     }
 
     #[test]

@@ -74,6 +74,14 @@ impl OpenFiles {
         changes
     }
 
+    /// Forgets files in places that are no longer watched.
+    pub(super) fn retain_in(&mut self, scope: &Scope) -> Vec<Change> {
+        let is_out = |path: &PathBuf| scope.spots(path).is_empty();
+        let out: Vec<PathBuf> = self.open.iter().filter(|path| is_out(path)).cloned().collect();
+        out.iter().for_each(|path| self.closed(path));
+        self.flush(scope)
+    }
+
     /// Forgets every file, because its close may have been lost.
     pub(super) fn close_all(&mut self) -> Vec<Change> {
         self.open.clear();
@@ -128,6 +136,16 @@ mod tests {
         files.written(Path::new("/d/m/f"));
         files.closed(Path::new("/d/m/f"));
         assert_eq!(files.flush(&scope), []);
+    }
+
+    #[test]
+    fn what_is_no_longer_watched_is_forgotten() {
+        let (scope, mut files) = (scope(), OpenFiles::default());
+        files.written(Path::new("/d/m/f"));
+        files.flush(&scope);
+        assert_eq!(files.retain_in(&scope), [], "it is still being written");
+        assert_eq!(files.retain_in(&Scope::default()), [closed(pair("f"))]);
+        assert_eq!(files.close_all(), []);
     }
 
     #[test]

@@ -157,7 +157,8 @@ impl Pass {
     fn signature(&self, root: &Path, folder: &Path) -> u64 {
         let wanted = |entry: &DirEntry| {
             entry.depth() == 0
-                || (names::counts(entry.path()) && !self.is_ignored(root, entry.path()))
+                || (names::counts(entry.path(), entry.file_type().is_dir())
+                    && !self.is_ignored(root, entry.path()))
         };
         // A hidden folder counts, for its coming and going, but what is in it does not.
         let mut walk = WalkDir::new(folder).into_iter();
@@ -255,7 +256,7 @@ mod tests {
         assert_eq!(next("moved within").1, [touched(&m)]);
 
         fs::write(m.join("sub/.git/index"), "x").unwrap();
-        fs::write(m.join("x.pyc"), "x").unwrap();
+        fs::write(m.join(".DS_Store"), "x").unwrap();
         fs::write(m.join(".f.swp"), "x").unwrap();
         fs::write(drop.join("store/x/n.mar"), "x").unwrap();
         fs::write(drop.join("README"), "x").unwrap();

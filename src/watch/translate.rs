@@ -98,7 +98,7 @@ impl Look {
         let mut inside = false;
         for spot in scope.spots(path) {
             match spot {
-                Spot::Inside { folder, file } if counts(&file) => {
+                Spot::Inside { folder, file } if counts(&file, listing) => {
                     inside = true;
                     self.changes.insert(Change::Touched { folder });
                 }
@@ -120,7 +120,7 @@ impl Look {
         let known = tree.has_folder(&path);
         for spot in scope.spots(&path) {
             match spot {
-                Spot::Inside { folder, file } if counts(&file) => {
+                Spot::Inside { folder, file } if counts(&file, known) => {
                     self.changes.insert(Change::Touched { folder });
                 }
                 Spot::Candidate { folder, .. } if known => {
@@ -200,11 +200,12 @@ mod tests {
             (Written, "/d/m/.mar.yaml", "+/d/m w.mar.yaml"),
             (Written, "/one/.f.part", "+/one w.f.part"),
             (Written, "/one/MAR-INF/MANIFEST.json", "+/one wMAR-INF/MANIFEST.json"),
+            // A folder of such a name would be packed.
+            (Written, "/d/m/a.pyc", "+/d/m wa.pyc"),
+            (Closed, "/d/m/old.mar", "+/d/m"),
             // What cannot matter.
             (Written, "/d/m/.f.swp", ""),
-            (Written, "/d/m/a.pyc", ""),
-            (Written, "/d/m/old.mar", ""),
-            (Closed, "/d/m/MANIFEST.json", ""),
+            (Written, "/d/m/.DS_Store", ""),
             // Directly in a drop folder.
             (Came, "/d/n", "*/d ?/d/n"),
             (Gone, "/d/m", "*/d !/d/m"),

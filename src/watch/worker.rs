@@ -95,10 +95,7 @@ impl Worker {
                 {
                     self.say(changes);
                 }
-                Message::Replace(plan) => {
-                    self.watching.set_plan(plan);
-                    lost = Some(LookReason::Rearmed);
-                }
+                Message::Replace(plan) => lost = self.replace(plan),
                 Message::Rearm => lost = self.rearm().err().map(reason),
                 Message::Wake
                 | Message::Overflow { .. }
@@ -184,6 +181,26 @@ impl Worker {
         }
         look.changes.extend(resynced.changes);
         Ok(resynced.fresh)
+    }
+
+    /// Goes over to another plan; says why everything is to be built anew, where it is.
+    ///
+    /// As long as notifications are used before and after, the watches that stay are kept, and with
+    /// them what is known of files that are being written: where the kernel does not tell who has a
+    /// file open, a writer that pauses would be forgotten otherwise.
+    fn replace(&mut self, plan: WatchPlan) -> Option<LookReason> {
+        let stays = self.watching.is_native() && plan.mode == self.watching.plan.mode;
+        self.watching.set_plan(plan);
+        if !stays {
+            return Some(LookReason::Rearmed);
+        }
+        if let Err(error) = self.rearm() {
+            return Some(reason(error));
+        }
+        let unwatched = self.files.retain_in(self.watching.scope());
+        self.say(unwatched);
+        self.say([Change::LookAtAll { reason: LookReason::Rearmed }]);
+        None
     }
 
     /// See [`super::Watcher::rearm`].

@@ -68,6 +68,12 @@ impl<'a> Daemon<'a> {
         Self::started(site, command)
     }
 
+    /// The same by a command of the test's own, to which `--log-format json` is added.
+    #[track_caller]
+    pub fn start_command(site: &'a Site, command: Command) -> Self {
+        Self::started(site, command)
+    }
+
     /// The same without a configuration file: drop folder and store are told by flags.
     #[track_caller]
     pub fn start_by_flags(site: &'a Site) -> Self {

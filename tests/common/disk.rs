@@ -59,6 +59,12 @@ impl Bench {
 
     /// An empty disk of so many MiB, mounted. It is unmounted when it is dropped.
     pub fn disk(&self, kind: Kind, mib: u64, options: &str) -> Disk {
+        let at = self.path.join(format!("disk{}", self.disks.get()));
+        self.disk_at(kind, mib, options, &at)
+    }
+
+    /// The same, mounted at this place.
+    pub fn disk_at(&self, kind: Kind, mib: u64, options: &str, at: &Path) -> Disk {
         let number = self.disks.get();
         self.disks.set(number + 1);
         let image = self.path.join(format!("disk{number}.img"));
@@ -66,8 +72,8 @@ impl Bench {
             File::create(&image).unwrap().set_len(mib * MIB).unwrap();
             kind.make(&image);
         }
-        let at = image.with_extension("mounted");
-        fs::create_dir_all(&at).unwrap();
+        fs::create_dir_all(at).unwrap();
+        let at = at.to_owned();
         let mut disk = Disk { at, image, kind, mib, options: options.to_owned(), mounted: false };
         disk.mount();
         disk

@@ -41,11 +41,20 @@ impl Site {
 
     /// A site whose configuration says `more` beside store and drop folder.
     pub fn with(more: &str) -> Self {
+        Self::with_store(None, more)
+    }
+
+    /// A site with quick settle times whose store is elsewhere.
+    pub fn quick_elsewhere(store: &Path, more: &str) -> Self {
+        Self::with_store(Some(store), &format!("{QUICK}{more}"))
+    }
+
+    fn with_store(store: Option<&Path>, more: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("marwatch-").tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
         let site = Self {
             drop: root.join("drop"),
-            store: root.join("store"),
+            store: store.map_or_else(|| root.join("store"), Path::to_owned),
             config: root.join("marwatch.yaml"),
             root,
             _dir: dir,
@@ -63,7 +72,8 @@ impl Site {
 
     /// Writes the configuration anew.
     pub fn configure(&self, more: &str) {
-        let text = format!("store: store\ndrop_folders: [drop]\n{more}");
+        let store = self.store.strip_prefix(&self.root).unwrap_or(&self.store).display();
+        let text = format!("store: {store}\ndrop_folders: [drop]\n{more}");
         fs::write(&self.config, text).unwrap();
     }
 
@@ -148,6 +158,11 @@ impl Site {
         }
         *bytes += whole;
         records.clone()
+    }
+
+    /// Reads the records from their beginning again: a power cut has taken some.
+    pub fn forget_records(&self) {
+        self.book.take();
     }
 
     /// The records of one model.

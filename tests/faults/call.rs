@@ -17,9 +17,9 @@ const PAGE: u64 = 4096;
 /// What a call does to files, as far as it matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// Opens a file for reading.
+    /// Opens what is there.
     Open,
-    /// Opens a file that it makes, cuts or may write into.
+    /// Opens a file that it makes, if need be, or cuts.
     Create,
     Read,
     List,
@@ -30,6 +30,8 @@ pub enum Kind {
     Allocate,
     Truncate,
     Flush,
+    /// Has the disk begin to flush.
+    WriteBack,
     /// Sets an extended attribute.
     Mark,
     Link,
@@ -39,7 +41,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 16] = [
+    pub const ALL: [Kind; 17] = [
         Kind::Open,
         Kind::Create,
         Kind::Read,
@@ -51,6 +53,7 @@ impl Kind {
         Kind::Allocate,
         Kind::Truncate,
         Kind::Flush,
+        Kind::WriteBack,
         Kind::Mark,
         Kind::Link,
         Kind::Rename,
@@ -60,7 +63,7 @@ impl Kind {
 
     /// Whether anything on the disk is another thing after it.
     pub fn changes(self) -> bool {
-        !matches!(self, Kind::Open | Kind::Read | Kind::List | Kind::Stat)
+        !matches!(self, Kind::Open | Kind::Read | Kind::List | Kind::Stat | Kind::WriteBack)
     }
 }
 
@@ -98,7 +101,7 @@ impl Call {
     /// What it does to files; `None` where it is about something else.
     pub fn kind(&self) -> Option<Kind> {
         let opens = |flags: u64| {
-            let changing = libc::O_CREAT | libc::O_WRONLY | libc::O_RDWR | libc::O_TRUNC;
+            let changing = libc::O_CREAT | libc::O_TRUNC;
             if flags & u64::from(changing.cast_unsigned()) == 0 { Kind::Open } else { Kind::Create }
         };
         Some(match self.number {
@@ -117,7 +120,8 @@ impl Call {
             libc::SYS_ioctl if self.args[1] == FICLONERANGE => Kind::Clone,
             libc::SYS_fallocate => Kind::Allocate,
             libc::SYS_ftruncate => Kind::Truncate,
-            libc::SYS_fsync | libc::SYS_fdatasync | libc::SYS_sync_file_range => Kind::Flush,
+            libc::SYS_fsync | libc::SYS_fdatasync => Kind::Flush,
+            libc::SYS_sync_file_range => Kind::WriteBack,
             libc::SYS_setxattr | libc::SYS_lsetxattr | libc::SYS_fsetxattr => Kind::Mark,
             libc::SYS_link | libc::SYS_linkat => Kind::Link,
             libc::SYS_rename | libc::SYS_renameat | libc::SYS_renameat2 => Kind::Rename,

@@ -6,6 +6,7 @@ use marwatch::results::{Outcome, Record};
 use nix::errno::Errno;
 
 use super::call::{Call, Kind};
+use super::is_thorough;
 use super::scenario::Scenario;
 use super::trace::{self, End, Run, Verdict};
 use super::world::{Scene, World};
@@ -22,12 +23,16 @@ fn errors(kind: Kind) -> &'static [Errno] {
         Kind::Clone | Kind::Allocate | Kind::Mark => &[ENOSPC, EIO, EDQUOT, EOPNOTSUPP],
         Kind::Truncate => &[EIO],
         Kind::Flush => &[EIO, ENOSPC, EDQUOT],
+        Kind::WriteBack => &[EIO],
         Kind::Link => &[ENOSPC, EROFS, EMLINK],
         Kind::Rename => &[EIO, EACCES, ENOSPC, EDQUOT, EROFS],
         Kind::Mkdir => &[ENOSPC, EACCES, EIO, EDQUOT, EROFS],
         Kind::Unlink => &[EIO, EACCES, EROFS],
     }
 }
+
+/// Of the calls that change nothing one in so many fails.
+const LOOKS_APART: usize = 4;
 
 /// What a sweep has seen.
 #[derive(Debug, Default)]
@@ -48,34 +53,28 @@ struct Fault {
     error: Errno,
 }
 
+/// Which call is to fail.
+#[derive(Debug, Clone, Copy)]
+struct Aim {
+    kind: Kind,
+    number: usize,
+    error: Errno,
+    /// Whether all that come after it fail too, as on a disk that is full or has gone.
+    lasts: bool,
+}
+
 /// Makes the change of a scenario again and again. Of each kind of call that is about something in
 /// the world, the first fails with each error, then the second, until the run gets to its end
 /// without it.
 pub fn sweep(name: &str, mut scenario: Scenario) -> Tally {
-    let is_thorough = std::env::var_os("MARWATCH_FAULTS").is_some_and(|value| value == "all");
     let mut tally = Tally::default();
     for kind in Kind::ALL {
-        for number in 1.. {
-            let errors = errors(kind);
-            // One error a call, each in turn.
-            let chosen = if is_thorough { errors } else { &errors[number % errors.len()..][..1] };
-            let mut has_failed = false;
-            for &error in chosen {
-                scenario.begin();
-                let records = scenario.world.whole_records();
-                let (run, fault) = failing_at(&scenario, kind, number, error);
-                let Some(fault) = fault else {
-                    assert_eq!(run.end, End::Code(0), "{run:?}");
-                    scenario.check_end(&run);
-                    break;
-                };
-                has_failed = true;
-                let what = format!("{name}, {kind:?} {number} fails: {fault:?}");
-                let scene = Scene::set(&scenario.world, what);
-                look(&mut scenario, records, &run, &fault, &mut tally);
-                drop(scene);
-            }
-            if !has_failed {
+        // There are many calls that only look, and what they find matters at few of them.
+        let step = if is_thorough() || kind.changes() { 1 } else { LOOKS_APART };
+        for number in (1..).step_by(step) {
+            let aims = aims(kind, number);
+            let failed = aims.iter().filter(|&&aim| attempt(name, &mut scenario, aim, &mut tally));
+            if failed.count() == 0 {
                 break;
             }
         }
@@ -84,25 +83,44 @@ pub fn sweep(name: &str, mut scenario: Scenario) -> Tally {
     tally
 }
 
-/// Lets the `number`th call of a kind fail, and says which one that was.
-fn failing_at(
-    scenario: &Scenario,
-    kind: Kind,
-    number: usize,
-    error: Errno,
-) -> (Run, Option<Fault>) {
+/// How a call is made to fail: in every way, or in one of them, another one for each call.
+fn aims(kind: Kind, number: usize) -> Vec<Aim> {
+    let ways = errors(kind).iter().flat_map(|&error| [(error, false), (error, true)]);
+    let aims: Vec<_> = ways.map(|(error, lasts)| Aim { kind, number, error, lasts }).collect();
+    if is_thorough() { aims } else { vec![aims[number * 5 % aims.len()]] }
+}
+
+/// Makes the change with one call failing; false if there is no such call.
+fn attempt(name: &str, scenario: &mut Scenario, aim: Aim, tally: &mut Tally) -> bool {
+    scenario.begin();
+    let records = scenario.world.whole_records();
+    let (run, fault) = failing_at(scenario, aim);
+    let _scene = Scene::set(&scenario.world, format!("{name}: {aim:?}, {fault:?}"));
+    match &fault {
+        Some(fault) => look(scenario, records, &run, fault, tally),
+        None => {
+            assert_eq!(run.end, End::Code(0), "{run:?}");
+            scenario.check_end(&run);
+        }
+    }
+    fault.is_some()
+}
+
+/// Makes the run of a scenario with a call failing, and says which one that was.
+fn failing_at(scenario: &Scenario, aim: Aim) -> (Run, Option<Fault>) {
+    let Aim { kind, number, error, lasts } = aim;
     let world = &scenario.world;
     let (mut count, mut fault) = (0, None);
     let mut judge = |call: &Call| {
-        if fault.is_some() || call.kind() != Some(kind) {
+        if call.kind() != Some(kind) {
             return Verdict::Pass;
         }
         let Some(path) = call.path_in(&world.root) else { return Verdict::Pass };
         count += 1;
-        if count < number {
+        if count < number || count > number && !lasts {
             return Verdict::Pass;
         }
-        fault = Some(Fault { kind, path, error });
+        fault.get_or_insert(Fault { kind, path, error });
         Verdict::Fail(error)
     };
     let run = trace::run(world.command(scenario.args), &mut judge);
@@ -121,7 +139,15 @@ fn look(scenario: &mut Scenario, records: usize, run: &Run, fault: &Fault, tally
     let new: Vec<_> = world.records().into_iter().skip(records).collect();
     let is_lost = run.stderr.contains("a record is lost");
     let reason = std::io::Error::from_raw_os_error(fault.error as i32).to_string();
-    let told = |text: &str| text.contains(&reason) && text.contains(world.root.to_str().unwrap());
+    // Of what is in a model, its path there is enough.
+    let inside =
+        fault.path.strip_prefix(&world.model).ok().filter(|path| path.components().count() > 0);
+    let inside = inside.map(|path| format!("`{}`", path.display()));
+    let told = |text: &str| {
+        let names = |path: &str| text.contains(path);
+        let is_named = names(world.root.to_str().unwrap()) || inside.as_deref().is_some_and(names);
+        is_named && text.contains(&reason)
+    };
     match run.end {
         End::Code(0) => {
             tally.overcome += 1;
@@ -136,14 +162,14 @@ fn look(scenario: &mut Scenario, records: usize, run: &Run, fault: &Fault, tally
         End::Code(1) => {
             tally.failed += 1;
             let failed = new.iter().find(|record| is_failure(record));
-            let Some(record) = failed else {
-                assert!(is_lost, "no record: {run:?}");
-                return recover(scenario, run);
-            };
-            let texts = record.failure.iter().map(|failure| failure.message.clone());
-            let problems = record.problems.iter().map(|problem| format!("{problem}"));
-            let text = texts.chain(problems).collect::<Vec<_>>().join("\n");
-            assert!(told(&text), "neither path nor reason: {record:?}");
+            let said = format!("{}{}", run.stderr, if is_lost { &run.stdout } else { "" });
+            let text = failed.map_or(said, |record| {
+                let failures = record.failure.iter().map(|failure| failure.message.clone());
+                let problems = record.problems.iter().map(|problem| format!("{problem}"));
+                failures.chain(problems).collect::<Vec<_>>().join("\n")
+            });
+            // Where nothing could be attempted there is no record, only a word.
+            assert!(told(&text), "no record, or neither path nor reason: {failed:?} {run:?}");
         }
         // Configuration or store could not even be read.
         End::Code(3 | 5) => {
@@ -161,7 +187,15 @@ fn recover(scenario: &mut Scenario, faulty: &Run) {
     if faulty.stderr.contains("cannot be kept in the history") {
         scenario.history_is_short();
     }
-    let again = scenario.world.build();
+    let again = scenario.recover();
+    let told = scenario.world.told();
+    let is_unknown =
+        ["a record is lost", "cannot write the state", "cannot note what is published"]
+            .iter()
+            .all(|word| faulty.stderr.contains(word));
+    if is_unknown && told.last().is_some_and(|(outcome, _)| *outcome == Outcome::Unchanged) {
+        scenario.world.expect_unchanged();
+    }
     scenario.check_end(&again);
 }
 
@@ -171,7 +205,8 @@ fn is_failure(record: &Record) -> bool {
 
 /// Whether somebody has to be told of a fault that the run got over.
 fn must_be_said(world: &World, fault: &Fault) -> bool {
-    let is_written = fault.kind.changes() && fault.kind != Kind::Unlink;
+    // Folders are made where they may be missing, and found to be there.
+    let is_written = fault.kind.changes() && ![Kind::Unlink, Kind::Mkdir].contains(&fault.kind);
     let file = fault.path.file_name().unwrap_or_default().to_string_lossy();
     let is_ours = fault.path.parent() == Some(&world.hidden)
         || fault.path.starts_with(world.hidden.join("state"));

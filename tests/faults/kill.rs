@@ -3,6 +3,7 @@
 use nix::sys::signal::Signal;
 
 use super::call::Call;
+use super::is_thorough;
 use super::scenario::Scenario;
 use super::trace::{self, End, Run, Verdict};
 use super::world::{Scene, World};
@@ -35,7 +36,7 @@ pub fn sweep(name: &str, mut scenario: Scenario) -> Tally {
         tally.old += usize::from(view == scenario.before);
         tally.new += usize::from(scenario.is_done(&view));
         let before = scenario.world.whole_records();
-        let again = scenario.world.build();
+        let again = scenario.recover();
         let recovered = scenario.world.records().into_iter().skip(before);
         let recovered: Vec<_> = recovered.filter(|record| record.recovered).collect();
         assert!(recovered.is_empty() || scenario.is_done(&view), "{recovered:#?}");
@@ -53,13 +54,12 @@ pub fn sweep(name: &str, mut scenario: Scenario) -> Tally {
 
 /// Lets a run get to the `n`th call that counts, and says which one that was.
 pub fn killed_at(world: &World, args: &[&str], n: usize) -> (Run, String) {
-    let is_thorough = std::env::var_os("MARWATCH_FAULTS").is_some_and(|value| value == "all");
     let (mut count, mut has_begun, mut what) = (0, false, String::from("not at all"));
     let mut judge = |call: &Call| {
         // What comes before has nothing to do with the store.
         has_begun = has_begun || call.path_in(&world.store).is_some();
         let counts = || {
-            is_thorough
+            is_thorough()
                 || call.is_end()
                 || call.kind().is_some_and(|kind| kind.changes())
                     && call.path_in(&world.store).is_some()

@@ -58,7 +58,7 @@ pub fn run(mut command: Command, judge: &mut dyn FnMut(&Call) -> Verdict) -> Run
     command.stdin(Stdio::null());
     command.stdout(stdout.try_clone().unwrap()).stderr(stderr.try_clone().unwrap());
     let end = Traced::start(command).follow(PATIENCE, judge);
-    let mut text = |file: &mut std::fs::File| {
+    let text = |file: &mut std::fs::File| {
         let mut bytes = Vec::new();
         file.rewind().unwrap();
         file.read_to_end(&mut bytes).unwrap();

@@ -93,7 +93,7 @@ fn inner_no_instance() {
     configure(&site, "poll_interval: 200ms\n");
     fill(&site.drop.join("m"), 5, 2);
     let mut daemon = site.start();
-    daemon.wait_for_line(&["watching by polling", "user.max_inotify_instances is 0"]);
+    daemon.wait_for_line(&["watching by polling", "user.max_inotify_instances", "is 0"]);
     daemon.next("m", Outcome::Published);
     fs::write(site.drop.join("m/service.py"), service("edited")).unwrap();
     daemon.next("m", Outcome::Published);

@@ -11,6 +11,7 @@ use marwatch::results::{Outcome, Record};
 use serde_json::Value;
 
 use crate::common::schema;
+use crate::models::Model;
 use crate::scene::{Content, KEEP, Scene};
 
 /// What is wrong, each beginning with a word for its kind.
@@ -40,6 +41,8 @@ impl Scene<'_> {
         }
         if promise == Promise::Relaxed {
             // Archives that were not flushed may be anything until marwatch has looked at them.
+            let is_torn = |model: &Model| self.standing(model.name).is_err();
+            self.torn += self.models.iter().filter(|model| is_torn(model)).count();
             return damage;
         }
         for model in self.models {
@@ -123,6 +126,13 @@ impl Scene<'_> {
             damage.push(format!("recovery: it does not come to rest: {again:?}"));
         }
         damage
+    }
+
+    /// Bytes that builds have found in place on a spare, by the records.
+    pub(crate) fn in_place(&self) -> u64 {
+        let records = self.records(&mut Damage::new());
+        let costs = records.iter().filter_map(|record| record.cost);
+        costs.map(|cost| cost.carried_over.in_place).sum()
     }
 
     /// What the archive of a model in the store is.
@@ -242,7 +252,7 @@ impl Scene<'_> {
         let hidden = [self.state.clone(), self.hidden("")];
         let hidden = hidden.iter().flat_map(|folder| list(folder)).filter(|path| {
             let name = path.file_name().unwrap().to_string_lossy();
-            name.ends_with(".next")
+            name.ends_with(".next") || name.ends_with(".new")
         });
         left.extend(hidden);
         let visible = list(&self.store).into_iter().filter(|path| {

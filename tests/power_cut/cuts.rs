@@ -1,12 +1,15 @@
 //! The power is cut while marwatch builds: at any moment, again and again on the same disk.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::process::{Child, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use marwatch::clock::Clock;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::check::{Damage, Promise};
 use crate::common::chance::Chance;
@@ -35,7 +38,7 @@ pub(crate) struct Plan {
 pub(crate) enum Moment {
     /// At any time.
     Any,
-    /// When an archive has just taken its place, and somebody else has had that written to the disk.
+    /// When an archive has just taken its place, and somebody else has that written to the disk.
     Placed,
     /// When a record was just written, on the other disk, which is not cut off.
     Told,
@@ -49,6 +52,8 @@ pub(crate) struct Summary {
     pub(crate) cuts: u64,
     /// Cuts after which some archive was not what it was before the last change.
     pub(crate) arrived: u64,
+    /// Archives that were torn, before marwatch was started again.
+    pub(crate) torn: usize,
     pub(crate) damage: Damage,
 }
 
@@ -82,9 +87,10 @@ impl Plan {
             summary
         });
         println!(
-            "{self:?}: {} cuts, {} of which came after something had arrived, {:?}",
+            "{self:?}: {} cuts, {} of which came after something had arrived, {} archives torn, {:?}",
             summary.cuts,
             summary.arrived,
+            summary.torn,
             clock.now().since(begun)
         );
         summary
@@ -137,12 +143,14 @@ impl Plan {
             {
                 state.recover();
             }
-            scene.sabotage = None;
+            // What makes up for a lack of flushes is done at the next start.
+            scene.sabotage = self.sabotage.filter(|_| self.promise == Promise::Relaxed);
             let mut damage = scene.check_cut(self.promise);
             let after: Vec<_> = scene.past.values().map(|past| past.oldest).collect();
             damage.extend(scene.check_recovery(self.promise));
             summary.cuts += 1;
             summary.arrived += u64::from(before != after);
+            summary.torn += std::mem::take(&mut scene.torn);
             if !damage.is_empty() {
                 damage.push(format!("in cut {} of {self:?}, daemon: {is_daemon}", summary.cuts));
                 summary.damage = damage;
@@ -162,9 +170,22 @@ fn build_until(
     after: Duration,
 ) {
     let is_cut = AtomicBool::new(false);
+    let running = Mutex::new(None::<OwnedFd>);
+    let tell = |signal| {
+        if let Some(build) = &*running.lock().unwrap() {
+            // It may have ended.
+            let _ = pidfd_send_signal(build, signal);
+        }
+    };
     let cut = || {
         is_cut.store(true, Ordering::SeqCst);
+        if moment == Moment::Placed {
+            // Of what it has done until now one disk gets everything, the other perhaps nothing.
+            tell(Signal::STOP);
+            let _ = fs::File::open(&disks[0].at).and_then(|folder| folder.sync_all());
+        }
         disks.iter().for_each(|disk| disk.cut());
+        tell(Signal::CONT);
     };
     let signs = scene.signs(moment);
     let clock = Clock::new();
@@ -181,7 +202,15 @@ fn build_until(
             for _ in 0..=chance.below(2) {
                 scene.change(chance);
             }
-            let output = scene.command("build").output().unwrap();
+            if moment == Moment::Rest {
+                // Its blocks are reserved: what is lost of it leaves its length and its times.
+                scene.change_one("large", chance);
+            }
+            let mut build = scene.command("build");
+            let build = build.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            let id = pidfd_open(Pid::from_child(&build), PidfdFlags::empty()).unwrap();
+            *running.lock().unwrap() = Some(id);
+            let output = build.wait_with_output().unwrap();
             if output.status.success() && !is_cut.load(Ordering::SeqCst) {
                 scene.acknowledge();
                 // The kernel begins with whichever file it likes.

@@ -45,6 +45,8 @@ pub(crate) struct Summary {
     pub(crate) images: u64,
     /// How many different archives stood in the store on the images.
     pub(crate) different: usize,
+    /// Bytes that were found in place on a spare while it was recorded.
+    pub(crate) in_place: u64,
     pub(crate) damage: Damage,
 }
 
@@ -107,10 +109,11 @@ impl Replay {
         scene.sabotage = self.sabotage;
         let recorder = Recorder::start(&folder, &image, self.kind.name(), self.options, &at);
         let chapters = self.record(&mut scene, &recorder);
+        let in_place = scene.in_place();
         let ops = recorder.finish();
         scene.sabotage = None;
 
-        let mut summary = Summary::default();
+        let mut summary = Summary { in_place, ..Summary::default() };
         let mut seen = std::collections::BTreeSet::new();
         let mut points: Vec<_> =
             (0..self.images).map(|_| chance.below(ops.len() as u64 + 1) as usize).collect();

@@ -33,6 +33,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) recorded: Vec<u8>,
     /// The results log of another disk.
     pub(crate) told_elsewhere: Option<Vec<u8>>,
+    /// How many archives were torn where they may be.
+    pub(crate) torn: usize,
     /// A protection that is taken out.
     pub(crate) sabotage: Option<&'static str>,
 }
@@ -90,6 +92,7 @@ impl<'a> Scene<'a> {
             past,
             recorded: Vec::new(),
             told_elsewhere: None,
+            torn: 0,
             sabotage: None,
         }
     }
@@ -107,6 +110,12 @@ impl<'a> Scene<'a> {
     /// Changes some model: mostly its content, now and then it is removed or comes back.
     pub(crate) fn change(&mut self, chance: &mut Chance) {
         let model = &self.models[chance.below(self.models.len() as u64) as usize];
+        self.change_one(model.name, chance);
+    }
+
+    /// The same of this one.
+    pub(crate) fn change_one(&mut self, name: &str, chance: &mut Chance) {
+        let model = self.models.iter().find(|model| model.name == name).unwrap();
         let past = &self.past[model.name];
         // Where more than one is gone at once, none counts as removed.
         let is_removable = self.past.values().all(|past| {
@@ -172,7 +181,6 @@ impl<'a> Scene<'a> {
 /// What tells that the moment has come.
 pub(crate) struct Signs {
     moment: Moment,
-    store: PathBuf,
     files: Vec<PathBuf>,
 }
 
@@ -184,7 +192,7 @@ impl Scene<'_> {
             Moment::Placed => self.models.iter().map(|model| self.archive(model.name)).collect(),
             Moment::Told => vec![self.hidden("results.jsonl")],
         };
-        Signs { moment, store: self.store.clone(), files }
+        Signs { moment, files }
     }
 
     /// From now on the results log lies on another disk.
@@ -210,12 +218,13 @@ impl Scene<'_> {
 
     /// Has some files written to the disk, as the kernel does by and by, in no order.
     pub(crate) fn write_back(&self, chance: &mut Chance) {
-        let folders = [&self.store, &self.state];
-        for entry in folders.into_iter().flat_map(fs::read_dir).flatten().flatten() {
-            let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
-            if is_file && chance.once_in(3) {
-                // It may have been cut off meanwhile.
-                let _ = File::open(entry.path()).and_then(|file| file.sync_all());
+        for (folder, of) in [(&self.state, 2), (&self.store, 4)] {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+                if is_file && chance.once_in(of) {
+                    // It may have been cut off meanwhile.
+                    let _ = File::open(entry.path()).and_then(|file| file.sync_all());
+                }
             }
         }
     }
@@ -230,9 +239,6 @@ impl Signs {
         let before = self.look();
         while self.look() == before {
             std::hint::spin_loop();
-        }
-        if self.moment == Moment::Placed {
-            let _ = File::open(&self.store).and_then(|folder| folder.sync_all());
         }
     }
 

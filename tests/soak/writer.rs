@@ -30,7 +30,7 @@ impl Writer {
         let folder =
             |slot: usize| world.roots[slot % world.roots.len()].join(format!("w{number}m{slot}"));
         let mut models: Vec<Model> = (0..slots).map(|slot| Model::new(folder(slot))).collect();
-        models.extend(fixed.map(|folder| Model::fixed(folder)));
+        models.extend(fixed.map(Model::fixed));
         Self { number, world, dice, models, states: 0 }
     }
 

@@ -14,7 +14,7 @@ use crate::problem::Code;
 /// The longest component of a path on the server's disk (`NAME_MAX`).
 const MAX_COMPONENT: usize = 255;
 /// The longest path on the server's disk (`PATH_MAX`), where the model's folder comes before it.
-const MAX_PATH: usize = 4000;
+pub(crate) const MAX_PATH: usize = 4000;
 
 /// Checks all names together. A folder's name ends in `/`.
 pub(super) fn check<'a>(names: impl Iterator<Item = &'a [u8]> + Clone, findings: &mut Findings) {
@@ -162,6 +162,21 @@ pub fn printable(text: &str) -> String {
             safe.extend(character.escape_default());
         } else {
             safe.push(character);
+        }
+    }
+    safe
+}
+
+/// JSON with everything escaped that a terminal could obey. Outside of texts JSON has none of it but
+/// line breaks, which stay.
+pub fn printable_json(json: &str) -> String {
+    let mut safe = String::with_capacity(json.len());
+    for character in json.chars() {
+        if character == '\n' || !is_unprintable(character) {
+            safe.push(character);
+        } else {
+            // All of them have four digits.
+            safe.push_str(&format!("\\u{:04x}", u32::from(character)));
         }
     }
     safe

@@ -182,6 +182,15 @@ fn check_end(
     findings: &mut Findings,
 ) {
     let count = stream.entries.len();
+    if directory.is_some_and(|directory| directory.is_part) {
+        let message = "the end record calls it a part of an archive on several disks";
+        findings.warning(Code::ArchiveUnusual, message, ANEW);
+    }
+    if directory.is_some_and(|directory| directory.is_ambiguous) {
+        let message =
+            "behind the end record another one seems to begin, which other readers may take";
+        findings.warning(Code::ArchiveUnusual, message, ANEW);
+    }
     let mut damaged = |message: String, help: &str| {
         findings.error(Code::ArchiveDamaged, message, help);
     };

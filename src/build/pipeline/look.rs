@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{At, Attempt, Done, Seen};
 use crate::archive::hash::hash;
 use crate::archive::plan::Profile;
-use crate::build::check::unreadable;
+use crate::build::check::{settings_file, unreadable};
 use crate::build::compare;
 use crate::build::files::ListedFiles;
 use crate::build::kept::Kept;
@@ -40,8 +40,14 @@ impl Attempt<'_> {
             })?;
         let configured = config.entry(&ticket.folder).map(|entry| entry.settings.clone());
         let texts = self.job.known.as_deref().map(|known| known.settings.as_slice());
-        let resolved = resolve(&folder, &configured.unwrap_or_default(), texts.unwrap_or_default())
-            .map_err(|source| failed(&At { path: ticket.folder.clone(), source }))?;
+        let resolved = resolve(&folder, &configured.unwrap_or_default(), texts.unwrap_or_default());
+        let resolved = resolved.map_err(|source| {
+            let path = settings_file(&folder);
+            if source.kind() == io::ErrorKind::PermissionDenied {
+                self.problems.push(unreadable(&path, &source));
+            }
+            failed(&At { path, source })
+        })?;
         if resolved.name != ticket.name && resolved.name.is_some() {
             return Err(Halt::Quietly(End::Renamed(resolved.name)));
         }
@@ -50,6 +56,10 @@ impl Attempt<'_> {
         let listed = i64::try_from(clock::timestamp().as_nanosecond()).unwrap_or(i64::MAX);
         let snapshot = snapshot::take(&folder, &request(&exclude, config, &settings));
         let snapshot = snapshot.map_err(|error| {
+            // Removed since it was opened: no failure, and nothing to try again.
+            if error.source.kind() == io::ErrorKind::NotFound && error.path == ticket.folder {
+                return Halt::Quietly(End::Gone);
+            }
             if error.source.kind() == io::ErrorKind::PermissionDenied {
                 self.problems.push(unreadable(&error.path, &error.source));
             }
@@ -241,7 +251,7 @@ impl Attempt<'_> {
 /// marwatch puts back what somebody has taken out.
 fn is_as_said(known: &ModelState, seen: &Seen) -> bool {
     match &known.held {
-        Some(held) => held.said == seen.resolved.said,
+        Some(held) => held.is_against(&seen.resolved.said),
         None => known.recipe == seen.recipe,
     }
 }

@@ -208,7 +208,11 @@ impl Attempt<'_> {
 
     /// Which archive of the history is meant.
     fn wanted(&self, name: &ModelName, to: Option<u64>) -> Result<Kept, Halt> {
-        let kept = self.shop.store.history().list(name);
+        let history = self.shop.store.history();
+        let kept = history.try_list(name).map_err(|source| {
+            let path = history.folder_of(name);
+            Halt::failed(Stage::Snapshot, &super::At { path, source })
+        })?;
         let refuse = |message: String, help: String| Halt::Refused(Refusal { message, help });
         let generations =
             || kept.iter().map(|kept| kept.generation.to_string()).collect::<Vec<_>>().join(", ");

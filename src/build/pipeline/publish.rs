@@ -104,7 +104,8 @@ impl Attempt<'_> {
             && let Some(sameness) = self.sameness(standing, &place, seen, &packed)
         {
             // One of which nothing is known came after all that the history holds.
-            let is_known = known.is_some() || self.job.listed.is_some();
+            let is_untold = sameness == Sameness::Untold;
+            let is_known = !is_untold && (known.is_some() || self.job.listed.is_some());
             let generation = self.last_generation + u64::from(!is_known);
             let mut state = state_of(seen, &packed, standing.identity(), generation, sha256);
             if let Some(known) = known {
@@ -127,10 +128,19 @@ impl Attempt<'_> {
             }
             self.save(&name, &state);
             let published = time_of(standing.identity());
+            if is_untold {
+                let listed = catalog_entry(model, seen, &state, published);
+                let new = New { name, state, listed, entries: None, not_durable: None };
+                return Ok(Done::Untold(Box::new(new)));
+            }
             let listed = || Box::new(catalog_entry(model, seen, &state, published));
             let is_new = known.is_none_or(|known| known.held.is_some());
             let listed = is_new.then(listed);
             return Ok(Done::Unchanged { name, state: Box::new(state), touched: true, listed });
+        }
+        if standing.is_some_and(|standing| self.is_later(standing, &place)) {
+            // It has had the next number.
+            self.last_generation += 1;
         }
         let expected = match standing {
             Some(Standing::Foreign(_)) => return Err(self.foreign(&place, seen)),
@@ -201,13 +211,24 @@ impl Attempt<'_> {
         }
         // A pass over all entries, which an ordinary edit does not get to.
         let digest = packed.digest();
-        if known.is_some_and(|known| known.archive.digest != digest) {
+        let is_untold = known.is_some_and(|known| known.archive.digest != digest);
+        if is_untold && !self.is_later(standing, place) {
             return None;
         }
         let is_same = seen.format != ArchiveFormat::NoArchive
             && place.symlink_metadata().is_ok_and(|m| m.is_file() && m.len() == packed.bytes)
             && inspect::inspect(place).is_ok_and(|found| found.digest == Some(digest));
-        is_same.then_some(Sameness::Content)
+        let sameness = if is_untold { Sameness::Untold } else { Sameness::Content };
+        is_same.then_some(sameness)
+    }
+
+    /// Whether what stands in the place is an archive that was published after the last one that is
+    /// known: nothing could be written of it but its mark.
+    fn is_later(&self, standing: Standing, place: &Path) -> bool {
+        let found = standing.identity();
+        let known = self.job.known.as_deref();
+        known.is_some_and(|known| known.archive.identity != found)
+            && self.shop.store.is_marked(place, &found)
     }
 
     /// Notes what is known. Not being able to costs a full look later, and nothing else.
@@ -226,6 +247,8 @@ pub(super) enum Sameness {
     Untouched,
     /// Its content was read, and is the same.
     Content,
+    /// The same, and it is later than what is known.
+    Untold,
 }
 
 /// Whether the archive that is known had just the entries of the new one.

@@ -23,6 +23,14 @@ impl Attempt<'_> {
                 let learned = Some((new.name, Arc::new(new.state)));
                 (End::UpToDate, Some(Outcome::Published), learned, Some(new.listed))
             }
+            Ok(Done::Untold(new)) => {
+                record.recovered = true;
+                record.previous_digest = record.digest.take();
+                record.describe(&new.name, &new.state.archive);
+                record.time = new.listed.published;
+                let learned = Some((new.name, Arc::new(new.state)));
+                (End::UpToDate, Some(Outcome::Published), learned, Some(new.listed))
+            }
             Ok(Done::RolledBack(new)) => {
                 record.previous_digest = record.digest.take();
                 record.describe(&new.name, &new.state.archive);

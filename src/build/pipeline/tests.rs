@@ -28,11 +28,13 @@ impl World {
         let models = dir.path().join("models");
         fs::create_dir_all(models.join("m")).unwrap();
         let config = Config::with_defaults(dir.path().join("store"), vec![models]);
+        let ended = Arc::new(Ended::of(&config));
         let shop = Workshop {
             store: Arc::new(Store::open(&config).unwrap()),
             config: Arc::new(config),
             cancelled: Arc::default(),
             progress: Arc::new(|_, _| {}),
+            ended,
         };
         let world = Self { dir, shop, known: None };
         world.write("service.py", "def handle(data, context):\n    return data\n");

@@ -3,6 +3,7 @@
 use super::*;
 use crate::store::fixture::{self, World};
 use crate::store::identity::Stat;
+use crate::store::state::Held;
 
 #[test]
 fn first_and_second_archive() {
@@ -187,7 +188,7 @@ fn an_archive_of_another_form_is_kept_when_it_is_retired() {
 
 #[test]
 fn what_a_refused_archive_would_be_known_by_is_forgotten() {
-    let mut world = World::new();
+    let mut world = World::new().without_marks();
     fs::write(world.store().root().join("m.mar"), "theirs").unwrap();
     assert!(matches!(world.publish("ours"), Err(PublishError::Foreign { .. })));
     assert_eq!(states(&world), Vec::<String>::new());
@@ -237,4 +238,38 @@ fn what_cannot_be_given_back_is_kept() {
     let archive = world.state.as_ref().unwrap().archive.clone();
     world.store().give_back(&world.name, aside, &path, &archive, world.config.history);
     assert_eq!(fs::read_to_string(&path).unwrap(), "one");
+}
+
+#[test]
+fn an_archive_whose_mark_tells_whose_it_is_needs_no_note() {
+    let mut world = World::new();
+    world.publish("one").unwrap();
+    let place = world.store().root().join("m.mar");
+    let marked = Identity::at(&place).unwrap().unwrap();
+    if !world.store().is_marked(&place, &marked) {
+        // No such attributes on this file system.
+        return;
+    }
+    let known = world.state.clone().unwrap();
+    fs::remove_dir_all(world.hidden("state")).unwrap();
+    fs::write(world.hidden("state"), "in the way").unwrap();
+    for (content, held) in [("two", false), ("three", true)] {
+        let staged = world.stage(ArchiveFormat::Default);
+        fs::write(staged.path(), content).unwrap();
+        let nothing = Identity { ino: 0, size: 0, mtime: 0 };
+        let mut next = fixture::state(&world.name, ArchiveFormat::Default, 2, content, nothing);
+        if held {
+            next.held = Some(Held { of: 1, since: jiff::Timestamp::UNIX_EPOCH, said: [0; 32] });
+        }
+        let publication = world.publication(next, Some(known.archive.identity));
+        let published = world.store().publish(Verified { staged }, publication);
+        if held {
+            assert!(matches!(published, Err(PublishError::Note { .. })), "{published:?}");
+            continue;
+        }
+        let published = world.store().retire(published.unwrap());
+        assert!(world.store().is_marked(&place, &published.state.archive.identity));
+        assert_eq!(fs::read_to_string(&place).unwrap(), "two");
+    }
+    assert_eq!(fs::read_to_string(&place).unwrap(), "two");
 }

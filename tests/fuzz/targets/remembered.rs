@@ -65,7 +65,7 @@ fn log(bytes: &[u8]) {
     fs::write(&path, bytes).expect("room in memory");
     let record = Record::new("m".into(), "/m".into(), Trigger::Change);
     let rotation = ResultsLog { max_size: 1 << 30, keep: 1 };
-    Log::new(path.clone(), rotation).append(&[record]).expect("room in memory");
+    Log::new(path.clone(), rotation).append(&[&record]).expect("room in memory");
     let after = fs::read(&path).expect("it is there");
     let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
     assert_eq!(&after[..whole], &bytes[..whole], "what was whole stays");

@@ -1,0 +1,16 @@
+//! Disks that are full, read-only or less than others, and a machine with little memory.
+//!
+//! Each test mounts what it needs where nobody else sees it, below the store of a site of its own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
+
+mod common;
+#[path = "disks/full.rs"]
+mod full;
+#[path = "disks/memory.rs"]
+mod memory;
+#[path = "disks/odd.rs"]
+mod odd;
+#[path = "disks/other.rs"]
+mod other;
+#[path = "disks/passing.rs"]
+mod passing;

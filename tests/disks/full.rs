@@ -1,0 +1,270 @@
+//! Disks that are full: of bytes, of files, of a quota; and one that is read-only for a while.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use marwatch::results::{Outcome, Record, Trigger};
+
+use crate::common::chance::Chance;
+use crate::common::daemon::Daemon;
+use crate::common::disk::{Bench, Disk, Kind, alone, run};
+use crate::common::service;
+use crate::common::site::{Site, stamp};
+
+/// Tries again soon.
+pub(crate) const RETRY: &str = "retry: {initial: 100ms, max: 400ms}\n";
+
+/// A site whose store is a disk.
+fn site_on(bench: &Bench, kind: Kind, mib: u64, more: &str) -> (Site, Disk) {
+    let site = Site::quick(&format!("{RETRY}{more}"));
+    let disk = bench.disk_at(kind, mib, "", &site.store);
+    (site, disk)
+}
+
+/// A model with some content that nothing can compress.
+pub(crate) fn put(site: &Site, bytes: usize) -> PathBuf {
+    let folder = site.prepare("m", &[("service.py", &service("0"))]);
+    fs::write(folder.join("weights.bin"), Chance::new(1).noise(bytes)).unwrap();
+    fs::rename(&folder, site.drop.join("m")).unwrap();
+    site.drop.join("m")
+}
+
+/// Changes the model so that all of it is packed anew.
+pub(crate) fn edit(model: &Path, round: u64) {
+    let length = model.join("weights.bin").metadata().unwrap().len();
+    let fresh = model.with_file_name(".weights.bin");
+    fs::write(&fresh, Chance::new(100 + round).noise(usize::try_from(length).unwrap())).unwrap();
+    fs::rename(fresh, model.join("weights.bin")).unwrap();
+}
+
+/// A file that takes the room of a disk.
+pub(crate) struct Ballast(PathBuf);
+
+impl Ballast {
+    /// Fills the disk under `folder` but for so many bytes.
+    pub(crate) fn leaving(folder: &Path, free: u64) -> Self {
+        let ballast = Self(folder.join(".ballast"));
+        ballast.leave(free);
+        ballast
+    }
+
+    fn leave(&self, free: u64) {
+        let mut file = OpenOptions::new().append(true).create(true).open(&self.0).unwrap();
+        // Smaller and smaller pieces, to the last block.
+        for piece in [1 << 20, 64 << 10, 4 << 10] {
+            let piece = vec![7; piece];
+            loop {
+                // What is accepted can still be refused when it is written to the disk.
+                match file.write_all(&piece).and_then(|()| file.sync_data()) {
+                    Ok(()) => {}
+                    Err(error) if is_full(&error) => break,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+        let length = file.metadata().unwrap().len();
+        file.set_len(length.saturating_sub(free)).unwrap();
+        let _ = file.sync_all();
+    }
+}
+
+impl Drop for Ballast {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+/// Holds a record of a full disk against what it has to say.
+#[track_caller]
+fn check_failed(record: &Record, site: &Site, reason: &str, help: &str) {
+    let failure = record.failure.as_ref().unwrap_or_else(|| panic!("{record:?}"));
+    assert!(failure.message.contains(site.store.to_str().unwrap()), "no path: {failure:?}");
+    assert!(failure.message.contains(reason), "no reason: {failure:?}");
+    assert!(failure.help.as_ref().is_some_and(|said| said.contains(help)), "{failure:?}");
+    assert_eq!(record.generation, 1, "that of the archive that stays");
+    assert_eq!(record.archive.as_deref(), Some("m.mar"));
+}
+
+#[test]
+#[ignore = "needs root, to mount"]
+fn a_store_that_is_full_at_any_stage_keeps_its_archive_and_nothing_else() {
+    alone(|bench| {
+        let (site, _disk) = site_on(bench, Kind::Memory, 2, "history: {keep: 0}\n");
+        let model = put(&site, 500_000);
+        let output = site.run(&["build", "-c", "marwatch.yaml"]);
+        assert!(output.status.success(), "{output:?}");
+        let mut failed = 0;
+        let mut published = 0;
+        let tight = (0..16).map(|pages| pages * 4096);
+        for (round, free) in tight.chain((1..10).map(|tenth| tenth * 60_000)).enumerate() {
+            let before = fs::read(site.archive("m")).unwrap();
+            let generation = site.catalog()["models"]["m"]["generation"].clone();
+            edit(&model, round as u64);
+            let ballast = Ballast::leaving(&site.store, free);
+            let output = site.run(&["build", "-c", "marwatch.yaml"]);
+            let said = [&output.stdout[..], &output.stderr[..]].concat();
+            let said = String::from_utf8_lossy(&said).into_owned();
+            if output.status.success() {
+                published += 1;
+            } else {
+                failed += 1;
+                assert_eq!(output.status.code(), Some(1), "{output:?}");
+                assert!(said.contains("No space left on device"), "{free}: {output:?}");
+                assert!(fs::read(site.archive("m")).unwrap() == before, "{free}: changed");
+                assert_eq!(site.staged(), Vec::<PathBuf>::new(), "{free}");
+                // Told in any case: in a record, or as none could be written.
+                let told = site.records().last().map(|record| record.outcome);
+                let is_told = told == Some(Outcome::Failed) || said.contains("results log");
+                assert!(is_told, "{free}: {told:?}, {said}");
+            }
+            assert!(!said.contains("panicked"), "{said}");
+            drop(ballast);
+            let again = site.run(&["build", "-c", "marwatch.yaml"]);
+            assert!(again.status.success(), "{free}: {again:?}");
+            assert_ne!(site.catalog()["models"]["m"]["generation"], generation, "{free}");
+            site.check_store();
+        }
+        println!("{failed} builds failed, {published} did not");
+        assert!(failed >= 10 && published >= 1, "{failed} failed, {published} did not");
+    });
+}
+
+/// A daemon on a full disk says so, keeps what is there, and publishes when there is room again.
+fn retries(kind: Kind, mib: u64, bytes: usize) {
+    alone(|bench| {
+        let (site, _disk) = site_on(bench, kind, mib, "");
+        let model = put(&site, bytes);
+        let mut daemon = site.start();
+        daemon.next("m", Outcome::Published);
+        let before = stamp(&site.archive("m"));
+        // Records and catalog find room, a new archive does not.
+        let ballast = Ballast::leaving(&site.store, bytes as u64 / 2);
+        edit(&model, 1);
+        let record = daemon.next("m", Outcome::Failed);
+        check_failed(&record, &site, "No space left on device", "make room");
+        assert_eq!(daemon.next("m", Outcome::Failed).trigger, Trigger::Retry);
+        assert_eq!(stamp(&site.archive("m")), before);
+        assert_eq!(site.staged(), Vec::<PathBuf>::new());
+        drop(ballast);
+        published_again(&mut daemon);
+        daemon.stop();
+        let weights = fs::read(model.join("weights.bin")).unwrap();
+        assert!(site.members("m")["weights.bin"] == weights);
+    });
+}
+
+/// Waits until the second archive is there, which nothing but a retry brings about.
+#[track_caller]
+fn published_again(daemon: &mut Daemon<'_>) {
+    daemon.wait("the archive", |seen| {
+        let last = seen.records.last()?;
+        let is_it = last.outcome == Outcome::Published && last.generation == 2;
+        (is_it && last.trigger == Trigger::Retry).then_some(())
+    });
+}
+
+#[test]
+#[ignore = "needs root, to mount"]
+fn a_full_disk_in_memory_is_waited_for() {
+    retries(Kind::Memory, 2, 600_000);
+}
+
+#[test]
+#[ignore = "needs root, loop devices and ext4"]
+fn a_full_ext4_is_waited_for() {
+    retries(Kind::Ext4, 16, 3_000_000);
+}
+
+#[test]
+#[ignore = "needs root, loop devices and btrfs"]
+fn a_full_btrfs_is_waited_for() {
+    retries(Kind::Btrfs, 256, 20_000_000);
+}
+
+#[test]
+#[ignore = "needs root, loop devices and ext4"]
+fn a_disk_without_room_for_more_files_is_waited_for() {
+    alone(|bench| {
+        let (site, _disk) = site_on(bench, Kind::Ext4, 16, "");
+        let model = put(&site, 10_000);
+        let mut daemon = site.start();
+        daemon.next("m", Outcome::Published);
+        let many = site.store.join(".many");
+        fs::create_dir(&many).unwrap();
+        let mut number = 0;
+        let full = loop {
+            match File::create(many.join(format!("{number}"))) {
+                Ok(_) => number += 1,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(full.kind(), ErrorKind::StorageFull, "{full}");
+        edit(&model, 1);
+        let record = daemon.next("m", Outcome::Failed);
+        check_failed(&record, &site, "No space left on device", "make room");
+        fs::remove_dir_all(&many).unwrap();
+        published_again(&mut daemon);
+        daemon.stop();
+    });
+}
+
+#[test]
+#[ignore = "needs root, loop devices and btrfs"]
+fn a_quota_is_named_and_waited_for() {
+    alone(|bench| {
+        let disk = bench.disk(Kind::Btrfs, 128, "");
+        let part = disk.at.join("part");
+        let site = Site::quick_elsewhere(&part, RETRY);
+        run(Command::new("btrfs").args(["subvolume", "create"]).arg(&part));
+        run(Command::new("btrfs").args(["quota", "enable"]).arg(&disk.at));
+        let model = put(&site, 3_000_000);
+        let mut daemon = site.start();
+        daemon.next("m", Outcome::Published);
+        let limit = |limit: &str| {
+            run(Command::new("btrfs").arg("filesystem").arg("sync").arg(&disk.at));
+            run(Command::new("btrfs").args(["qgroup", "limit", limit]).arg(&part));
+        };
+        let before = stamp(&site.archive("m"));
+        limit("5M");
+        edit(&model, 1);
+        let record = daemon.next("m", Outcome::Failed);
+        check_failed(&record, &site, "quota", "quota");
+        assert_eq!(stamp(&site.archive("m")), before);
+        assert_eq!(site.staged(), Vec::<PathBuf>::new());
+        limit("100M");
+        published_again(&mut daemon);
+        daemon.stop();
+    });
+}
+
+#[test]
+#[ignore = "needs root, loop devices and ext4"]
+fn a_disk_that_becomes_read_only_keeps_its_archive_until_it_is_mounted_anew() {
+    alone(|bench| {
+        let (site, mut disk) = site_on(bench, Kind::Ext4, 16, "");
+        let model = put(&site, 100_000);
+        let mut daemon = site.start();
+        daemon.next("m", Outcome::Published);
+        let before = fs::read(site.archive("m")).unwrap();
+        // As ext4 does when it meets an error.
+        let _ = Command::new("mount").args(["-o", "remount,abort"]).arg(&site.store).status();
+        edit(&model, 1);
+        daemon.wait_for_line(&["results log"]);
+        daemon.wait_for_line(&["Read-only file system", "store"]);
+        assert!(fs::read(site.archive("m")).unwrap() == before);
+        daemon.kill();
+        disk.recover();
+        assert!(fs::read(site.archive("m")).unwrap() == before);
+        site.forget_records();
+        let mut daemon = site.start();
+        let record = daemon.next("m", Outcome::Published);
+        assert_eq!((record.generation, record.trigger), (2, Trigger::Start));
+        daemon.stop();
+    });
+}

@@ -1,0 +1,51 @@
+//! What the sweeps see where a protection is taken out.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::scenario::Scenario;
+use super::{errors, kill};
+
+/// Asserts that `sweep` fails, and why.
+#[track_caller]
+fn finds(expected: &str, sweep: impl FnOnce()) {
+    let panic = catch_unwind(AssertUnwindSafe(sweep)).expect_err("the sweep has found nothing");
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+    let text = text.unwrap_or_default();
+    assert!(text.contains(expected), "it has found something else: {text}");
+}
+
+#[test]
+fn control_an_archive_that_is_copied_into_its_place_is_torn() {
+    finds("neither the old nor the new one", || {
+        kill::sweep("control", Scenario::edit("", Some("rename")));
+    });
+}
+
+#[test]
+fn control_what_nobody_sweeps_is_left_behind() {
+    finds("left behind", || {
+        kill::sweep("control", Scenario::edit("", Some("sweep")));
+    });
+}
+
+#[test]
+fn control_what_nobody_recovers_is_not_told() {
+    finds("the records do not tell what has happened", || {
+        kill::sweep("control", Scenario::edit("", Some("record-recovery")));
+    });
+}
+
+#[test]
+fn control_a_removal_that_nobody_recovers_is_not_told() {
+    finds("the records do not tell what has happened", || {
+        kill::sweep("control", Scenario::removal("", Some("record-recovery")));
+    });
+}
+
+#[test]
+fn control_a_record_that_is_given_up_is_missed() {
+    finds("no record", || {
+        errors::sweep("control", Scenario::edit("", Some("kept-records")));
+    });
+}

@@ -1,0 +1,172 @@
+//! Somebody who swaps things while a model is built.
+//!
+//! He may write in the model and in the drop folder, and is after a secret that marwatch may read
+//! and he may not: he puts links to it where a file or a folder was a moment ago, and takes them
+//! away again, by exchanges that no reader can tell from a rename.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rustix::fs::{CWD, Mode, RenameFlags, mkfifoat, renameat_with};
+
+use crate::common::service;
+use crate::common::site::Site;
+
+/// Stands in every file of the secret, and in the names of some.
+pub const SECRET: &str = "SECRET-7f3a";
+
+/// What is swapped, and what has to hold all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prey {
+    /// Files, folders and the model itself become links to the secret, or FIFOs.
+    All,
+    /// The same but for the model itself, which a command line may name by a link.
+    Inside,
+    /// A folder of two files that belong together becomes another such folder.
+    Pairs,
+}
+
+/// Lets `MARWATCH_SEED` repeat what was chosen, if not when it happened.
+pub fn seed() -> u64 {
+    let seed = std::env::var("MARWATCH_SEED").ok().and_then(|text| text.parse().ok());
+    let seed = seed.unwrap_or_else(|| u64::from(std::process::id()) + 1);
+    println!("MARWATCH_SEED={seed}");
+    seed
+}
+
+/// Numbers that a seed decides.
+#[derive(Debug, Clone)]
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// A number below `limit`.
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+/// The files of a model under attack; `tag` stands in each.
+fn files(tag: &str) -> Vec<(&'static str, String)> {
+    vec![
+        ("service.py", service(tag)),
+        ("weights", tag.repeat(20)),
+        ("labels.json", format!("[{tag:?}]")),
+        ("data/inner", tag.repeat(10)),
+        ("data/deep/w", tag.repeat(10)),
+        ("pair/one", tag.repeat(30)),
+        ("pair/two", tag.repeat(30)),
+        (".mar.yaml", format!("description: {tag}\nhandler: service:handle\n")),
+    ]
+}
+
+/// Makes `count` models and the secret, which is a complete model too.
+pub fn prepare(site: &Site, count: usize) {
+    for i in 0..count {
+        let files = files("harmless-0");
+        let files: Vec<_> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+        site.put(&format!("m{i}"), &files);
+    }
+    let secret = site.root.join("secret");
+    for (path, text) in files(SECRET) {
+        let path = secret.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    // Not even their names are anybody's business; these would be told of.
+    for folder in ["", "data", "data/deep"] {
+        mkfifoat(CWD, secret.join(folder).join(format!("fifo-{SECRET}")), Mode::RWXU).unwrap();
+        fs::write(secret.join(folder).join(format!("{SECRET}\\odd")), "").unwrap();
+    }
+}
+
+/// A running attack; it ends when this is dropped.
+pub struct Attack {
+    stop: Arc<AtomicBool>,
+    /// How many exchanges there were.
+    pub swaps: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Attack {
+    pub fn on(site: &Site, count: usize, prey: Prey, mut dice: Dice) -> Self {
+        let baits = site.root.join("baits");
+        fs::create_dir_all(&baits).unwrap();
+        let swaps = (0..count).flat_map(|i| swaps(site, i, prey, &baits)).collect::<Vec<_>>();
+        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&done));
+        let thread = thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                let (place, bait) = &swaps[dice.below(swaps.len() as u64) as usize];
+                let exchange =
+                    || renameat_with(CWD, place, CWD, bait, RenameFlags::EXCHANGE).is_ok();
+                if !exchange() {
+                    continue;
+                }
+                counted.fetch_add(1, Ordering::Relaxed);
+                // Sometimes for less than a build takes, sometimes for longer.
+                let stay = [0, 20, 200, 2_000, 9_000][dice.below(5) as usize];
+                thread::park_timeout(Duration::from_micros(stay));
+                // The folder above may be another one for a moment, but it comes back.
+                while prey != Prey::Pairs && !exchange() {
+                    thread::yield_now();
+                }
+                thread::park_timeout(Duration::from_micros(dice.below(1_500)));
+            }
+        });
+        Self { stop, swaps: done, thread: Some(thread) }
+    }
+}
+
+impl Drop for Attack {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What is exchanged with what.
+fn swaps(site: &Site, i: usize, prey: Prey, baits: &Path) -> Vec<(PathBuf, PathBuf)> {
+    let (model, secret) = (site.drop.join(format!("m{i}")), site.root.join("secret"));
+    if prey == Prey::Pairs {
+        let bait = baits.join(format!("pair-{i}"));
+        fs::create_dir(&bait).unwrap();
+        for file in ["one", "two"] {
+            fs::write(bait.join(file), "harmless-1".repeat(30)).unwrap();
+        }
+        return vec![(model.join("pair"), bait)];
+    }
+    let paths = ["weights", "service.py", "labels.json", "data", "data/deep", ".mar.yaml", "pair"];
+    let mut swaps = Vec::new();
+    for path in paths {
+        let bait = baits.join(format!("{}-{i}", path.replace('/', "-")));
+        symlink(secret.join(path), &bait).unwrap();
+        swaps.push((model.join(path), bait));
+    }
+    // By a relative way, and a FIFO that would hold a reader up.
+    let bait = baits.join(format!("relative-{i}"));
+    symlink("../../secret/data", &bait).unwrap();
+    swaps.push((model.join("data"), bait));
+    let bait = baits.join(format!("fifo-{i}"));
+    mkfifoat(CWD, &bait, Mode::RWXU).unwrap();
+    swaps.push((model.join("labels.json"), bait));
+    if prey == Prey::All {
+        let bait = baits.join(format!("model-{i}"));
+        symlink(&secret, &bait).unwrap();
+        swaps.push((model, bait));
+    }
+    swaps
+}

@@ -1,0 +1,106 @@
+//! Archives in the store that somebody has damaged: nothing of them gets into the next one.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use marwatch::results::Outcome;
+use rustix::fs::{Timespec, Timestamps};
+
+use crate::attack::{Dice, seed};
+use crate::common::service;
+use crate::common::site::Site;
+use crate::links::last;
+use crate::way::Way;
+
+/// Damages that are tried one after the other.
+const ROUNDS: usize = 60;
+
+/// Changes the archive at `path` somewhere; sets its time back, as whoever wants to hide it would.
+fn spoil(path: &Path, dice: &mut Dice) {
+    let before = path.metadata().unwrap();
+    let length = before.len();
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    let at = dice.below(length);
+    match dice.below(5) {
+        // Of what is carried over most is data; these hit headers and the directory more often.
+        0 => file.write_all_at(b"PK\x03\x04", at).unwrap(),
+        1 => file.write_all_at(&[0xff; 40], length.saturating_sub(40 + dice.below(400))).unwrap(),
+        2 => file.set_len(length - dice.below(length.min(5_000))).unwrap(),
+        _ => file.write_all_at(&[dice.below(256) as u8; 16], at).unwrap(),
+    }
+    let time = Timespec { tv_sec: before.mtime(), tv_nsec: before.mtime_nsec() };
+    rustix::fs::futimens(&file, &Timestamps { last_access: time, last_modification: time })
+        .unwrap();
+}
+
+/// Builds a model again and again on archives that were spoilt; says after how many rounds an
+/// archive was not the one that packing anew gives.
+fn rounds(way: Way, sabotage: Option<&str>) -> Option<usize> {
+    let mut dice = Dice::new(seed());
+    let (site, cold) = (Site::quick("history: {keep: 0}\n"), Site::quick("history: {keep: 0}\n"));
+    let noise: Vec<u8> = (0..1_300_000).map(|_| dice.below(256) as u8).collect();
+    for site in [&site, &cold] {
+        let model = site.put("m", &[("service.py", &service("one")), ("edited", "before")]);
+        fs::write(model.join("large.bin"), &noise).unwrap();
+        for i in 0..30 {
+            fs::write(model.join(format!("small{i}")), "some text ".repeat(30 * i)).unwrap();
+        }
+        // Old enough to be trusted by stat, so that what can be carried over is.
+        for entry in walkdir::WalkDir::new(&model).into_iter().map(Result::unwrap) {
+            let file = File::open(entry.path()).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(9)).unwrap();
+        }
+    }
+    let build = |site: &Site| {
+        let mut command = way.marwatch(site, &["build", "-c", "marwatch.yaml"]);
+        command.envs(sabotage.map(|name| (marwatch::sabotage::VARIABLE, name)));
+        crate::way::ended(command).unwrap();
+    };
+    build(&site);
+    let mut carried = 0;
+    for round in 0..ROUNDS {
+        let is_spoilt = round % 3 != 0;
+        if is_spoilt {
+            spoil(&site.archive("m"), &mut dice);
+        }
+        for site in [&site, &cold] {
+            fs::write(site.drop.join("m/edited"), round.to_string()).unwrap();
+        }
+        build(&site);
+        let mut record = last(&site, "m");
+        // One that has another length counts as somebody else's, and is left to him.
+        if record.problems.iter().any(|problem| problem.code.as_str() == "archive-foreign") {
+            assert_eq!(record.outcome, Outcome::Rejected, "{record:?}");
+            fs::remove_file(site.archive("m")).unwrap();
+            build(&site);
+            record = last(&site, "m");
+        }
+        assert_eq!(record.outcome, Outcome::Published, "{way:?}, round {round}: {record:?}");
+        let over = record.entries.map_or(0, |entries| entries.carried_over);
+        assert!(sabotage.is_some() || !is_spoilt || over == 0, "round {round}: {record:?}");
+        carried += over;
+        // Nothing is known of it, so it is packed anew.
+        let _ = fs::remove_dir_all(&cold.store);
+        build(&cold);
+        if fs::read(site.archive("m")).unwrap() != fs::read(cold.archive("m")).unwrap() {
+            return Some(round);
+        }
+    }
+    assert!(carried > 0, "{way:?}: nothing was ever carried over");
+    site.check_store();
+    None
+}
+
+#[test]
+fn what_is_built_on_a_damaged_archive_is_what_a_cold_build_gives() {
+    assert_eq!(rounds(Way::Kernel, None), None);
+}
+
+/// With the look at the archive's stat taken out, damage is carried over.
+#[cfg(feature = "sabotage")]
+#[test]
+fn control_damage_that_is_carried_over_is_noticed() {
+    assert!(rounds(Way::Kernel, Some("archive-identity")).is_some());
+}

@@ -1,0 +1,101 @@
+//! Programs that write models, as they do it: whatever they pause at, no archive ever holds a state
+//! that was not at rest, and the last state is published.
+//!
+//! The history keeps every archive that was ever published, and each of them is looked at.
+#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(unreachable_pub, reason = "a test program has no outside")]
+
+mod common;
+
+#[path = "transfers/editors.rs"]
+mod editors;
+#[path = "transfers/tools.rs"]
+mod tools;
+#[path = "transfers/unknown.rs"]
+mod unknown;
+#[path = "transfers/writers.rs"]
+mod writers;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use common::archives::{self, Members};
+use common::site::Site;
+
+/// How long marwatch waits for quiet at most.
+const QUIET: Duration = Duration::from_millis(600);
+/// Longer than any quiet time.
+const STALL: Duration = Duration::from_millis(1800);
+
+/// A site that keeps every archive. `max_wait` is one that no transfer here reaches.
+fn site() -> Site {
+    Site::with(TERMS)
+}
+
+const TERMS: &str = "settle: {quiet: 300ms, quiet_long: 600ms, max_wait: 10m}\n\
+                     history: {keep: 100000, spare: off}\nrescan_interval: 10h\n";
+
+/// What of a folder is packed.
+fn packed(folder: &Path) -> Members {
+    let is_visible = |path: &str| path.split('/').all(|part| !part.starts_with('.'));
+    archives::folder(folder).into_iter().filter(|(path, _)| is_visible(path)).collect()
+}
+
+/// Every archive of a model that was ever published, the last one at the end, without manifests.
+fn published(site: &Site, model: &str) -> Vec<(PathBuf, Members)> {
+    let history = fs::read_dir(site.hidden().join("history").join(model));
+    let mut paths: Vec<PathBuf> =
+        history.into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.extend(Some(site.archive(model)).filter(|path| path.exists()));
+    let read = |path: PathBuf| {
+        let mut members = archives::zip(&path);
+        members.remove("MAR-INF/MANIFEST.json").unwrap();
+        (path, members)
+    };
+    paths.into_iter().map(read).collect()
+}
+
+/// Says of the first archive of a model that holds none of `states`, or that the last one is not the
+/// last of them.
+fn judge(site: &Site, model: &str, states: &[&Members]) -> Result<(), String> {
+    let archives = published(site, model);
+    for (path, members) in &archives {
+        if !states.contains(&members) {
+            let sizes: Vec<_> = members.iter().map(|(path, c)| (path, c.len())).collect();
+            return Err(format!("{} holds no state at rest: {sizes:?}", path.display()));
+        }
+    }
+    match (archives.last(), states.last()) {
+        (Some((_, found)), Some(wanted)) if found == *wanted => Ok(()),
+        _ => Err(format!("the last state is not published, {} archives", archives.len())),
+    }
+}
+
+/// Waits until the archive of a model holds `state`.
+#[track_caller]
+fn wait_for(daemon: &mut common::daemon::Daemon<'_>, archive: &Path, state: &Members) {
+    daemon.wait("the last state", |_| {
+        let members = archive.exists().then(|| archives::zip(archive))?;
+        let is_same = members.len() == state.len() + 1
+            && state.iter().all(|(path, content)| members.get(path) == Some(content));
+        is_same.then_some(())
+    });
+}
+
+/// Runs a program to its end, which has to be good.
+#[track_caller]
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {output:?}");
+}
+
+/// Bytes that do not compress, told apart by `word`.
+fn noise(word: &str, length: usize) -> Vec<u8> {
+    let mut reader = blake3::Hasher::new().update(word.as_bytes()).finalize_xof();
+    let mut bytes = vec![0; length];
+    reader.fill(&mut bytes);
+    bytes
+}
