@@ -3,6 +3,8 @@
 //! Each test mounts what it needs where nobody else sees it, below the store of a site of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
+#[path = "disks/calls.rs"]
+mod calls;
 mod common;
 #[path = "disks/full.rs"]
 mod full;

@@ -100,30 +100,30 @@ fn killed_at_a_rollback() {
 
 #[test]
 fn errors_at_a_first_build() {
-    errors::sweep("cold", Scenario::cold(None));
+    errors::sweep("cold", || Scenario::cold(None));
 }
 
 #[test]
 fn errors_at_an_edit() {
-    errors::sweep("edit", Scenario::edit("", None));
+    errors::sweep("edit", || Scenario::edit("", None));
 }
 
 #[test]
 fn errors_at_an_edit_beside_large_weights() {
-    errors::sweep("large", Scenario::large("", None));
+    errors::sweep("large", || Scenario::large("", None));
 }
 
 #[test]
 fn errors_at_a_removal() {
-    errors::sweep("removal", Scenario::removal("history: {keep: 0}\n", None));
+    errors::sweep("removal", || Scenario::removal("history: {keep: 0}\n", None));
 }
 
 #[test]
 fn errors_at_a_change_of_form() {
-    errors::sweep("form of folder", Scenario::form_of_folder(None));
+    errors::sweep("form of folder", || Scenario::form_of_folder(None));
 }
 
 #[test]
 fn errors_at_a_rollback() {
-    errors::sweep("rollback", Scenario::rollback(None));
+    errors::sweep("rollback", || Scenario::rollback(None));
 }

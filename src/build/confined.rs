@@ -28,7 +28,7 @@ const XFS: u32 = 0x5846_5342;
 const BTRFS: u32 = 0x9123_683e;
 
 /// Flags for reading: never block on a FIFO that was swapped in, never become a terminal's owner.
-const READ: OFlags =
+pub(super) const READ: OFlags =
     OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
 /// What becomes of a link that a path ends with.

@@ -32,7 +32,7 @@ use crate::model::{EntryPath, Exclude};
 use crate::problem::{Code, Problem};
 use crate::sabotage::{Protection, is_out};
 use crate::threads::{MOST_THREADS, processors};
-use folders::{Failed, Folders, Found};
+use folders::{Failed, FolderId, Folders, Found};
 use met::{Met, Pending};
 
 /// The identity of a file's content as far as the file system tells without reading it.
@@ -172,6 +172,8 @@ struct Walk<'scope, 'env> {
     folders: usize,
     /// Those that were entered by a link.
     linked: usize,
+    /// While a link is looked at, the folders above it, by whichever links they were entered.
+    way: Vec<FolderId>,
     bytes: u64,
     /// A limit of the whole model is exceeded, and it was said.
     ended: bool,
@@ -191,6 +193,7 @@ impl<'scope, 'env> Walk<'scope, 'env> {
             files: 0,
             folders: 0,
             linked: 0,
+            way: Vec::new(),
             bytes: 0,
             ended: false,
             pending,
@@ -229,12 +232,17 @@ impl<'scope, 'env> Walk<'scope, 'env> {
             Ok(folders) => folders,
             Err(failed) => return self.failed(failed),
         };
+        let above = self.way.len();
         while let Some(found) = folders.next() {
+            if found.as_ref().is_ok_and(|found| found.kind == FileType::Symlink) {
+                self.way.extend(folders.way());
+            }
             let entered = match found {
                 Ok(found) if self.entry(&found, depth + found.depth)? => folders.enter(found),
                 Ok(_) => Ok(()),
                 Err(failed) => Err(failed),
             };
+            self.way.truncate(above);
             if let Err(failed) = entered {
                 self.failed(failed)?;
             }

@@ -197,3 +197,67 @@ async fn the_catalog_says_it_when_a_hold_ends_without_a_new_archive() {
     assert_eq!((last, catalog().models["m"].generation), (Outcome::Rejected, 3));
     assert!(store.join("m.mar").exists());
 }
+
+/// The records of the store in `dir`.
+fn records(dir: &Path) -> Vec<Record> {
+    let log = fs::read_to_string(hidden_folder(&dir.join("store")).join(RESULTS_FILE)).unwrap();
+    log.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Takes back what a pass has written last: its record, and the catalog.
+fn forget_last(dir: &Path, catalog: &str) {
+    let hidden = hidden_folder(&dir.join("store"));
+    let log = fs::read_to_string(hidden.join(RESULTS_FILE)).unwrap();
+    let end = log.trim_end().rfind('\n').map_or(0, |end| end + 1);
+    fs::write(hidden.join(RESULTS_FILE), &log[..end]).unwrap();
+    fs::write(hidden.join(CATALOG_FILE), catalog).unwrap();
+}
+
+#[tokio::test]
+async fn what_was_published_and_not_recorded_is_recorded_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("models/m/service.py");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&file, "def handle(data, context):\n    return data\n").unwrap();
+    pass(dir.path()).await;
+    let catalog = hidden_folder(&dir.path().join("store")).join(CATALOG_FILE);
+    let before = fs::read_to_string(&catalog).unwrap();
+    fs::write(&file, "def handle(data, context):\n    return None\n").unwrap();
+    pass(dir.path()).await;
+    let lost = records(dir.path()).pop().unwrap();
+    forget_last(dir.path(), &before);
+    pass(dir.path()).await;
+    // The catalog alone was not written: the record is there.
+    fs::write(&catalog, &before).unwrap();
+    pass(dir.path()).await;
+    let [_, found] = &records(dir.path())[..] else { panic!("{:?}", records(dir.path())) };
+    assert!(found.recovered && found.outcome == Outcome::Published, "{found:?}");
+    assert_eq!((found.generation, &found.digest), (lost.generation, &lost.digest));
+    assert_eq!(found.previous_digest, lost.previous_digest);
+}
+
+#[tokio::test]
+async fn a_model_that_left_no_trace_but_records_counts_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let model = dir.path().join("models/m");
+    let put = || {
+        fs::create_dir_all(&model).unwrap();
+        fs::write(model.join("service.py"), "def handle(data, context):\n    return data\n")
+            .unwrap();
+    };
+    let mut config = Config::with_defaults(store, vec![dir.path().join("models")]);
+    config.on_remove = OnRemove::Delete;
+    config.history.keep = 0;
+    for generation in 1..=2 {
+        put();
+        let catalog = pass_with(config.clone(), || {}).await;
+        assert_eq!(catalog.models["m"].generation, generation);
+        fs::remove_dir_all(&model).unwrap();
+        assert!(pass_with(config.clone(), || {}).await.models.is_empty());
+    }
+    let told: Vec<_> = records(dir.path()).iter().map(|r| (r.outcome, r.generation)).collect();
+    let [came, went] = [Outcome::Published, Outcome::Removed];
+    assert_eq!(told, [(came, 1), (went, 1), (came, 2), (went, 2)]);
+    assert!(!config.state_dir.join("m.gone").exists());
+}

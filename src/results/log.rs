@@ -292,4 +292,46 @@ mod tests {
         assert_eq!(models(&dir.path().join("results.jsonl.2")), ["b"]);
         assert!(!dir.path().join("results.jsonl.3").exists());
     }
+
+    #[test]
+    fn what_is_doubtful_is_cut_off_before_it_is_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("results.jsonl");
+        let mut log = Log::new(path.clone(), ResultsLog { max_size: 1 << 20, keep: 1 });
+        log.append(&[&record("a")]).unwrap();
+        let trusted = fs::metadata(&path).unwrap().len();
+        log.append(&[&record("b")]).unwrap();
+        // As if neither the flush nor the cut had worked.
+        log.open = None;
+        log.doubtful = Some((id(&fs::metadata(&path).unwrap()), trusted));
+        log.append(&[&record("b")]).unwrap();
+        assert_eq!(models(&path), ["a", "b"]);
+        // Another file has come instead: nothing of it is doubtful.
+        log.doubtful = Some((id(&fs::metadata(&path).unwrap()), trusted));
+        log.open = None;
+        fs::copy(&path, dir.path().join("copy")).unwrap();
+        fs::rename(dir.path().join("copy"), &path).unwrap();
+        log.append(&[&record("c")]).unwrap();
+        assert_eq!(models(&path), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn what_was_told_is_known_also_from_files_that_were_put_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("results.jsonl");
+        let mut log = Log::new(path.clone(), ResultsLog { max_size: 10, keep: 4 });
+        let of = |outcome, generation| Record { outcome, generation, ..record("m") };
+        let (came, went) = (of(Outcome::Published, 7), of(Outcome::Removed, 7));
+        assert!(!log.told().unwrap().tells(&came));
+        log.append(&[&came]).unwrap();
+        log.append(&[&of(Outcome::Failed, 8)]).unwrap();
+        let told = log.told().unwrap();
+        assert!(told.tells(&came) && !told.tells(&went) && !told.tells(&of(Outcome::Published, 8)));
+        log.append(&[&went]).unwrap();
+        assert!(log.told().unwrap().tells(&went));
+        // It is back, and goes once more.
+        log.append(&[&of(Outcome::Unchanged, 7)]).unwrap();
+        assert!(!log.told().unwrap().tells(&went));
+        assert_eq!(last_generations(&path, 4).unwrap()["m"], 8);
+    }
 }

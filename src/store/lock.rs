@@ -90,10 +90,15 @@ impl Lock {
     /// When another marwatch holds it by now, or it cannot be taken.
     pub fn hold(&self) -> Result<(), LockError> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let ours = file.metadata().map(|held| (held.dev(), held.ino())).ok();
-        let there = self.path.symlink_metadata().map(|there| (there.dev(), there.ino())).ok();
-        if ours.is_none() || ours != there {
-            let io = |source| LockError::Io { path: self.path.clone(), source };
+        let io = |source| LockError::Io { path: self.path.clone(), source };
+        let ours = file.metadata().map(|held| (held.dev(), held.ino())).map_err(io)?;
+        let there = match self.path.symlink_metadata() {
+            Ok(there) => Some((there.dev(), there.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            // Taking it again would fail for our own sake.
+            Err(error) => return Err(io(error)),
+        };
+        if Some(ours) != there {
             if let Some(folder) = self.path.parent() {
                 std::fs::create_dir_all(folder).map_err(io)?;
             }

@@ -92,7 +92,7 @@ fn every_file_system_gets_the_same_archives() {
             let below = bench.folder(&format!("passed {links}"));
             let at = bench.folder(&format!("passing {links}"));
             let passing = Passing::mount(&below, &at, links);
-            check_that_it_refuses(&at);
+            check_that_it_refuses(&at, links);
             let mut made = make(&Site::quick_elsewhere(&at.join("store"), more));
             if !links {
                 // Rather than for a moment none, there is none before.
@@ -106,7 +106,7 @@ fn every_file_system_gets_the_same_archives() {
 }
 
 /// A test of it would prove nothing if it could do what it is to refuse.
-fn check_that_it_refuses(at: &Path) {
+fn check_that_it_refuses(at: &Path, links: bool) {
     use rustix::fs::{CWD, FallocateFlags, RenameFlags, XattrFlags};
     use rustix::io::Errno;
 
@@ -120,8 +120,13 @@ fn check_that_it_refuses(at: &Path) {
     let file = fs::File::options().write(true).open(&one).unwrap();
     let reserved = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, 4096);
     assert_eq!(reserved, Err(Errno::OPNOTSUPP));
-    fs::remove_file(one).unwrap();
-    fs::remove_file(two).unwrap();
+    let from = fs::File::open(&two).unwrap();
+    let copied = rustix::fs::copy_file_range(&from, None, &file, None, 3);
+    assert_eq!(copied, if links { Ok(3) } else { Err(Errno::IO) });
+    assert_eq!(fs::hard_link(&one, at.join("three")).is_ok(), links);
+    for entry in fs::read_dir(at).unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
 }
 
 #[test]

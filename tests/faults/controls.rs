@@ -46,6 +46,6 @@ fn control_a_removal_that_nobody_recovers_is_not_told() {
 #[test]
 fn control_a_record_that_is_given_up_is_missed() {
     finds("no record", || {
-        errors::sweep("control", Scenario::edit("", Some("kept-records")));
+        errors::sweep("control", || Scenario::edit("", Some("kept-records")));
     });
 }

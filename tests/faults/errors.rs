@@ -1,5 +1,6 @@
 //! Every error at every call.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 
 use marwatch::results::{Outcome, Record};
@@ -66,20 +67,32 @@ struct Aim {
 /// Makes the change of a scenario again and again. Of each kind of call that is about something in
 /// the world, the first fails with each error, then the second, until the run gets to its end
 /// without it.
-pub fn sweep(name: &str, mut scenario: Scenario) -> Tally {
-    let mut tally = Tally::default();
+pub fn sweep(name: &str, make: impl Fn() -> Scenario) -> Tally {
+    let (mut tally, mut scenario) = (Tally::default(), make());
+    let mut found = 0;
     for kind in Kind::ALL {
         // There are many calls that only look, and what they find matters at few of them.
         let step = if is_thorough() || kind.changes() { 1 } else { LOOKS_APART };
         for number in (1..).step_by(step) {
-            let aims = aims(kind, number);
-            let failed = aims.iter().filter(|&&aim| attempt(name, &mut scenario, aim, &mut tally));
-            if failed.count() == 0 {
+            let mut is_there = false;
+            for aim in aims(kind, number) {
+                let mut attempt = || attempt(name, &mut scenario, aim, &mut tally);
+                match catch_unwind(AssertUnwindSafe(&mut attempt)) {
+                    Ok(has_failed) => is_there |= has_failed,
+                    // Where everything is tried, everything that is wrong is to be seen.
+                    Err(_) if is_thorough() => {
+                        (scenario, is_there, found) = (make(), true, found + 1);
+                    }
+                    Err(problem) => resume_unwind(problem),
+                }
+            }
+            if !is_there {
                 break;
             }
         }
     }
     println!("{name}: {tally:?}");
+    assert_eq!(found, 0, "points at which something is wrong, see above");
     tally
 }
 

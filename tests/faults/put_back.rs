@@ -73,6 +73,6 @@ pub fn sweep(more: &str) {
         }
         points += 1;
     }
-    println!("put back: {points} points, old {old}, new {new}");
-    assert!(old > 5 && new > 5, "before and after the exchange");
+    let tally = format!("{points} points, old {old}, new {new}");
+    assert!(old > 5 && new > 5, "before and after the exchange: {tally}");
 }

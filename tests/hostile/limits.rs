@@ -115,10 +115,12 @@ fn paths_longer_than_the_system_takes_are_refused() {
         let site = Site::quick("limits: {depth: 5000}\n");
         let model = site.put("m", &[("service.py", &service("one"))]);
         let _deep = Deep(&model);
-        touch(&nest(&model, "d", 1990), "file");
+        // By hand it takes a descriptor for each folder.
+        let depth = if way == Way::Kernel { 1990 } else { 600 };
+        touch(&nest(&model, "d", depth), "file");
         let output = way.build(&site);
         assert!(output.status.success(), "{way:?}: {output:?}");
-        let deep = "d/".repeat(1990) + "file";
+        let deep = "d/".repeat(depth) + "file";
         assert_eq!(site.members("m")[&deep], b"", "{way:?}");
         site.check_store();
     }

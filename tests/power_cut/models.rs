@@ -31,7 +31,7 @@ impl Model {
         files.insert("service.py", service(&content.to_string()).into());
         files.insert("labels.txt", b"cat\ndog\n".repeat(100));
         if self.weights > 0 {
-            // Two large files, of which the second moves whenever something before it changes size.
+            // Two large files that seldom change, and behind them one that always does.
             let seed = self.weights as u64;
             files.insert(
                 "weights.bin",
@@ -39,7 +39,7 @@ impl Model {
             );
             files.insert("more.bin", Chance::new(seed + 9).noise(self.weights / 3));
             let tail = 200_000 + content * 3_000;
-            files.insert("tail.bin", Chance::new(content as u64).noise(tail));
+            files.insert("weights.tail", Chance::new(content as u64).noise(tail));
         }
         files
     }
@@ -62,7 +62,6 @@ impl Model {
 #[derive(Debug)]
 pub(crate) struct Good {
     hash: blake3::Hash,
-    pub(crate) bytes: u64,
     /// The digest of its content, as records give it.
     pub(crate) digest: String,
 }
@@ -117,8 +116,7 @@ fn good(archive: &PathBuf, files: &Files) -> Good {
         files.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.clone())).collect();
     assert!(members == expected, "{} does not hold its model", archive.display());
     let digest = marwatch::archive::inspect::inspect(archive).unwrap().digest.unwrap();
-    let bytes = fs::read(archive).unwrap();
-    Good { hash: blake3::hash(&bytes), bytes: bytes.len() as u64, digest: digest.to_string() }
+    Good { hash: blake3::hash(&fs::read(archive).unwrap()), digest: digest.to_string() }
 }
 
 /// A configuration with quick settle times that says `more`.

@@ -61,6 +61,8 @@ const STORY: &[(&str, Content)] = &[
     ("small", None),
     ("large", Some(3)),
     ("small", Some(2)),
+    // Over a spare, where there is one: the one before it has left the history.
+    ("large", Some(2)),
     ("large", Some(4)),
 ];
 

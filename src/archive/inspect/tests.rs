@@ -37,6 +37,20 @@ fn one_each(table: Vec<(Vec<u8>, &str)>) {
     }
 }
 
+/// Found by comparing with another reader, which refuses the first and, of the second, goes by what
+/// begins in the comment.
+#[test]
+fn an_end_record_on_which_readers_do_not_agree_is_told_of() {
+    let good = zip(&good());
+    let end = good.len() - 22;
+    let mut part = good.clone();
+    part[end + 4] = 3;
+    let mut again = good;
+    again[end + 20] = 6;
+    again.extend(b"PK\x05\x06ab");
+    one_each(vec![(part, "a part of an archive on several disks"), (again, "another one seems")]);
+}
+
 #[test]
 fn a_good_archive_has_no_problem_and_the_digest_of_its_content() {
     let inspection = look(&zip(&good()));

@@ -7,13 +7,14 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::vec;
 
-use rustix::fs::{Dir, FileType};
+use rustix::fs::{Dir, FileType, Mode, OFlags};
 
-use crate::build::confined::{Confined, Last};
+use crate::build::confined::{Confined, Last, READ};
 
 /// Folders that are kept open on the way down. Of those above what is left is read ahead, or a deep
 /// model would take as many descriptors.
@@ -35,6 +36,9 @@ impl Found {
     }
 }
 
+/// Device and inode of a folder.
+pub(super) type FolderId = (u64, u64);
+
 /// What could not be looked at, relative to the model.
 pub(super) type Failed = (PathBuf, io::Error);
 
@@ -47,6 +51,7 @@ pub(super) struct Folders<'a> {
 
 struct Level {
     path: PathBuf,
+    id: FolderId,
     entries: Entries,
 }
 
@@ -80,7 +85,7 @@ impl<'a> Folders<'a> {
     /// Begins in the folder at `base`, which a link may lead to.
     pub(super) fn begin(folder: &'a Confined, base: &Path) -> Result<Self, Failed> {
         let mut folders = Self { folder, levels: Vec::new() };
-        folders.open(base.to_owned(), Last::Followed)?;
+        folders.go_into(base.to_owned(), folder.open_folder(base, Last::Followed))?;
         Ok(folders)
     }
 
@@ -114,21 +119,38 @@ impl<'a> Folders<'a> {
         }
     }
 
-    /// Goes on with what is in the folder `found`.
+    /// Goes on with what is in the folder `found`, an entry of the one that was entered last. It is
+    /// opened from there: from the top each step would cost as many as the model is deep.
     pub(super) fn enter(&mut self, found: Found) -> Result<(), Failed> {
-        self.open(found.path, Last::Itself)
+        let opened = match self.levels.last().map(|level| &level.entries) {
+            Some(Entries::Open(above)) => {
+                let flags = READ | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+                let open = |above| rustix::fs::openat(above, found.name(), flags, Mode::empty());
+                above.fd().and_then(open).map_err(io::Error::from)
+            }
+            _ => self.folder.open_folder(&found.path, Last::Itself),
+        };
+        self.go_into(found.path, opened)
     }
 
-    fn open(&mut self, path: PathBuf, last: Last) -> Result<(), Failed> {
+    /// The folders from where the walk began down to where it is.
+    pub(super) fn way(&self) -> impl Iterator<Item = FolderId> {
+        self.levels.iter().map(|level| level.id)
+    }
+
+    fn go_into(&mut self, path: PathBuf, opened: io::Result<OwnedFd>) -> Result<(), Failed> {
         if let Some(above) = self.levels.len().checked_sub(MOST_OPEN) {
             let entries = &mut self.levels[above].entries;
             let rest: Vec<_> = entries.collect();
             *entries = Entries::Read(rest.into_iter());
         }
-        let opened = self.folder.open_folder(&path, last).and_then(|folder| Ok(Dir::new(folder)?));
+        let opened = opened.and_then(|folder| {
+            let stat = rustix::fs::fstat(&folder)?;
+            Ok(((stat.st_dev, stat.st_ino), Dir::new(folder)?))
+        });
         match opened {
-            Ok(entries) => {
-                self.levels.push(Level { path, entries: Entries::Open(Box::new(entries)) });
+            Ok((id, entries)) => {
+                self.levels.push(Level { path, id, entries: Entries::Open(Box::new(entries)) });
                 Ok(())
             }
             Err(error) => Err((path, error)),

@@ -4,7 +4,7 @@
 //! both under the link's own path. The same folder is never entered twice on one way down.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::fs::{FileType, Stat};
 
@@ -27,7 +27,7 @@ impl Walk<'_, '_> {
         };
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => self.file(path, FileId::of_stat(&stat)),
-            FileType::Directory if self.is_circle(path.as_path(), &stat) => self.circle(&path),
+            FileType::Directory if self.is_circle(&stat) => self.circle(&path),
             FileType::Directory if self.allowed_depth(&path, depth) => {
                 self.linked += 1;
                 self.below(path.as_path(), depth)?;
@@ -38,15 +38,10 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    /// Whether the folder to which the link at `path` leads is one that was entered on the way to
+    /// Whether the folder to which a link leads is one that was entered on the way to
     /// the link, by its real name or through another link.
-    fn is_circle(&self, path: &Path, target: &Stat) -> bool {
-        let is_target = |above: &Path| match self.folder.stat(above) {
-            Ok(stat) => (stat.st_dev, stat.st_ino) == (target.st_dev, target.st_ino),
-            // It is being moved; whoever opens it will find out.
-            Err(_) => true,
-        };
-        path.ancestors().skip(1).any(is_target)
+    fn is_circle(&self, target: &Stat) -> bool {
+        self.way.contains(&(target.st_dev, target.st_ino))
     }
 
     fn circle(&mut self, path: &EntryPath) {
