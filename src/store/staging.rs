@@ -8,7 +8,11 @@ use std::thread::{self, ScopedJoinHandle};
 
 use super::history::{History, Label};
 use super::identity::Identity;
+use super::place::rename;
 use super::state::StateDir;
+use rustix::fs::RenameFlags;
+use rustix::io::Errno;
+
 use crate::archive::pack::{self, Control, Ground, Modes, PackError, Packed};
 use crate::archive::verify::{self, VerifyDepth, VerifyError};
 use crate::archive::{Entry, Plan, Profile, Source};
@@ -17,6 +21,9 @@ use crate::sabotage::{Protection, is_out};
 
 /// Bytes from which on flushing an archive while it is read back is worth a thread.
 const LARGE: u64 = 16 << 20;
+
+/// Leftovers that could not be swept, at most, past which a free name is looked for.
+const MOST_IN_THE_WAY: usize = 1000;
 
 /// The staging folder.
 #[derive(Debug)]
@@ -32,6 +39,10 @@ impl Staging {
         let left = fs::read_dir(&folder).into_iter().flatten().flatten();
         for entry in left.filter(|_| !is_out(Protection::Sweep)) {
             let path = entry.path();
+            if is_set_aside(&path) {
+                tracing::warn!(path = %path.display(), "somebody else's archive, which came out of the store and could not be kept in the history; move it away");
+                continue;
+            }
             match remove(&path) {
                 Ok(()) => tracing::info!(path = %path.display(), "swept what a crash had left"),
                 Err(error) => tracing::warn!(path = %path.display(), %error, "cannot sweep"),
@@ -51,15 +62,21 @@ impl Staging {
     /// # Errors
     /// When it cannot be created.
     pub fn stage(&self, name: &ModelName, format: ArchiveFormat) -> io::Result<Staged> {
-        let path = self.fresh(name, format);
-        match Staged::create(path.clone(), name, format, Modes::Fixed) {
-            // Somebody has cleaned the store: it is made anew.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(&self.folder)?;
-                Staged::create(path, name, format, Modes::Fixed)
+        let create = || Staged::create(self.fresh(name, format), name, format, Modes::Fixed);
+        let mut created = create();
+        for _ in 0..MOST_IN_THE_WAY {
+            match &created {
+                // Somebody has cleaned the store: it is made anew.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    fs::create_dir_all(&self.folder)?;
+                }
+                // Something that could not be swept.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                _ => break,
             }
-            created => created,
+            created = create();
         }
+        created
     }
 
     /// A path that nothing has, for an archive of a model. Its name says whose it is.
@@ -70,6 +87,26 @@ impl Staging {
     /// A path that nothing has, for what is to be removed.
     pub(super) fn aside(&self) -> PathBuf {
         self.folder.join(format!("{}-removed", self.number()))
+    }
+
+    /// Keeps somebody else's archive, which lies at `path` in here, from being swept.
+    pub(super) fn set_aside(&self, name: &ModelName, path: &Path, format: ArchiveFormat) {
+        let file = format.file_name(name);
+        let aside = (0..).map(|number| self.folder.join(format!("{FOREIGN}{number}-{file}")));
+        for aside in aside {
+            match rename(path, &aside, RenameFlags::NOREPLACE) {
+                Err(Errno::EXIST) => {}
+                Err(error) => {
+                    let error = io::Error::from(error);
+                    tracing::error!(path = %path.display(), %error, "cannot keep it; move it away before the next start");
+                    return;
+                }
+                Ok(()) => {
+                    tracing::warn!(path = %aside.display(), "keeping it there; move it away");
+                    return;
+                }
+            }
+        }
     }
 
     fn number(&self) -> u64 {
@@ -109,6 +146,13 @@ pub(super) fn rescue(staging: &Path, states: &StateDir, history: &History) {
             }
         }
     }
+}
+
+/// Begins the names of what is not marwatch's and is not swept.
+const FOREIGN: &str = "foreign-";
+
+fn is_set_aside(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(FOREIGN.as_bytes()))
 }
 
 /// An archive that is being made. Dropping it removes it.

@@ -18,7 +18,8 @@ fn finds(expected: &str, sweep: impl FnOnce()) {
 #[test]
 fn control_an_archive_that_is_copied_into_its_place_is_torn() {
     finds("neither the old nor the new one", || {
-        kill::sweep("control", Scenario::edit("", Some("rename")));
+        // An archive that was copied is not known as ours the next time, so there is but one.
+        kill::sweep("control", Scenario::cold(Some("rename")).mended());
     });
 }
 

@@ -136,7 +136,7 @@ fn failing_at(scenario: &Scenario, aim: Aim) -> (Run, Option<Fault>) {
         fault.get_or_insert(Fault { kind, path, error });
         Verdict::Fail(error)
     };
-    let run = trace::run(world.command(scenario.args), &mut judge);
+    let run = trace::run(world.disturbed(scenario.args), &mut judge);
     (run, fault)
 }
 

@@ -78,6 +78,13 @@ impl Scenario {
         }
     }
 
+    /// Only the runs that are disturbed go without protections.
+    #[cfg(feature = "sabotage")]
+    pub fn mended(mut self) -> Self {
+        self.world.is_mended = true;
+        self
+    }
+
     /// Brings the world to the run that is to be disturbed.
     pub fn begin(&mut self) {
         (self.prepare)(&mut self.world);

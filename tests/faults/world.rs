@@ -33,8 +33,9 @@ pub struct World {
     config: PathBuf,
     /// What the records of this store are to say by now: outcome and generation of each change.
     pub story: Vec<(Outcome, u64)>,
-    /// The protections that the program goes without.
+    /// The protections that the program goes without, and whether also when nobody disturbs it.
     sabotage: Option<&'static str>,
+    pub is_mended: bool,
 }
 
 impl World {
@@ -55,6 +56,7 @@ impl World {
             _dir: dir,
             story: Vec::new(),
             sabotage: None,
+            is_mended: false,
         };
         fs::create_dir(world.root.join("drop")).unwrap();
         let text = format!("store: store\ndrop_folders: [drop]\n{QUICK}{more}");
@@ -73,6 +75,12 @@ impl World {
         let mut command = marwatch();
         command.arg(args[0]).arg("--config").arg(&self.config).args(&args[1..]);
         command.current_dir(&self.root);
+        command
+    }
+
+    /// The same for a run that is disturbed.
+    pub fn disturbed(&self, args: &[&str]) -> Command {
+        let mut command = self.command(args);
         if let Some(protections) = self.sabotage {
             command.env(marwatch::sabotage::VARIABLE, protections);
         }
@@ -81,7 +89,8 @@ impl World {
 
     /// A run that nobody disturbs.
     pub fn run(&self, args: &[&str]) -> Run {
-        let output = self.command(args).output().unwrap();
+        let mut command = if self.is_mended { self.command(args) } else { self.disturbed(args) };
+        let output = command.output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let end = End::Code(output.status.code().unwrap_or(-1));
         Run { end, stdout: text(&output.stdout), stderr: text(&output.stderr) }
