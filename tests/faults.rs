@@ -5,6 +5,7 @@
 //! run. The environment variable `MARWATCH_FAULTS=all` leaves nothing out.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "what a sweep has seen, for people")]
 #![allow(unreachable_pub, reason = "a module of a test program has no outside")]
 
 mod common;

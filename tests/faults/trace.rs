@@ -114,12 +114,12 @@ impl Traced {
             }
             hangs
         });
-        let end = self.to_the_end(judge);
+        let end = self.until_it_ends(judge);
         drop(ended);
         if watchdog.join().unwrap() { End::Hung } else { end }
     }
 
-    fn to_the_end(&mut self, judge: &mut dyn FnMut(&Call) -> Verdict) -> End {
+    fn until_it_ends(&mut self, judge: &mut dyn FnMut(&Call) -> Verdict) -> End {
         // Not the children of other tests, which have threads of their own here.
         let all = Some(WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD);
         loop {

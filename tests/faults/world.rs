@@ -2,6 +2,7 @@
 //!
 //! A world goes on from one disturbed run to the next, so that whatever one leaves behind gathers.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,8 @@ pub struct World {
     config: PathBuf,
     /// What the records of this store are to say by now: outcome and generation of each change.
     pub story: Vec<(Outcome, u64)>,
+    /// The records that were read, and the bytes of the log that hold them.
+    book: RefCell<(Vec<Record>, usize)>,
     /// The protections that the program goes without, and whether also when nobody disturbs it.
     sabotage: Option<&'static str>,
     pub is_mended: bool,
@@ -55,6 +58,7 @@ impl World {
             root,
             _dir: dir,
             story: Vec::new(),
+            book: RefCell::default(),
             sabotage: None,
             is_mended: false,
         };
@@ -136,6 +140,7 @@ impl World {
             fs::remove_dir_all(&self.store).unwrap();
         }
         self.story.clear();
+        self.book.take();
     }
 
     /// What a server would see.
@@ -177,20 +182,22 @@ impl World {
         paths.iter().map(|path| hash(path)).collect()
     }
 
-    /// All records, each held against the schema; none may be torn.
+    /// All records, each held against the schema once; none may be torn.
     #[track_caller]
     pub fn records(&self) -> Vec<Record> {
+        let (records, read) = &mut *self.book.borrow_mut();
         let log = fs::read(self.hidden.join("results.jsonl")).unwrap_or_default();
         assert!(log.is_empty() || log.ends_with(b"\n"), "the last record is torn");
-        let lines = log.split_inclusive(|&byte| byte == b'\n');
-        let values = lines.map(|line| {
-            let text = String::from_utf8_lossy(line).into_owned();
+        assert!(log.len() >= *read, "records are gone");
+        for line in log[*read..].split_inclusive(|&byte| byte == b'\n') {
+            let text = String::from_utf8_lossy(line);
             let value: Value =
                 serde_json::from_slice(line).unwrap_or_else(|error| panic!("{error}: {text}"));
             schema::check_record(&value);
-            serde_json::from_value(value).unwrap()
-        });
-        values.collect()
+            records.push(serde_json::from_value(value).unwrap());
+        }
+        *read = log.len();
+        records.clone()
     }
 
     /// How many whole records there are: the last one can be torn.
