@@ -42,10 +42,14 @@ pub struct LocalHeader {
     pub offset: u64,
     /// The name as it stands there, in whatever encoding.
     pub name: Vec<u8>,
+    /// The version of the format that a reader needs.
+    pub version: u16,
     /// The general purpose flags.
     pub flags: u16,
     /// The compression method; see [`STORED`] and [`DEFLATED`].
     pub method: u16,
+    /// Date and time of the last change, as DOS counts.
+    pub modified: u32,
     /// The stated CRC-32, usually 0 where a descriptor follows.
     pub crc32: u32,
     /// The stated plain size, from the zip64 field where it is there.
@@ -312,8 +316,10 @@ impl<R: ReadAt> LocalHeaders<R> {
         let mut header = LocalHeader {
             offset,
             name: bytes[HEADER_LENGTH..HEADER_LENGTH + name_length].to_vec(),
+            version: u16_at(bytes, 4),
             flags: u16_at(bytes, 6),
             method: u16_at(bytes, 8),
+            modified: u32_at(bytes, 10),
             crc32: u32_at(bytes, 14),
             size: u64::from(u32_at(bytes, 22)),
             packed_size: u64::from(u32_at(bytes, 18)),

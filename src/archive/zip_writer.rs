@@ -37,11 +37,18 @@ const MADE_BY: u16 = 3 << 8 | 45;
 const NEEDS_DEFLATE: u16 = 20;
 const NEEDS_ZIP64: u16 = 45;
 /// Names are UTF-8.
-const FLAGS: u16 = 1 << 11;
+pub(crate) const FLAGS: u16 = 1 << 11;
 const DOS_TIME: u16 = 0;
 const DOS_DATE: u16 = 1 << 5 | 1;
+/// Both in one, as they stand.
+pub(crate) const MODIFIED: u32 = (DOS_DATE as u32) << 16 | DOS_TIME as u32;
 /// A regular file of mode 0644, where unix keeps it.
 const EXTERNAL_ATTRIBUTES: u32 = 0o100_644 << 16;
+
+/// The version of the format that a reader of an entry of so many bytes needs.
+pub(crate) fn version(size: u64) -> u16 {
+    if needs_zip64(size) { NEEDS_ZIP64 } else { NEEDS_DEFLATE }
+}
 
 /// Bytes of the local header of an entry that is not aligned.
 pub(crate) fn local_header_len(path: &EntryPath, size: u64) -> u64 {
@@ -67,7 +74,7 @@ pub(crate) fn local_header(entry: &Entry, out: &mut Vec<u8>) {
     let length = local_header_len(&entry.path, entry.size);
     let alignment = entry.data_offset - entry.header_offset - length;
     u32(out, LOCAL_HEADER);
-    u16(out, if zip64 { NEEDS_ZIP64 } else { NEEDS_DEFLATE });
+    u16(out, version(entry.size));
     common(entry, out);
     let [size, packed] = if zip64 { [MAX_32; 2] } else { [entry.size, entry.packed_size] };
     u32(out, low_32(packed));

@@ -200,11 +200,11 @@ mod tests {
             (Written, "/d/m/.mar.yaml", "+/d/m w.mar.yaml"),
             (Written, "/one/.f.part", "+/one w.f.part"),
             (Written, "/one/MAR-INF/MANIFEST.json", "+/one wMAR-INF/MANIFEST.json"),
-            // A folder of such a name would be packed.
-            (Came, "/d/m/a.pyc", "+/d/m ?/d/m/a.pyc"),
-            // What cannot matter.
+            // No folder is written to; one of such a name would be packed.
             (Written, "/d/m/a.pyc", ""),
             (Closed, "/d/m/old.mar", ""),
+            (Came, "/d/m/old.mar", "+/d/m ?/d/m/old.mar"),
+            // What cannot matter.
             (Written, "/d/m/.f.swp", ""),
             (Written, "/d/m/.DS_Store", ""),
             // Directly in a drop folder.

@@ -81,6 +81,7 @@ fn every_difference_is_seen() {
         (edited(|items| items[2].size += 1), "the size of `labels.txt` is 161 instead of 160"),
         (edited(|items| items[1].extra.extend([0; 4])), "the data's offset of `weights.bin`"),
         (edited(|items| items[2].flags |= 8), "the descriptor flag of `labels.txt` is 1"),
+        (edited(|items| items[2].flags |= 1), "the flags of `labels.txt` is 2049"),
         (edited(|items| listed(items, |it| it.crc32 ^= 1)), "the CRC of `labels.txt`"),
         (edited(|items| listed(items, |it| it.size += 1)), "the listed size of `labels.txt`"),
         (edited(|items| listed(items, |it| it.name[0] = b'L')), "the name of `labels.txt`"),
