@@ -152,10 +152,9 @@ impl Store {
         let before = before.unwrap_or_default();
         let retained = match (placed.old, leaving) {
             (Some(old), Some(_)) if placed.is_foreign => {
-                // Nobody's file is destroyed, however few are kept.
-                let leaving = Leaving::unknown(format, &state);
-                let policy = config::History { keep: history.keep.max(1), ..history };
-                self.retain(&name, old.into_path(), leaving, before, &policy)
+                let generation = state.archive.generation.saturating_sub(1);
+                let leaving = Leaving::foreign(format, generation);
+                self.retain(&name, old.into_path(), leaving, before, &history)
             }
             (Some(old), Some(leaving)) => {
                 self.retain(&name, old.into_path(), leaving, before, &history)
@@ -403,12 +402,13 @@ impl Store {
         let found = Identity::at(&aside);
         if !found.as_ref().is_ok_and(|found| *found == Some(expected)) {
             // Somebody has put his own there since it was looked at, or nobody can tell.
-            rename(&aside, &path, RenameFlags::NOREPLACE)?;
+            self.give_back(name, aside, &path, archive, history);
             return found.map(|_| Removed::Foreign);
         }
         let label = Label { format, generation: archive.generation, digest: Some(archive.digest) };
         // Nothing comes after it that a spare of it could serve.
-        let leaving = Leaving { label, large: Vec::new(), unflushed: None };
+        let (large, unflushed, is_foreign) = (Vec::new(), None, false);
+        let leaving = Leaving { label, large, unflushed, is_foreign };
         let policy = config::History { spare: SpareMode::Off, ..history };
         let _ = self.retain(name, aside, leaving, Retained::default(), &policy);
         // Before it is forgotten: only what is known of it would tell the next start that what a power
@@ -420,6 +420,27 @@ impl Store {
             tracing::warn!(folder = %self.root.display(), %error, "a removal may not outlive a power cut: the folder could not be flushed");
         }
         Ok(Removed::Gone)
+    }
+
+    /// Puts somebody else's archive, which lies `aside` in staging, back to where it was taken from. If
+    /// there is another one by now it is kept: what lies in staging is swept.
+    fn give_back(
+        &self,
+        name: &ModelName,
+        aside: PathBuf,
+        path: &Path,
+        known: &ArchiveState,
+        history: config::History,
+    ) {
+        if let Err(error) = rename(&aside, path, RenameFlags::NOREPLACE) {
+            let error = io::Error::from(error);
+            tracing::error!(path = %path.display(), %error, "took away an archive that somebody has just put there, and cannot put it back; keeping it");
+            let leaving = Leaving::foreign(known.format, known.generation);
+            // Nothing of the model leaves the history for it, and nothing that the state tells changes.
+            let keep = if history.keep == 0 { 0 } else { usize::MAX };
+            let policy = config::History { keep, spare: SpareMode::Off };
+            let _ = self.retain(name, aside, leaving, Retained::default(), &policy);
+        }
     }
 }
 

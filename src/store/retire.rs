@@ -54,14 +54,16 @@ pub(super) struct Leaving {
     pub(super) large: Vec<Entry>,
     /// See [`ArchiveState::unflushed`](super::state::ArchiveState::unflushed).
     pub(super) unflushed: Option<u128>,
+    /// Whether it is somebody else's, and nobody has let it be replaced: it is never removed for
+    /// want of a place.
+    pub(super) is_foreign: bool,
 }
 
 impl Leaving {
-    /// One of which nothing is known, that gave way to what `next` tells of.
-    pub(super) fn unknown(format: ArchiveFormat, next: &ModelState) -> Self {
-        let generation = next.archive.generation.saturating_sub(1);
+    /// Somebody else's, that came out of a place that was thought to hold this `generation`.
+    pub(super) fn foreign(format: ArchiveFormat, generation: u64) -> Self {
         let label = Label { format, generation, digest: None };
-        Self { label, large: Vec::new(), unflushed: None }
+        Self { label, large: Vec::new(), unflushed: None, is_foreign: true }
     }
 
     /// What is known of the archive that stands at `place`, looked at before anything moves it:
@@ -92,7 +94,7 @@ impl Leaving {
         let digest = ours.map(|known| known.archive.digest);
         let label = Label { format, generation: last, digest };
         let unflushed = ours.and_then(|known| known.archive.unflushed);
-        Self { label, large: large.unwrap_or_default(), unflushed }
+        Self { label, large: large.unwrap_or_default(), unflushed, is_foreign: false }
     }
 }
 
@@ -110,7 +112,9 @@ impl Store {
         let Retained { history: mut notes, spare } = before;
         let mut leavers = Vec::new();
         let mut put = None;
-        if policy.keep == 0 {
+        if policy.keep == 0 && leaving.is_foreign {
+            self.staging.set_aside(name, &path, leaving.label.format);
+        } else if policy.keep == 0 {
             leavers.push((path, leaving.large));
         } else {
             match self.history.put(name, &path, &leaving.label) {
@@ -120,6 +124,10 @@ impl Store {
                         self.sweeper.sweep(path);
                     }
                     put = Some(done.path);
+                }
+                Err(error) if leaving.is_foreign => {
+                    tracing::error!(model = %name, %error, "somebody else's archive cannot be kept in the history");
+                    self.staging.set_aside(name, &path, leaving.label.format);
                 }
                 Err(error) => {
                     tracing::warn!(model = %name, %error, "the archive cannot be kept in the history; it is removed");

@@ -6,8 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 
+use rustix::fs::RenameFlags;
+use rustix::io::Errno;
+
 use super::history::{History, Label};
 use super::identity::Identity;
+use super::place::rename;
 use super::state::StateDir;
 use crate::archive::pack::{self, Control, Ground, Modes, PackError, Packed};
 use crate::archive::verify::{self, VerifyDepth, VerifyError};
@@ -19,7 +23,7 @@ use crate::sabotage::{Protection, is_out};
 const LARGE: u64 = 16 << 20;
 
 /// Leftovers that could not be swept, at most, past which a free name is looked for.
-const MOST_IN_THE_WAY: usize = 1000;
+pub(super) const MOST_IN_THE_WAY: usize = 1000;
 
 /// The staging folder.
 #[derive(Debug)]
@@ -35,6 +39,10 @@ impl Staging {
         let left = fs::read_dir(&folder).into_iter().flatten().flatten();
         for entry in left.filter(|_| !is_out(Protection::Sweep)) {
             let path = entry.path();
+            if is_set_aside(&path) {
+                tracing::warn!(path = %path.display(), "somebody else's archive, which came out of the store and could not be kept in the history; move it away");
+                continue;
+            }
             match remove(&path) {
                 Ok(()) => tracing::info!(path = %path.display(), "swept what a crash had left"),
                 Err(error) => tracing::warn!(path = %path.display(), %error, "cannot sweep"),
@@ -81,6 +89,26 @@ impl Staging {
         self.folder.join(format!("{}-removed", self.number()))
     }
 
+    /// Keeps somebody else's archive, which lies at `path` in here, from being swept.
+    pub(super) fn set_aside(&self, name: &ModelName, path: &Path, format: ArchiveFormat) {
+        let file = format.file_name(name);
+        let aside = (0..).map(|number| self.folder.join(format!("{FOREIGN}{number}-{file}")));
+        for aside in aside {
+            match rename(path, &aside, RenameFlags::NOREPLACE) {
+                Err(Errno::EXIST) => {}
+                Err(error) => {
+                    let error = io::Error::from(error);
+                    tracing::error!(path = %path.display(), %error, "cannot keep it; move it away before the next start");
+                    return;
+                }
+                Ok(()) => {
+                    tracing::warn!(path = %aside.display(), "keeping it there; move it away");
+                    return;
+                }
+            }
+        }
+    }
+
     fn number(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
@@ -118,6 +146,13 @@ pub(super) fn rescue(staging: &Path, states: &StateDir, history: &History) {
             }
         }
     }
+}
+
+/// Begins the names of what is not marwatch's and is not swept.
+const FOREIGN: &str = "foreign-";
+
+fn is_set_aside(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(FOREIGN.as_bytes()))
 }
 
 /// An archive that is being made. Dropping it removes it.

@@ -5,6 +5,7 @@ use crate::config::{self, SpareMode};
 use crate::store::Identity;
 use crate::store::fixture::{World, state};
 use crate::store::publish::Removed;
+use crate::store::retire::Leaving;
 
 const FORMS: [ArchiveFormat; 3] =
     [ArchiveFormat::Default, ArchiveFormat::Tgz, ArchiveFormat::NoArchive];
@@ -152,6 +153,32 @@ fn what_marwatch_did_not_build_is_kept_too() {
     let _ = world.store().retire(live);
     assert_eq!(world.history_names(), ["000000-unknown.mar"]);
     assert_eq!(content(&world.history()[0]), "theirs");
+}
+
+#[test]
+fn what_nobody_let_be_replaced_is_kept_where_the_history_keeps_nothing() {
+    for (keep, history_fails) in [(1, false), (1, true), (0, false)] {
+        let mut world = World::new();
+        world.config.history.keep = keep;
+        world.publish("one").unwrap();
+        let name = world.name.clone();
+        if history_fails {
+            fs::write(world.hidden("history"), "in the way").unwrap();
+        }
+        // What came out of the exchange is not what was expected, and cannot be exchanged back.
+        let path = world.store().staging().fresh(&name, ArchiveFormat::Default);
+        fs::write(&path, "theirs").unwrap();
+        let leaving = Leaving::foreign(ArchiveFormat::Default, 1);
+        let _ =
+            world.store().retain(&name, path, leaving, Default::default(), &world.config.history);
+        let world = world.reopen();
+        if keep > 0 && !history_fails {
+            assert_eq!(content(&world.history()[0]), "theirs");
+        } else {
+            let kept = fs::read(world.hidden("staging/foreign-0-m.mar")).unwrap();
+            assert_eq!(kept, b"theirs", "{keep} {history_fails}");
+        }
+    }
 }
 
 #[test]

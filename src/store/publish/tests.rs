@@ -212,6 +212,46 @@ fn where_nothing_can_be_noted_the_mark_has_to_do() {
 }
 
 #[test]
+fn what_cannot_be_given_back_is_kept() {
+    for (keep, history_fails) in [(2, false), (2, true), (0, false)] {
+        let mut world = World::new();
+        world.config.history.keep = keep;
+        world.publish("one").unwrap();
+        if history_fails {
+            fs::write(world.hidden("history"), "in the way").unwrap();
+        }
+        let path = world.store().root().join("m.mar");
+        // As `remove` finds it: it has taken away a second one, and there is a third by now.
+        for theirs in ["theirs", "theirs, too"] {
+            let aside = world.store().staging().fresh(&world.name, ArchiveFormat::Default);
+            fs::write(&aside, theirs).unwrap();
+            let archive = world.state.as_ref().unwrap().archive.clone();
+            world.store().give_back(&world.name, aside, &path, &archive, world.config.history);
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one");
+        let world = world.reopen();
+        let kept: Vec<String> = if keep > 0 && !history_fails {
+            world.history().iter().map(|kept| fs::read_to_string(&kept.path).unwrap()).collect()
+        } else {
+            let staged = fs::read_dir(world.hidden("staging")).unwrap();
+            let mut staged: Vec<_> = staged.map(|entry| entry.unwrap().path()).collect();
+            staged.sort_unstable_by(|a, b| b.cmp(a));
+            staged.iter().map(|path| fs::read_to_string(path).unwrap()).collect()
+        };
+        assert_eq!(kept, ["theirs, too", "theirs"], "{keep} {history_fails}");
+    }
+    // The place is free.
+    let mut world = World::new();
+    world.publish("one").unwrap();
+    let path = world.store().root().join("m.mar");
+    let aside = world.store().staging().fresh(&world.name, ArchiveFormat::Default);
+    fs::rename(&path, &aside).unwrap();
+    let archive = world.state.as_ref().unwrap().archive.clone();
+    world.store().give_back(&world.name, aside, &path, &archive, world.config.history);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "one");
+}
+
+#[test]
 fn an_archive_whose_mark_tells_whose_it_is_needs_no_note() {
     let mut world = World::new();
     world.publish("one").unwrap();
