@@ -94,6 +94,10 @@ pub struct Engine {
     /// Who waits for the end of an order, by its number.
     waiting: BTreeMap<u64, oneshot::Sender<Result<Answer, Refusal>>>,
     orders: u64,
+    /// Removals that are under way, by the model's name.
+    removing: BTreeMap<ModelName, usize>,
+    /// What was ordered for models that are being removed: begun when that is done.
+    put_off: Vec<Ticket>,
     scribe: Scribe,
     outbox: UnboundedSender<Message>,
     /// Every build report, for whoever wants to see them.
@@ -187,6 +191,8 @@ impl Engine {
             listed,
             waiting: BTreeMap::new(),
             orders: 0,
+            removing: BTreeMap::new(),
+            put_off: Vec::new(),
             scribe,
             outbox,
             reports,
@@ -266,7 +272,11 @@ impl Engine {
             Message::Change(change) => self.change(change),
             Message::Listed(listings) => self.handle(Event::Listed(listings)),
             Message::Built(report) => self.built(*report),
-            Message::Removed(report) => self.removed(*report),
+            Message::Removed(report) => {
+                let name = report.name().clone();
+                self.removed(*report);
+                self.no_longer_removing(&name);
+            }
             Message::Ordered(wish) => self.order(wish),
         }
         // Not while anything is under way, and on no path that anybody waits for.
@@ -356,6 +366,10 @@ impl Engine {
     }
 
     fn build(&mut self, ticket: Ticket) {
+        let is_absent = ticket.folder.as_os_str().is_empty();
+        if is_absent && ticket.name.as_ref().is_some_and(|name| self.removing.contains_key(name)) {
+            return self.put_off.push(ticket);
+        }
         let is_wanted = self.mode.only.as_ref().is_none_or(|only| {
             ticket.name.as_ref().is_some_and(|name| only.contains(name.as_str()))
                 || ticket
@@ -433,7 +447,10 @@ impl Engine {
         if let (Some(model), Some(entry)) = (model, report.listed) {
             self.scribe.list(model, entry);
         }
-        self.handle(Event::Finished { folder: report.folder, end: report.end });
+        match report.name {
+            Some(name) if report.folder.as_os_str().is_empty() => self.handle(Event::Served(name)),
+            _ => self.handle(Event::Finished { folder: report.folder, end: report.end }),
+        }
         if let Some(served) = report.served
             && let Some(reply) = self.waiting.remove(&served.number)
         {

@@ -10,7 +10,7 @@ use super::{Engine, Message, root_of};
 use crate::build::pipeline::Listed;
 use crate::config::OnRemove;
 use crate::model::ModelName;
-use crate::reconcile::{End, Event};
+use crate::reconcile::{End, Event, Ticket};
 use crate::results::record::Failure;
 use crate::results::{Outcome, Stage};
 use crate::store::{ModelState, Removed};
@@ -33,6 +33,13 @@ pub struct RemovalReport {
     is_back: bool,
     /// Whether it is a folder that is in its place.
     is_folder: bool,
+}
+
+impl RemovalReport {
+    /// The model's name.
+    pub(super) fn name(&self) -> &ModelName {
+        &self.name
+    }
 }
 
 impl Engine {
@@ -71,6 +78,7 @@ impl Engine {
         else {
             return;
         };
+        *self.removing.entry(name.clone()).or_default() += 1;
         let shop = self.shop.clone();
         let mut report = RemovalReport {
             folder,
@@ -144,6 +152,24 @@ impl Engine {
             }
             Message::Removed(Box::new(report))
         });
+    }
+
+    /// Begins what had to wait until a removal was done with.
+    pub(super) fn no_longer_removing(&mut self, name: &ModelName) {
+        if let Some(under_way) = self.removing.get_mut(name) {
+            *under_way -= 1;
+            if *under_way > 0 {
+                return;
+            }
+        }
+        self.removing.remove(name);
+        let is_its = |ticket: &Ticket| ticket.name.as_ref() == Some(name);
+        let (begun, later) = std::mem::take(&mut self.put_off).into_iter().partition(is_its);
+        self.put_off = later;
+        let begun: Vec<Ticket> = begun;
+        for ticket in begun {
+            self.build(ticket);
+        }
     }
 
     pub(super) fn removed(&mut self, report: RemovalReport) {

@@ -78,6 +78,66 @@ async fn the_catalog_says_at_the_start_what_the_store_holds() {
     assert!(pass(dir.path()).await.models.is_empty());
 }
 
+/// Takes messages until there is an answer.
+async fn told(
+    engine: &mut Engine,
+    inbox: &mut UnboundedReceiver<Message>,
+    mut answer: oneshot::Receiver<Result<Answer, Refusal>>,
+) -> Result<Answer, Refusal> {
+    loop {
+        tokio::select! {
+            told = &mut answer => return told.unwrap(),
+            Some(message) = inbox.recv() => engine.take(message),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_ordered_for_a_model_that_is_being_removed_comes_after_that() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let model = dir.path().join("models/m");
+    fs::create_dir_all(&model).unwrap();
+    let mut config = Config::with_defaults(store.clone(), vec![dir.path().join("models")]);
+    config.on_remove = OnRemove::Delete;
+    config.history.keep = 3;
+    for text in ["1", "2"] {
+        fs::write(
+            model.join("service.py"),
+            format!("def handle(data, context):\n    return {text}\n"),
+        )
+        .unwrap();
+        pass_with(config.clone(), || {}).await;
+    }
+    fs::remove_dir_all(&model).unwrap();
+    let mode = Mode { once: true, only: None, progress: Arc::new(|_, _| {}) };
+    let (mut engine, mut inbox) = Engine::open(config.clone(), mode, None).unwrap();
+    engine.look_at_all(Trigger::Request);
+    while engine.removing.is_empty() {
+        let message = inbox.recv().await.unwrap();
+        engine.take(message);
+        engine.tick();
+    }
+    let (reply, answer) = oneshot::channel();
+    let name = ModelName::parse("m").unwrap();
+    let kind = OrderKind::RollBack { to: Some(1) };
+    engine.order(Wish { name: name.clone(), kind, reply });
+    assert_eq!(engine.put_off.len(), 1);
+    told(&mut engine, &mut inbox, answer).await.unwrap();
+    assert!(engine.removing.is_empty() && engine.is_idle());
+    drop(engine);
+    let told = outcomes(&store);
+    assert_eq!(told[2..], [Outcome::Removed, Outcome::RolledBack]);
+    // It is there, and known as what it is.
+    let (engine, _inbox) =
+        Engine::open(config, Mode { once: true, only: None, progress: Arc::new(|_, _| {}) }, None)
+            .unwrap();
+    assert_eq!(engine.states[&name].held.as_ref().unwrap().of, 1);
+    assert!(store.join("m.mar").exists());
+    drop(engine);
+    assert_eq!(outcomes(&store), told, "and nothing is told twice");
+}
+
 #[tokio::test]
 async fn all_that_a_folder_published_goes_with_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -103,6 +163,39 @@ async fn all_that_a_folder_published_goes_with_it() {
     let names: Vec<&str> = catalog.models.keys().map(String::as_str).collect();
     assert_eq!(names, ["first", "third"], "the first is still claimed");
     assert!(!store.join("second.mar").exists());
+}
+
+#[tokio::test]
+async fn the_catalog_says_it_when_a_hold_ends_without_a_new_archive() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let model = dir.path().join("models/m");
+    fs::create_dir_all(&model).unwrap();
+    let config = Config::with_defaults(store.clone(), vec![dir.path().join("models")]);
+    let say = |text: &str| fs::write(model.join("service.py"), text).unwrap();
+    for text in ["1", "2"] {
+        say(&format!("def handle(data, context):\n    return {text}\n"));
+        pass_with(config.clone(), || {}).await;
+    }
+    let catalog = || Catalog::read(&hidden_folder(&store).join(CATALOG_FILE)).unwrap().unwrap();
+    for (kind, held) in [(OrderKind::RollBack { to: None }, Some(1)), (OrderKind::Resume, None)] {
+        let mode = Mode { once: true, only: None, progress: Arc::new(|_, _| {}) };
+        let (mut engine, mut inbox) = Engine::open(config.clone(), mode, None).unwrap();
+        let name = ModelName::parse("m").unwrap();
+        let (reply, answer) = oneshot::channel();
+        engine.find(&name);
+        engine.order(Wish { name, kind, reply });
+        told(&mut engine, &mut inbox, answer).await.unwrap();
+        drop(engine);
+        assert_eq!(catalog().models["m"].held.as_ref().map(|held| held.of), held);
+        // What it is to be packed from is no model any more.
+        say("broken(");
+    }
+    // The archive that was put back is still there, and the model is refused.
+    pass_with(config, || {}).await;
+    let last = *outcomes(&store).last().unwrap();
+    assert_eq!((last, catalog().models["m"].generation), (Outcome::Rejected, 3));
+    assert!(store.join("m.mar").exists());
 }
 
 /// The records of the store in `dir`.

@@ -69,6 +69,8 @@ pub enum Event {
     },
     /// Somebody asks for something to be done with the model of a name.
     Ordered(Order),
+    /// The answer to [`Effect::Build`] for an order that names a model without a folder.
+    Served(ModelName),
     /// Time has passed.
     Tick,
     /// Begin nothing more.
@@ -150,7 +152,8 @@ pub enum End {
 pub enum Effect {
     /// List every root, and answer with [`Event::Listed`].
     List,
-    /// Build a model, and answer with [`Event::Finished`].
+    /// Build a model, and answer with [`Event::Finished`]; where there is no folder, with
+    /// [`Event::Served`].
     Build(Ticket),
     /// A model is gone: deal with its archive as configured.
     Remove {

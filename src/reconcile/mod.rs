@@ -4,7 +4,8 @@
 //! what every model is waiting for. Its invariants, each held by a property test:
 //!
 //! - no touch is lost: after the last touch of a model a build begins, or it is refused or gone;
-//! - at most one build a model, at most `jobs` builds in all;
+//! - at most one build a model, at most `jobs` builds in all, what is ordered included;
+//! - each order is begun once, whatever happens to the model meanwhile;
 //! - a model is built at the latest `max_wait` after its first touch, once a place is free;
 //! - a model that never rests goes to the end of the queue each time, so it starves nobody.
 //!
@@ -41,6 +42,8 @@ pub struct Reconciler {
     queue: VecDeque<PathBuf>,
     /// What somebody has asked for and was not begun.
     orders: VecDeque<Order>,
+    /// Models without a folder for which an order is being carried out.
+    absent: BTreeSet<ModelName>,
     running: usize,
     listing: Listing,
     draining: bool,
@@ -71,6 +74,7 @@ impl Reconciler {
             unlisted: BTreeMap::new(),
             queue: VecDeque::new(),
             orders: VecDeque::new(),
+            absent: BTreeSet::new(),
             running: 0,
             listing: Listing::default(),
             draining: false,
@@ -110,6 +114,7 @@ impl Reconciler {
             Event::Listed(listings) => self.listed(now, listings, &mut effects),
             Event::Finished { folder, end } => self.finished(now, &folder, end, &mut effects),
             Event::Ordered(order) => self.orders.push_back(order),
+            Event::Served(name) => self.running -= usize::from(self.absent.remove(&name)),
             Event::Tick => {}
             Event::Drain => {
                 self.draining = true;
@@ -383,23 +388,41 @@ impl Reconciler {
     }
 
     /// Begins what somebody has asked for, before anything else: it waits for no rest, only for a
-    /// build of the model that is under way, and for a place.
+    /// build of the model that is under way, for a place, and until it is known whether a model that
+    /// has vanished was removed.
     fn serve(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         for order in std::mem::take(&mut self.orders) {
-            let is_it = |model: &Model| {
-                model.vanished.is_none() && model.name.as_ref() == Some(&order.name)
-            };
-            match self.models.iter_mut().find(|(_, model)| is_it(model)) {
-                Some((_, model)) if model.is_building() || self.running >= self.policy.jobs => {
+            let is_it =
+                |(_, model): &(&PathBuf, &mut Model)| model.name.as_ref() == Some(&order.name);
+            // Where several claim the name, it is about the one that was published before.
+            let rank =
+                |(_, model): &(&PathBuf, &mut Model)| (model.vanished.is_some(), !model.known);
+            let is_full = self.running >= self.policy.jobs;
+            match self.models.iter_mut().filter(is_it).min_by_key(rank) {
+                Some((_, model))
+                    if is_full || model.is_building() || is_judged(&self.roots, model) =>
+                {
                     self.orders.push_back(order);
                 }
                 Some((folder, model)) => {
                     self.queue.retain(|queued| queued != folder);
                     self.running += 1;
-                    effects.push(Effect::Build(model.serve(now, folder, order)));
+                    effects.push(Effect::Build(model.serve(
+                        now,
+                        folder,
+                        order,
+                        &self.policy.settle,
+                    )));
+                }
+                None if is_full || self.absent.contains(&order.name) => {
+                    self.orders.push_back(order)
                 }
                 // There is no such model, or no longer, but there may be archives of it.
-                None => effects.push(Effect::Build(Ticket::without_folder(order))),
+                None => {
+                    self.running += 1;
+                    self.absent.insert(order.name.clone());
+                    effects.push(Effect::Build(Ticket::without_folder(order)));
+                }
             }
         }
     }
@@ -437,6 +460,12 @@ impl Reconciler {
             models.get(folder).is_some_and(|model| matches!(model.phase, Phase::Queued(_)))
         });
     }
+}
+
+/// Whether a model has vanished and it is still to be seen whether it was removed.
+fn is_judged(roots: &BTreeMap<PathBuf, Root>, model: &Model) -> bool {
+    let is_present = roots.get(&model.root).is_some_and(|root| root.present == Some(true));
+    model.vanished.is_some() && !model.held && is_present
 }
 
 /// The wait for a thing that was found wanting `times` before: doubled each time, up to `most`.

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Fingerprint, Notice, Order, Policy, Ticket, growing};
+use super::{Fingerprint, Notice, Order, OrderKind, Policy, Ticket, growing};
 use crate::build::rest::Waiting;
 use crate::clock::Moment;
 use crate::config::{Retry, Settle};
@@ -213,7 +213,13 @@ impl Model {
     }
 
     /// Begins what somebody has asked for. What it was waiting for, it goes on waiting for afterwards.
-    pub(super) fn serve(&mut self, now: Moment, folder: &Path, order: Order) -> Ticket {
+    pub(super) fn serve(
+        &mut self,
+        now: Moment,
+        folder: &Path,
+        order: Order,
+        settle: &Settle,
+    ) -> Ticket {
         let burst = match &self.phase {
             Phase::Settling(settling) => settling.burst,
             Phase::Queued(burst) => *burst,
@@ -227,7 +233,8 @@ impl Model {
             trigger: Trigger::Request,
             unclosed: self.unclosed.clone(),
             refused: None,
-            min_age: None,
+            // Nothing is packed that may still be arriving, whoever asks for it.
+            min_age: (order.kind == OrderKind::Rebuild).then(|| self.quiet(&burst, settle)),
             order: Some(order),
         }
     }

@@ -462,7 +462,11 @@ enum Step {
     Finish(usize, u8),
     List(u8),
     LookAtAll,
+    Order(usize, bool),
 }
+
+/// Of which there is never a folder.
+const ABSENT: &str = "absent";
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
@@ -473,6 +477,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => ((0..8usize), any::<u8>()).prop_map(|(which, end)| Step::Finish(which, end)),
         1 => any::<u8>().prop_map(Step::List),
         1 => Just(Step::LookAtAll),
+        2 => ((0..=NAMES.len()), any::<bool>()).prop_map(|(i, rebuild)| Step::Order(i, rebuild)),
     ];
     proptest::collection::vec(step, 0..120)
 }
@@ -489,13 +494,25 @@ fn end(number: u8) -> End {
     }
 }
 
+/// A build that has not ended: of which folder or, where there is none, of which name; and what was
+/// ordered.
+#[derive(Debug, PartialEq)]
+struct UnderWay {
+    folder: PathBuf,
+    name: Option<ModelName>,
+    order: Option<OrderKind>,
+}
+
 /// A world around the reconciler: carries out its effects and checks the invariants at each step.
 struct World {
     reconciler: Reconciler,
     now: u64,
-    under_way: Vec<PathBuf>,
+    under_way: Vec<UnderWay>,
     listings: usize,
     present: u8,
+    /// How many orders were given, and which were begun.
+    ordered: u64,
+    begun: BTreeSet<u64>,
     /// When each model was last touched, and when its last build began.
     touched: BTreeMap<PathBuf, u64>,
     began: BTreeMap<PathBuf, u64>,
@@ -511,6 +528,8 @@ impl World {
             under_way: vec![],
             listings: 0,
             present: 0b11111,
+            ordered: 0,
+            begun: BTreeSet::new(),
             touched: BTreeMap::new(),
             began: BTreeMap::new(),
             builds: 0,
@@ -524,10 +543,24 @@ impl World {
         for effect in self.reconciler.handle(at(self.now), event) {
             match effect {
                 Effect::Build(ticket) => {
-                    assert!(!self.under_way.contains(&ticket.folder), "two builds of one model");
-                    self.under_way.push(ticket.folder.clone());
-                    self.began.insert(ticket.folder, self.now);
-                    self.builds += 1;
+                    let Ticket { folder, name, order, .. } = ticket;
+                    let is_same = |other: &UnderWay| other.folder == folder && other.name == name;
+                    assert!(!self.under_way.iter().any(is_same), "two builds of one model");
+                    if let Some(order) = &order {
+                        assert!(self.begun.insert(order.number), "an order is begun twice");
+                        assert_eq!(Some(&order.name), name.as_ref());
+                        let is_gone = |name: &ModelName| name.as_str() == ABSENT;
+                        assert!(!folder.as_os_str().is_empty() || self.is_absent(&order.name));
+                        assert!(!is_gone(&order.name) || folder.as_os_str().is_empty());
+                    } else {
+                        self.builds += 1;
+                    }
+                    // Of a model that is put back its folder is not packed.
+                    let order = order.map(|order| order.kind);
+                    if order.is_none_or(|kind| kind == OrderKind::Rebuild) {
+                        self.began.insert(folder.clone(), self.now);
+                    }
+                    self.under_way.push(UnderWay { folder, name, order });
                 }
                 Effect::List => self.listings += 1,
                 Effect::Remove { .. } | Effect::Say(_) => {}
@@ -573,10 +606,10 @@ impl World {
             Step::Wait(ms) => self.wait(*ms),
             Step::Finish(which, number) => {
                 if !self.under_way.is_empty() {
-                    let folder = self.under_way.remove(which % self.under_way.len());
+                    let ended = self.under_way.remove(which % self.under_way.len());
                     let end = end(*number);
                     self.causes += usize::from(end != End::UpToDate);
-                    self.handle(Event::Finished { folder, end });
+                    self.finish(ended, end);
                 }
             }
             Step::List(present) => {
@@ -584,14 +617,38 @@ impl World {
                 self.handle(Event::RootChanged);
             }
             Step::LookAtAll => self.handle(Event::LookAtAll(Trigger::Rescan)),
+            Step::Order(which, is_rebuild) => {
+                self.ordered += 1;
+                let name = NAMES.get(*which).unwrap_or(&ABSENT);
+                let kind =
+                    if *is_rebuild { OrderKind::Rebuild } else { OrderKind::RollBack { to: None } };
+                let order = Order { number: self.ordered, name: parsed(name), kind };
+                self.handle(Event::Ordered(order));
+            }
         }
+    }
+
+    /// Whether a model may be taken for one that has no folder.
+    fn is_absent(&self, name: &ModelName) -> bool {
+        !self.present_names().contains(&name.as_str())
+    }
+
+    fn finish(&mut self, ended: UnderWay, end: End) {
+        let UnderWay { folder, name, order } = ended;
+        if folder.as_os_str().is_empty() {
+            return self.handle(Event::Served(name.unwrap()));
+        }
+        // What was waited for is waited for still, and looked at for what was ordered.
+        let is_served = order.is_some_and(|kind| kind != OrderKind::Rebuild);
+        self.causes += usize::from(is_served);
+        self.handle(Event::Finished { folder, end: if is_served { End::Served } else { end } });
     }
 
     /// Lets everything come to its end, each build with success.
     fn quiesce(&mut self) {
         for _ in 0..10_000 {
-            if let Some(folder) = self.under_way.pop() {
-                self.handle(Event::Finished { folder, end: End::UpToDate });
+            if let Some(ended) = self.under_way.pop() {
+                self.finish(ended, End::UpToDate);
             } else if let Some(due) = self.reconciler.deadline() {
                 self.wait(ceil(due).saturating_sub(self.now));
             } else {
@@ -619,6 +676,8 @@ proptest! {
                 prop_assert!(began >= Some(touched), "{name}: touched {touched}, built {began:?}");
             }
         }
+        let all: BTreeSet<u64> = (1..=world.ordered).collect();
+        prop_assert_eq!(&world.begun, &all, "each order is begun");
         // Each build has a cause: a touch, a listing that found it, or an end that asked for more.
         prop_assert!(world.builds <= world.causes, "{} > {}", world.builds, world.causes);
     }
@@ -636,8 +695,8 @@ proptest! {
             world.wait(period);
             // The restless one always moved under its build; the others are fine.
             while let Some(built) = world.under_way.pop() {
-                let end = if built == folder("a") { End::Moved } else { End::UpToDate };
-                world.handle(Event::Finished { folder: built, end });
+                let is_restless = built.folder == folder("a");
+                world.finish(built, if is_restless { End::Moved } else { End::UpToDate });
             }
         }
         let quiet = world.began.get(&folder("b")).copied().unwrap_or(u64::MAX);
@@ -648,8 +707,12 @@ proptest! {
     }
 }
 
+fn parsed(name: &str) -> ModelName {
+    ModelName::parse(name).unwrap()
+}
+
 fn ordered(number: u64, name: &str) -> Event {
-    let name = ModelName::parse(name).unwrap();
+    let name = parsed(name);
     Event::Ordered(Order { number, name, kind: OrderKind::Resume })
 }
 
@@ -698,12 +761,69 @@ fn orders_for_models_without_a_folder_are_served_too() {
     let mut r = settled(&["a"]);
     let nowhere = PathBuf::new();
     assert_eq!(orders(r.handle(at(0), ordered(1, "b"))), [(1, nowhere.clone())]);
-    assert!(
-        r.handle(at(1), Event::Finished { folder: nowhere.clone(), end: End::Served }).is_empty()
-    );
-    r.handle(at(10), Event::RootChanged);
-    r.handle(at(20), listing(&[]));
-    assert_eq!(orders(r.handle(at(30), ordered(2, "a"))), [(2, nowhere)], "it has vanished");
+    assert!(r.handle(at(1), ordered(2, "b")).is_empty(), "one is under way");
+    assert!(!r.is_idle());
+    let after = r.handle(at(1), Event::Served(parsed("b")));
+    assert_eq!(orders(after), [(2, nowhere.clone())]);
+    assert!(r.handle(at(1), Event::Served(parsed("b"))).is_empty());
+    assert!(r.is_idle());
     r.handle(at(40), Event::Drain);
     assert!(r.handle(at(50), ordered(3, "a")).is_empty());
+}
+
+#[test]
+fn an_order_for_a_model_that_vanished_waits_until_it_is_known_whether_it_was_removed() {
+    let nowhere = PathBuf::new();
+    let mut r = settled(&["a", "b", "c"]);
+    r.handle(at(10), Event::RootChanged);
+    r.handle(at(20), listing(&["b", "c"]));
+    assert_eq!(r.handle(at(30), ordered(1, "a")), []);
+    let effects = r.handle(at(2020), Event::Tick);
+    assert!(
+        matches!(&effects[0], Effect::Remove { name, .. } if name.as_ref().is_some_and(|name| name.as_str() == "a"))
+    );
+    assert_eq!(orders(effects), [(1, nowhere)], "and then it has none");
+    r.handle(at(2030), Event::Served(parsed("a")));
+    // It is back before that.
+    r.handle(at(3000), Event::RootChanged);
+    r.handle(at(3000), listing(&["c"]));
+    assert_eq!(r.handle(at(3010), ordered(2, "b")), []);
+    assert_eq!(r.handle(at(3020), Event::RootChanged), [Effect::List]);
+    assert_eq!(orders(r.handle(at(3020), listing(&["b", "c"]))), [(2, folder("b"))]);
+    r.handle(at(3030), finished("b", End::Served));
+    // Too many are gone, as where a disk is: they are as they were, only out of sight.
+    r.handle(at(9000), Event::Tick);
+    r.handle(at(9000), finished("b", End::UpToDate));
+    r.handle(at(9010), Event::RootChanged);
+    r.handle(at(9010), listing(&[]));
+    assert_eq!(r.handle(at(9020), ordered(3, "b")), []);
+    let effects = r.handle(at(11_010), Event::Tick);
+    assert!(matches!(&effects[0], Effect::Say(Notice::RemovalsHeld { .. })));
+    assert_eq!(orders(effects), [(3, folder("b"))]);
+    r.handle(at(11_020), finished("b", End::Served));
+    assert!(r.is_idle());
+}
+
+#[test]
+fn of_several_that_claim_a_name_an_order_is_about_the_one_that_was_published() {
+    let mut r = settled(&["a", "b"]);
+    let claim = |name: &str, known| ListedModel { name: Some(parsed("b")), known, ..listed(name) };
+    let models = Some(vec![claim("a", false), claim("b", true)]);
+    r.handle(at(0), Event::RootChanged);
+    let listing = RootListing { root: "/drop".into(), models };
+    r.handle(at(0), Event::Listed(vec![listing]));
+    // Nothing was ever published of the first.
+    r.models.get_mut(&folder("a")).unwrap().known = false;
+    assert_eq!(orders(r.handle(at(1), ordered(1, "b"))), [(1, folder("b"))]);
+}
+
+#[test]
+fn what_may_still_be_arriving_is_not_packed_for_an_order_either() {
+    let mut r = settled(&["a"]);
+    let order = |number, kind| Event::Ordered(Order { number, name: parsed("a"), kind });
+    let rebuild = tickets(r.handle(at(1000), order(1, OrderKind::Rebuild)));
+    assert_eq!(rebuild[0].min_age, Some(SETTLE.quiet));
+    r.handle(at(1000), finished("a", End::UpToDate));
+    let put_back = tickets(r.handle(at(1000), order(2, OrderKind::RollBack { to: None })));
+    assert_eq!(put_back[0].min_age, None);
 }
