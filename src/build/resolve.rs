@@ -97,6 +97,15 @@ pub fn resolve(
     Ok(Resolved { settings, name, problems, texts, said: *said.finalize().as_bytes() })
 }
 
+/// What [`Resolved::said`] was when `texts` were all that there was, so far as they were kept.
+pub fn said_by(texts: &[KnownText]) -> [u8; 32] {
+    let mut said = blake3::Hasher::new();
+    for known in texts {
+        say(&mut said, &known.path.as_path().to_string_lossy(), known.text.as_bytes());
+    }
+    *said.finalize().as_bytes()
+}
+
 /// One file, told apart from what stands before and after it.
 fn say(said: &mut blake3::Hasher, file: &str, text: &[u8]) {
     said.update(file.as_bytes());

@@ -66,5 +66,7 @@ fn entry_of(place: &Path, name: &ModelName, state: &ModelState) -> Option<Catalo
     let manifest = inspect::inspect(place).ok()?.read_manifest()?;
     let changed = place.symlink_metadata().and_then(|metadata| metadata.modified()).ok();
     let published = changed.and_then(|changed| Timestamp::try_from(changed).ok());
+    // One that was put back is as old as it ever was.
+    let published = state.held.as_ref().map(|held| held.since).or(published);
     Some(listed(name, manifest, state, published.unwrap_or_else(clock::timestamp)))
 }

@@ -266,7 +266,9 @@ fn is_as_said(known: &ModelState, seen: &Seen) -> bool {
 fn is_fresh(age: i64, min_age: Duration, trigger: Trigger) -> bool {
     let is_younger = |than: Duration| u128::from(age.unsigned_abs()) < than.as_nanos();
     match trigger {
-        Trigger::Change | Trigger::Retry => age >= 0 && is_younger(min_age - min_age / 8),
+        Trigger::Change | Trigger::Retry | Trigger::Request => {
+            age >= 0 && is_younger(min_age - min_age / 8)
+        }
         _ => age < 0 || is_younger(min_age),
     }
 }

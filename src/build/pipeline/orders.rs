@@ -12,6 +12,7 @@ use crate::build::compare;
 use crate::build::files::ListedFiles;
 use crate::build::kept::Kept as KeptFiles;
 use crate::build::report::{Halt, Refusal};
+use crate::build::resolve::said_by;
 use crate::clock;
 use crate::model::manifest::MANIFEST_PATH;
 use crate::model::{ArchiveFormat, EntryPath, Manifest, ModelName};
@@ -37,13 +38,13 @@ impl Attempt<'_> {
         match kind {
             OrderKind::RollBack { to } => self.roll_back(name, to),
             OrderKind::Resume => self.resume(name),
-            OrderKind::Rebuild if self.job.ticket.folder.as_os_str().is_empty() => {
+            OrderKind::Rebuild if self.has_no_folder() => {
                 Err(Halt::Refused(Refusal {
                     message: format!("`{name}` has no folder to be built from"),
                     help: "put an earlier archive back with `marwatch rollback`, or bring its folder back".into(),
                 }))
             }
-            OrderKind::Rebuild if self.is_held() => Err(Halt::Refused(Refusal {
+            OrderKind::Rebuild if self.held_of().is_some() => Err(Halt::Refused(Refusal {
                 message: format!("`{name}` is held at an earlier archive"),
                 help: "put another one back with `marwatch rollback`, or let its folder decide again with `marwatch resume`".into(),
             })),
@@ -55,11 +56,19 @@ impl Attempt<'_> {
     /// now is not published again.
     pub(super) fn roll_back(&mut self, name: &ModelName, to: Option<u64>) -> Result<Done, Halt> {
         let store = &self.shop.store;
-        let known = self.job.known.as_deref();
+        let as_listed = self.as_listed();
+        let known = self.job.known.as_deref().or(as_listed.as_ref());
         let kept = self.wanted(name, to)?;
         let (verified, inspection) =
             store.stage_again(name, &kept).map_err(|error| Halt::failed(Stage::Verify, &error))?;
         let manifest = manifest(&inspection)?;
+        if manifest.model.model_name != name.as_str() {
+            let (file, other) = (kept.path.display(), &manifest.model.model_name);
+            return Err(Halt::Refused(Refusal {
+                message: format!("{file} calls its model `{other}`, not `{name}`"),
+                help: "name another generation with --to".into(),
+            }));
+        }
         let archive = archive_state(&inspection, kept.format, self.last_generation + 1)?;
         let sha256 = self.sha256(&verified)?;
         self.laps.done(Stage::Verify);
@@ -79,7 +88,11 @@ impl Attempt<'_> {
         let baseline = self.baseline();
         self.laps.done(Stage::Snapshot);
         let next = ModelState {
-            folder: self.job.ticket.folder.clone(),
+            // Of one that is out of sight, as its disk is, it is known where it was.
+            folder: match known {
+                Some(known) if self.has_no_folder() => known.folder.clone(),
+                _ => self.job.ticket.folder.clone(),
+            },
             // Neither tells anything while it is held.
             recipe: [0; 32],
             packing: [0; 32],
@@ -94,11 +107,10 @@ impl Attempt<'_> {
                 said: baseline.said,
             }),
         };
-        let as_listed = found.and_then(|found| self.as_listed(&place, found));
         let publication = Publication {
             next,
             expected: found,
-            known: known.or(as_listed.as_ref()),
+            known,
             history: self.shop.config.history,
             durability: self.shop.config.durability,
             again: Some(kept.path.clone()),
@@ -121,14 +133,25 @@ impl Attempt<'_> {
 
     /// Ends the hold: at the next look the folder is packed, whatever it holds.
     pub(super) fn resume(&mut self, name: &ModelName) -> Result<Done, Halt> {
-        let known = self.job.known.as_deref();
-        let Some(known) = known.filter(|known| known.held.is_some()) else {
-            return Err(Halt::Refused(Refusal {
-                message: format!("`{name}` is not held: its archive is what its folder gives"),
-                help: "to have it packed anew, change its folder".into(),
-            }));
+        let refuse = |message: String, help: &str| {
+            Err(Halt::Refused(Refusal { message, help: help.to_owned() }))
         };
-        let state = ModelState { held: None, recipe: [0; 32], ..known.clone() };
+        if self.held_of().is_none() {
+            let message = format!("`{name}` is not held: its archive is what its folder gives");
+            return refuse(message, "to have it packed anew, change its folder");
+        }
+        if self.has_no_folder() {
+            let message = format!("`{name}` has no folder that could decide what is in the store");
+            return refuse(message, "bring its folder back: that ends the hold by itself");
+        }
+        let as_listed = self.as_listed();
+        let Some(known) = self.job.known.as_deref().or(as_listed.as_ref()) else {
+            let message = format!("the archive of `{name}` is not the one that was put back");
+            return refuse(message, "change its folder, or see `marwatch verify`");
+        };
+        // What is known of the folder's files tells nothing of the archive, so it goes too.
+        let files = Vec::new();
+        let state = ModelState { held: None, recipe: [0; 32], files, ..known.clone() };
         self.shop.store.states().save(name, &state, self.shop.config.durability).map_err(
             |source| {
                 let path = self.shop.config.state_dir.clone();
@@ -145,11 +168,7 @@ impl Attempt<'_> {
             return Ok(None);
         };
         let Some(held) = &listed.held else { return Ok(None) };
-        let place = self.shop.store.root().join(&listed.archive);
-        let found = Identity::at(&place).ok().flatten();
-        let Some(as_listed) = found.and_then(|found| self.as_listed(&place, found)) else {
-            return Ok(None);
-        };
+        let Some(as_listed) = self.as_listed() else { return Ok(None) };
         let baseline = self.baseline();
         let state = ModelState {
             settings: baseline.texts,
@@ -161,15 +180,17 @@ impl Attempt<'_> {
         Ok(Some(Done::Unchanged { name, state: Box::new(state), touched: false, listed: None }))
     }
 
-    /// What is known of an archive of which only the catalog still tells, if it is the one that stands
-    /// at `place`: enough for it to keep its generation and digest in the history.
-    pub(super) fn as_listed(&self, place: &Path, found: Identity) -> Option<ModelState> {
+    /// What is known of an archive of which only the catalog still tells, if it is the one that is in
+    /// the store: enough for it to keep its generation and digest in the history.
+    pub(super) fn as_listed(&self) -> Option<ModelState> {
         let listed = self.job.listed.as_ref().filter(|_| self.job.known.is_none())?;
         let name = self.job.ticket.name.as_ref()?;
         let mut formats = [ArchiveFormat::Default, ArchiveFormat::Tgz, ArchiveFormat::NoArchive]
             .into_iter()
             .filter(|format| format.file_name(name) == listed.archive);
-        let inspection = inspect(place).ok().filter(|i| i.digest == Some(listed.digest))?;
+        let place = self.shop.store.root().join(&listed.archive);
+        let found = Identity::at(&place).ok().flatten()?;
+        let inspection = inspect(&place).ok().filter(|i| i.digest == Some(listed.digest))?;
         let mut archive = archive_state(&inspection, formats.next()?, listed.generation).ok()?;
         archive.identity = found;
         Some(ModelState {
@@ -183,15 +204,6 @@ impl Attempt<'_> {
             spare: None,
             held: None,
         })
-    }
-
-    /// The same of an archive that has another form, and therefore another place, than the new one at
-    /// `place`.
-    pub(super) fn listed_in_other_form(&self, place: &Path) -> Option<ModelState> {
-        let listed = self.job.listed.as_ref().filter(|_| self.job.known.is_none())?;
-        let other = self.shop.store.root().join(&listed.archive);
-        let found = Identity::at(&other).ok().flatten().filter(|_| other != place)?;
-        self.as_listed(&other, found)
     }
 
     /// Which archive of the history is meant.
@@ -218,8 +230,7 @@ impl Attempt<'_> {
                 let live = live.or(self.job.listed.as_ref().map(|listed| listed.digest));
                 let live = live.map(|digest| digest.digits());
                 // Again and again goes further back, not to and fro.
-                let held = known.and_then(|known| known.held.as_ref());
-                let before = held.map_or(u64::MAX, |held| held.of);
+                let before = self.held_of().unwrap_or(u64::MAX);
                 let is_other = |kept: &&Kept| {
                     kept.digest.as_ref().is_some_and(|said| {
                         live.as_ref().is_none_or(|live| !live.starts_with(said.as_str()))
@@ -240,28 +251,35 @@ impl Attempt<'_> {
         })
     }
 
-    fn is_held(&self) -> bool {
-        self.job.known.as_ref().is_some_and(|known| known.held.is_some())
+    /// Whether no folder is there, or none is known, from which the model could be built.
+    fn has_no_folder(&self) -> bool {
+        self.job.ticket.folder.as_os_str().is_empty()
     }
 
-    fn is_ours(&self, place: &Path, found: Identity) -> bool {
-        let known = self.job.known.as_deref();
-        known.is_some_and(|known| known.archive.identity == found)
-            || self.shop.store.is_marked(place, &found)
-            || self.shop.config.adopt
-            || self.has_our_content(place)
+    /// The generation whose content is held, by the state or, where that is lost, by the catalog.
+    fn held_of(&self) -> Option<u64> {
+        match &self.job.known {
+            Some(known) => known.held.as_ref().map(|held| held.of),
+            None => self.job.listed.as_ref()?.held.as_ref().map(|held| held.of),
+        }
     }
 
     /// What the model's folder holds, as far as that can be told: of a model that is refused or has
     /// no folder it is what was packed last.
     fn baseline(&mut self) -> Baseline {
         let known = self.job.known.as_deref();
-        let before = || Baseline {
-            files: known.map(|known| known.files.clone()).unwrap_or_default(),
-            ..Baseline::default()
+        let before = || {
+            let Some(known) = known else { return Baseline::default() };
+            Baseline {
+                files: known.files.clone(),
+                texts: known.settings.clone(),
+                said: known
+                    .held
+                    .as_ref()
+                    .map_or_else(|| said_by(&known.settings), |held| held.said),
+            }
         };
-        let ticket = &self.job.ticket;
-        if ticket.folder.as_os_str().is_empty() {
+        if self.has_no_folder() {
             return before();
         }
         let Ok(seen) = self.snapshot() else { return before() };

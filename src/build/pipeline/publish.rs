@@ -52,14 +52,17 @@ impl Attempt<'_> {
         let found = Identity::at(&path)
             .map_err(|source| Halt::failed(Stage::Publish, &At { path: path.clone(), source }))?;
         let Some(found) = found else { return Ok(None) };
-        let known = self.job.known.as_deref();
-        let is_ours = known
-            .is_some_and(|k| k.archive.identity == found && !has_strangers(&path, k))
-            || self.shop.store.is_marked(&path, &found)
-            || self.shop.config.adopt
-            || self.job.is_rebuild()
-            || self.has_our_content(&path);
+        let is_ours = self.job.is_rebuild() || self.is_ours(&path, found);
         Ok(Some(if is_ours { Standing::Ours(found) } else { Standing::Foreign(found) }))
+    }
+
+    /// Whether the archive at `path` is one that marwatch put there, or may replace.
+    pub(super) fn is_ours(&self, path: &Path, found: Identity) -> bool {
+        let known = self.job.known.as_deref();
+        known.is_some_and(|k| k.archive.identity == found && !has_strangers(path, k))
+            || self.shop.store.is_marked(path, &found)
+            || self.shop.config.adopt
+            || self.has_our_content(path)
     }
 
     /// Whether the archive at `path` holds what marwatch published last: one that was restored
@@ -153,10 +156,7 @@ impl Attempt<'_> {
             next.spare.clone_from(&known.spare);
         }
         let (history, durability) = (config.history, config.durability);
-        let as_listed = match expected {
-            Some(found) => self.as_listed(&place, found),
-            None => self.listed_in_other_form(&place),
-        };
+        let as_listed = self.as_listed();
         let known = known.or(as_listed.as_ref());
         let publication = Publication { next, expected, known, history, durability, again: None };
         let live = store.publish(verified, publication).map_err(|error| match error {
@@ -168,8 +168,9 @@ impl Attempt<'_> {
         let state = published.state;
         self.laps.done(Stage::Retire);
         let listed = catalog_entry(model, seen, &state, clock::timestamp());
-        // What is known of one that is held does not tell what it had.
-        let is_told = known.is_none_or(|known| known.held.is_none());
+        // What is known of one that is held, or was until somebody resumed, does not tell what it had.
+        let is_told = |known: &ModelState| known.held.is_none() && !known.files.is_empty();
+        let is_told = self.job.known.as_deref().is_none_or(is_told);
         let entries = is_told.then(|| compare::counts(self.job.known.as_deref(), &packed));
         let not_durable = published.not_durable;
         Ok(Done::Published(Box::new(New { name, state, listed, entries, not_durable })))

@@ -147,6 +147,10 @@ fn answer(order: &Order, end: &End, record: Option<&Record>) -> Result<Answer, R
         End::Waiting(waiting) => {
             refuse(format!("`{name}` is not at rest: {waiting}"), waiting.help())
         }
+        End::Fresh => refuse(
+            format!("`{name}` has changed a moment ago"),
+            "ask again when nothing writes to its folder",
+        ),
         End::UpToDate => done(format!("`{name}` is as its folder is")),
         End::Refused(_) => {
             refuse(format!("`{name}` is rejected, as before"), "its last record says why")
