@@ -102,12 +102,12 @@ async fn follow(source: &dyn ConfigSource, config: Config) -> Exit {
         "watching"
     );
     let mut rescan = Instant::now() + engine.config().rescan_interval;
-    loop {
+    let exit = loop {
         let deadline = engine.deadline().map(Instant::from_std);
         tokio::select! {
             Some(message) = inbox.recv() => take_all(&mut engine, message, &mut inbox),
             Some(number) = signals.next() => match signals::meaning(number) {
-                Some(Signal::Stop) => return drain(&mut engine, &mut inbox, &mut signals).await,
+                Some(Signal::Stop) => break drain(&mut engine, &mut inbox, &mut signals).await,
                 Some(Signal::Reload) => {
                     if let Some(config) = reload(source, engine.config()) {
                         watcher.replace(watch_plan(&config));
@@ -129,7 +129,15 @@ async fn follow(source: &dyn ConfigSource, config: Config) -> Exit {
             }
             () = sleep_until(deadline.unwrap_or(rescan)), if deadline.is_some() => engine.tick(),
         }
+    };
+    // The socket goes while the store is still held: the next daemon's would be another. What was
+    // ordered and not begun is let go of with the engine, and whoever waits for it is told so.
+    let control = control.map(Socket::close);
+    drop((engine, inbox));
+    if let Some(control) = control {
+        control.answered().await;
     }
+    exit
 }
 
 /// Takes a message and what has come meanwhile, so that a burst costs one round; not without end, or

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{Path as UrlPath, State};
@@ -14,6 +15,7 @@ use axum::{Json, Router};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use super::{RollBack, SOCKET};
 use crate::build::report::Refusal;
@@ -21,11 +23,16 @@ use crate::engine::{Message, Wish};
 use crate::model::ModelName;
 use crate::reconcile::OrderKind;
 
+/// How long the last answers may take to be taken.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// The socket, bound and not yet answered. Dropping it removes it.
 #[derive(Debug)]
 pub struct Socket {
     listener: Option<UnixListener>,
     path: PathBuf,
+    /// Who answers, and how that is brought to an end.
+    service: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
 impl Socket {
@@ -41,7 +48,7 @@ impl Socket {
         fs::DirBuilder::new().mode(0o700).create(&closed)?;
         let bound = Self::bind_in(&closed, &path);
         let _ = fs::remove_dir_all(&closed);
-        Ok(Self { listener: Some(bound?), path })
+        Ok(Self { listener: Some(bound?), path, service: None })
     }
 
     fn bind_in(closed: &Path, path: &Path) -> io::Result<UnixListener> {
@@ -55,7 +62,7 @@ impl Socket {
         Ok(listener)
     }
 
-    /// Answers requests until the runtime ends: each becomes a message for the loop.
+    /// Answers requests from now on: each becomes a message for the loop.
     pub fn serve(&mut self, outbox: UnboundedSender<Message>) {
         let Some(listener) = self.listener.take() else { return };
         let router = Router::new()
@@ -64,11 +71,36 @@ impl Socket {
             .route("/models/{name}/resume", post(resume))
             .route("/models/{name}/rebuild", post(rebuild))
             .with_state(outbox);
-        tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
+        let (end, ended) = oneshot::channel();
+        let service = tokio::spawn(async move {
+            let service = axum::serve(listener, router);
+            let service = service.with_graceful_shutdown(async { drop(ended.await) });
+            if let Err(error) = service.await {
                 tracing::error!(%error, "the control socket is answered no longer");
             }
         });
+        self.service = Some((end, service));
+    }
+
+    /// Takes no more requests. Whoever still waits for an answer gets one once the loop and all that
+    /// it has taken are gone: [`Closed::answered`].
+    pub fn close(mut self) -> Closed {
+        Closed(self.service.take())
+    }
+}
+
+/// A socket that nobody connects to any more.
+#[derive(Debug)]
+#[must_use]
+pub struct Closed(Option<(oneshot::Sender<()>, JoinHandle<()>)>);
+
+impl Closed {
+    /// Waits until everybody has got his answer, but not for those who do not take it.
+    pub async fn answered(self) {
+        if let Some((end, service)) = self.0 {
+            let _ = end.send(());
+            let _ = tokio::time::timeout(LAST_WORDS, service).await;
+        }
     }
 }
 
@@ -135,3 +167,6 @@ async fn ask(State(outbox): Outbox, UrlPath(name): UrlPath<String>, kind: OrderK
 fn refuse(status: StatusCode, refusal: Refusal) -> Response {
     (status, Json(refusal)).into_response()
 }
+
+#[cfg(test)]
+mod tests;
