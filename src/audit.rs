@@ -2,17 +2,20 @@
 //! and held against the catalog and the rules by which the server takes a store.
 //!
 //! It only reads, and holds no lock: a daemon may go on publishing meanwhile. What seems to be wrong
-//! with an archive that was replaced while it was read is looked at again.
+//! with an archive that was replaced while it was read is looked at again, and what the catalog says
+//! otherwise a while later too: the archive takes its place before the catalog names it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::archive::Digest;
 use crate::archive::inspect::{Form, inspect};
+use crate::clock;
 use crate::model::ModelName;
 use crate::problem::{Code, Problem, Severity};
 use crate::results::catalog::CatalogEntry;
@@ -20,8 +23,17 @@ use crate::results::{CATALOG_FILE, Catalog};
 use crate::store::{History, hidden_folder};
 use crate::threads::in_shares;
 
+/// A file name in the store, and the model of which the catalog says that it has it.
+type Place = (String, Option<String>);
+
+/// What was found there.
+type Finding = (Audited, Vec<Problem>);
+
 /// How often an archive is looked at again that is replaced while it is read.
 const ROUNDS: usize = 3;
+
+/// How long the catalog may take to name what has taken its place.
+const CATALOG_LAG: Duration = Duration::from_millis(500);
 
 /// What was found.
 #[derive(Debug, Default, PartialEq, Serialize)]
@@ -107,11 +119,13 @@ pub fn audit(root: &Path, only: &BTreeSet<String>) -> io::Result<Audit> {
             }
         }
     }
-    let places: Vec<_> = places.into_iter().collect();
-    let read = in_shares(&places, 1, |share| {
-        share.iter().map(|(file, name)| settled(root, file, name.as_deref())).collect()
-    });
-    for (audited, problems) in read {
+    let places: Vec<Place> = places.into_iter().collect();
+    let read = read_all(root, &places);
+    for (audited, problems) in once_settled(root, places, read, &|| clock::pause(CATALOG_LAG)) {
+        // Taken away meanwhile, and the catalog names it no longer.
+        if audited.verdict == Verdict::Missing && audited.generation.is_none() {
+            continue;
+        }
         if let (Verdict::Missing | Verdict::Damaged, Some(model)) =
             (audited.verdict, &audited.model)
         {
@@ -169,6 +183,35 @@ fn stray(root: &Path, file: &str) -> Problem {
             "move it out of the store",
         )
     }
+}
+
+fn read_all(root: &Path, places: &[Place]) -> Vec<Finding> {
+    in_shares(places, 1, |share| {
+        share.iter().map(|(file, name)| settled(root, file, name.as_deref())).collect()
+    })
+}
+
+/// What was `read` of `places`, those looked at again of which the catalog may only not have told yet.
+fn once_settled(
+    root: &Path,
+    places: Vec<Place>,
+    mut read: Vec<Finding>,
+    pause: &dyn Fn(),
+) -> Vec<Finding> {
+    for _ in 1..ROUNDS {
+        let is_behind =
+            |(audited, _): &Finding| matches!(audited.verdict, Verdict::Changed | Verdict::Missing);
+        let behind: Vec<usize> = (0..read.len()).filter(|&i| is_behind(&read[i])).collect();
+        if behind.is_empty() {
+            break;
+        }
+        pause();
+        let again: Vec<Place> = behind.iter().map(|&i| places[i].clone()).collect();
+        for (i, found) in behind.into_iter().zip(read_all(root, &again)) {
+            read[i] = found;
+        }
+    }
+    read
 }
 
 /// One archive, looked at until the catalog says the same of it before and after.
@@ -337,5 +380,62 @@ fn read_history(root: &Path, is_wanted: impl Fn(&str) -> bool, audit: &mut Audit
             let problem = Problem::error(Code::ArchiveDamaged, &kept.path, message, help);
             audit.problems.push(Problem { severity, ..problem });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use jiff::Timestamp;
+
+    use super::*;
+
+    fn entry(file: &str) -> CatalogEntry {
+        CatalogEntry {
+            archive: file.to_owned(),
+            bytes: 1,
+            digest: format!("b3:{}", "0".repeat(64)),
+            sha256: None,
+            generation: 1,
+            version: None,
+            handler: "service:handle".into(),
+            runtime: Default::default(),
+            published: Timestamp::UNIX_EPOCH,
+            held: None,
+        }
+    }
+
+    #[test]
+    fn what_the_catalog_is_late_to_tell_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let path = hidden_folder(root).join(CATALOG_FILE);
+        fs::create_dir_all(hidden_folder(root)).unwrap();
+        let mut catalog = Catalog::empty(Timestamp::UNIX_EPOCH);
+        // Two that are not there: a model that was removed, and one whose archive was lost.
+        for name in ["removed", "lost"] {
+            catalog.models.insert(name.into(), entry(&format!("{name}.mar")));
+        }
+        catalog.write(&path).unwrap();
+        let place = |name: &str| (format!("{name}.mar"), Some(name.to_owned()));
+        let places = vec![place("lost"), place("removed")];
+        let read = read_all(root, &places);
+        assert!(read.iter().all(|(found, _)| found.verdict == Verdict::Missing));
+        let pauses = Cell::new(0);
+        let pause = || {
+            pauses.set(pauses.get() + 1);
+            let mut catalog = catalog.clone();
+            catalog.models.remove("removed");
+            catalog.write(&path).unwrap();
+        };
+        let read = once_settled(root, places, read, &pause);
+        assert_eq!(pauses.get(), ROUNDS - 1);
+        let told: Vec<_> =
+            read.iter().map(|(found, _)| (found.verdict, found.generation)).collect();
+        assert_eq!(told, [(Verdict::Missing, Some(1)), (Verdict::Missing, None)]);
+        let audit = audit(root, &BTreeSet::new()).unwrap();
+        let files: Vec<_> = audit.archives.iter().map(|found| found.archive.as_str()).collect();
+        assert_eq!((files, audit.repairable.len()), (vec!["lost.mar"], 1));
     }
 }
