@@ -18,6 +18,8 @@ mod controls;
 mod errors;
 #[path = "faults/kill.rs"]
 mod kill;
+#[path = "faults/put_back.rs"]
+mod put_back;
 #[path = "faults/resident.rs"]
 mod resident;
 #[path = "faults/scenario.rs"]
@@ -79,6 +81,16 @@ fn killed_at_a_change_of_form_to_a_file() {
 #[test]
 fn killed_at_a_change_of_form_to_a_folder() {
     kill::sweep("form of folder", Scenario::form_of_folder(None));
+}
+
+#[test]
+fn killed_when_an_archive_is_put_back() {
+    put_back::sweep("");
+}
+
+#[test]
+fn killed_when_an_archive_is_put_back_from_a_long_history() {
+    put_back::sweep("history: {keep: 3}\n");
 }
 
 #[test]

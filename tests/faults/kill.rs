@@ -6,7 +6,7 @@ use super::call::Call;
 use super::is_thorough;
 use super::scenario::Scenario;
 use super::trace::{self, End, Run, Verdict};
-use super::world::Scene;
+use super::world::{Scene, World};
 
 /// What a sweep has seen.
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ pub fn sweep(name: &str, mut scenario: Scenario) -> Tally {
     loop {
         scenario.begin();
         let at = tally.points + 1;
-        let (run, what) = killed_at(&scenario, at);
+        let (run, what) = killed_at(&scenario.world, scenario.args, at);
         let scene = Scene::set(&scenario.world, format!("{name}, killed at point {at}, {what}"));
         let is_over = run.end == End::Code(0);
         assert!(is_over || run.end == End::Signal(Signal::SIGKILL), "{run:?}");
@@ -52,9 +52,8 @@ pub fn sweep(name: &str, mut scenario: Scenario) -> Tally {
     tally
 }
 
-/// Lets the run of a scenario get to the `n`th call that counts, and says which one that was.
-fn killed_at(scenario: &Scenario, n: usize) -> (Run, String) {
-    let world = &scenario.world;
+/// Lets a run get to the `n`th call that counts, and says which one that was.
+pub fn killed_at(world: &World, args: &[&str], n: usize) -> (Run, String) {
     let (mut count, mut has_begun, mut what) = (0, false, String::from("not at all"));
     let mut judge = |call: &Call| {
         // What comes before has nothing to do with the store.
@@ -75,6 +74,6 @@ fn killed_at(scenario: &Scenario, n: usize) -> (Run, String) {
         what = call.describe();
         Verdict::Kill
     };
-    let run = trace::run(world.disturbed(scenario.args), &mut judge);
+    let run = trace::run(world.disturbed(args), &mut judge);
     (run, what)
 }
