@@ -14,7 +14,8 @@
 //!    in staging and puts it there.*
 //! 4. The folder of the store is flushed. *The new archive.*
 //!
-//! A crash of marwatch alone loses less: what was written stays, flushed or not.
+//! A crash of marwatch alone loses less: what was written stays, flushed or not. Where nothing can be
+//! written of what will be known, the mark alone tells that the archive is ours.
 
 use std::fs;
 use std::io;

@@ -201,9 +201,10 @@ mod tests {
             (Written, "/one/.f.part", "+/one w.f.part"),
             (Written, "/one/MAR-INF/MANIFEST.json", "+/one wMAR-INF/MANIFEST.json"),
             // A folder of such a name would be packed.
-            (Written, "/d/m/a.pyc", "+/d/m wa.pyc"),
-            (Closed, "/d/m/old.mar", "+/d/m"),
+            (Came, "/d/m/a.pyc", "+/d/m ?/d/m/a.pyc"),
             // What cannot matter.
+            (Written, "/d/m/a.pyc", ""),
+            (Closed, "/d/m/old.mar", ""),
             (Written, "/d/m/.f.swp", ""),
             (Written, "/d/m/.DS_Store", ""),
             // Directly in a drop folder.

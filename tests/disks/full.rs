@@ -135,6 +135,31 @@ fn a_store_that_is_full_at_any_stage_keeps_its_archive_and_nothing_else() {
     });
 }
 
+/// Without the rename an archive is copied to its place, for which there is no room.
+#[cfg(feature = "sabotage")]
+#[test]
+#[ignore = "needs root, to mount"]
+fn control_an_archive_that_is_copied_to_its_place_on_a_full_disk_is_torn() {
+    alone(|bench| {
+        let (site, _disk) = site_on(bench, Kind::Memory, 2, "");
+        let model = put(&site, 500_000);
+        let mut is_torn = false;
+        for round in 0..8 {
+            let before = fs::read(site.archive("m")).ok();
+            edit(&model, round);
+            // For one archive more, and for a part of another.
+            let ballast = Ballast::leaving(&site.store, 520_000 + round * 50_000);
+            let mut build = crate::common::marwatch();
+            build.env("MARWATCH_SABOTAGE", "rename").args(["build", "-c"]).arg(&site.config);
+            let output = build.output().unwrap();
+            drop(ballast);
+            let after = fs::read(site.archive("m")).ok();
+            is_torn |= !output.status.success() && after != before;
+        }
+        assert!(is_torn, "no archive was torn");
+    });
+}
+
 /// A daemon on a full disk says so, keeps what is there, and publishes when there is room again.
 fn retries(kind: Kind, mib: u64, bytes: usize) {
     alone(|bench| {

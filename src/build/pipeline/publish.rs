@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::{At, Attempt, Done, New, Seen};
 use crate::archive::pack::Packed;
-use crate::archive::{Entry, inspect};
+use crate::archive::{Digest, Entry, inspect};
 use crate::build::compare;
 use crate::build::report::Halt;
 use crate::build::validate::ValidModel;
@@ -68,10 +68,7 @@ impl Attempt<'_> {
     /// Whether the archive at `path` holds what marwatch published last: one that was restored
     /// from a backup, or whose state was lost, is still ours.
     pub(super) fn has_our_content(&self, path: &Path) -> bool {
-        let known = self.job.known.as_ref().map(|known| known.archive.digest);
-        let Some(ours) = known.or(self.job.listed.as_ref().map(|listed| listed.digest)) else {
-            return false;
-        };
+        let Some(ours) = self.last_digest() else { return false };
         inspect::inspect(path).is_ok_and(|inspection| inspection.digest == Some(ours))
     }
 
@@ -105,7 +102,11 @@ impl Attempt<'_> {
         {
             // One of which nothing is known came after all that the history holds.
             let is_untold = sameness == Sameness::Untold;
-            let is_known = !is_untold && (known.is_some() || self.job.listed.is_some());
+            let is_known = match sameness {
+                Sameness::Untouched => true,
+                Sameness::Content => self.last_digest() == Some(packed.digest()),
+                Sameness::Untold => false,
+            };
             let generation = self.last_generation + u64::from(!is_known);
             let mut state = state_of(seen, &packed, standing.identity(), generation, sha256);
             if let Some(known) = known {
@@ -211,8 +212,9 @@ impl Attempt<'_> {
         }
         // A pass over all entries, which an ordinary edit does not get to.
         let digest = packed.digest();
-        let is_untold = known.is_some_and(|known| known.archive.digest != digest);
-        if is_untold && !self.is_later(standing, place) {
+        let differs = self.last_digest().is_some_and(|last| last != digest);
+        let is_untold = differs && self.is_later(standing, place);
+        if differs && known.is_some() && !is_untold {
             return None;
         }
         let is_same = seen.format != ArchiveFormat::NoArchive
@@ -222,12 +224,18 @@ impl Attempt<'_> {
         is_same.then_some(sameness)
     }
 
+    /// The digest of the archive that was published last, as far as anything tells.
+    fn last_digest(&self) -> Option<Digest> {
+        let known = self.job.known.as_ref().map(|known| known.archive.digest);
+        known.or(self.job.listed.as_ref().map(|listed| listed.digest))
+    }
+
     /// Whether what stands in the place is an archive that was published after the last one that is
     /// known: nothing could be written of it but its mark.
     fn is_later(&self, standing: Standing, place: &Path) -> bool {
         let found = standing.identity();
         let known = self.job.known.as_deref();
-        known.is_some_and(|known| known.archive.identity != found)
+        known.is_none_or(|known| known.archive.identity != found)
             && self.shop.store.is_marked(place, &found)
     }
 

@@ -66,6 +66,15 @@ impl World {
     }
 
     fn build_folder(&mut self, folder: PathBuf, refused: Option<Fingerprint>) -> Report {
+        self.build_listed(folder, refused, None)
+    }
+
+    fn build_listed(
+        &mut self,
+        folder: PathBuf,
+        refused: Option<Fingerprint>,
+        listed: Option<Listed>,
+    ) -> Report {
         let ticket = Ticket {
             folder,
             name: ModelName::parse("m").ok(),
@@ -76,7 +85,7 @@ impl World {
             min_age: None,
             order: None,
         };
-        let report = self.shop.build(Job { ticket, known: self.known.clone(), listed: None });
+        let report = self.shop.build(Job { ticket, known: self.known.clone(), listed });
         if let Some((_, state)) = &report.learned {
             self.known = Some(Arc::clone(state));
         }

@@ -105,3 +105,24 @@ fn an_archive_of_which_only_its_mark_is_left_is_replaced() {
     world.write("service.py", "def handle(data, context):\n    return [1]\n");
     assert_eq!(outcome(&world.build()), Some(Outcome::Published));
 }
+
+#[test]
+fn an_archive_after_the_one_that_the_catalog_names_has_a_number_of_its_own() {
+    let mut world = World::new();
+    let first = world.build().record.unwrap();
+    let listed = Listed {
+        archive: first.archive.unwrap(),
+        digest: first.digest.as_ref().unwrap().parse().unwrap(),
+        generation: first.generation,
+        held: None,
+    };
+    world.write("service.py", "def handle(data, context):\n    return [1]\n");
+    let second = world.build().record.unwrap();
+    assert_eq!((first.generation, second.generation), (1, 2));
+    // Neither what is known of the second nor the catalog with it has reached the disk.
+    world.known = None;
+    let folder = world.folder();
+    let told = world.build_listed(folder, None, Some(listed)).record.unwrap();
+    assert_eq!((told.generation, told.digest), (2, second.digest));
+    assert_eq!(outcome(&world.build()), None);
+}
