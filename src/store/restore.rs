@@ -4,13 +4,13 @@
 //! staged by a second name for the same file, not moved, so the history has it until the store
 //! does, whatever happens in between; and nothing of it is copied.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
 use super::Store;
 use super::history::Kept;
-use super::staging::{self, Staged, Verified};
+use super::staging::{self, MOST_IN_THE_WAY, Staged, Verified};
 use crate::archive::inspect::{InspectError, Inspection, inspect};
 use crate::model::ModelName;
 
@@ -51,8 +51,20 @@ impl Store {
         kept: &Kept,
     ) -> Result<(Verified, Inspection), RestoreError> {
         let stage = |source| RestoreError::Stage { kept: kept.clone(), source };
-        let path = self.staging.fresh(name, kept.format);
-        if let Err(source) = link_tree(&kept.path, &path) {
+        let link = || {
+            let path = self.staging.fresh(name, kept.format);
+            (link_tree(&kept.path, &path), path)
+        };
+        let (mut linked, mut path) = link();
+        for _ in 0..MOST_IN_THE_WAY {
+            match &linked {
+                // Something that could not be swept.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                _ => break,
+            }
+            (linked, path) = link();
+        }
+        if let Err(source) = linked {
             let _ = staging::remove(&path);
             return Err(stage(source));
         }
@@ -73,7 +85,7 @@ impl Store {
 }
 
 /// A second name for the file at `from`; of a folder, one for each file in it. Where files can have
-/// but one, a copy.
+/// but one, a copy. Nothing that is there already is written to: it may be one more name of an archive.
 fn link_tree(from: &Path, to: &Path) -> io::Result<()> {
     for entry in walkdir::WalkDir::new(from) {
         let entry = entry?;
@@ -82,9 +94,40 @@ fn link_tree(from: &Path, to: &Path) -> io::Result<()> {
         if entry.file_type().is_dir() {
             fs::create_dir(&to)?;
             fs::set_permissions(&to, entry.metadata()?.permissions())?;
-        } else if fs::hard_link(entry.path(), &to).is_err() {
-            fs::copy(entry.path(), &to)?;
+            continue;
+        }
+        match fs::hard_link(entry.path(), &to) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => copy(entry.path(), &to)?,
+            linked => linked?,
         }
     }
     Ok(())
+}
+
+/// A copy where nothing may be yet.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let mut original = File::open(from)?;
+    let mut copy = File::create_new(to)?;
+    io::copy(&mut original, &mut copy)?;
+    copy.set_permissions(original.metadata()?.permissions())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_never_written_over_anything() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        fs::write(&from, "archive").unwrap();
+        fs::write(&to, "another").unwrap();
+        for taken in [copy(&from, &to), link_tree(&from, &to)] {
+            assert_eq!(taken.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        }
+        assert_eq!(fs::read(&to).unwrap(), b"another");
+        fs::remove_file(&to).unwrap();
+        copy(&from, &to).unwrap();
+        assert_eq!(fs::read(&to).unwrap(), b"archive");
+    }
 }

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 
+use rustix::fs::RenameFlags;
+use rustix::io::Errno;
+
 use super::history::{History, Label};
 use super::identity::Identity;
 use super::place::rename;
 use super::state::StateDir;
-use rustix::fs::RenameFlags;
-use rustix::io::Errno;
-
 use crate::archive::pack::{self, Control, Ground, Modes, PackError, Packed};
 use crate::archive::verify::{self, VerifyDepth, VerifyError};
 use crate::archive::{Entry, Plan, Profile, Source};
@@ -23,7 +23,7 @@ use crate::sabotage::{Protection, is_out};
 const LARGE: u64 = 16 << 20;
 
 /// Leftovers that could not be swept, at most, past which a free name is looked for.
-const MOST_IN_THE_WAY: usize = 1000;
+pub(super) const MOST_IN_THE_WAY: usize = 1000;
 
 /// The staging folder.
 #[derive(Debug)]

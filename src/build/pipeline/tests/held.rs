@@ -353,3 +353,19 @@ fn an_archive_that_has_a_second_name_in_the_history_is_never_written_into() {
     let audit = crate::audit::audit(world.shop.store.root(), &Default::default()).unwrap();
     assert!(!crate::problem::any_error(&audit.problems), "{audit:?}");
 }
+
+/// A crash can leave one more name of an archive in staging, and a disk can refuse to sweep it.
+#[test]
+fn what_is_in_the_way_in_staging_is_not_written_into() {
+    let (mut world, first) = of_two();
+    let second = fs::read(world.stored("m.mar")).unwrap();
+    let staging = world.shop.store.staging().folder().to_owned();
+    for number in 0..20 {
+        fs::hard_link(world.stored("m.mar"), staging.join(format!("{number}-m.mar"))).unwrap();
+    }
+    let report = world.ask(OrderKind::RollBack { to: None });
+    assert_eq!(outcome(&report), Some(Outcome::RolledBack), "{report:?}");
+    assert_eq!(fs::read(world.stored("m.mar")).unwrap(), first);
+    let kept = world.shop.store.history().list(&ModelName::parse("m").unwrap());
+    assert_eq!((kept.len(), fs::read(&kept[0].path).unwrap()), (1, second));
+}
