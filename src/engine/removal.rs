@@ -1,7 +1,6 @@
 //! Removed models: what becomes of their archives.
 
 use std::collections::BTreeSet;
-use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,6 +32,8 @@ pub struct RemovalReport {
     is_back: bool,
     /// Whether it is a folder that is in its place.
     is_folder: bool,
+    /// Why nobody can tell what is in its place.
+    unseen: Option<String>,
 }
 
 impl RemovalReport {
@@ -90,6 +91,7 @@ impl Engine {
             failed: false,
             is_back: false,
             is_folder: false,
+            unseen: None,
         };
         let broken = RemovalReport {
             failed: true,
@@ -103,9 +105,12 @@ impl Engine {
         self.work(Message::Removed(Box::new(broken)), move || {
             // The last look before anything is done: a folder that is there is not removed.
             // Nor is one of which nobody can tell.
-            let look = report.folder.symlink_metadata();
-            report.is_folder = look.as_ref().is_ok_and(Metadata::is_dir);
-            let is_gone = look.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+            let mut is_gone = false;
+            match report.folder.symlink_metadata() {
+                Ok(there) => report.is_folder = there.is_dir(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => is_gone = true,
+                Err(error) => report.unseen = Some(error.to_string()),
+            }
             report.is_back = !renamed && !is_gone;
             if !report.is_back && shop.config.on_remove == OnRemove::Delete {
                 let archive = &report.state.archive;
@@ -174,7 +179,15 @@ impl Engine {
 
     pub(super) fn removed(&mut self, report: RemovalReport) {
         if report.is_back {
-            if !report.is_folder {
+            if let Some(error) = report.unseen {
+                self.sees_all = false;
+                tracing::warn!(
+                    model = %report.name,
+                    folder = %report.folder.display(),
+                    error,
+                    "it was gone when its root was listed, and cannot be looked at; its archive stays until a look tells"
+                );
+            } else if !report.is_folder {
                 tracing::warn!(
                     model = %report.name,
                     folder = %report.folder.display(),

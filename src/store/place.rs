@@ -153,11 +153,13 @@ fn exchange(staged: &Path, path: &Path, expected: Identity) -> Result<Came, Publ
     let foreign = || PublishError::Foreign { path: path.to_owned() };
     match rename(staged, path, RenameFlags::EXCHANGE) {
         Ok(()) => {
-            if Identity::at(staged).is_ok_and(|found| found == Some(expected)) {
+            let found = Identity::at(staged);
+            if found.as_ref().is_ok_and(|found| *found == Some(expected)) {
                 return Ok(Came::Old);
             }
             match rename(staged, path, RenameFlags::EXCHANGE) {
-                Ok(()) => Err(foreign()),
+                // What cannot be looked at may well be ours.
+                Ok(()) => Err(found.err().map_or_else(foreign, place)),
                 Err(error) => {
                     tracing::error!(path = %path.display(), %error, "replaced an archive that somebody has just put there, and cannot put it back");
                     Ok(Came::Foreign)
