@@ -13,9 +13,9 @@ use crate::common::service;
 use crate::common::site::Site;
 
 /// Bytes that a build may have, pages of files included.
-const CAP: u64 = 64 << 20;
+const CAP: u64 = 40 << 20;
 /// Bytes of the model.
-const MODEL: usize = 256 << 20;
+const MODEL: usize = 160 << 20;
 
 /// A control group with a limit. It is removed when it is dropped, empty by then.
 struct Group {
@@ -79,7 +79,7 @@ fn build(site: &Site, group: Option<&Group>) -> Output {
 }
 
 #[test]
-#[ignore = "needs root and a control group, and writes a GB"]
+#[ignore = "needs root and a control group, and writes half a GB"]
 fn a_model_larger_than_the_memory_is_built_and_built_again() {
     let site = Site::new();
     let folder = site.prepare("m", &[("service.py", &service("0"))]);
