@@ -157,3 +157,58 @@ impl<'a> Folders<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// The moment between a listing and what it leads to, in which others can act.
+    #[test]
+    fn a_folder_that_became_a_link_is_not_entered() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("model/sub")).unwrap();
+        fs::create_dir_all(dir.path().join("outside/secret")).unwrap();
+        let folder = Confined::open(&dir.path().join("model")).unwrap();
+        for target in ["../outside", "."] {
+            let sub = dir.path().join("model/sub");
+            let mut folders = Folders::begin(&folder, Path::new("")).unwrap();
+            let found = folders.next().unwrap().unwrap();
+            assert!(found.kind.is_dir() && found.name() == "sub");
+            fs::remove_dir(&sub).unwrap();
+            symlink(target, &sub).unwrap();
+            let (path, _) = folders.enter(found).unwrap_err();
+            assert_eq!(path, Path::new("sub"));
+            assert!(folders.next().is_none(), "nothing of {target}");
+            fs::remove_file(&sub).unwrap();
+            fs::create_dir(&sub).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_deep_model_takes_few_descriptors() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = "d/".repeat(200);
+        fs::create_dir_all(dir.path().join(&deep)).unwrap();
+        // Some on the way, too, which are read ahead and come all the same.
+        for i in 1..=200 {
+            fs::write(dir.path().join("d/".repeat(i)).join("f"), "").unwrap();
+        }
+        let folder = Confined::open(dir.path()).unwrap();
+        let mut folders = Folders::begin(&folder, Path::new("")).unwrap();
+        let mut files = 0;
+        while let Some(found) = folders.next() {
+            let found = found.unwrap();
+            if found.kind.is_dir() {
+                folders.enter(found).unwrap();
+            } else {
+                files += 1;
+            }
+            let is_open = |level: &&Level| matches!(level.entries, Entries::Open(_));
+            assert!(folders.levels.iter().filter(is_open).count() <= MOST_OPEN + 1);
+        }
+        assert_eq!(files, 200);
+    }
+}
