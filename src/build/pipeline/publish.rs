@@ -235,8 +235,11 @@ impl Attempt<'_> {
     fn is_later(&self, standing: Standing, place: &Path) -> bool {
         let found = standing.identity();
         let known = self.job.known.as_deref();
-        known.is_none_or(|known| known.archive.identity != found)
-            && self.shop.store.is_marked(place, &found)
+        let is_last = match known {
+            Some(known) => known.archive.identity == found,
+            None => self.job.listed.is_some() && self.has_our_content(place),
+        };
+        !is_last && self.shop.store.is_marked(place, &found)
     }
 
     /// Notes what is known. Not being able to costs a full look later, and nothing else.
