@@ -216,7 +216,13 @@ impl<'scope, 'env> Walk<'scope, 'env> {
     /// Notes the settings files; what is in them is read elsewhere.
     fn settings(&mut self) {
         for name in [SETTINGS_FILE, MANIFEST_PATH] {
-            let found = self.folder.stat(Path::new(name));
+            // One system call where there is no link, so that a restart opens nothing.
+            let found = match self.folder.look_at(Path::new(name)) {
+                Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_symlink() => {
+                    self.folder.stat(Path::new(name))
+                }
+                found => found,
+            };
             if let (Ok(stat), Ok(path)) = (found, EntryPath::parse(name)) {
                 let id = FileId::of_stat(&stat);
                 self.snapshot.settings.push(SourceFile { path, id });
