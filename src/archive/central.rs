@@ -35,6 +35,8 @@ pub(super) struct CentralDirectory {
     pub(super) is_ambiguous: bool,
     /// Bytes of the archive's comment.
     pub(super) comment: u64,
+    /// Bytes of the comment that are not there.
+    pub(super) missing: u64,
     /// Bytes behind the end record and its comment.
     pub(super) trailing: u64,
 }
@@ -92,11 +94,12 @@ pub(super) fn read<R: ReadAt>(source: R, length: u64) -> io::Result<Option<Centr
         is_part,
         is_ambiguous: is_begun_again(&mut window, end)?,
         comment,
+        missing: (end + END_LENGTH + comment).saturating_sub(length),
         trailing: length.saturating_sub(end + END_LENGTH + comment),
     }))
 }
 
-/// Where the end record begins: the last one whose comment fits into the file.
+/// Where the end record begins: the last one that fits into the file.
 fn find_end<R: ReadAt>(window: &mut Window<R>) -> io::Result<Option<u64>> {
     let length = window.length();
     let reach = END_LENGTH + u64::from(u16::MAX);

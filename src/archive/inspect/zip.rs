@@ -307,6 +307,10 @@ fn compare(stream: &mut Stream, directory: &CentralDirectory, findings: &mut Fin
         );
         findings.error(Code::ArchiveDamaged, message, ANEW);
     }
+    if directory.missing > 0 {
+        let message = format!("{} bytes of the archive's comment are missing", directory.missing);
+        findings.warning(Code::ArchiveUnusual, message, "other readers refuse it; build it anew");
+    }
     if directory.trailing > 0 {
         let message = format!("{} bytes stand behind the end of the archive", directory.trailing);
         findings.warning(Code::ArchiveUnusual, message, "nothing is lost by it");
