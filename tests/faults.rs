@@ -12,7 +12,6 @@ mod common;
 
 #[path = "faults/call.rs"]
 mod call;
-#[cfg(feature = "sabotage")]
 #[path = "faults/controls.rs"]
 mod controls;
 #[path = "faults/errors.rs"]

@@ -145,14 +145,12 @@ fn cuts_of_what_is_not_flushed_on_xfs() {
 }
 
 /// A test without a protection finds damage of this kind.
-#[cfg(feature = "sabotage")]
 #[track_caller]
 fn finds(kind: &str, sabotage: &'static str, plan: Plan) {
     let summary = Plan { sabotage: Some(sabotage), ..plan }.carry_out();
     assert!(summary.damage.iter().any(|damage| damage.starts_with(kind)), "{:#?}", summary.damage);
 }
 
-#[cfg(feature = "sabotage")]
 #[test]
 #[ignore = "needs root, loop devices, ext4 and xfs"]
 fn control_archives_that_are_not_flushed_are_torn() {
@@ -162,28 +160,24 @@ fn control_archives_that_are_not_flushed_are_torn() {
     }
 }
 
-#[cfg(feature = "sabotage")]
 #[test]
 #[ignore = "needs root, loop devices and ext4"]
 fn control_an_archive_that_is_copied_to_its_place_is_torn() {
     finds("torn:", "rename", plan(Kind::Ext4, "noauto_da_alloc"));
 }
 
-#[cfg(feature = "sabotage")]
 #[test]
 #[ignore = "needs root, loop devices and ext4"]
 fn control_archives_without_a_mark_are_taken_for_somebody_elses() {
     finds("refused:", "mark", placed());
 }
 
-#[cfg(feature = "sabotage")]
 #[test]
 #[ignore = "needs root, loop devices and ext4"]
 fn control_records_that_are_not_flushed_are_lost() {
     finds("record:", "record-flush", plan(Kind::Ext4, "noauto_da_alloc"));
 }
 
-#[cfg(feature = "sabotage")]
 #[test]
 #[ignore = "needs root, loop devices and ext4"]
 fn control_archives_that_nobody_doubts_stay_torn() {
@@ -191,21 +185,18 @@ fn control_archives_that_nobody_doubts_stay_torn() {
     finds("torn:", "doubt", Plan { promise: Promise::Relaxed, ..plan });
 }
 
-#[cfg(feature = "sabotage")]
 #[track_caller]
 fn finds_in_images(kind: &str, sabotage: &'static str, replay: Replay) {
     let summary = Replay { sabotage: Some(sabotage), ..replay }.carry_out();
     assert!(summary.damage.iter().any(|damage| damage.starts_with(kind)), "{:#?}", summary.damage);
 }
 
-#[cfg(feature = "sabotage")]
 #[test]
 #[ignore = "needs root, loop devices, FUSE and ext4"]
 fn control_images_of_archives_that_are_not_flushed_are_torn() {
     finds_in_images("torn:", "archive-flush", replay());
 }
 
-#[cfg(feature = "sabotage")]
 #[test]
 #[ignore = "needs root, loop devices and ext4"]
 fn control_records_tell_of_archives_in_a_folder_that_is_not_flushed() {

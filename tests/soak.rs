@@ -47,7 +47,6 @@ fn whatever_is_done_to_models_and_daemon_the_store_is_true_to_the_models() {
 }
 
 /// With a protection out, the soak finds archives that no model ever was.
-#[cfg(feature = "sabotage")]
 mod controls {
     use super::*;
 

@@ -136,7 +136,6 @@ fn a_store_that_is_full_at_any_stage_keeps_its_archive_and_nothing_else() {
 }
 
 /// Without the rename an archive is copied to its place, for which there is no room.
-#[cfg(feature = "sabotage")]
 #[test]
 #[ignore = "needs root, to mount"]
 fn control_an_archive_that_is_copied_to_its_place_on_a_full_disk_is_torn() {

@@ -79,7 +79,6 @@ impl Scenario {
     }
 
     /// Only the runs that are disturbed go without protections.
-    #[cfg(feature = "sabotage")]
     pub fn mended(mut self) -> Self {
         self.world.is_mended = true;
         self

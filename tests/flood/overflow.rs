@@ -73,7 +73,6 @@ fn an_overflow_of_the_queue_loses_nothing() {
 }
 
 /// With the overflow ignored the store stays behind.
-#[cfg(feature = "sabotage")]
 #[test]
 fn control_an_ignored_overflow_is_missed() {
     use crate::common::fresh::listed;

@@ -99,7 +99,6 @@ fn what_is_built_on_a_damaged_archive_is_what_a_cold_build_gives() {
 }
 
 /// With the look at the archive's stat taken out, damage is carried over.
-#[cfg(feature = "sabotage")]
 #[test]
 fn control_damage_that_is_carried_over_is_noticed() {
     assert!(rounds(Way::Kernel, Some("archive-identity")).is_some());

@@ -178,7 +178,6 @@ fn mounts_that_show_a_folder_again_have_an_end() {
 }
 
 /// With a limit taken out, what exceeds it is packed.
-#[cfg(feature = "sabotage")]
 #[test]
 fn control_a_limit_that_does_not_hold_is_noticed() {
     let site = Site::quick("limits: {file_size: 1MiB}\n");

@@ -222,7 +222,6 @@ fn logged(site: &Site, format: &str, sabotage: Option<&str>) -> String {
     String::from_utf8_lossy(&log).into_owned()
 }
 
-#[cfg(feature = "sabotage")]
 #[test]
 fn control_a_name_that_is_logged_as_it_is_is_noticed() {
     let site = harmful();

@@ -271,7 +271,6 @@ fn a_file_that_never_stops_growing_holds_up_no_other_model() {
 }
 
 /// With the confinement taken out, the secret gets into an archive.
-#[cfg(feature = "sabotage")]
 #[test]
 fn control_a_leak_is_noticed() {
     for way in Way::BOTH {
@@ -281,7 +280,6 @@ fn control_a_leak_is_noticed() {
 }
 
 /// With the second look taken out, archives mix what never was together.
-#[cfg(feature = "sabotage")]
 #[test]
 fn control_a_mixture_is_noticed() {
     let (damage, _) = passes(Way::Kernel, Prey::Pairs, Some("recheck"));

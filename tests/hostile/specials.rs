@@ -97,7 +97,6 @@ fn devices_are_refused_without_being_opened() {
 }
 
 /// With the check taken out, whoever opens a FIFO waits for a writer that never comes.
-#[cfg(feature = "sabotage")]
 #[test]
 fn control_a_fifo_that_is_opened_is_noticed() {
     use std::time::Duration;
