@@ -5,8 +5,6 @@
 //! this is what holds even if nobody noticed. Either the archive is refused, or the new one is
 //! what packing anew gives but for bytes within the data of entries that were taken over: no
 //! header, no length, no other entry and nothing of the directory is taken on trust.
-#![no_main]
-
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -14,7 +12,6 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::sync::atomic::AtomicBool;
 
-use libfuzzer_sys::fuzz_target;
 use marwatch::archive::pack::{Ground, pack_zip, repack_zip};
 use marwatch::archive::verify::{VerifyDepth, verify_zip};
 use marwatch::archive::{Control, Entry, Input, Packed, Profile, Source, plan, probe};
@@ -102,14 +99,15 @@ static STAGE: LazyLock<Stage> = LazyLock::new(|| {
     Stage { after, carried, before, cold, cold_packed, folder }
 });
 
-fuzz_target!(|edits: &[u8]| {
+pub fn check(edits: &[u8]) {
     let stage = &*STAGE;
     let mut bytes = stage.before.clone();
     // Four bytes an edit: where, near a header or anywhere, and what to do there.
     for edit in edits.chunks_exact(4) {
         let end = bytes.len().max(1);
         let anchors = stage.carried.iter().map(|entry| entry.header_offset as usize);
-        let anchors: Vec<usize> = anchors.chain([0, stage.cold.len().saturating_sub(600)]).collect();
+        let anchors: Vec<usize> =
+            anchors.chain([0, stage.cold.len().saturating_sub(600)]).collect();
         let anchor = anchors[edit[0] as usize % anchors.len()];
         let at = (anchor + usize::from(edit[1]) * if edit[0] & 0x80 == 0 { 1 } else { 997 }) % end;
         match edit[2] % 4 {
@@ -141,4 +139,4 @@ fuzz_target!(|edits: &[u8]| {
         made[data.clone()].copy_from_slice(&stage.cold[data]);
     }
     assert!(made == stage.cold, "something else than data was taken on trust");
-});
+}

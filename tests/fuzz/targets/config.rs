@@ -1,15 +1,12 @@
 //! The daemon's configuration.
 //!
 //! A configuration that is taken holds only absolute paths and values in range.
-#![no_main]
-
 use std::path::Path;
 
-use libfuzzer_sys::fuzz_target;
 use marwatch::config::parse;
 use marwatch::problem::any_error;
 
-fuzz_target!(|text: &[u8]| {
+pub fn check(text: &[u8]) {
     let Ok(text) = std::str::from_utf8(text) else { return };
     match parse(Path::new("/etc/marwatch/marwatch.yaml"), text) {
         Ok((config, warnings)) => {
@@ -22,4 +19,4 @@ fuzz_target!(|text: &[u8]| {
         }
         Err(problems) => assert!(any_error(&problems), "refused without a reason"),
     }
-});
+}

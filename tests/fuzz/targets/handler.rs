@@ -2,22 +2,21 @@
 //!
 //! A module from which the handler is inferred is one that the same checks accept; each problem
 //! stands on a line of the file.
-#![no_main]
-
 use std::path::Path;
 
-use libfuzzer_sys::fuzz_target;
 use marwatch::model::{EntryPath, Handler, Runtime};
 use marwatch::python;
 
-fuzz_target!(|text: &[u8]| {
+pub fn check(text: &[u8]) {
     let path = EntryPath::parse("service.py").expect("a path");
     let lines = text.iter().filter(|&&byte| matches!(byte, b'\n' | b'\r')).count() as u32 + 2;
     // One of the six ways to ask for each input: a module is parsed for each.
     let ways = [Runtime::Python, Runtime::Python2].map(|runtime| {
         ["service", "service:handle", "service:run"].map(|handler| (handler, runtime))
     });
-    let way = text.iter().fold(text.len(), |sum, &byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
+    let way = text
+        .iter()
+        .fold(text.len(), |sum, &byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
     let (handler, runtime) = ways.as_flattened()[way % 6];
     let handler = Handler::parse(handler).expect("a handler");
     for problem in python::check(&handler, runtime, path.as_path(), text) {
@@ -28,4 +27,4 @@ fuzz_target!(|text: &[u8]| {
         let problems = python::check(&handler, Runtime::Python, Path::new("service.py"), text);
         assert!(problems.is_empty(), "{handler}: {problems:?}");
     }
-});
+}

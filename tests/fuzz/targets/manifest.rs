@@ -1,16 +1,13 @@
 //! `MAR-INF/MANIFEST.json` of an unpacked archive, from which settings are taken.
 //!
 //! What a manifest says without an error comes back from the manifest that is made of it.
-#![no_main]
-
 use std::path::Path;
 
-use libfuzzer_sys::fuzz_target;
 use marwatch::config::parse_manifest_settings;
 use marwatch::model::{Handler, Manifest, ModelName};
 use marwatch::problem::any_error;
 
-fuzz_target!(|text: &[u8]| {
+pub fn check(text: &[u8]) {
     let path = Path::new("MAR-INF/MANIFEST.json");
     let (settings, problems) = parse_manifest_settings(path, text);
     if any_error(&problems) {
@@ -33,4 +30,4 @@ fuzz_target!(|text: &[u8]| {
     }
     assert!(settings.user_data.is_none() || settings.user_data == again.user_data);
     assert!(settings.extensions.is_none() || settings.extensions == again.extensions);
-});
+}

@@ -3,13 +3,10 @@
 //! The first byte chooses. A state gets the right sums, or nothing behind them would be reached; a
 //! state that is taken is written and read back as it is. A results log with a torn end is
 //! appended to: each line that was whole stays, and what follows it is a record.
-#![no_main]
-
 use std::fs;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use libfuzzer_sys::fuzz_target;
 use marwatch::config::{Durability, ResultsLog};
 use marwatch::model::ModelName;
 use marwatch::results::log::Log;
@@ -22,14 +19,14 @@ static PLACE: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
     (folder, path)
 });
 
-fuzz_target!(|bytes: &[u8]| {
+pub fn check(bytes: &[u8]) {
     let Some((&choice, bytes)) = bytes.split_first() else { return };
     match choice % 3 {
         0 => state(bytes),
         1 => catalog(bytes),
         _ => log(bytes),
     }
-});
+}
 
 fn state(body: &[u8]) {
     let name = ModelName::parse("m").expect("a name");
@@ -37,13 +34,7 @@ fn state(body: &[u8]) {
     let checksum = blake3::hash(body);
     let ctime = 7i64.to_le_bytes();
     let head = blake3::hash(&[&ctime[..], checksum.as_bytes()].concat());
-    let parts = [
-        &b"marwst\0\x06"[..],
-        &ctime,
-        &head.as_bytes()[..8],
-        checksum.as_bytes(),
-        body,
-    ];
+    let parts = [&b"marwst\0\x06"[..], &ctime, &head.as_bytes()[..8], checksum.as_bytes(), body];
     fs::write(PLACE.1.join("m.state"), parts.concat()).expect("room in memory");
     let Some(state) = states.load(&name) else { return };
     assert_eq!(state.archive.ctime, 7);

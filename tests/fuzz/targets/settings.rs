@@ -2,16 +2,13 @@
 //!
 //! Whatever is in it: every problem has a place within the file, and settings without an error are
 //! settings that a manifest can carry.
-#![no_main]
-
 use std::path::Path;
 
-use libfuzzer_sys::fuzz_target;
 use marwatch::config::parse_settings;
 use marwatch::model::{Exclude, Handler, Manifest, ModelName};
 use marwatch::problem::any_error;
 
-fuzz_target!(|text: &[u8]| {
+pub fn check(text: &[u8]) {
     let (settings, problems) = parse_settings(Path::new(".mar.yaml"), text);
     let lines = text.iter().filter(|&&byte| matches!(byte, b'\n' | b'\r')).count() as u32 + 2;
     for problem in &problems {
@@ -32,4 +29,4 @@ fuzz_target!(|text: &[u8]| {
     let bytes = Manifest::new(&name, &handler, &settings).to_bytes();
     let manifest: serde_json::Value = serde_json::from_slice(&bytes).expect("a manifest is JSON");
     assert_eq!(manifest["model"]["modelName"], name.as_str());
-});
+}
