@@ -3,7 +3,8 @@
 //! A test of a protection proves something only if it fails without it. In a build with the cargo
 //! feature `sabotage`, and in no other, the environment variable [`VARIABLE`] names protections,
 //! separated by commas, that are then left out. `cargo test` switches it on for what it builds (the
-//! dev-dependency of this crate on itself); no package is built with it: in an ordinary build [`is_out`] is `false` at compile time, and nothing reads the variable.
+//! dev-dependency of this crate on itself); no package is built with it: in an ordinary build
+//! [`is_out`] is `false` at compile time, and nothing reads the variable.
 
 /// Names the protections to leave out.
 pub const VARIABLE: &str = "MARWATCH_SABOTAGE";
