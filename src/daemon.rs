@@ -11,6 +11,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until};
 use tokio_stream::StreamExt;
 
+use crate::announce::Announcer;
 use crate::build::report::chain;
 use crate::config::Config;
 use crate::control::server::Socket;
@@ -95,6 +96,8 @@ async fn follow(source: &dyn ConfigSource, config: Config) -> Exit {
     if let Some(control) = &mut control {
         control.serve(engine.outbox());
     }
+    let mut announcer = Announcer::start(engine.config(), engine.outbox());
+    engine.announce_to(announcer.news());
     engine.look_at_all(Trigger::Start);
     tracing::info!(
         store = %engine.config().store.display(),
@@ -112,6 +115,7 @@ async fn follow(source: &dyn ConfigSource, config: Config) -> Exit {
                     if let Some(config) = reload(source, engine.config()) {
                         watcher.replace(watch_plan(&config));
                         rescan = Instant::now() + config.rescan_interval;
+                        announcer.reconfigure(&config);
                         engine.reconfigure(config);
                     }
                 }
@@ -134,6 +138,7 @@ async fn follow(source: &dyn ConfigSource, config: Config) -> Exit {
     // ordered and not begun is let go of with the engine, and whoever waits for it is told so.
     let control = control.map(Socket::close);
     drop((engine, inbox));
+    announcer.finish().await;
     if let Some(control) = control {
         control.answered().await;
     }

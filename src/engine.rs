@@ -21,6 +21,8 @@ use std::time::Duration;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
+use crate::announce::News;
+use crate::announce::handover::gate::Gate;
 use crate::build::ended::Ended;
 use crate::build::pipeline::{Listed, OnProgress};
 use crate::build::report::{Answer, Refusal, Served, Took};
@@ -33,7 +35,7 @@ use crate::model::ModelName;
 use crate::reconcile::{
     Effect, End, Event, Order, OrderKind, Policy, Reconciler, RootListing, Ticket,
 };
-use crate::results::catalog::CatalogEntry;
+use crate::results::catalog::{CatalogEntry, Served as ServedBy};
 use crate::results::{Record, Scribe, Trigger};
 use crate::store::{ModelState, Store, StoreError, hidden_folder};
 use crate::watch::{Change, LookReason};
@@ -59,6 +61,15 @@ pub enum Message {
     Removed(Box<RemovalReport>),
     /// Somebody asks for something.
     Ordered(Wish),
+    /// A server serves an archive, or does not.
+    Served {
+        /// The model's name.
+        model: String,
+        /// The address of its management API.
+        server: String,
+        /// How it stands.
+        served: ServedBy,
+    },
 }
 
 /// What somebody asks for, and where the answer goes.
@@ -180,6 +191,7 @@ impl Engine {
             store: Arc::new(store),
             cancelled: Arc::new(AtomicBool::new(false)),
             progress: Arc::clone(&mode.progress),
+            gate: None,
         };
         let clock = Clock::new();
         let mut engine = Self {
@@ -209,6 +221,13 @@ impl Engine {
         self.outbox.clone()
     }
 
+    /// Tells somebody what the store holds, and from now on what comes of each attempt; archives have
+    /// to pass the servers that are gates.
+    pub fn announce_to(&mut self, listener: UnboundedSender<News>) {
+        self.shop.gate = Gate::of(&self.shop.config);
+        self.scribe.announce_to(listener);
+    }
+
     /// The configuration that holds.
     pub fn config(&self) -> &Config {
         &self.shop.config
@@ -218,6 +237,9 @@ impl Engine {
     pub fn reconfigure(&mut self, config: Config) {
         self.scribe.set_rotation(config.results);
         self.shop.store.trim(config.history);
+        if self.shop.gate.is_some() || !config.servers.is_empty() {
+            self.shop.gate = Gate::of(&config);
+        }
         self.shop.config = Arc::new(config);
         self.configured();
         self.look_at_all(Trigger::Reload);
@@ -265,7 +287,9 @@ impl Engine {
 
     /// Takes a message.
     pub fn take(&mut self, message: Message) {
-        if !matches!(message, Message::Change(_) | Message::Ordered(_)) {
+        let is_work =
+            matches!(message, Message::Listed(_) | Message::Built(_) | Message::Removed(_));
+        if is_work {
             self.outstanding -= 1;
         }
         match message {
@@ -278,6 +302,7 @@ impl Engine {
                 self.no_longer_removing(&name);
             }
             Message::Ordered(wish) => self.order(wish),
+            Message::Served { model, server, served } => self.scribe.serve(model, server, served),
         }
         // Not while anything is under way, and on no path that anybody waits for.
         if self.churn >= MUCH_CHURN && self.outstanding == 0 && !self.mode.once {

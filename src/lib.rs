@@ -10,6 +10,7 @@
 //!
 //! `docs/architecture.md` describes the parts and the promises they keep.
 
+pub mod announce;
 pub mod archive;
 pub mod archiver;
 pub mod audit;

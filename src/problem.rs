@@ -217,6 +217,8 @@ codes! {
     /// The store already holds an archive of this name that marwatch did not build, or that was
     /// changed since.
     ArchiveForeign = "archive-foreign",
+    /// A server that is asked before publishing has refused the archive.
+    ServerRefused = "server-refused",
     /// An archive is cut short or its structure is damaged.
     ArchiveDamaged = "archive-damaged",
     /// An archive uses a feature of the format that the server's reader does not accept.

@@ -8,6 +8,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 mod common;
+#[path = "real_server/handover.rs"]
+mod handover;
 #[path = "real_server/http.rs"]
 mod http;
 #[path = "real_server/server.rs"]

@@ -2,7 +2,7 @@
 
 use super::snapshot::{FileId, Snapshot};
 use crate::archive::{Packed, Profile};
-use crate::config::PackDefaults;
+use crate::config::Config;
 use crate::model::{ArchiveFormat, Settings};
 use crate::results::record::EntryCounts;
 use crate::store::ModelState;
@@ -19,9 +19,13 @@ const STEP: i64 = 50_000_000;
 const COARSE_STEP: i64 = 2_000_000_000;
 
 /// What an archive depends on besides its files.
-pub fn recipe(settings: &Settings, format: ArchiveFormat, pack: &PackDefaults) -> [u8; 32] {
+pub fn recipe(settings: &Settings, format: ArchiveFormat, config: &Config) -> [u8; 32] {
     // The debug form covers every field; another form after an upgrade costs one build.
-    let text = format!("{PACKER_VERSION} {settings:?} {format:?} {pack:?}");
+    let pack = &config.pack;
+    let mut text = format!("{PACKER_VERSION} {settings:?} {format:?} {pack:?}");
+    if !config.servers.is_empty() {
+        text.push_str(" marked version");
+    }
     *blake3::hash(text.as_bytes()).as_bytes()
 }
 

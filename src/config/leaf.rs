@@ -225,6 +225,13 @@ pub(super) struct Choice<E>(pub(super) E);
 impl<E: DeserializeOwned> FromValue for Choice<E> {
     fn from_value(value: Value) -> Result<Self, Wrong> {
         let names = names_of::<E>();
+        // A word that YAML takes for more than a word.
+        let value = match value {
+            Value::Bool(switch) if names.contains(&switch.to_string().as_str()) => {
+                Value::String(switch.to_string())
+            }
+            value => value,
+        };
         let list = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         let Some(text) = value.as_str() else {
             let what = format!("is {}, not one of {list}", kind(&value));

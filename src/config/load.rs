@@ -15,6 +15,7 @@ use super::model_settings::{in_order, settings};
 use super::raw::{RawConfig, RawModel, schema_of};
 use super::reader::{Reader, absolute};
 use super::sections::{history, limits, pack, results, retry, settle};
+use super::servers::{hooks, servers};
 use super::{Config, ModelEntry};
 use crate::problem::{Code, Problem, Severity, any_error};
 
@@ -204,6 +205,9 @@ fn config(reader: &mut Reader, at: &Cursor<'_>, raw: RawConfig, base: &Path) -> 
         retry: retry(reader, &at.member("retry"), raw.retry, defaults.retry),
         results: results(reader, &at.member("results"), raw.results, defaults.results),
         pack: pack(reader, &at.member("pack"), raw.pack, defaults.pack),
+        servers: servers(reader, &at.member("servers"), raw.servers, base),
+        rolling: reader.switch(&at.member("rolling"), raw.rolling, defaults.rolling),
+        hooks: hooks(reader, &at.member("hooks"), raw.hooks, defaults.hooks),
         store: defaults.store,
         drop_folders: defaults.drop_folders,
     };

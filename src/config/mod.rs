@@ -22,6 +22,7 @@ mod outline;
 mod raw;
 mod reader;
 mod sections;
+mod servers;
 mod size;
 mod suggest;
 mod template;
@@ -31,10 +32,11 @@ pub use manifest_settings::parse_manifest_settings;
 pub use model_settings::{SETTINGS_FILE, parse_settings};
 pub use template::template;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::model::Settings;
@@ -80,6 +82,98 @@ pub struct Config {
     pub results: ResultsLog,
     /// How archives are packed unless a model says otherwise.
     pub pack: PackDefaults,
+    /// Running servers that are to serve what is published.
+    pub servers: Vec<Server>,
+    /// Whether servers get a new archive one after the other, up to the first that refuses it.
+    pub rolling: bool,
+    /// Commands that are told what came of each attempt.
+    pub hooks: Hooks,
+}
+
+/// A running server that is to serve what is published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// The address of its management API, without a slash at its end.
+    pub management: String,
+    /// The address of its inference API, likewise.
+    pub inference: Option<String>,
+    /// Workers of each model.
+    pub workers: usize,
+    /// Requests that a worker takes together, where not the server's default.
+    pub batch_size: Option<usize>,
+    /// How long a worker waits for them, where not the server's default.
+    pub max_batch_delay: Option<Duration>,
+    /// How long a model may take to answer, where not the server's default.
+    pub response_timeout: Option<Duration>,
+    /// Whether an archive is tried before it replaces one.
+    pub preflight: Preflight,
+    /// What an archive that is tried has to answer.
+    pub probe: Option<Probe>,
+    /// How long the server may take to answer.
+    pub timeout: Duration,
+    /// How often is looked whether it still serves what was published.
+    pub check_interval: Duration,
+    /// A file that holds a bearer token.
+    pub token_file: Option<PathBuf>,
+    /// A file with certificates of those who vouch for the server.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Whether an archive is tried on a server before it replaces one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Preflight {
+    /// No.
+    #[serde(rename = "false")]
+    Off,
+    /// Before the server goes over to it.
+    #[default]
+    #[serde(rename = "true")]
+    Swap,
+    /// Before it is published.
+    #[serde(rename = "gate")]
+    Gate,
+}
+
+impl JsonSchema for Preflight {
+    fn schema_name() -> Cow<'static, str> {
+        "Preflight".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "enum": [true, false, "gate"] })
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+}
+
+/// What an archive that is tried has to answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// The path that is asked, with `{name}` for the model.
+    pub path: String,
+    /// A file whose content is sent.
+    pub body_file: Option<PathBuf>,
+    /// The status of a good answer.
+    pub expect_status: u16,
+}
+
+/// Commands that are told what came of each attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hooks {
+    /// A program and its arguments; none if empty.
+    pub on_result: Vec<String>,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// How many run at the same time.
+    pub jobs: usize,
+}
+
+impl Default for Hooks {
+    fn default() -> Self {
+        Self { on_result: Vec::new(), timeout: Duration::from_secs(30), jobs: 4 }
+    }
 }
 
 /// One entry of `models:`.
@@ -291,6 +385,9 @@ impl Config {
             retry: Retry::default(),
             results: ResultsLog::default(),
             pack: PackDefaults::default(),
+            servers: Vec::new(),
+            rolling: false,
+            hooks: Hooks::default(),
         }
     }
 

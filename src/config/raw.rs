@@ -13,7 +13,7 @@ use serde_yaml::Value;
 
 use super::field::{Field, FromValue, List, Wrong, kind};
 use super::leaf::{Any, Choice, Count, Map, PathText, Ratio, Size, Span, Switch, Text, Version};
-use super::{Durability, OnRemove, SpareMode, WatchMode};
+use super::{Durability, OnRemove, Preflight, SpareMode, WatchMode};
 use crate::model::{ArchiveFormat, Compression, Runtime};
 
 /// Keys that nobody knows.
@@ -96,6 +96,62 @@ sections! {
         results: RawResults,
         /// How archives are packed unless a model says otherwise.
         pack: RawPack,
+        /// Running servers that are to serve what is published.
+        servers: List<RawServer>,
+        /// Whether servers get a new archive one after the other.
+        rolling: Switch,
+        /// Commands that are told what came of each attempt.
+        hooks: RawHooks,
+    }
+
+    /// A running server.
+    #[schemars(extend("required" = ["management"]))]
+    struct RawServer {
+        /// The address of its management API.
+        management: Text,
+        /// The address of its inference API, for the probe.
+        inference: Text,
+        /// Workers of each model.
+        workers: Count,
+        /// Requests that a worker takes together.
+        batch_size: Count,
+        /// How long a worker waits for them.
+        max_batch_delay: Span,
+        /// How long a model may take to answer; the server counts whole minutes.
+        response_timeout: Span,
+        /// Whether an archive is tried before it replaces one: true, false or gate.
+        preflight: Choice<Preflight>,
+        /// What an archive that is tried has to answer.
+        probe: RawProbe,
+        /// How long the server may take to answer.
+        timeout: Span,
+        /// How often is looked whether it still serves what was published.
+        check_interval: Span,
+        /// A file that holds a bearer token.
+        token_file: PathText,
+        /// A file with certificates, in PEM, of those who vouch for the server.
+        ca_file: PathText,
+    }
+
+    /// What an archive that is tried has to answer.
+    #[schemars(extend("required" = ["path"]))]
+    struct RawProbe {
+        /// The path that is asked; {name} stands for the model.
+        path: Text,
+        /// A file whose content is sent.
+        body_file: PathText,
+        /// The status of a good answer.
+        expect_status: Count,
+    }
+
+    /// Commands that are told what came of each attempt.
+    struct RawHooks {
+        /// A program and its arguments; it gets the record as JSON on standard input.
+        on_result: List<Text>,
+        /// How long it may take.
+        timeout: Span,
+        /// How many run at the same time.
+        jobs: Count,
     }
 
     /// When a model counts as come to rest.

@@ -58,6 +58,41 @@ pub struct CatalogEntry {
     /// Set while an earlier archive is in the store again and its folder is not published.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub held: Option<Held>,
+    /// What the servers that are configured make of it, by the addresses of their management APIs.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub servers: BTreeMap<String, Served>,
+}
+
+/// What a server makes of an archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Served {
+    /// How it stands.
+    pub state: ServedState,
+    /// The version in the archive that it was told to serve.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub version: Option<String>,
+    /// Why it does not.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<String>,
+    /// Since when, RFC 3339 in UTC.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub since: Timestamp,
+}
+
+/// How it stands with an archive on a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ServedState {
+    /// It serves it.
+    Serving,
+    /// It refused it in a trial, and goes on with the one before.
+    Refused,
+    /// It refused it, and serves the one before again.
+    RolledBack,
+    /// It refused it, and serves nothing under the name.
+    Failed,
+    /// It does not answer, or contradicts itself; it is asked again.
+    Unreachable,
 }
 
 /// Why a model's folder is not published: somebody has rolled it back.

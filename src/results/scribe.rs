@@ -11,9 +11,12 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::catalog::CatalogEntry;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::catalog::{CatalogEntry, Served};
 use super::log::Log;
 use super::{CATALOG_FILE, Catalog, RESULTS_FILE, Record};
+use crate::announce::News as Told;
 use crate::clock::{self, Clock, Moment};
 use crate::config::ResultsLog;
 use crate::sabotage::{Protection, is_out};
@@ -39,6 +42,8 @@ enum News {
     Listed(String, Box<CatalogEntry>),
     Delisted(String),
     Released(String),
+    Served(String, String, Served),
+    Announce(UnboundedSender<Told>),
     Rotation(ResultsLog),
 }
 
@@ -68,6 +73,7 @@ impl Scribe {
             rest_until: is_missing.then(|| clock.now() + FIRST_CATALOG),
             failing: None,
             clock,
+            listener: None,
         };
         let thread = std::thread::Builder::new()
             .name("scribe".into())
@@ -111,6 +117,16 @@ impl Scribe {
         self.send(News::Released(model));
     }
 
+    /// Has the catalog say what a server makes of a model's archive.
+    pub fn serve(&self, model: String, server: String, served: Served) {
+        self.send(News::Served(model, server, served));
+    }
+
+    /// Tells somebody what the catalog says now, and from now on all that is written.
+    pub fn announce_to(&self, listener: UnboundedSender<Told>) {
+        self.send(News::Announce(listener));
+    }
+
     /// Takes over other limits of the log.
     pub fn set_rotation(&self, rotation: ResultsLog) {
         self.send(News::Rotation(rotation));
@@ -144,6 +160,8 @@ struct Desk {
     /// When what could not be written is tried again, whatever comes meanwhile.
     failing: Option<Moment>,
     clock: Clock,
+    /// Who is told.
+    listener: Option<UnboundedSender<Told>>,
 }
 
 impl Desk {
@@ -178,20 +196,53 @@ impl Desk {
         true
     }
 
+    fn tell(&self, news: impl FnOnce() -> Told) {
+        if let Some(listener) = &self.listener {
+            // Gone only when marwatch ends.
+            let _ = listener.send(news());
+        }
+    }
+
     fn take(&mut self, news: News) {
         match news {
             News::Record(entry) => {
                 if self.records.len() == MOST_KEPT {
                     say_lost(&self.records.remove(0));
                 }
+                // What may be in the log already was told when it happened.
+                if !entry.doubtful {
+                    self.tell(|| Told::Record(entry.record.clone()));
+                }
                 self.records.push(entry);
             }
-            News::Listed(model, entry) => {
+            News::Listed(model, mut entry) => {
+                self.tell(|| Told::Listed(model.clone(), entry.clone()));
+                if let Some(before) = self.catalog.models.remove(&model) {
+                    entry.servers = before.servers;
+                }
                 self.catalog.models.insert(model, *entry);
                 self.catalog_changed = true;
             }
             News::Delisted(model) => {
                 self.catalog_changed |= self.catalog.models.remove(&model).is_some();
+                self.tell(|| Told::Delisted(model));
+            }
+            News::Served(model, server, served) => {
+                let Some(entry) = self.catalog.models.get_mut(&model) else { return };
+                let is_as_before = entry.servers.get(&server).is_some_and(|before| {
+                    (before.state, &before.version, &before.error)
+                        == (served.state, &served.version, &served.error)
+                });
+                if !is_as_before {
+                    entry.servers.insert(server, served);
+                    self.catalog_changed = true;
+                }
+            }
+            News::Announce(listener) => {
+                self.listener = Some(listener);
+                for (model, entry) in &self.catalog.models {
+                    self.tell(|| Told::Listed(model.clone(), Box::new(entry.clone())));
+                }
             }
             News::Released(model) => {
                 let entry = self.catalog.models.get_mut(&model);
@@ -327,6 +378,7 @@ mod tests {
             rest_until: None,
             failing: None,
             clock: Clock::new(),
+            listener: None,
         };
         desk.write();
         assert!(desk.failing.is_some(), "there can be no folder");
@@ -352,6 +404,7 @@ mod tests {
             rest_until: Some(Moment::at(Duration::from_secs(3600))),
             failing: None,
             clock: Clock::new(),
+            listener: None,
         };
         let (news, inbox) = mpsc::channel();
         news.send(News::Delisted("a".into())).unwrap();

@@ -34,13 +34,19 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one on all archives of a store and waits until it says that it is healthy.
     pub(crate) fn start(store: &Path) -> Self {
+        Self::start_at(store, free_ports(), Some("ALL"))
+    }
+
+    /// Starts one at these ports, with the models that `models` names, and waits until it says that
+    /// it is healthy.
+    pub(crate) fn start_at(store: &Path, ports: [u16; 2], models: Option<&str>) -> Self {
         let python = installed();
         // The workers' sockets lie in the folder for temporary files, under names that two servers
         // would share, and a socket's path may not be long.
         let folder = TempDir::new().unwrap();
         let temporary = folder.path().join("tmp");
         fs::create_dir(&temporary).unwrap();
-        let [inference, management] = free_ports();
+        let [inference, management] = ports;
         let properties = folder.path().join("mms.properties");
         let settings = format!(
             "inference_address=http://127.0.0.1:{inference}\n\
@@ -51,15 +57,9 @@ impl Server {
         fs::write(&properties, settings).unwrap();
         let log = File::create(folder.path().join("server.log")).unwrap();
         let child = Command::new(python)
-            .args([
-                "-m",
-                "mms.model_server",
-                "--start",
-                "--foreground",
-                "--models",
-                "ALL",
-                "--mms-config",
-            ])
+            .args(["-m", "mms.model_server", "--start", "--foreground"])
+            .args(models.into_iter().flat_map(|models| ["--models", models]))
+            .arg("--mms-config")
             .arg(&properties)
             .arg("--model-store")
             .arg(store)
@@ -92,6 +92,21 @@ impl Server {
     #[track_caller]
     pub(crate) fn predict(&self, model: &str, body: &str) -> String {
         self.ask(self.inference, "POST", &format!("/predictions/{model}"), body)
+    }
+
+    /// What it says to a request to a model, whatever that is.
+    pub(crate) fn ask_model(&self, model: &str) -> std::io::Result<Response> {
+        http::ask(self.inference, "POST", &format!("/predictions/{model}"), "?")
+    }
+
+    /// Its folder, in which it and its workers run.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where its inference API is.
+    pub(crate) fn inference(&self) -> u16 {
+        self.inference
     }
 
     /// Ends it with all its workers.
@@ -142,7 +157,7 @@ impl Drop for Server {
 ///
 /// The server refuses ports from 32767 on, so the system cannot be asked for any free one: they are
 /// looked for below, where also no outgoing connection is given its port.
-fn free_ports() -> [u16; 2] {
+pub(crate) fn free_ports() -> [u16; 2] {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Tests run at the same time look at different ones, in one process and in several.
     let first = 20_000 + u16::try_from(std::process::id() % 600).unwrap() * 20;

@@ -70,7 +70,7 @@ impl Attempt<'_> {
             compression: settings.compression.unwrap_or(config.pack.compression),
             ..config.pack.profile()
         };
-        let recipe = compare::recipe(&settings, format, &config.pack);
+        let recipe = compare::recipe(&settings, format, config);
         let packing = compare::packing(&profile);
         let name = ticket.name.clone();
         Ok(Seen {

@@ -391,5 +391,6 @@ pub(crate) fn listed(
         runtime: manifest.runtime,
         published,
         held: state.held.as_ref().map(|held| catalog::Held { of: held.of, since: held.since }),
+        servers: std::collections::BTreeMap::new(),
     }
 }

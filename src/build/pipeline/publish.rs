@@ -291,6 +291,7 @@ fn catalog_entry(
         runtime: seen.settings.runtime.unwrap_or_default(),
         published,
         held: None,
+        servers: std::collections::BTreeMap::new(),
     }
 }
 

@@ -35,6 +35,7 @@ impl World {
             cancelled: Arc::default(),
             progress: Arc::new(|_, _| {}),
             ended,
+            gate: None,
         };
         let world = Self { dir, shop, known: None };
         world.write("service.py", "def handle(data, context):\n    return data\n");

@@ -23,7 +23,11 @@ fn the_template_is_the_defaults() {
     let expected = Config::with_defaults(store, vec!["/etc/mw/models".into()]);
     assert_eq!(good(template()), expected);
     let all = good(&uncommented());
-    assert_eq!(Config { models: Vec::new(), ..all }, expected);
+    let [server] = &all.servers[..] else { panic!("{:?}", all.servers) };
+    assert_eq!((server.workers, server.preflight), (1, Preflight::Swap));
+    let hooks = Hooks { on_result: Vec::new(), ..all.hooks.clone() };
+    let all = Config { models: Vec::new(), servers: Vec::new(), hooks, ..all };
+    assert_eq!(all, expected);
 }
 
 #[test]

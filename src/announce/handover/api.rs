@@ -1,0 +1,277 @@
+//! The management API of a Multi-Model-Server, as far as a swap needs it.
+//!
+//! What it answers when is written down in `docs/server.md`.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode};
+use serde::Deserialize;
+
+use super::swap::{Answer, Live};
+use crate::build::report::chain;
+use crate::config::Server;
+use crate::model::ModelName;
+
+/// How long a connection may take to stand.
+const CONNECT: Duration = Duration::from_secs(5);
+/// A question that needs no work is answered sooner than one that starts workers.
+const QUICK: Duration = Duration::from_secs(15);
+/// What is shown of an error's text.
+const MOST_SHOWN: usize = 2000;
+
+/// Why a server cannot even be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// A file that the configuration names cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The token holds something that no header may.
+    #[error("the token in {} holds characters that no header may; it is one line of ASCII", .0.display())]
+    Token(PathBuf),
+    /// The client refuses its settings: the certificates.
+    #[error("cannot set up the connection")]
+    Client(#[source] reqwest::Error),
+}
+
+/// A client of one server.
+#[derive(Debug, Clone)]
+pub struct Api {
+    client: Client,
+    server: Arc<Server>,
+    token: Option<HeaderValue>,
+}
+
+/// An archive to be registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registration {
+    /// Where the archive is, relative to the model store.
+    pub url: String,
+    /// The name to register it under.
+    pub name: String,
+    /// Its workers.
+    pub workers: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Described {
+    model_version: Option<String>,
+    #[serde(default)]
+    workers: Vec<Worker>,
+}
+
+#[derive(Deserialize)]
+struct Worker {
+    #[serde(default)]
+    status: String,
+}
+
+#[derive(Deserialize)]
+struct Said {
+    message: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+}
+
+impl Api {
+    /// A client of `server`. The files that it names are read now.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub fn new(server: Arc<Server>) -> Result<Self, ApiError> {
+        // Whoever was first has installed the same one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let read = |path: &PathBuf| {
+            fs::read(path).map_err(|source| ApiError::Read { path: path.clone(), source })
+        };
+        let token = match &server.token_file {
+            None => None,
+            Some(path) => {
+                let text = read(path)?;
+                let value = [b"Bearer ", text.trim_ascii()].concat();
+                let value = HeaderValue::from_bytes(&value);
+                let mut value = value.map_err(|_| ApiError::Token(path.clone()))?;
+                // Not shown by anything that prints a request.
+                value.set_sensitive(true);
+                Some(value)
+            }
+        };
+        let mut client = Client::builder()
+            .connect_timeout(CONNECT)
+            .no_proxy()
+            // A server that was restarted has closed what stood.
+            .pool_idle_timeout(Duration::from_secs(20))
+            .redirect(reqwest::redirect::Policy::none());
+        if let Some(path) = &server.ca_file {
+            let certificates =
+                Certificate::from_pem_bundle(&read(path)?).map_err(ApiError::Client)?;
+            client = client.tls_certs_merge(certificates);
+        }
+        let client = client.build().map_err(ApiError::Client)?;
+        Ok(Self { client, server, token })
+    }
+
+    /// The server.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    fn request(&self, method: Method, path: &str, timeout: Duration) -> RequestBuilder {
+        let url = format!("{}{path}", self.server.management);
+        let request = self.client.request(method, url).timeout(timeout);
+        match &self.token {
+            Some(token) => request.header(AUTHORIZATION, token.clone()),
+            None => request,
+        }
+    }
+
+    /// What is registered under a name.
+    pub async fn describe(&self, name: &ModelName) -> Answer {
+        let request = self.request(Method::GET, &format!("/models/{name}"), self.quick());
+        let response = match request.send().await {
+            Ok(response) if response.status() == StatusCode::NOT_FOUND => return Answer::Absent,
+            Ok(response) if response.status().is_success() => response,
+            other => return answer(other).await,
+        };
+        let text = match response.bytes().await {
+            Ok(text) => text,
+            Err(error) => return Answer::Lost(chain(&error.without_url())),
+        };
+        match serde_json::from_slice(&text) {
+            Ok(OneOrMany::One(found)) => live(Some(found)),
+            Ok(OneOrMany::Many(found)) => live(found.into_iter().next()),
+            Err(error) => Answer::Refused(format!("its answer is not understood: {error}")),
+        }
+    }
+
+    /// Registers an archive and waits until its workers are up.
+    pub async fn register(&self, what: &Registration) -> Answer {
+        let server = &self.server;
+        let mut query = vec![
+            ("url", what.url.clone()),
+            ("model_name", what.name.clone()),
+            ("initial_workers", what.workers.to_string()),
+            ("synchronous", "true".to_owned()),
+        ];
+        if let Some(size) = server.batch_size {
+            query.push(("batch_size", size.to_string()));
+        }
+        if let Some(delay) = server.max_batch_delay {
+            query.push(("max_batch_delay", delay.as_millis().to_string()));
+        }
+        if let Some(timeout) = server.response_timeout {
+            // Minutes in a query.
+            query.push(("response_timeout", timeout.as_secs().div_ceil(60).max(1).to_string()));
+        }
+        let path = format!("/models?{}", encoded(&query));
+        answer(self.request(Method::POST, &path, server.timeout).send().await).await
+    }
+
+    /// Has as many workers as are wanted.
+    pub async fn scale(&self, name: &ModelName, workers: usize) -> Answer {
+        let query = [
+            ("min_worker", workers.to_string()),
+            ("max_worker", workers.to_string()),
+            ("synchronous", "true".to_owned()),
+        ];
+        let path = format!("/models/{name}?{}", encoded(&query));
+        answer(self.request(Method::PUT, &path, self.server.timeout).send().await).await
+    }
+
+    /// Unregisters a name.
+    pub async fn unregister(&self, name: &str) -> Answer {
+        let path = format!("/models/{name}");
+        answer(self.request(Method::DELETE, &path, self.server.timeout).send().await).await
+    }
+
+    /// Sends the probe to a model.
+    pub async fn probe(&self, name: &str) -> Answer {
+        let server = &self.server;
+        let (Some(probe), Some(inference)) = (&server.probe, &server.inference) else {
+            return Answer::Good;
+        };
+        let body = match probe.body_file.as_ref().map(fs::read).transpose() {
+            Ok(body) => body.unwrap_or_default(),
+            Err(error) => return Answer::Lost(format!("cannot read the probe's body: {error}")),
+        };
+        let url = format!("{inference}{}", probe.path.replace("{name}", name));
+        let method = if probe.body_file.is_some() { Method::POST } else { Method::GET };
+        let request = self.client.request(method, url).timeout(server.timeout).body(body);
+        match request.send().await {
+            Ok(response) if response.status().as_u16() == probe.expect_status => Answer::Good,
+            Ok(response) => {
+                let (wanted, got) = (probe.expect_status, response.status());
+                let said = said(response).await;
+                Answer::Refused(format!("the probe was answered by {got}, not {wanted}: {said}"))
+            }
+            Err(error) => Answer::Lost(chain(&error.without_url())),
+        }
+    }
+
+    fn quick(&self) -> Duration {
+        QUICK.min(self.server.timeout)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    Many(Vec<Described>),
+    One(Described),
+}
+
+fn live(found: Option<Described>) -> Answer {
+    let Some(found) = found else { return Answer::Absent };
+    let ready = found.workers.iter().filter(|worker| worker.status == "READY").count();
+    let (version, workers) = (found.model_version, found.workers.len());
+    Answer::Live(Live { version, workers, ready })
+}
+
+fn encoded(query: &[(&str, String)]) -> String {
+    let mut text = reqwest::Url::parse("http://x").ok();
+    if let Some(url) = &mut text {
+        url.query_pairs_mut().extend_pairs(query);
+    }
+    text.and_then(|url| url.query().map(str::to_owned)).unwrap_or_default()
+}
+
+async fn answer(response: Result<Response, reqwest::Error>) -> Answer {
+    match response {
+        Ok(response) => match response.status() {
+            status if status.is_success() => Answer::Good,
+            StatusCode::NOT_FOUND => Answer::Absent,
+            StatusCode::CONFLICT => Answer::Taken,
+            // A proxy in between says that the server did not answer it.
+            status @ (StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT) => {
+                Answer::Lost(format!("{status}: {}", said(response).await))
+            }
+            status => Answer::Refused(format!("{status}: {}", said(response).await)),
+        },
+        Err(error) => Answer::Lost(chain(&error.without_url())),
+    }
+}
+
+/// What the server says of an error: its own words where it is its usual JSON.
+async fn said(response: Response) -> String {
+    let text = response.text().await.unwrap_or_default();
+    let words = serde_json::from_str::<Said>(&text).ok().and_then(|said| {
+        let message = said.message?;
+        Some(said.kind.map_or(message.clone(), |kind| format!("{kind}: {message}")))
+    });
+    let words = words.unwrap_or_else(|| text.trim().to_owned());
+    words.chars().take(MOST_SHOWN).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! `preflight: gate`: an archive is tried on running servers before it is published.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use super::api::Api;
+use super::swap::Answer;
+use super::trial::{SUFFIX, Trial};
+use super::try_out;
+use crate::build::report::chain;
+use crate::config::{Config, Preflight};
+use crate::model::ModelName;
+use crate::store::hidden_folder;
+
+/// The servers that an archive has to pass.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    servers: Vec<Api>,
+    runtime: Handle,
+    store: PathBuf,
+}
+
+/// Why an archive is not to be published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The server that refused it.
+    pub server: String,
+    /// What it said.
+    pub why: String,
+}
+
+impl Gate {
+    /// The gate of a configuration; none where no server is one, or outside of a runtime.
+    pub fn of(config: &Config) -> Option<Self> {
+        let gates = config.servers.iter().filter(|server| server.preflight == Preflight::Gate);
+        let servers: Vec<_> =
+            gates.filter_map(|server| Api::new(Arc::new(server.clone())).ok()).collect();
+        let runtime = Handle::try_current().ok()?;
+        (!servers.is_empty()).then_some(Self { servers, runtime, store: config.store.clone() })
+    }
+
+    /// Tries a staged archive on each server. One that does not answer holds up nothing. Blocks: for
+    /// workers, not for the loop.
+    ///
+    /// # Errors
+    /// When a server refuses the archive, or its probe.
+    pub fn pass(&self, name: &ModelName, archive: &File) -> Result<(), Refusal> {
+        let folder = super::super::trial_folder(&hidden_folder(&self.store));
+        let trial = match Trial::of(archive, name.as_str(), &folder, &self.store) {
+            Ok(trial) => trial,
+            Err(error) => {
+                tracing::error!(
+                    error = chain(&error),
+                    "cannot make a copy for a trial; publishing without"
+                );
+                return Ok(());
+            }
+        };
+        self.servers.iter().try_for_each(|api| self.runtime.block_on(pass(api, name, &trial)))
+    }
+}
+
+async fn pass(api: &Api, name: &ModelName, trial: &Trial) -> Result<(), Refusal> {
+    let trial_name = format!("{name}{SUFFIX}");
+    let mut answer = try_out(api, name, trial).await;
+    if answer == Answer::Taken {
+        // Left behind by a marwatch that was killed.
+        api.unregister(&trial_name).await;
+        answer = try_out(api, name, trial).await;
+    }
+    if answer == Answer::Good && api.server().probe.is_some() {
+        answer = api.probe(&trial_name).await;
+    }
+    // Whatever came of it: one that failed can leave its name taken.
+    api.unregister(&trial_name).await;
+    let server = api.server().management.clone();
+    match answer {
+        Answer::Good => Ok(()),
+        Answer::Refused(why) => Err(Refusal { server, why }),
+        answer => {
+            tracing::warn!(%server, ?answer, "the server cannot try the archive; publishing without");
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! How a server goes over from one archive to another: a pure state machine.
+//!
+//! [`Swap::next`] takes the answer to the last step and says the next one. The server has no swap
+//! and no alias: a name has to be unregistered before it can be registered again, and a failed
+//! registration takes the name down, or leaves it taken by something that does not work. Whatever
+//! is answered at whatever step, and also where no answer comes, the name ends up with the new
+//! archive or with the one before, as long as the server takes either.
+
+/// Steps after which it is left to the next look: the server contradicts itself.
+const MOST_STEPS: u32 = 24;
+/// How often each of the two archives is offered. A refusal can be a whim of the moment.
+const ROUNDS: u32 = 2;
+/// How often in a row is asked what is there when no answer comes.
+const MOST_LOST: u32 = 3;
+
+/// An archive that a server may be told to load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// The new one, under the model's name.
+    New,
+    /// The one before, under the model's name.
+    Previous,
+    /// The new one, under a name of its own and with other bytes.
+    Trial,
+}
+
+/// What is to be done next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Ask what is registered under the model's name.
+    Describe,
+    /// Have as many workers as are wanted.
+    Scale,
+    /// Register an archive, and wait until its workers are up.
+    Register(Which),
+    /// Send a request to the trial.
+    Probe,
+    /// Unregister the trial.
+    DropTrial,
+    /// Unregister the model.
+    Unregister,
+    /// Nothing: it has come to an end.
+    Done(Verdict),
+}
+
+/// What a server has answered to a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// To [`Step::Describe`]: it is registered.
+    Live(Live),
+    /// There is no such model, or no such archive.
+    Absent,
+    /// It was done.
+    Good,
+    /// The name is taken already.
+    Taken,
+    /// It was not done, for this reason.
+    Refused(String),
+    /// No answer came, for this reason; it may have been done.
+    Lost(String),
+}
+
+/// What is registered under a name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Live {
+    /// The version in its manifest.
+    pub version: Option<String>,
+    /// Its workers.
+    pub workers: usize,
+    /// Those that say that they are ready.
+    pub ready: usize,
+}
+
+/// How it has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The server serves the new archive already.
+    Already,
+    /// It does now.
+    Swapped,
+    /// The trial has failed; what was served is served on.
+    Refused(String),
+    /// The new archive was refused, and the one before is served again.
+    RolledBack(String),
+    /// The new archive was refused, and there is none before that the server takes.
+    Failed(String),
+    /// The server did not answer, or contradicted itself: to be looked at again.
+    Unsettled(String),
+}
+
+/// What a swap is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// The version in the manifest of the new archive.
+    pub version: String,
+    /// The version in that of the archive before, where there is one.
+    pub previous: Option<String>,
+    /// How many workers are wanted.
+    pub workers: usize,
+    /// Whether the new one is tried before the old one is taken away.
+    pub trial: bool,
+    /// Whether the trial has to answer a request.
+    pub probe: bool,
+    /// Whether workers that are not ready may be on their way: a server that was just started
+    /// begins them one after the other.
+    pub lenient: bool,
+}
+
+/// A swap that is under way.
+#[derive(Debug)]
+pub struct Swap {
+    terms: Terms,
+    phase: Phase,
+    steps: u32,
+    /// Answers in a row that did not come.
+    lost: u32,
+    /// How often the new archive and the one before were refused.
+    refusals: (u32, u32),
+    /// Why the new archive was refused.
+    why: Option<String>,
+    /// What was registered at the beginning.
+    before: Option<String>,
+}
+
+/// What the last step was for.
+#[derive(Debug, Clone)]
+enum Phase {
+    Look,
+    Scale,
+    Try { cleared: bool },
+    Clear,
+    Probe,
+    EndTrial(Option<Verdict>),
+    TakeAway,
+    Load(Which),
+    Recheck,
+    Over(Verdict),
+}
+
+impl Swap {
+    /// A swap that is about to begin, and its first step.
+    pub fn begin(terms: Terms) -> (Self, Step) {
+        let phase = Phase::Look;
+        let (lost, refusals) = (0, (0, 0));
+        let swap = Self { terms, phase, steps: 0, lost, refusals, why: None, before: None };
+        (swap, Step::Describe)
+    }
+
+    /// The step that follows the answer to the last one.
+    pub fn next(&mut self, answer: Answer) -> Step {
+        self.steps += 1;
+        self.phase = match std::mem::replace(&mut self.phase, Phase::Recheck) {
+            over @ Phase::Over(_) => over,
+            _ if self.steps >= MOST_STEPS => Phase::Over(Verdict::Unsettled(
+                self.why.clone().unwrap_or_else(|| "its answers contradict each other".into()),
+            )),
+            Phase::Look => self.looked(answer),
+            Phase::Scale => match answer {
+                Answer::Good => Phase::Over(Verdict::Already),
+                Answer::Lost(why) => Phase::Over(Verdict::Unsettled(why)),
+                // Something that does not work holds the name.
+                _ => Phase::TakeAway,
+            },
+            Phase::Try { cleared } => self.tried(answer, cleared),
+            // Also where that failed: trying tells.
+            Phase::Clear => Phase::Try { cleared: true },
+            Phase::Probe => Phase::EndTrial(fault(answer)),
+            Phase::EndTrial(None) => Phase::TakeAway,
+            Phase::EndTrial(Some(verdict)) => Phase::Over(verdict),
+            Phase::TakeAway => match answer {
+                Answer::Good | Answer::Absent => self.load(),
+                _ => Phase::Recheck,
+            },
+            Phase::Load(which) => self.loaded(which, answer),
+            Phase::Recheck => self.rechecked(answer),
+        };
+        self.phase.step()
+    }
+
+    fn looked(&mut self, answer: Answer) -> Phase {
+        match answer {
+            Answer::Live(live) if live.version.as_ref() == Some(&self.terms.version) => {
+                if live.workers != self.terms.workers {
+                    Phase::Scale
+                } else if live.ready > 0 || self.terms.lenient {
+                    Phase::Over(Verdict::Already)
+                } else {
+                    Phase::TakeAway
+                }
+            }
+            Answer::Live(live) => {
+                self.before = live.version;
+                // What does not work need not be kept until its successor is tried.
+                if self.terms.trial && live.ready > 0 {
+                    Phase::Try { cleared: false }
+                } else {
+                    Phase::TakeAway
+                }
+            }
+            Answer::Absent => self.load(),
+            Answer::Refused(why) | Answer::Lost(why) => Phase::Over(Verdict::Unsettled(why)),
+            Answer::Good | Answer::Taken => Phase::Over(Verdict::Unsettled(
+                "it does not say what it serves; is that address a management API?".into(),
+            )),
+        }
+    }
+
+    fn tried(&mut self, answer: Answer, cleared: bool) -> Phase {
+        match answer {
+            Answer::Good if self.terms.probe => Phase::Probe,
+            // Left behind by a marwatch that was killed.
+            Answer::Taken if !cleared => Phase::Clear,
+            answer => Phase::EndTrial(fault(answer)),
+        }
+    }
+
+    /// Offers the archive whose turn it is: the new one until it is refused, then the one before.
+    fn load(&self) -> Phase {
+        let (new, previous) = self.refusals;
+        let has_previous = self.terms.previous.is_some();
+        if new >= ROUNDS && (previous >= ROUNDS || !has_previous) {
+            let why = self.why.clone().unwrap_or_default();
+            Phase::Over(Verdict::Failed(why))
+        } else if new > previous && has_previous {
+            Phase::Load(Which::Previous)
+        } else {
+            Phase::Load(Which::New)
+        }
+    }
+
+    fn loaded(&mut self, which: Which, answer: Answer) -> Phase {
+        match answer {
+            Answer::Good => {
+                self.lost = 0;
+                Phase::Over(match which {
+                    Which::Previous => Verdict::RolledBack(self.why.clone().unwrap_or_default()),
+                    Which::New | Which::Trial => Verdict::Swapped,
+                })
+            }
+            Answer::Refused(_) | Answer::Absent => {
+                let why = match answer {
+                    Answer::Refused(why) => why,
+                    _ => "it does not find the archive in its model store".to_owned(),
+                };
+                if which == Which::Previous {
+                    self.refusals.1 += 1;
+                } else {
+                    self.refusals.0 += 1;
+                    self.why = Some(why);
+                }
+                // The name may be taken by what was refused.
+                Phase::TakeAway
+            }
+            Answer::Taken | Answer::Lost(_) | Answer::Live(_) => Phase::Recheck,
+        }
+    }
+
+    /// Finds out the truth after an answer that did not come, or made no sense.
+    fn rechecked(&mut self, answer: Answer) -> Phase {
+        match answer {
+            Answer::Live(live) => {
+                self.lost = 0;
+                let is_previous =
+                    live.version == self.terms.previous || live.version == self.before;
+                match &self.why {
+                    _ if live.ready == 0 => Phase::TakeAway,
+                    _ if live.version.as_ref() == Some(&self.terms.version) => {
+                        Phase::Over(Verdict::Swapped)
+                    }
+                    Some(why) if is_previous && live.version.is_some() => {
+                        Phase::Over(Verdict::RolledBack(why.clone()))
+                    }
+                    _ => Phase::TakeAway,
+                }
+            }
+            Answer::Absent => self.load(),
+            Answer::Good | Answer::Taken => Phase::Recheck,
+            Answer::Refused(why) | Answer::Lost(why) => {
+                self.lost += 1;
+                if self.lost < MOST_LOST {
+                    Phase::Recheck
+                } else {
+                    Phase::Over(Verdict::Unsettled(why))
+                }
+            }
+        }
+    }
+}
+
+impl Phase {
+    fn step(&self) -> Step {
+        match self {
+            Phase::Look | Phase::Recheck => Step::Describe,
+            Phase::Scale => Step::Scale,
+            Phase::Try { .. } => Step::Register(Which::Trial),
+            Phase::Clear | Phase::EndTrial(_) => Step::DropTrial,
+            Phase::Probe => Step::Probe,
+            Phase::TakeAway => Step::Unregister,
+            Phase::Load(which) => Step::Register(*which),
+            Phase::Over(verdict) => Step::Done(verdict.clone()),
+        }
+    }
+}
+
+/// What is wrong with a trial, by its answer.
+fn fault(answer: Answer) -> Option<Verdict> {
+    match answer {
+        Answer::Good => None,
+        Answer::Refused(why) => Some(Verdict::Refused(why)),
+        Answer::Absent => Some(Verdict::Refused("it does not find the archive".into())),
+        Answer::Taken => Some(Verdict::Unsettled("the name of the trial is taken".into())),
+        Answer::Lost(why) => Some(Verdict::Unsettled(why)),
+        Answer::Live(_) => Some(Verdict::Unsettled("it gave no answer to the trial".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,285 @@
+//! Running servers go over to what is published, or stay with what they have.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use marwatch::clock::{Clock, Stopwatch};
+use marwatch::results::Outcome;
+use serde_json::Value;
+
+use crate::common::daemon::Daemon;
+use crate::common::service;
+use crate::common::site::Site;
+use crate::http;
+use crate::server::{Server, free_ports};
+
+/// A swap starts a Python for the trial and one for the model.
+const PATIENCE: Duration = Duration::from_secs(90);
+const STEP: Duration = Duration::from_millis(20);
+const PROBE: &str = "probe: {path: '/predictions/{name}', body_file: probe.txt}";
+
+/// A site that hands over to servers at these ports.
+fn site(ports: &[[u16; 2]], more: &str, top: &str) -> Site {
+    let site = Site::new();
+    fs::write(site.root.join("probe.txt"), "?").unwrap();
+    let servers: String = ports
+        .iter()
+        .map(|[inference, management]| {
+            format!(
+                "  - {{management: 'http://127.0.0.1:{management}', inference: 'http://127.0.0.1:{inference}', check_interval: 1s, {more}}}\n"
+            )
+        })
+        .collect();
+    site.configure_quick(&format!("{top}servers:\n{servers}"));
+    site
+}
+
+/// Waits until a model answers so.
+#[track_caller]
+fn wait_for_answer(server: &Server, model: &str, wanted: &str) {
+    wait(&format!("{model} to answer {wanted}"), || {
+        server.ask_model(model).is_ok_and(|said| said.status == 200 && said.body == wanted)
+    });
+}
+
+#[track_caller]
+fn wait(what: &str, mut is_so: impl FnMut() -> bool) {
+    let clock = Clock::new();
+    let start = clock.now();
+    while !is_so() {
+        assert!(clock.now().since(start) < PATIENCE, "waiting for {what}");
+        thread::park_timeout(STEP);
+    }
+}
+
+/// How it stands with a model on a server, by the catalog.
+fn state(site: &Site, model: &str, management: u16) -> Value {
+    site.catalog()["models"][model]["servers"][format!("http://127.0.0.1:{management}")].clone()
+}
+
+#[track_caller]
+fn wait_for_state(site: &Site, model: &str, management: u16, wanted: &str) {
+    wait(&format!("{model} to be {wanted}"), || state(site, model, management)["state"] == wanted);
+}
+
+/// A handler that fails when it is loaded by a server that has a file `refuse` beside the sockets of
+/// its workers.
+fn picky(answer: &str) -> String {
+    let refuse = "import os\n\
+        for word in open('/proc/self/cmdline').read().split('\\0'):\n    \
+        if '.sock' in word and os.path.exists(os.path.join(os.path.dirname(word), 'refuse')):\n        \
+        raise ValueError('refused here')\n";
+    format!("{refuse}{}", service(answer))
+}
+
+/// What cannot be seen without running it.
+const BROKEN: &str =
+    "import no_such_module\n\ndef handle(data, context):\n    return ['bad' for _ in data or []]\n";
+
+#[test]
+#[ignore = "needs Java and multi-model-server from PyPI; run by .ci/run"]
+fn a_running_server_goes_over_to_what_is_published() {
+    const SWAPS: usize = 30;
+    const CLIENTS: usize = 4;
+    let ports = free_ports();
+    let site = site(&[ports], PROBE, "");
+    let edited = site.put("answer", &[("service.py", &service("0"))]).join("service.py");
+    let mut daemon = Daemon::start(&site);
+    daemon.next("answer", Outcome::Published);
+    // Down at first: that holds up nothing.
+    let server = Server::start_at(&site.store, ports, None);
+    wait_for_answer(&server, "answer", "0");
+
+    let over = AtomicBool::new(false);
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    let mut times = Vec::new();
+    let mut longest = Duration::ZERO;
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| {
+                let (over, server) = (&over, &server);
+                scope.spawn(move || {
+                    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+                    let mut longest = Duration::ZERO;
+                    while !over.load(Ordering::Relaxed) {
+                        let mut watch = Stopwatch::start();
+                        let said = match server.ask_model("answer") {
+                            Ok(said) => said.status.to_string(),
+                            Err(error) => format!("{:?}", error.kind()),
+                        };
+                        longest = longest.max(watch.lap());
+                        *seen.entry(said).or_default() += 1;
+                    }
+                    (seen, longest)
+                })
+            })
+            .collect();
+        for swap in 1..=SWAPS {
+            let mut watch = Stopwatch::start();
+            fs::write(&edited, service(&swap.to_string())).unwrap();
+            wait_for_answer(&server, "answer", &swap.to_string());
+            times.push(watch.lap());
+        }
+        over.store(true, Ordering::Relaxed);
+        for client in clients {
+            let (said, slowest) = client.join().unwrap();
+            longest = longest.max(slowest);
+            for (status, times) in said {
+                *seen.entry(status).or_default() += times;
+            }
+        }
+    });
+    times.sort_unstable();
+    println!(
+        "{SWAPS} swaps under {CLIENTS} clients: {seen:?}, the longest answer took {longest:?}; saved to first new answer: {:?} in the middle, {:?} to {:?}",
+        times[SWAPS / 2],
+        times[0],
+        times[SWAPS - 1]
+    );
+    // Between the two calls there is nothing, and what the server lets hang is the server's; but it
+    // is moments, not more.
+    let good = seen.get("200").copied().unwrap_or_default();
+    let bad: usize = seen.values().sum::<usize>() - good;
+    assert!(good > bad * 10, "{seen:?}");
+    assert_eq!(server.models(), ["answer"], "a trial was left behind");
+    wait_for_state(&site, "answer", ports[1], "serving");
+    daemon.stop();
+    assert_eq!(fs::read_dir(site.hidden().join("trial")).unwrap().count(), 0);
+}
+
+#[test]
+#[ignore = "needs Java and multi-model-server from PyPI; run by .ci/run"]
+fn a_broken_version_leaves_the_one_before_answering() {
+    let ports = free_ports();
+    let site = site(&[ports], "preflight: true", "");
+    let edited = site.put("answer", &[("service.py", &service("good"))]).join("service.py");
+    let mut daemon = Daemon::start(&site);
+    daemon.next("answer", Outcome::Published);
+    let server = Server::start_at(&site.store, ports, None);
+    wait_for_answer(&server, "answer", "good");
+    fs::write(&edited, BROKEN).unwrap();
+    // It is published all the same.
+    daemon.next("answer", Outcome::Published);
+    wait("the refusal", || {
+        assert_eq!(server.predict("answer", "?"), "good");
+        state(&site, "answer", ports[1])["state"] == "refused"
+    });
+    assert_eq!(server.models(), ["answer"]);
+    assert_eq!(server.predict("answer", "?"), "good");
+
+    fs::write(&edited, service("better")).unwrap();
+    daemon.next("answer", Outcome::Published);
+    wait_for_answer(&server, "answer", "better");
+    wait_for_state(&site, "answer", ports[1], "serving");
+    daemon.stop();
+}
+
+#[test]
+#[ignore = "needs Java and multi-model-server from PyPI; run by .ci/run"]
+fn behind_a_gate_nothing_is_published_that_a_server_refuses() {
+    let ports = free_ports();
+    let site = site(&[ports], "preflight: gate", "");
+    let mut daemon = Daemon::start(&site);
+    let server = Server::start_at(&site.store, ports, None);
+    let edited = site.put("answer", &[("service.py", &service("good"))]).join("service.py");
+    daemon.next("answer", Outcome::Published);
+    wait_for_answer(&server, "answer", "good");
+    let before = fs::read(site.archive("answer")).unwrap();
+    fs::write(&edited, BROKEN).unwrap();
+    let refused = daemon.next("answer", Outcome::Rejected);
+    let problem = serde_json::to_value(&refused.problems[0]).unwrap();
+    assert_eq!(problem["code"], "server-refused", "{refused:#?}");
+    assert!(fs::read(site.archive("answer")).unwrap() == before);
+    assert_eq!(server.predict("answer", "?"), "good");
+    assert_eq!(server.models(), ["answer"]);
+    daemon.stop();
+}
+
+#[test]
+#[ignore = "needs Java and multi-model-server from PyPI; run by .ci/run"]
+fn without_a_trial_a_broken_version_is_rolled_back() {
+    let ports = free_ports();
+    let site = site(&[ports], "preflight: false", "");
+    let mut daemon = Daemon::start(&site);
+    let server = Server::start_at(&site.store, ports, None);
+    let edited = site.put("answer", &[("service.py", &service("good"))]).join("service.py");
+    daemon.next("answer", Outcome::Published);
+    wait_for_answer(&server, "answer", "good");
+    let before = site.members("answer");
+    fs::write(&edited, BROKEN).unwrap();
+    daemon.next("answer", Outcome::Published);
+    // The store follows what is served.
+    let record = daemon.next("answer", Outcome::RolledBack);
+    assert_eq!(record.of_generation, Some(1), "{record:#?}");
+    assert_eq!(site.members("answer"), before);
+    wait_for_answer(&server, "answer", "good");
+    // Until the folder changes.
+    fs::write(&edited, service("mended")).unwrap();
+    daemon.next("answer", Outcome::Published);
+    wait_for_answer(&server, "answer", "mended");
+    daemon.stop();
+}
+
+#[test]
+#[ignore = "needs Java and multi-model-server from PyPI; run by .ci/run"]
+fn a_server_that_was_killed_gets_everything_back_and_twins_survive_each_other() {
+    let ports = free_ports();
+    let site = site(&[ports], "workers: 2", "");
+    let mut daemon = Daemon::start(&site);
+    for name in ["one", "two"] {
+        site.put(name, &[("service.py", &service("same"))]);
+        daemon.next(name, Outcome::Published);
+    }
+    let server = Server::start_at(&site.store, ports, None);
+    for name in ["one", "two"] {
+        wait_for_answer(&server, name, "same");
+    }
+    // A twin swaps, twice: the other goes on.
+    for answer in ["other", "same"] {
+        fs::write(site.drop.join("one/service.py"), service(answer)).unwrap();
+        daemon.next("one", Outcome::Published);
+        wait_for_answer(&server, "one", answer);
+        assert_eq!(server.predict("two", "?"), "same");
+    }
+    server.stop();
+    wait_for_state(&site, "one", ports[1], "unreachable");
+    // One that knows nothing.
+    let server = Server::start_at(&site.store, ports, None);
+    for name in ["one", "two"] {
+        wait_for_answer(&server, name, "same");
+    }
+    assert_eq!(server.models(), ["one", "two"]);
+    server.stop();
+    // One that has loaded the store by itself, with other numbers of workers.
+    let server = Server::start(&site.store);
+    assert_eq!(server.models(), ["one", "two"]);
+    daemon.stop();
+}
+
+#[test]
+#[ignore = "needs Java and multi-model-server from PyPI; run by .ci/run"]
+fn what_the_second_server_refuses_the_first_gives_back() {
+    let ports = [free_ports(), free_ports()];
+    let site = site(&ports, "preflight: true", "rolling: true\n");
+    let mut daemon = Daemon::start(&site);
+    let servers = ports.map(|ports| Server::start_at(&site.store, ports, None));
+    let edited = site.put("answer", &[("service.py", &picky("one"))]).join("service.py");
+    daemon.next("answer", Outcome::Published);
+    for server in &servers {
+        wait_for_answer(server, "answer", "one");
+    }
+    fs::write(servers[1].folder().join("tmp/refuse"), "").unwrap();
+    fs::write(&edited, picky("two")).unwrap();
+    daemon.next("answer", Outcome::Published);
+    let record = daemon.next("answer", Outcome::RolledBack);
+    assert_eq!(record.of_generation, Some(1), "{record:#?}");
+    for server in &servers {
+        wait_for_answer(server, "answer", "one");
+        assert_eq!(server.models(), ["answer"]);
+    }
+    let _ = http::ask(servers[0].inference(), "GET", "/ping", "").unwrap();
+    daemon.stop();
+}
