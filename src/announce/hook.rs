@@ -92,3 +92,63 @@ async fn run(settings: &Hooks, line: &[u8]) -> Result<(), String> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::results::Trigger;
+
+    fn hooks(script: &str, timeout: Duration, jobs: usize) -> Hooks {
+        let on_result = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
+        Hooks { on_result, timeout, jobs }
+    }
+
+    fn record(model: &str) -> Record {
+        Record::new(model.to_owned(), PathBuf::from("/m"), Trigger::Change)
+    }
+
+    #[tokio::test]
+    async fn the_command_gets_the_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let to = dir.path().join("told");
+        let script = format!("cat >> {}", to.display());
+        let mut hook = Hook::new(&hooks(&script, Duration::from_secs(20), 1));
+        for model in ["a", "b"] {
+            hook.tell(&record(model));
+        }
+        hook.finish().await;
+        let told = std::fs::read_to_string(to).unwrap();
+        let records = told.lines().map(|line| serde_json::from_str::<Record>(line).unwrap());
+        assert_eq!(records.map(|record| record.model).collect::<Vec<_>>(), ["a", "b"]);
+    }
+
+    #[tokio::test]
+    async fn one_that_hangs_is_stopped_and_one_that_fails_is_said() {
+        let record = serde_json::to_vec(&record("a")).unwrap();
+        let slow = hooks("exec sleep 600", Duration::from_millis(100), 1);
+        assert!(run(&slow, &record).await.unwrap_err().contains("was stopped after 100ms"));
+        let bad = hooks("exit 3", Duration::from_secs(20), 1);
+        assert!(run(&bad, &record).await.unwrap_err().contains("exit status: 3"));
+        let absent = Hooks { on_result: vec!["/no/such".into()], ..bad };
+        assert!(run(&absent, &record).await.unwrap_err().contains("cannot be started"));
+    }
+
+    #[tokio::test]
+    async fn no_more_run_at_once_than_may() {
+        let dir = tempfile::tempdir().unwrap();
+        // Each finds out whether another one is there.
+        let script = format!(
+            "cd {} && mkdir one && sleep 0.05 && rmdir one || touch two",
+            dir.path().display()
+        );
+        let mut hook = Hook::new(&hooks(&script, Duration::from_secs(20), 1));
+        for _ in 0..5 {
+            hook.tell(&record("a"));
+        }
+        hook.finish().await;
+        assert!(!dir.path().join("two").exists());
+    }
+}

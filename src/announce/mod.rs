@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::engine::Message;
 use crate::results::Record;
 use crate::results::catalog::CatalogEntry;
+use crate::store::hidden_folder;
 use handover::Handover;
 use hook::Hook;
 
@@ -45,6 +46,8 @@ impl Announcer {
     pub fn start(config: &Config, outbox: UnboundedSender<Message>) -> Self {
         let (news, inbox) = mpsc::unbounded_channel();
         let (settings, changes) = mpsc::unbounded_channel();
+        // What a marwatch that was killed has left there.
+        let _ = std::fs::remove_dir_all(trial_folder(&hidden_folder(&config.store)));
         let handover = Handover::new(config, outbox);
         let hook = Hook::new(&config.hooks);
         let task = tokio::spawn(announce(inbox, changes, handover, hook));

@@ -19,6 +19,7 @@ mod listing;
 pub mod pack;
 pub mod plan;
 pub mod probe;
+pub mod renamed;
 pub mod stream;
 pub mod verify;
 mod window;

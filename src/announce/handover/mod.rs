@@ -25,6 +25,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::archive::renamed::version_of;
 use crate::build::report::chain;
 use crate::clock;
 use crate::config::{Config, Preflight};
@@ -35,7 +36,7 @@ use crate::results::catalog::{CatalogEntry, Served, ServedState};
 use crate::store::{hidden_folder, history::History};
 use api::{Api, Registration};
 use swap::{Answer, Step, Swap, Terms, Verdict, Which};
-use trial::{SUFFIX, Trial, version_of};
+use trial::{SUFFIX, Trial};
 
 /// The first wait after a server did not answer; doubled each time.
 const FIRST_RETRY: Duration = Duration::from_secs(1);

@@ -270,3 +270,20 @@ fn reading_a_file() {
     let ConfigError::Invalid { problems } = load(&path).unwrap_err() else { panic!("readable") };
     assert_eq!(short(&problems), "settings-syntax the file is larger than 1 MiB");
 }
+
+#[test]
+fn servers_are_checked() {
+    let config = good(
+        "store: s\ndrop_folders: [d]\nrolling: true\nservers:\n  - {management: 'http://127.0.0.1:8081/', preflight: gate, token_file: t, workers: 2}\n  - {management: 'https://mms.example:8443', preflight: false, response_timeout: 90s}\n",
+    );
+    assert!(config.rolling);
+    let [first, second] = &config.servers[..] else { panic!("{:?}", config.servers) };
+    assert_eq!(first.management, "http://127.0.0.1:8081");
+    assert_eq!((first.preflight, first.workers), (Preflight::Gate, 2));
+    assert_eq!(first.token_file.as_deref(), Some(Path::new("/etc/mw/t")));
+    assert_eq!(second.preflight, Preflight::Off);
+    assert_eq!(second.response_timeout, Some(Duration::from_secs(90)));
+    insta::assert_snapshot!(errors_behind_least(
+        "servers:\n  - {workers: 1}\n  - {management: localhost:8081}\n  - {management: 'http://u:secret@h'}\n  - {management: 'http://h', preflight: maybe, probe: {body_file: b}}\n  - {management: 'http://h/', probe: {path: x}}\nhooks: {on_result: run.sh, timeout: 0s}\n"
+    ));
+}
