@@ -76,11 +76,14 @@ mod tests {
         writer.start_file("weights.bin", stored).unwrap();
         writer.write_all(&[7; 10_000]).unwrap();
         writer.start_file("service.py", SimpleFileOptions::default()).unwrap();
-        writer.write_all(b"pass\n".repeat(100).as_slice()).unwrap();
+        let service = "def handle(data, context):
+    return data
+";
+        writer.write_all(service.as_bytes()).unwrap();
         writer.finish().unwrap();
 
         assert_eq!(version_of(&path).unwrap().as_deref(), Some("3+abc"));
-        let copy = store.join("copy.mar");
+        let copy = store.join("n.mar");
         write(&File::open(&path).unwrap(), "n", File::create(&copy).unwrap()).unwrap();
         // As the server reads it: from the beginning, by the local headers.
         let found = inspect::inspect(&copy).unwrap();
