@@ -18,6 +18,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
@@ -55,6 +56,41 @@ pub struct Handover {
     models: BTreeMap<ModelName, Model>,
     running: JoinSet<Delivered>,
     outbox: UnboundedSender<Message>,
+    gaps: Gaps,
+}
+
+/// Models that were taken from a server and have no successor there yet.
+#[derive(Debug, Clone, Default)]
+struct Gaps {
+    open: Arc<AtomicUsize>,
+    /// Set when no more may be opened.
+    closed: Arc<AtomicBool>,
+}
+
+/// One of them, until it is dropped.
+#[derive(Debug)]
+struct Gap(Arc<AtomicUsize>);
+
+impl Gaps {
+    /// Opens one, unless it is too late to close it.
+    fn open(&self) -> Option<Gap> {
+        // There is one thread: nothing comes in between.
+        if self.closed.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Some(Gap(Arc::clone(&self.open)))
+    }
+
+    fn are_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed) > 0
+    }
+}
+
+impl Drop for Gap {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A model in the store.
@@ -112,6 +148,7 @@ impl Handover {
             models: BTreeMap::new(),
             running: JoinSet::new(),
             outbox,
+            gaps: Gaps::default(),
         };
         handover.reconfigure(config);
         handover
@@ -188,13 +225,11 @@ impl Handover {
         }
     }
 
-    /// Waits until what was begun has come to an end.
+    /// Waits until each model that was taken from a server has a successor there, and lets go of all
+    /// else: the next start compares again.
     pub async fn finish(mut self) {
-        while let Some(done) = self.running.join_next().await {
-            if let Ok(delivered) = done {
-                self.delivered(delivered);
-            }
-        }
+        self.gaps.closed.store(true, Ordering::Relaxed);
+        while self.gaps.are_open() && self.running.join_next().await.is_some() {}
     }
 
     /// Begins what is due, and says when something will be.
@@ -215,9 +250,10 @@ impl Handover {
             let (name, store, entry) = (name.clone(), self.store.clone(), model.entry.clone());
             let (servers, rolling) = (self.servers.clone(), self.rolling);
             let (refused, is_lenient) = (model.refused.clone(), !model.was_seen);
+            let gaps = self.gaps.clone();
             model.was_seen = true;
             self.running.spawn(async move {
-                deliver(name, store, entry, servers, rolling, refused, is_lenient).await
+                deliver(name, store, entry, servers, rolling, refused, is_lenient, gaps).await
             });
         }
         next
@@ -306,6 +342,7 @@ async fn sleep_until(due: Option<Instant>) {
 }
 
 /// Hands a model over to all servers.
+#[expect(clippy::too_many_arguments, reason = "what a model is and where it goes, once")]
 async fn deliver(
     name: ModelName,
     store: PathBuf,
@@ -314,6 +351,7 @@ async fn deliver(
     rolling: bool,
     refused: BTreeMap<String, String>,
     is_lenient: bool,
+    gaps: Gaps,
 ) -> Delivered {
     let offers = {
         let (name, store) = (name.clone(), store.clone());
@@ -346,7 +384,7 @@ async fn deliver(
     let goals: Vec<_> = goals.flatten().collect();
     if rolling {
         for (url, api, goal, is_refused) in goals {
-            let verdict = hand_over(&api, goal).await;
+            let verdict = hand_over(&api, goal, &gaps).await;
             let is_good = matches!(verdict, Verdict::Already | Verdict::Swapped);
             if !is_refused {
                 delivered.verdicts.push((url, verdict));
@@ -358,7 +396,8 @@ async fn deliver(
     } else {
         let mut all = JoinSet::new();
         for (url, api, goal, is_refused) in goals {
-            all.spawn(async move { (url, hand_over(&api, goal).await, is_refused) });
+            let gaps = gaps.clone();
+            all.spawn(async move { (url, hand_over(&api, goal, &gaps).await, is_refused) });
         }
         while let Some(done) = all.join_next().await {
             if let Ok((url, verdict, false)) = done {
@@ -397,7 +436,7 @@ fn offers(
 }
 
 /// Has one server serve an archive.
-async fn hand_over(api: &Api, goal: Goal) -> Verdict {
+async fn hand_over(api: &Api, goal: Goal, gaps: &Gaps) -> Verdict {
     let server = api.server();
     let terms = Terms {
         version: goal.archive.version.clone(),
@@ -411,6 +450,7 @@ async fn hand_over(api: &Api, goal: Goal) -> Verdict {
     let (mut swap, mut step) = Swap::begin(terms);
     // The copy goes when its trial is over.
     let mut trial: Option<Trial> = None;
+    let mut gap = None;
     loop {
         tracing::debug!(model = %goal.name, server = %server.management, ?step, "handing over");
         let answer = match step {
@@ -434,7 +474,15 @@ async fn hand_over(api: &Api, goal: Goal) -> Verdict {
                 drop(trial.take());
                 answer
             }
-            Step::Unregister => api.unregister(goal.name.as_str()).await,
+            Step::Unregister => {
+                if gap.is_none() {
+                    gap = gaps.open();
+                }
+                if gap.is_none() {
+                    return Verdict::Unsettled("marwatch is ending".into());
+                }
+                api.unregister(goal.name.as_str()).await
+            }
         };
         tracing::debug!(model = %goal.name, server = %server.management, ?answer, "answered");
         step = swap.next(answer);
