@@ -76,7 +76,7 @@ unshare --mount --pid --fork --uts --ipc --net --cgroup --kill-child \
 boss=$!
 cat <&3 >/dev/null || true
 kill -KILL $boss || true
-wait $boss || true
+wait $boss 2>/dev/null || true
 # Empty once everybody in there is gone, which takes the kernel a moment.
 echo $$ >"$group_of_before/cgroup.procs"
 for attempt in 1 2 3 4 5 6 7 8 9 10; do

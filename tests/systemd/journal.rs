@@ -63,11 +63,25 @@ fn entries_are_found_by_model_outcome_and_kind() {
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
 fn a_terminal_obeys_nothing_in_the_journal() {
-    let machine = Machine::started("");
+    let plain = hostile_journal("");
+    assert!(plain.contains("m\\nForged: line\\u{1b}[2J"), "{plain}");
+    assert!(!plain.contains('\u{1b}') && !plain.contains("\nForged"), "{plain}");
+}
+
+#[test]
+#[ignore = "needs root, namespaces and systemd"]
+fn control_a_terminal_would_obey_what_is_not_escaped() {
+    let plain = hostile_journal("Environment=MARWATCH_SABOTAGE=log-escapes\n");
+    assert!(plain.contains('\u{1b}') && plain.contains("\nForged"), "{plain}");
+}
+
+/// The journal as `-o cat` prints it, with a model in it whose name is hostile.
+fn hostile_journal(more: &str) -> String {
+    let machine = Machine::installed("");
+    machine.drop_in(more);
+    machine.run(&["systemctl", "start", "marwatch"]);
     machine.put_simple("m\nForged: line\u{1b}[2J");
     machine.wait_for_status(&["1 rejected"]);
     machine.run(&["journalctl", "--sync"]);
-    let plain = machine.run(&["journalctl", "-u", "marwatch", "-o", "cat"]);
-    assert!(plain.contains("m\\nForged: line\\u{1b}[2J"), "{plain}");
-    assert!(!plain.contains('\u{1b}') && !plain.contains("\nForged"), "{plain}");
+    machine.run(&["journalctl", "-u", "marwatch", "-o", "cat"])
 }

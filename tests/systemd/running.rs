@@ -31,7 +31,6 @@ fn started_means_that_it_watches_and_the_status_says_how_the_models_are() {
     machine.put_simple("good");
     machine.put_model("resnet", &[("service.py", "import json\n\ndef handel(data):\n    pass\n")]);
     machine.run(&["systemctl", "start", "marwatch"]);
-    // Whatever is dropped from here on is noticed, however soon: no listing finds it by chance.
     machine.put_simple("late");
     let status = machine.wait_for_status(&["3 models", "rejected"]);
     let told = "3 models, 1 rejected: resnet: service.py:3: the module defines neither";

@@ -115,6 +115,27 @@ fn ready_is_the_first_word_and_the_status_says_how_the_models_are() {
 }
 
 #[test]
+fn ready_is_told_when_the_watches_are_armed() {
+    let site = Site::new();
+    let manager = Manager::new(&site);
+    // No more goes in: whoever tells something waits, and can be looked at.
+    let full = UnixDatagram::unbound().unwrap();
+    full.set_nonblocking(true).unwrap();
+    full.connect(&manager.path).unwrap();
+    while full.send(b"X=1\n").is_ok() {}
+    let mut daemon = Daemon::start_command(&site, manager.command(&site));
+    let descriptors = PathBuf::from(format!("/proc/{}/fdinfo", daemon.id()));
+    daemon.wait("a watch", |_| {
+        let infos = fs::read_dir(&descriptors).ok()?.flatten();
+        let mut texts = infos.filter_map(|info| fs::read_to_string(info.path()).ok());
+        texts.any(|text| text.contains("inotify wd:")).then_some(())
+    });
+    let first = std::iter::from_fn(|| Some(manager.next())).find(|message| message[0] != "X=1");
+    assert_eq!(first.unwrap()[0], "READY=1");
+    daemon.stop();
+}
+
+#[test]
 fn a_name_cannot_pass_for_news_of_the_daemon() {
     let site = Site::new();
     let manager = Manager::new(&site);
