@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
 
 /// A point of time since the clock was made; only differences mean anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -64,6 +65,14 @@ impl Default for Clock {
 /// The present wall-clock time.
 pub fn timestamp() -> Timestamp {
     Timestamp::now()
+}
+
+/// The time since the system was started that it did not sleep, as service managers count it.
+pub fn since_boot() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    // Neither is ever negative.
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or_default())
 }
 
 /// Holds this thread up. Only where nothing else can go on meanwhile.

@@ -19,6 +19,7 @@ use crate::discover;
 use crate::engine::{Engine, Message, Mode};
 use crate::exit::Exit;
 use crate::results::Trigger;
+use crate::service::{self, Herald};
 use crate::signals::{self, Signal};
 use crate::store::{StoreError, hidden_folder};
 use crate::watch::{RootKind, WatchPlan, WatchRoot, Watcher};
@@ -71,9 +72,13 @@ async fn follow(source: &dyn ConfigSource, config: Config) -> Exit {
         }
     };
     let mode = Mode { once: false, only: None, progress: Arc::new(|_, _| {}) };
-    let (mut engine, mut inbox) = match Engine::open(config, mode, None) {
+    let (mut herald, reports) = Herald::new();
+    let (mut engine, mut inbox) = match Engine::open(config, mode, reports) {
         Ok(opened) => opened,
-        Err(error) => return refused(&error),
+        Err(error) => {
+            service::cannot_start(&chain(&error));
+            return refused(&error);
+        }
     };
     let outbox = engine.outbox();
     let sink = Box::new(move |change| {
@@ -82,6 +87,7 @@ async fn follow(source: &dyn ConfigSource, config: Config) -> Exit {
     let watcher = match Watcher::start(watch_plan(engine.config()), sink) {
         Ok(watcher) => watcher,
         Err(error) => {
+            service::cannot_start(&error.to_string());
             tracing::error!(%error, "cannot watch");
             return Exit::Unavailable;
         }
@@ -104,20 +110,26 @@ async fn follow(source: &dyn ConfigSource, config: Config) -> Exit {
         watched_folders = watcher.watched(),
         "watching"
     );
+    herald.ready();
     let mut rescan = Instant::now() + engine.config().rescan_interval;
     let exit = loop {
         let deadline = engine.deadline().map(Instant::from_std);
+        let telling = herald.deadline();
         tokio::select! {
             Some(message) = inbox.recv() => take_all(&mut engine, message, &mut inbox),
             Some(number) = signals.next() => match signals::meaning(number) {
-                Some(Signal::Stop) => break drain(&mut engine, &mut inbox, &mut signals).await,
+                Some(Signal::Stop) => {
+                    break drain(&mut engine, &mut inbox, &mut signals, &mut herald).await;
+                }
                 Some(Signal::Reload) => {
-                    if let Some(config) = reload(source, engine.config()) {
+                    herald.reloading();
+                    let outcome = reload(source, engine.config()).map(|config| {
                         watcher.replace(watch_plan(&config));
                         rescan = Instant::now() + config.rescan_interval;
                         announcer.reconfigure(&config);
                         engine.reconfigure(config);
-                    }
+                    });
+                    herald.reloaded(outcome);
                 }
                 Some(Signal::Rescan) => {
                     tracing::info!("SIGUSR1: looking at everything");
@@ -132,10 +144,16 @@ async fn follow(source: &dyn ConfigSource, config: Config) -> Exit {
                 engine.look_at_all(Trigger::Rescan);
             }
             () = sleep_until(deadline.unwrap_or(rescan)), if deadline.is_some() => engine.tick(),
+            () = sleep_until(telling.unwrap_or(rescan)), if telling.is_some() => {
+                herald.tick(&engine);
+                continue;
+            }
         }
+        herald.something_happened();
     };
     // The socket goes while the store is still held: the next daemon's would be another. What was
     // ordered and not begun is let go of with the engine, and whoever waits for it is told so.
+    herald.leaving();
     let control = control.map(Socket::close);
     drop((engine, inbox));
     announcer.finish().await;
@@ -160,8 +178,10 @@ async fn drain(
     engine: &mut Engine,
     inbox: &mut UnboundedReceiver<Message>,
     signals: &mut signal_hook_tokio::Signals,
+    herald: &mut Herald,
 ) -> Exit {
     engine.drain();
+    herald.stopping(engine.outstanding());
     let grace = engine.config().shutdown_grace;
     tracing::info!(
         work = engine.outstanding(),
@@ -171,6 +191,7 @@ async fn drain(
     let mut until = Instant::now() + grace;
     let mut cancelled = false;
     while engine.outstanding() > 0 {
+        let telling = herald.deadline();
         tokio::select! {
             Some(message) = inbox.recv() => take_all(engine, message, inbox),
             Some(number) = signals.next() => {
@@ -180,6 +201,7 @@ async fn drain(
                     return Exit::Interrupted;
                 }
             }
+            () = sleep_until(telling.unwrap_or(until)), if telling.is_some() => herald.tick(engine),
             () = sleep_until(until) => {
                 if cancelled {
                     return Exit::Interrupted;
@@ -195,26 +217,26 @@ async fn drain(
     if cancelled { Exit::Interrupted } else { Exit::Success }
 }
 
-/// Reads the configuration again: as a whole, or not at all.
-fn reload(source: &dyn ConfigSource, current: &Config) -> Option<Config> {
+/// Reads the configuration again: as a whole, or not at all, with what is wrong first.
+fn reload(source: &dyn ConfigSource, current: &Config) -> Result<Config, String> {
     let config = match source.read() {
         Ok(config) => config,
         Err(problems) => {
-            for problem in problems {
+            for problem in &problems {
                 tracing::error!("{problem}");
             }
             tracing::error!("SIGHUP: the configuration is not valid; keeping the old one");
-            return None;
+            return Err(problems.into_iter().next().unwrap_or_default());
         }
     };
     if config.store != current.store || config.state_dir != current.state_dir {
         tracing::error!(
             "SIGHUP: `store` and `state_dir` cannot change while marwatch runs; keeping the old configuration (restart to change them)"
         );
-        return None;
+        return Err("`store` and `state_dir` change only with a restart".into());
     }
     tracing::info!("SIGHUP: the configuration was read again");
-    Some(config)
+    Ok(config)
 }
 
 /// Says why a store cannot be used, and how to end for it.

@@ -265,6 +265,21 @@ impl Engine {
         self.outstanding
     }
 
+    /// How many models there are.
+    pub fn models(&self) -> usize {
+        self.reconciler.models()
+    }
+
+    /// How many builds are under way.
+    pub fn building(&self) -> usize {
+        self.reconciler.running()
+    }
+
+    /// Whether a model in `folder` is known and present.
+    pub fn knows(&self, folder: &Path) -> bool {
+        self.reconciler.knows(folder)
+    }
+
     /// Whether nothing is under way or waited for but changes.
     pub fn is_idle(&self) -> bool {
         self.outstanding == 0 && self.reconciler.is_idle()

@@ -30,6 +30,7 @@ pub mod python;
 pub mod reconcile;
 pub mod results;
 pub mod sabotage;
+pub mod service;
 pub mod signals;
 pub mod store;
 pub mod threads;

@@ -1,13 +1,17 @@
-//! Logging to standard error: text for people, JSON for machines.
+//! Logging: text for people, JSON for machines, native fields for systemd's journal.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
-use tracing::field::Field;
+use tracing::field::{Field, Visit};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::field::MakeExt as _;
-use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
+use super::journal;
 use crate::archive::inspect::{printable, printable_json};
 use crate::sabotage::{self, Protection};
 
@@ -18,13 +22,16 @@ pub enum Format {
     Text,
     /// One JSON object a line.
     Json,
+    /// Entries of systemd's journal, with fields such as MODEL= and OUTCOME=.
+    Journal,
 }
 
-/// Starts logging at `level`, else at what RUST_LOG says, else at `default`.
+/// Starts logging at `level`, else at what RUST_LOG says, else at `default`; as `format` says, else
+/// to the journal where standard error leads there, else as text.
 ///
 /// # Errors
-/// When `level` or RUST_LOG is no filter.
-pub fn start(level: Option<&str>, format: Format, default: &str) -> Result<(), String> {
+/// When `level` or RUST_LOG is no filter, and when the journal that was asked for is not there.
+pub fn start(level: Option<&str>, format: Option<Format>, default: &str) -> Result<(), String> {
     let from_environment = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
     let (text, origin) = match (level, &from_environment) {
         (Some(level), _) => (level, "--log-level"),
@@ -38,18 +45,27 @@ pub fn start(level: Option<&str>, format: Format, default: &str) -> Result<(), S
     }
     let filter = EnvFilter::try_new(text)
         .map_err(|error| format!("`{text}` ({origin}) is no log filter: {error}"))?;
+    let journal = match format {
+        Some(Format::Journal) => {
+            let journal = journal::layer().map_err(|error| format!("there is no journal: {error}"));
+            Some(journal?)
+        }
+        // Without its socket, lines that it takes from standard error are better than none.
+        None if journal::is_stderr() => journal::layer().ok(),
+        _ => None,
+    };
+    if let Some(journal) = journal {
+        tracing_subscriber::registry().with(filter).with(journal).init();
+        return Ok(());
+    }
     let builder = tracing_subscriber::fmt().with_env_filter(filter);
-    match format {
-        Format::Json => {
-            builder.with_writer(|| PlainJson).json().flatten_event(true).with_target(false).init()
-        }
-        Format::Text => {
-            let colour = io::stderr().is_terminal()
-                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            let fields = debug_fn(plain).delimited(" ");
-            let builder = builder.with_writer(io::stderr);
-            builder.fmt_fields(fields).with_target(false).with_ansi(colour).init();
-        }
+    if format == Some(Format::Json) {
+        builder.with_writer(|| PlainJson).json().flatten_event(true).with_target(false).init();
+    } else {
+        let colour = io::stderr().is_terminal()
+            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let builder = builder.with_writer(io::stderr);
+        builder.fmt_fields(Plain).with_target(false).with_ansi(colour).init();
     }
     Ok(())
 }
@@ -69,15 +85,49 @@ impl Write for PlainJson {
     }
 }
 
-/// Writes a field as usual, with everything escaped that a terminal could obey and that could pass
-/// for a line of its own: much of what is logged are names that somebody else has given to files.
-fn plain(to: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
-    let text = format!("{value:?}");
-    let text = if sabotage::is_out(Protection::LogEscapes) { text } else { printable(&text) };
-    match field.name() {
-        "message" => to.write_str(&text),
-        name if to.has_ansi_escapes() => write!(to, "\x1b[3m{name}\x1b[0m\x1b[2m=\x1b[0m{text}"),
-        name => write!(to, "{name}={text}"),
+/// Fields as usual, with everything escaped that a terminal could obey and that could pass for a line
+/// of its own: much of what is logged are names that somebody else has given to files. What only
+/// machines look for is left out.
+struct Plain;
+
+impl<'w> FormatFields<'w> for Plain {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
+        let mut line = PlainLine { to: writer, is_empty: true, result: Ok(()) };
+        fields.record(&mut line);
+        line.result
+    }
+}
+
+struct PlainLine<'w> {
+    to: Writer<'w>,
+    is_empty: bool,
+    result: fmt::Result,
+}
+
+impl PlainLine<'_> {
+    fn write(&mut self, name: &str, value: &dyn fmt::Debug) -> fmt::Result {
+        let text = format!("{value:?}");
+        let text = if sabotage::is_out(Protection::LogEscapes) { text } else { printable(&text) };
+        let to = &mut self.to;
+        if !std::mem::take(&mut self.is_empty) {
+            to.write_char(' ')?;
+        }
+        match name {
+            "message" => to.write_str(&text),
+            name if to.has_ansi_escapes() => {
+                write!(to, "\x1b[3m{name}\x1b[0m\x1b[2m=\x1b[0m{text}")
+            }
+            name => write!(to, "{name}={text}"),
+        }
+    }
+}
+
+impl Visit for PlainLine<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let is_shown = !matches!(field.name(), "outcome" | "message_id");
+        if is_shown && self.result.is_ok() {
+            self.result = self.write(field.name(), value);
+        }
     }
 }
 

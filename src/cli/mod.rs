@@ -7,6 +7,7 @@ pub mod check;
 pub mod history;
 pub mod init;
 pub mod inspect;
+pub mod journal;
 pub mod logging;
 pub mod rollback;
 pub mod run;
@@ -34,15 +35,9 @@ pub struct Cli {
     /// [default: RUST_LOG, or info for `run`]
     #[arg(long, global = true, value_name = "FILTER", help_heading = "Logging")]
     pub log_level: Option<String>,
-    /// How to log to standard error
-    #[arg(
-        long,
-        global = true,
-        value_name = "FORMAT",
-        default_value = "text",
-        help_heading = "Logging"
-    )]
-    pub log_format: logging::Format,
+    /// How to log to standard error [default: text; journal where it leads to systemd's journal]
+    #[arg(long, global = true, value_name = "FORMAT", help_heading = "Logging")]
+    pub log_format: Option<logging::Format>,
     /// The subcommand.
     #[command(subcommand)]
     pub command: Command,
@@ -117,7 +112,9 @@ fn fail(exit: Exit, message: &str) -> Exit {
 /// Says something on standard error.
 fn note(message: &str) {
     // Nobody is left to be told if standard error is gone.
-    let _ = writeln!(io::stderr(), "marwatch: {}", printable(message));
+    // The journal takes the number for a priority, here that of an error (sd-daemon(3)).
+    let priority = if journal::is_stderr() { "<3>" } else { "" };
+    let _ = writeln!(io::stderr(), "{priority}marwatch: {}", printable(message));
 }
 
 /// The exit of a command that only wrote something. A reader that went away (`| head`) is no

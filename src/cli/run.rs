@@ -3,6 +3,7 @@
 use super::source::Source;
 use crate::daemon;
 use crate::exit::Exit;
+use crate::service;
 
 /// Watch model folders and build what changes, until SIGTERM or Ctrl-C
 ///
@@ -33,6 +34,9 @@ pub fn run(args: &Args) -> Exit {
             }
             daemon::run(&args.source, config)
         }
-        Err(error) => error.say(),
+        Err(error) => {
+            service::cannot_start(error.lines().first().map_or("", String::as_str));
+            error.say()
+        }
     }
 }

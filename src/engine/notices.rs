@@ -55,6 +55,8 @@ impl Engine {
         // Where records are shown in another way, this is not said twice.
         tracing::warn!(
             target: "marwatch::results::say",
+            outcome = Outcome::Unstable.as_str(),
+            message_id = Outcome::Unstable.message_id(),
             model,
             "not at rest for {seconds} s: {message}; nothing is published before"
         );

@@ -210,10 +210,12 @@ impl Engine {
         let mut record = self.record(&report.folder, &report.name, &state);
         record.outcome = Outcome::Removed;
         record.failure = report.failure;
+        let (outcome, message_id) = (record.outcome.as_str(), record.outcome.message_id());
+        let generation = record.generation;
         if report.gone {
             record.without_archive();
             self.scribe.delist(report.name.to_string());
-            tracing::info!(model = %report.name, folder = %report.folder.display(), "removed, and its archive with it");
+            tracing::info!(outcome, message_id, model = %report.name, generation, folder = %report.folder.display(), "removed, and its archive with it");
         } else {
             let archive = state.archive.format.file_name(&report.name);
             let (digest, generation) = (state.archive.digest, state.archive.generation);
@@ -221,7 +223,7 @@ impl Engine {
             let listed = Listed { archive, digest, generation, held: None };
             self.listed.insert(report.name.to_string(), listed);
             self.scribe.release(report.name.to_string());
-            tracing::info!(model = %report.name, folder = %report.folder.display(), "removed; its archive stays in the store (on_remove: keep)");
+            tracing::info!(outcome, message_id, model = %report.name, generation, folder = %report.folder.display(), "removed; its archive stays in the store (on_remove: keep)");
         }
         self.show(&record, End::Gone);
         match report.reminder {
@@ -239,7 +241,8 @@ impl Engine {
             record.without_archive();
             self.scribe.delist(report.name.to_string());
         }
-        crate::results::say::record(&record);
+        let span = tracing::info_span!("removal", model = record.model, record.generation);
+        span.in_scope(|| crate::results::say::record(&record));
         self.show(&record, End::Failed);
         self.scribe.record(record);
         if let Some(root) = root_of(&report.folder, self.config()) {

@@ -161,6 +161,11 @@ impl Reconciler {
         self.models.values().filter(|model| model.vanished.is_none()).count()
     }
 
+    /// Whether a model in `folder` is known and present.
+    pub fn knows(&self, folder: &Path) -> bool {
+        self.models.get(folder).is_some_and(|model| model.vanished.is_none())
+    }
+
     /// Whether a model that is present claims `name`.
     pub fn is_claimed(&self, name: &ModelName) -> bool {
         self.models.values().any(|m| m.vanished.is_none() && m.name.as_ref() == Some(name))

@@ -108,6 +108,19 @@ impl Outcome {
             Outcome::RolledBack => "rolled_back",
         }
     }
+
+    /// The `MESSAGE_ID` of what the journal says of it: `systemd/marwatch.catalog` explains each.
+    pub fn message_id(self) -> &'static str {
+        match self {
+            Outcome::Published => "9f3dcc412b2c4b48bc228ccd5089a08b",
+            Outcome::Unchanged => "bd9ff97cab054580a73366115b31ddfc",
+            Outcome::Rejected => "e17edcc7acc644249f40fc9027130f8b",
+            Outcome::Unstable => "64e7a24fe019477fad50930530e717c5",
+            Outcome::Failed => "c6d6da7ce30e4911b023cc8209f641c9",
+            Outcome::Removed => "59e421d85a0740ca944583b7aabecbd5",
+            Outcome::RolledBack => "3c473fbdff924ebeb06ea444fb72f8f8",
+        }
+    }
 }
 
 /// What caused an attempt.

@@ -1,4 +1,7 @@
 //! One line in the log for each record, at the level that it deserves.
+//!
+//! What carries `outcome` and `message_id` is the one line that tells the outcome: in the journal it
+//! is found by them. They are left out of lines for people, who read it anyway.
 
 use super::{Outcome, Record};
 
@@ -7,25 +10,42 @@ pub fn record(record: &Record) {
     let ms: f64 = record.stages_ms.iter().map(|stage| stage.ms).sum();
     let ms = (ms * 10.0).round() / 10.0;
     let archive = record.archive.as_deref().unwrap_or_default();
+    let (outcome, message_id) = (record.outcome.as_str(), record.outcome.message_id());
     match record.outcome {
         Outcome::Published => {
             let bytes = record.bytes.unwrap_or_default();
             let digest = record.digest.as_deref().map(short).unwrap_or_default();
-            tracing::info!(archive, bytes, digest, ms, "published");
+            tracing::info!(outcome, message_id, archive, bytes, digest, ms, "published");
         }
-        Outcome::Unchanged => tracing::info!(archive, "touched, but its content is unchanged"),
+        Outcome::Unchanged => {
+            tracing::info!(outcome, message_id, archive, "touched, but its content is unchanged");
+        }
         Outcome::Rejected if record.archive.is_some() => {
-            tracing::error!(archive, "rejected; the archive in the store stays as it is");
+            tracing::error!(
+                outcome,
+                message_id,
+                archive,
+                "rejected; the archive in the store stays as it is"
+            );
         }
-        Outcome::Rejected => tracing::error!("rejected; there is no archive of it"),
+        Outcome::Rejected => {
+            tracing::error!(outcome, message_id, "rejected; there is no archive of it");
+        }
         Outcome::Unstable => {
-            tracing::warn!("not at rest; nothing is published, and it is looked at again");
+            tracing::warn!(
+                outcome,
+                message_id,
+                "not at rest; nothing is published, and it is looked at again"
+            );
         }
+        // Its failure says it.
         Outcome::Failed => {}
-        Outcome::Removed => tracing::info!(archive, "removed"),
+        Outcome::Removed => tracing::info!(outcome, message_id, archive, "removed"),
         Outcome::RolledBack => {
             let of = record.of_generation.unwrap_or_default();
             tracing::warn!(
+                outcome,
+                message_id,
                 archive,
                 of,
                 "rolled back; it stays until its folder changes or somebody resumes"
@@ -34,7 +54,12 @@ pub fn record(record: &Record) {
     }
     if let Some(failure) = &record.failure {
         let help = failure.help.as_deref().unwrap_or("see the message");
-        tracing::error!(stage = failure.stage.as_str(), help, "failed: {}", failure.message);
+        let stage = failure.stage.as_str();
+        if record.outcome == Outcome::Failed {
+            tracing::error!(outcome, message_id, stage, help, "failed: {}", failure.message);
+        } else {
+            tracing::error!(stage, help, "failed: {}", failure.message);
+        }
     }
     for problem in &record.problems {
         if problem.is_error() {

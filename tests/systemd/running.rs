@@ -1,0 +1,137 @@
+//! Started, watched over and told to read its configuration again.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::common::service;
+use crate::machine::{MODELS, Machine, QUICK, STORE};
+
+/// Packs slowly, so that there is time to act meanwhile.
+pub const SLOW: &str = "pack: {compression: deflate, level: 9}\n";
+
+/// A model that takes seconds to pack.
+pub fn put_large(machine: &Machine) {
+    let mut state = 7_u64;
+    let mut block = String::new();
+    while block.len() < 1 << 20 {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        block.push_str(["0.", "1e-", "-", "layer", "\n"][(state >> 61) as usize % 5]);
+        block.push_str(&(state >> 40).to_string());
+    }
+    let weights = block.repeat(40);
+    machine.put_model("large", &[("service.py", &service("one")), ("weights.txt", &weights)]);
+    machine.wait("a build", |machine| (machine.staged() > 0).then_some(()));
+}
+
+#[test]
+#[ignore = "needs root, namespaces and systemd"]
+fn started_means_that_it_watches_and_the_status_says_how_the_models_are() {
+    let machine = Machine::installed("");
+    machine.put_simple("good");
+    machine.put_model("resnet", &[("service.py", "import json\n\ndef handel(data):\n    pass\n")]);
+    machine.run(&["systemctl", "start", "marwatch"]);
+    machine.put_simple("late");
+    let status = machine.wait_for_status(&["3 models", "rejected"]);
+    let told = "3 models, 1 rejected: resnet: service.py:3: the module defines neither";
+    assert!(status.starts_with(told), "{status}");
+    machine.wait_for_generation("good", 1);
+    machine.wait_for_generation("late", 1);
+    machine.put(&format!("{MODELS}/resnet/service.py"), &service("mended"));
+    machine.wait_for_generation("resnet", 1);
+    let status = machine.wait_for_status(&["models"]);
+    assert!(!status.contains("building"), "{status}");
+    machine.wait("a status without it", |machine| {
+        (machine.property("StatusText") == "3 models").then_some(())
+    });
+    let properties = ["Type", "ActiveState", "SubState", "Result", "NRestarts"];
+    let found = properties.map(|name| machine.property(name));
+    assert_eq!(found, ["notify", "active", "running", "success", "0"]);
+    // Idle is idle: no thread of it runs, but for the watchdog twice in half a minute.
+    let before = switches(&machine);
+    machine.pause(Duration::from_secs(3));
+    let woken = switches(&machine) - before;
+    assert!(woken <= 2, "woken {woken} times\n{}", machine.story());
+    machine.run(&["systemctl", "stop", "marwatch"]);
+    let properties = ["ActiveState", "Result", "ExecMainStatus"];
+    assert_eq!(properties.map(|name| machine.property(name)), ["inactive", "success", "0"]);
+}
+
+/// How often threads of the service have been given a processor after they had waited.
+fn switches(machine: &Machine) -> u64 {
+    let tasks = machine.run(&["ls", &format!("/proc/{}/task", machine.main_pid())]);
+    let of_task = |task: &str| {
+        let status = machine.path(&format!("/proc/{task}/status"));
+        let status = fs::read_to_string(status).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.unwrap().trim().parse::<u64>().unwrap()
+    };
+    tasks.lines().map(of_task).sum()
+}
+
+#[test]
+#[ignore = "needs root, namespaces and systemd"]
+fn a_reload_takes_a_good_configuration_over_and_leaves_a_bad_one() {
+    let machine = Machine::started("");
+    machine.put_simple("a");
+    machine.wait_for_generation("a", 1);
+    let process = machine.main_pid();
+    let reload = || machine.run(&["systemctl", "reload", "marwatch"]);
+
+    machine.put("/srv/more/b/service.py", &service("b"));
+    machine.put(
+        "/etc/marwatch/marwatch.yaml",
+        &format!("store: {STORE}\ndrop_folders: [{MODELS}, /srv/more]\n{QUICK}"),
+    );
+    reload();
+    machine.wait_for_generation("b", 1);
+    machine
+        .wait("two models", |machine| (machine.property("StatusText") == "2 models").then_some(()));
+
+    machine.put("/etc/marwatch/marwatch.yaml", "store: [\n");
+    reload();
+    let status = machine.wait_for_status(&["is not valid, the old one holds", "; 2 models"]);
+    assert!(status.contains("/etc/marwatch/marwatch.yaml:"), "{status}");
+    assert_eq!(machine.property("ActiveState"), "active");
+    // The old one holds, also for the folder that it had named last.
+    machine.put("/srv/more/b/service.py", &service("again"));
+    machine.wait_for_generation("b", 2);
+
+    // And a good one again.
+    machine.configure("");
+    reload();
+    machine
+        .wait("one model", |machine| (machine.property("StatusText") == "1 model").then_some(()));
+    assert_eq!((machine.main_pid(), machine.property("NRestarts")), (process, "0".into()));
+    assert!(machine.path(&format!("{STORE}/b.mar")).exists());
+}
+
+#[test]
+#[ignore = "needs root, namespaces and systemd"]
+fn a_stuck_loop_is_started_again_and_a_long_build_is_let_alone() {
+    let machine = Machine::installed(SLOW);
+    machine.drop_in("WatchdogSec=1s\nRestartSec=100ms\n");
+    machine.run(&["systemctl", "start", "marwatch"]);
+    let process = machine.main_pid();
+    put_large(&machine);
+    // Several times as long as the watchdog waits.
+    machine.pause(Duration::from_millis(2500));
+    assert!(!machine.path(&format!("{STORE}/large.mar")).exists(), "that was no long build");
+    machine.wait_for_generation("large", 1);
+    assert_eq!((machine.main_pid(), machine.property("NRestarts")), (process, "0".into()));
+
+    // The loop waits for a configuration into which nobody ever writes. Nothing else is stuck.
+    let file = "/etc/marwatch/marwatch.yaml";
+    machine.run(&["sh", "-c", &format!("mv {file} /etc/good; mkfifo -m 644 {file}")]);
+    machine.run(&["systemctl", "kill", "--signal=HUP", "marwatch"]);
+    machine.wait_for_status(&["reading the configuration"]);
+    machine.run(&["mv", "/etc/good", file]);
+    machine.wait("another process", |machine| {
+        let is_active = machine.property("ActiveState") == "active";
+        (is_active && machine.main_pid() != process).then_some(())
+    });
+    assert_eq!(machine.property("NRestarts"), "1");
+    let said = machine.run(&["journalctl", "-u", "marwatch"]);
+    assert!(said.contains("Failed with result 'watchdog'"), "{said}");
+    machine.wait_for_status(&["1 model"]);
+}

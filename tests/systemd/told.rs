@@ -1,0 +1,256 @@
+//! What is told, seen by a socket in the service manager's place.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use marwatch::clock::{self, Clock, Moment};
+use marwatch::results::Outcome;
+use rustix::process::Signal;
+
+use crate::common::daemon::Daemon;
+use crate::common::marwatch;
+use crate::common::site::Site;
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A socket that hears what a service manager would.
+struct Manager {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
+
+impl Manager {
+    fn new(site: &Site) -> Self {
+        let path = site.root.join("notify");
+        Self { socket: UnixDatagram::bind(&path).unwrap(), path }
+    }
+
+    fn command(&self, site: &Site) -> Command {
+        let mut command = marwatch();
+        command.args(["run", "--config"]).arg(&site.config).env("NOTIFY_SOCKET", &self.path);
+        command
+    }
+
+    fn start<'a>(&self, site: &'a Site) -> Daemon<'a> {
+        Daemon::start_command(site, self.command(site))
+    }
+
+    /// The next message, if one comes within `time`, as its lines.
+    fn next_within(&self, time: Duration) -> Option<Vec<String>> {
+        self.socket.set_read_timeout(Some(time.max(Duration::from_millis(1)))).unwrap();
+        let mut buffer = [0; 8192];
+        match self.socket.recv(&mut buffer) {
+            Ok(length) => {
+                let text = std::str::from_utf8(&buffer[..length]).unwrap();
+                Some(text.lines().map(str::to_owned).collect())
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                None
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The next message.
+    #[track_caller]
+    fn next(&self) -> Vec<String> {
+        self.next_within(PATIENCE).expect("nothing is told")
+    }
+
+    /// Waits for a status with all of `parts`, and returns it.
+    #[track_caller]
+    fn status(&self, parts: &[&str]) -> String {
+        let clock = Clock::new();
+        let mut heard = Vec::new();
+        while clock.now() < Moment::at(PATIENCE) {
+            let Some(message) = self.next_within(PATIENCE) else { break };
+            let status = message.iter().find_map(|line| line.strip_prefix("STATUS="));
+            if let Some(status) = status.filter(|text| parts.iter().all(|part| text.contains(part)))
+            {
+                return status.to_owned();
+            }
+            heard.push(message);
+        }
+        panic!("no status with {parts:?}, only {heard:#?}")
+    }
+}
+
+fn value<'a>(message: &'a [String], name: &str) -> Option<&'a str> {
+    message.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+}
+
+#[test]
+fn ready_is_the_first_word_and_the_status_says_how_the_models_are() {
+    let site = Site::new();
+    site.put_simple("good");
+    site.put(
+        "resnet",
+        &[("service.py", "import json\n\n\ndef handel(data, context):\n    pass\n")],
+    );
+    let manager = Manager::new(&site);
+    let mut daemon = manager.start(&site);
+    assert_eq!(manager.next()[0], "READY=1");
+    let status = manager.status(&["2 models"]);
+    let told = "2 models, 1 rejected: resnet: service.py:4: the module defines neither a function `handle` nor a class";
+    assert_eq!(status, told);
+    // Mended.
+    fs::remove_dir_all(site.drop.join("resnet")).unwrap();
+    assert_eq!(manager.status(&["1 model"]), "1 model");
+    daemon.next("good", Outcome::Published);
+    // What is over within a moment is not told: an edit costs no message.
+    fs::write(site.drop.join("good/more.txt"), "more").unwrap();
+    daemon.next("good", Outcome::Published);
+    assert_eq!(manager.next_within(Duration::from_millis(1500)), None);
+    daemon.signal(Signal::TERM);
+    let ended = daemon.ended();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.story());
+    assert_eq!(manager.next(), ["STOPPING=1"]);
+    let extended = manager.next();
+    assert_eq!(value(&extended, "EXTEND_TIMEOUT_USEC"), Some("20000000"));
+}
+
+#[test]
+fn ready_is_told_when_the_watches_are_armed() {
+    let site = Site::new();
+    let manager = Manager::new(&site);
+    // No more goes in: whoever tells something waits, and can be looked at.
+    let full = UnixDatagram::unbound().unwrap();
+    full.set_nonblocking(true).unwrap();
+    full.connect(&manager.path).unwrap();
+    while full.send(b"X=1\n").is_ok() {}
+    let mut daemon = Daemon::start_command(&site, manager.command(&site));
+    let descriptors = PathBuf::from(format!("/proc/{}/fdinfo", daemon.id()));
+    daemon.wait("a watch", |_| {
+        let infos = fs::read_dir(&descriptors).ok()?.flatten();
+        let mut texts = infos.filter_map(|info| fs::read_to_string(info.path()).ok());
+        texts.any(|text| text.contains("inotify wd:")).then_some(())
+    });
+    let first = std::iter::from_fn(|| Some(manager.next())).find(|message| message[0] != "X=1");
+    assert_eq!(first.unwrap()[0], "READY=1");
+    daemon.stop();
+}
+
+#[test]
+fn a_name_cannot_pass_for_news_of_the_daemon() {
+    let site = Site::new();
+    let manager = Manager::new(&site);
+    let _daemon = manager.start(&site);
+    site.put_simple("m\nSTOPPING=1\nX=\u{1b}[2J");
+    let status = manager.status(&["1 rejected"]);
+    assert!(status.contains("m\\nSTOPPING=1\\nX=\\u{1b}[2J"), "{status}");
+}
+
+#[test]
+fn a_reload_is_told_from_its_beginning_to_its_end() {
+    let site = Site::new();
+    site.put_simple("m");
+    let manager = Manager::new(&site);
+    let mut daemon = manager.start(&site);
+    daemon.next("m", Outcome::Published);
+    manager.status(&["1 model"]);
+    let before = clock::since_boot().as_micros();
+    daemon.signal(Signal::HUP);
+    let message = manager.next();
+    let after = clock::since_boot().as_micros();
+    assert_eq!(message[0], "RELOADING=1");
+    let moment: u128 = value(&message, "MONOTONIC_USEC").unwrap().parse().unwrap();
+    assert!((before..=after).contains(&moment), "{before} {moment} {after}");
+    let message = manager.next();
+    assert_eq!(message[0], "READY=1");
+    assert!(value(&message, "STATUS").unwrap().starts_with("the configuration was read again"));
+    assert_eq!(manager.status(&["model"]), "1 model");
+
+    fs::write(&site.config, "store: store\nsettel: {}\ndrop_folders: [drop]\n").unwrap();
+    daemon.signal(Signal::HUP);
+    assert_eq!(manager.next()[0], "RELOADING=1");
+    let message = manager.next();
+    assert_eq!(message[0], "READY=1", "it goes on with the old one");
+    let status = value(&message, "STATUS").unwrap();
+    assert!(status.starts_with("the new configuration is not valid, the old one holds: "));
+    assert!(status.contains("marwatch.yaml:2:1: settings-unknown-key"), "{status}");
+    // That stays so until somebody mends it.
+    assert!(manager.status(&["; 1 model"]).contains("marwatch.yaml:2:1"));
+
+    site.configure_quick("");
+    daemon.signal(Signal::HUP);
+    assert_eq!(manager.next()[0], "RELOADING=1");
+    assert_eq!(manager.next()[0], "READY=1");
+    assert_eq!(manager.status(&["model"]), "1 model");
+    daemon.stop();
+}
+
+#[test]
+fn the_watchdog_hears_the_loop_and_nothing_else() {
+    let site = Site::new();
+    let manager = Manager::new(&site);
+    let mut command = manager.command(&site);
+    command.env("WATCHDOG_USEC", "400000");
+    let daemon = Daemon::start_command(&site, command);
+    assert_eq!(manager.next()[0], "READY=1");
+    let clock = Clock::new();
+    let fed = std::iter::from_fn(|| Some(manager.next())).filter(|m| *m == ["WATCHDOG=1"]);
+    assert_eq!(fed.take(6).count(), 6);
+    // Twice in the time, and no more often: one that is too busy to wait would be heard sooner.
+    let took = clock.now().since(Moment::default());
+    assert!(took > Duration::from_millis(1000), "six times in {took:?}");
+
+    // A disk that hangs: nobody ever writes into this configuration, and the loop waits for it. The
+    // threads that watch and build go on.
+    fs::remove_file(&site.config).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &site.config, 0o600.into()).unwrap();
+    daemon.signal(Signal::HUP);
+    let is_reloading = |message: &Vec<String>| message[0] == "RELOADING=1";
+    assert!(std::iter::from_fn(|| Some(manager.next())).any(|m| is_reloading(&m)));
+    assert_eq!(manager.next_within(Duration::from_millis(1500)), None, "a stuck loop is silent");
+    daemon.kill();
+}
+
+#[test]
+fn a_watchdog_for_another_process_is_not_fed() {
+    let site = Site::new();
+    let manager = Manager::new(&site);
+    let mut command = manager.command(&site);
+    command.env("WATCHDOG_USEC", "100000").env("WATCHDOG_PID", "1");
+    let daemon = Daemon::start_command(&site, command);
+    assert_eq!(manager.next()[0], "READY=1");
+    manager.status(&["0 models"]);
+    assert_eq!(manager.next_within(Duration::from_millis(500)), None);
+    daemon.stop();
+}
+
+#[test]
+fn why_it_does_not_start_is_told() {
+    let site = Site::new();
+    let manager = Manager::new(&site);
+    let holder = site.start();
+    let output = manager.command(&site).output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    let status = manager.status(&["cannot start: "]);
+    assert!(status.contains(&format!("process {}", holder.id())), "{status}");
+    holder.stop();
+    fs::write(&site.config, "store: [\n").unwrap();
+    let output = manager.command(&site).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let status = manager.status(&["cannot start: "]);
+    assert!(status.contains("marwatch.yaml:"), "{status}");
+    assert_eq!(manager.next_within(Duration::from_millis(10)), None, "it was never ready");
+}
+
+#[test]
+fn it_runs_on_where_the_service_manager_does_not_hear() {
+    let site = Site::new();
+    let manager = Manager::new(&site);
+    let command = manager.command(&site);
+    fs::remove_file(&manager.path).unwrap();
+    drop(manager);
+    let mut daemon = Daemon::start_command(&site, command);
+    daemon.wait_for_line(&["the service manager does not hear"]);
+    site.put_simple("m");
+    daemon.next("m", Outcome::Published);
+    daemon.stop();
+}

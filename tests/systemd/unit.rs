@@ -1,0 +1,78 @@
+//! The unit as `systemd-analyze` sees it, and as the documentation does.
+
+use std::fs;
+use std::process::Command;
+
+use marwatch::results::Outcome;
+
+use crate::machine::repository;
+
+fn analyze(words: &[&str]) -> (bool, String) {
+    let mut command = Command::new("systemd-analyze");
+    let output = command.args(words).arg("systemd/marwatch.service").current_dir(repository());
+    let output = output.env("SYSTEMD_PAGER", "").output().expect("needs systemd");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+}
+
+#[test]
+#[ignore = "needs root, namespaces and systemd"]
+fn the_exposure_is_at_most_one() {
+    let (is_below, said) = analyze(&["security", "--offline=true", "--threshold=10", "--no-pager"]);
+    assert!(is_below && said.contains("Overall exposure level"), "{said}");
+    // So that the threshold is known to be looked at.
+    assert!(!analyze(&["security", "--offline=true", "--threshold=1", "--no-pager"]).0);
+}
+
+#[test]
+#[ignore = "needs root, namespaces and systemd"]
+fn systemd_understands_every_line_of_the_unit() {
+    let (_, said) = analyze(&["verify", "--man=no"]);
+    // Of what is not known it speaks, and says that all is well. Two things are known: older ones
+    // do not have the type of the drop-in, and the program is not installed here.
+    let is_known = |line: &&str| {
+        line.contains("notify-reload.conf") || line.contains("/usr/local/bin/marwatch is not")
+    };
+    let others: Vec<&str> = said.lines().filter(|line| !is_known(line)).collect();
+    assert!(others.is_empty(), "{others:#?}");
+}
+
+/// Every setting is explained by the lines above it.
+#[test]
+fn every_line_of_the_unit_is_explained() {
+    let unit = fs::read_to_string(repository().join("systemd/marwatch.service")).unwrap();
+    let service = unit.split("[Service]").nth(1).unwrap().split("[Install]").next().unwrap();
+    let mut explained = false;
+    let mut settings = 0;
+    for line in service.lines() {
+        match line {
+            "" => explained = false,
+            comment if comment.starts_with("# ---") => {}
+            comment if comment.starts_with('#') => explained = true,
+            setting => {
+                assert!(explained, "not explained: {setting}");
+                settings += 1;
+            }
+        }
+    }
+    assert!(settings > 30);
+}
+
+#[test]
+fn every_outcome_is_explained_by_the_catalog() {
+    let catalog = fs::read_to_string(repository().join("systemd/marwatch.catalog")).unwrap();
+    let all = [
+        Outcome::Published,
+        Outcome::Unchanged,
+        Outcome::Rejected,
+        Outcome::Unstable,
+        Outcome::Failed,
+        Outcome::Removed,
+        Outcome::RolledBack,
+    ];
+    for outcome in all {
+        let entry = format!("-- {}\n", outcome.message_id());
+        assert_eq!(catalog.matches(&entry).count(), 1, "{outcome:?}");
+    }
+    assert_eq!(catalog.matches("\n-- ").count(), all.len());
+}
