@@ -48,7 +48,7 @@ pub fn run(source: &dyn ConfigSource, config: Config) -> Exit {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_keep_alive(THREADS_STAY)
-        .max_blocking_threads(config.jobs.max(MOST_THREADS))
+        .max_blocking_threads(config.jobs + MOST_THREADS)
         .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -156,7 +156,10 @@ async fn follow(source: &dyn ConfigSource, config: Config) -> Exit {
     herald.leaving();
     let control = control.map(Socket::close);
     drop((engine, inbox));
-    announcer.finish().await;
+    tokio::select! {
+        () = announcer.finish() => {}
+        Some(_) = signals.next() => tracing::warn!("stopped at once; servers may lack a model until the next start"),
+    }
     if let Some(control) = control {
         control.answered().await;
     }

@@ -443,7 +443,9 @@ impl Attempt<'_> {
     /// Has the servers that are gates try the archive.
     fn pass_gate(&self, model: &ValidModel, seen: &Seen, verified: &Verified) -> Result<(), Halt> {
         let (Some(gate), Some(file)) = (&self.shop.gate, verified.file()) else { return Ok(()) };
-        let Err(refusal) = gate.pass(model.name(), file) else { return Ok(()) };
+        let Err(refusal) = gate.pass(model.name(), file, &self.shop.cancelled) else {
+            return Ok(());
+        };
         let message =
             format!("the server at {} refused it in a trial: {}", refusal.server, refusal.why);
         let help =

@@ -52,7 +52,7 @@ pub async fn ask(hidden: &Path, name: &ModelName, kind: OrderKind) -> Result<Ans
     tokio::spawn(connection);
     let body = match kind {
         OrderKind::RollBack { to } => serde_json::to_vec(&RollBack { to })?,
-        OrderKind::Resume | OrderKind::Rebuild => Vec::new(),
+        OrderKind::PutBack { .. } | OrderKind::Resume | OrderKind::Rebuild => Vec::new(),
     };
     let mut request = Request::new(Full::new(Bytes::from(body)));
     *request.method_mut() = Method::POST;

@@ -28,7 +28,7 @@ pub struct RollBack {
 /// The last part of the path that asks for it.
 const fn verb(kind: OrderKind) -> &'static str {
     match kind {
-        OrderKind::RollBack { .. } => "rollback",
+        OrderKind::RollBack { .. } | OrderKind::PutBack { .. } => "rollback",
         OrderKind::Resume => "resume",
         OrderKind::Rebuild => "rebuild",
     }

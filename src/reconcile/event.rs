@@ -96,6 +96,13 @@ pub enum OrderKind {
         /// Which generation; without one the newest of other content.
         to: Option<u64>,
     },
+    /// Put an earlier archive back in the place of one that a server has refused.
+    PutBack {
+        /// The generation that was refused. If another one was published since, nothing is done.
+        from: u64,
+        /// The one that comes back.
+        to: u64,
+    },
     /// Let the model's folder decide again what is in the store.
     Resume,
     /// Pack everything anew, whatever stands in the store under this name.

@@ -227,7 +227,7 @@ fn without_a_trial_a_broken_version_is_rolled_back() {
 #[ignore = "needs Java and multi-model-server from PyPI; run by .ci/run"]
 fn a_server_that_was_killed_gets_everything_back_and_twins_survive_each_other() {
     let ports = free_ports();
-    let site = site(&[ports], "workers: 2", "");
+    let site = site(&[ports], "workers: 2", "on_remove: delete\n");
     let mut daemon = Daemon::start(&site);
     for name in ["one", "two"] {
         site.put(name, &[("service.py", &service("same"))]);
@@ -252,18 +252,25 @@ fn a_server_that_was_killed_gets_everything_back_and_twins_survive_each_other() 
         wait_for_answer(&server, name, "same");
     }
     assert_eq!(server.models(), ["one", "two"]);
-    server.stop();
-    // One that has loaded the store by itself, with other numbers of workers.
-    let server = Server::start(&site.store);
-    assert_eq!(server.models(), ["one", "two"]);
+    // What is removed from the store is not served on; of two models, one is not most.
+    fs::remove_dir_all(site.drop.join("two")).unwrap();
+    daemon.next("two", Outcome::Removed);
+    wait("the end of a model", || server.models() == ["one"]);
+    assert_eq!(server.predict("one", "?"), "same");
     daemon.stop();
 }
 
 #[test]
 #[ignore = "needs Java and multi-model-server from PyPI; run by .ci/run"]
 fn what_the_second_server_refuses_the_first_gives_back() {
+    for rolling in [true, false] {
+        give_back(rolling);
+    }
+}
+
+fn give_back(rolling: bool) {
     let ports = [free_ports(), free_ports()];
-    let site = site(&ports, "preflight: true", "rolling: true\n");
+    let site = site(&ports, "preflight: true", &format!("rolling: {rolling}\n"));
     let mut daemon = Daemon::start(&site);
     let servers = ports.map(|ports| Server::start_at(&site.store, ports, None));
     let edited = site.put("answer", &[("service.py", &picky("one"))]).join("service.py");

@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 
@@ -42,12 +44,17 @@ impl Gate {
         (!servers.is_empty()).then_some(Self { servers, runtime, store: config.store.clone() })
     }
 
-    /// Tries a staged archive on each server. One that does not answer holds up nothing. Blocks: for
-    /// workers, not for the loop.
+    /// Tries a staged archive on each server, until `cancelled`. One that does not answer holds up
+    /// nothing. Blocks: for workers, not for the loop.
     ///
     /// # Errors
     /// When a server refuses the archive, or its probe.
-    pub fn pass(&self, name: &ModelName, archive: &File) -> Result<(), Refusal> {
+    pub fn pass(
+        &self,
+        name: &ModelName,
+        archive: &File,
+        cancelled: &AtomicBool,
+    ) -> Result<(), Refusal> {
         let folder = super::super::trial_folder(&hidden_folder(&self.store));
         let trial = match Trial::of(archive, name.as_str(), &folder, &self.store) {
             Ok(trial) => trial,
@@ -59,12 +66,32 @@ impl Gate {
                 return Ok(());
             }
         };
-        self.servers.iter().try_for_each(|api| self.runtime.block_on(pass(api, name, &trial)))
+        self.servers.iter().try_for_each(|api| {
+            self.runtime.block_on(async {
+                tokio::select! {
+                    passed = pass(api, name, &trial) => passed,
+                    () = until(cancelled) => Ok(()),
+                }
+            })
+        })
+    }
+}
+
+/// Waits until somebody wants an end.
+async fn until(cancelled: &AtomicBool) {
+    while !cancelled.load(Ordering::Relaxed) {
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
 async fn pass(api: &Api, name: &ModelName, trial: &Trial) -> Result<(), Refusal> {
     let trial_name = format!("{name}{SUFFIX}");
+    // A question that needs no work tells sooner whether anybody is there.
+    if let Answer::Lost(why) = api.describe(name).await {
+        let server = &api.server().management;
+        tracing::warn!(server, "the server cannot try the archive; publishing without: {why}");
+        return Ok(());
+    }
     let mut answer = try_out(api, name, trial).await;
     if answer == Answer::Taken {
         // Left behind by a marwatch that was killed.

@@ -103,10 +103,12 @@ struct Model {
     /// Whether it was published again meanwhile.
     is_newer: bool,
     failures: u32,
+    /// Whether the store holds it no more: what is served is to be ended.
+    is_gone: bool,
     /// Whether the servers had time to start its workers.
     was_seen: bool,
-    /// The versions that servers have refused, by their addresses.
-    refused: BTreeMap<String, String>,
+    /// The generations that servers have refused, by their addresses.
+    refused: BTreeMap<String, u64>,
 }
 
 /// What came of handing over a model.
@@ -114,6 +116,7 @@ struct Model {
 struct Delivered {
     name: ModelName,
     version: Option<String>,
+    generation: u64,
     verdicts: Vec<(String, Verdict)>,
     /// The generation in the history that was served before.
     previous: Option<u64>,
@@ -133,7 +136,7 @@ struct Goal {
 #[derive(Debug, Clone)]
 struct Offer {
     url: String,
-    version: String,
+    version: Option<String>,
     generation: u64,
 }
 
@@ -170,6 +173,8 @@ impl Handover {
         self.check_interval = interval.unwrap_or(Duration::from_secs(3600));
         for model in self.models.values_mut() {
             model.due = Instant::now();
+            model.is_newer = model.is_running;
+            model.failures = 0;
             model.refused.clear();
         }
     }
@@ -184,9 +189,16 @@ impl Handover {
             is_running: false,
             is_newer: false,
             failures: 0,
+            is_gone: false,
             was_seen: false,
             refused: BTreeMap::new(),
         });
+        // Whoever publishes again what was refused has mended the server; but not marwatch itself,
+        // when it puts the one before back.
+        if entry.held.is_none() && entry.generation != model.entry.generation {
+            model.refused.clear();
+        }
+        model.is_gone = false;
         model.entry = entry;
         model.due = now;
         model.failures = 0;
@@ -197,15 +209,10 @@ impl Handover {
     /// end that.
     pub fn delisted(&mut self, model: &str) {
         let Ok(name) = ModelName::parse(model) else { return };
-        if self.models.remove(&name).is_none() {
-            return;
-        }
-        for api in self.servers.clone() {
-            let name = name.clone();
-            self.running.spawn(async move {
-                withdraw(&api, &name).await;
-                Delivered { name, version: None, verdicts: vec![], previous: None }
-            });
+        if let Some(model) = self.models.get_mut(&name) {
+            model.is_gone = true;
+            model.due = Instant::now();
+            model.is_newer = model.is_running;
         }
     }
 
@@ -235,34 +242,55 @@ impl Handover {
     /// Begins what is due, and says when something will be.
     fn begin(&mut self) -> Option<Instant> {
         let now = Instant::now();
-        let mut next: Option<Instant> = None;
-        for (name, model) in &mut self.models {
-            if model.is_running || self.servers.is_empty() {
-                continue;
+        if self.servers.is_empty() {
+            return None;
+        }
+        // Who has waited longest comes first.
+        let mut waiting: Vec<_> = self.models.iter_mut().filter(|(_, m)| !m.is_running).collect();
+        waiting.sort_by_key(|(_, model)| model.due);
+        for (name, model) in waiting {
+            if model.due > now {
+                return Some(model.due);
             }
-            if model.due > now || self.running.len() >= MOST_RUNNING {
-                if model.due > now {
-                    next = Some(next.map_or(model.due, |next| next.min(model.due)));
-                }
-                continue;
+            if self.running.len() >= MOST_RUNNING {
+                // The end of one of them tells.
+                return None;
             }
             model.is_running = true;
-            let (name, store, entry) = (name.clone(), self.store.clone(), model.entry.clone());
-            let (servers, rolling) = (self.servers.clone(), self.rolling);
-            let (refused, is_lenient) = (model.refused.clone(), !model.was_seen);
-            let gaps = self.gaps.clone();
+            let delivery = Delivery {
+                name: name.clone(),
+                store: self.store.clone(),
+                entry: model.entry.clone(),
+                is_gone: model.is_gone,
+                servers: self.servers.clone(),
+                rolling: self.rolling,
+                refused: model.refused.clone(),
+                is_lenient: !model.was_seen,
+                gaps: self.gaps.clone(),
+            };
             model.was_seen = true;
-            self.running.spawn(async move {
-                deliver(name, store, entry, servers, rolling, refused, is_lenient, gaps).await
-            });
+            self.running.spawn(deliver(delivery));
         }
-        next
+        None
     }
 
     fn delivered(&mut self, delivered: Delivered) {
-        let Delivered { name, version, verdicts, previous } = delivered;
+        let Delivered { name, version, generation, verdicts, previous } = delivered;
         let Some(model) = self.models.get_mut(&name) else { return };
         model.is_running = false;
+        if model.is_gone && !model.is_newer {
+            if verdicts.iter().all(|(_, verdict)| *verdict == Verdict::Already) {
+                self.models.remove(&name);
+            } else {
+                model.failures += 1;
+                model.due = Instant::now() + backoff(model.failures);
+            }
+            return;
+        }
+        // Of what was published meanwhile these verdicts tell nothing.
+        let is_current = !model.is_newer;
+        let failed_before = model.failures;
+        let mut has_failed = false;
         let mut wait = self.check_interval;
         let mut is_rolled_back = false;
         let mut swapped = 0;
@@ -270,36 +298,42 @@ impl Handover {
             let mut state = ServedState::Serving;
             let mut error = None;
             match verdict {
-                Verdict::Already => model.failures = 0,
+                Verdict::Already => swapped += 1,
                 Verdict::Swapped => {
                     swapped += 1;
-                    model.failures = 0;
-                    tracing::info!(model = %name, server, version, "the server serves the new archive");
+                    tracing::info!(model = %name, server, version = version.as_deref(), "the server serves the new archive");
                 }
                 Verdict::Refused(why) => {
-                    tracing::error!(model = %name, server, version, "the server refused the archive in a trial and goes on with the one before: {why}");
+                    tracing::error!(model = %name, server, version = version.as_deref(), "the server refused the archive in a trial and goes on with the one before: {why}");
                     is_rolled_back |= swapped > 0;
-                    model.refused.extend(version.clone().map(|version| (server.clone(), version)));
+                    if is_current {
+                        model.refused.insert(server.clone(), generation);
+                    }
                     (state, error) = (ServedState::Refused, Some(why));
                 }
                 Verdict::RolledBack(why) => {
-                    tracing::error!(model = %name, server, version, "the server refused the archive and serves the one before again: {why}");
+                    tracing::error!(model = %name, server, version = version.as_deref(), "the server refused the archive and serves the one before again: {why}");
                     is_rolled_back = true;
-                    model.refused.extend(version.clone().map(|version| (server.clone(), version)));
+                    if is_current {
+                        model.refused.insert(server.clone(), generation);
+                    }
                     (state, error) = (ServedState::RolledBack, Some(why));
                 }
                 Verdict::Failed(why) => {
-                    tracing::error!(model = %name, server, version, "the server refused the archive, and there is none before that it takes: {why}");
-                    model.failures += 1;
-                    wait = wait.max(backoff(model.failures));
+                    tracing::error!(model = %name, server, version = version.as_deref(), "the server refused the archive, and there is none before that it takes: {why}");
+                    has_failed = true;
+                    is_rolled_back |= swapped > 0;
+                    wait = wait.max(backoff(failed_before + 1));
                     (state, error) = (ServedState::Failed, Some(why));
                 }
                 Verdict::Unsettled(why) => {
-                    if model.failures == 0 {
+                    if failed_before == 0 {
                         tracing::warn!(model = %name, server, "the server cannot be told of the archive; trying again: {why}");
                     }
-                    model.failures += 1;
-                    wait = wait.min(backoff(model.failures));
+                    has_failed = true;
+                    // One that comes back may still be starting its workers.
+                    model.was_seen = false;
+                    wait = wait.min(backoff(failed_before + 1));
                     (state, error) = (ServedState::Unreachable, Some(why));
                 }
             }
@@ -307,8 +341,9 @@ impl Handover {
                 Served { state, version: version.clone(), error, since: clock::timestamp() };
             let _ = self.outbox.send(Message::Served { model: name.to_string(), server, served });
         }
-        if let Some(to) = previous.filter(|_| is_rolled_back && !model.is_newer) {
-            roll_back(&self.outbox, &name, to);
+        model.failures = if has_failed { failed_before + 1 } else { 0 };
+        if let Some(to) = previous.filter(|_| is_rolled_back && is_current) {
+            put_back(&self.outbox, &name, generation, to);
         }
         model.due = Instant::now() + if model.is_newer { Duration::ZERO } else { wait };
         model.is_newer = false;
@@ -316,14 +351,14 @@ impl Handover {
 }
 
 /// Has the store go back to what is served again.
-fn roll_back(outbox: &UnboundedSender<Message>, name: &ModelName, to: u64) {
+fn put_back(outbox: &UnboundedSender<Message>, name: &ModelName, from: u64, to: u64) {
     let (reply, answer) = oneshot::channel();
-    let kind = OrderKind::RollBack { to: Some(to) };
+    let kind = OrderKind::PutBack { from, to };
     let _ = outbox.send(Message::Ordered(Wish { name: name.clone(), kind, reply }));
     let name = name.clone();
     tokio::spawn(async move {
         if let Ok(Err(refusal)) = answer.await {
-            tracing::error!(model = %name, "the store keeps an archive that a server has refused: {} – {}", refusal.message, refusal.help);
+            tracing::warn!(model = %name, "the store is not rolled back: {} – {}", refusal.message, refusal.help);
         }
     });
 }
@@ -341,24 +376,43 @@ async fn sleep_until(due: Option<Instant>) {
     }
 }
 
-/// Hands a model over to all servers.
-#[expect(clippy::too_many_arguments, reason = "what a model is and where it goes, once")]
-async fn deliver(
+/// Handing a model over.
+#[derive(Debug)]
+struct Delivery {
     name: ModelName,
     store: PathBuf,
     entry: CatalogEntry,
+    is_gone: bool,
     servers: Vec<Api>,
     rolling: bool,
-    refused: BTreeMap<String, String>,
+    refused: BTreeMap<String, u64>,
     is_lenient: bool,
     gaps: Gaps,
-) -> Delivered {
+}
+
+/// Hands a model over to all servers.
+async fn deliver(delivery: Delivery) -> Delivered {
+    let Delivery { name, store, entry, is_gone, servers, rolling, refused, is_lenient, gaps } =
+        delivery;
+    let generation = entry.generation;
+    let mut delivered = Delivered {
+        name: name.clone(),
+        version: None,
+        generation,
+        verdicts: vec![],
+        previous: None,
+    };
+    if is_gone {
+        for api in &servers {
+            let verdict = withdraw(api, &name).await;
+            delivered.verdicts.push((api.server().management.clone(), verdict));
+        }
+        return delivered;
+    }
     let offers = {
         let (name, store) = (name.clone(), store.clone());
         tokio::task::spawn_blocking(move || offers(&name, &store, &entry)).await
     };
-    let mut delivered =
-        Delivered { name: name.clone(), version: None, verdicts: vec![], previous: None };
     let (archive, previous) = match offers {
         Ok(Ok(Some(offers))) => offers,
         Ok(Ok(None)) => return delivered,
@@ -368,45 +422,51 @@ async fn deliver(
         }
         Err(_) => return delivered,
     };
-    delivered.version = Some(archive.version.clone());
+    delivered.version.clone_from(&archive.version);
     delivered.previous = previous.as_ref().map(|previous| previous.generation);
     let goal = Goal { name, store, archive, previous, is_lenient };
-    let goals = servers.into_iter().map(|api| {
-        let url = api.server().management.clone();
-        let mut goal = goal.clone();
-        let is_refused = refused.get(&url) == Some(&goal.archive.version);
-        if is_refused {
-            // It keeps what it takes.
-            goal.archive = goal.previous.take()?;
-        }
-        Some((url, api, goal, is_refused))
-    });
-    let goals: Vec<_> = goals.flatten().collect();
+    // What a server keeps that has refused the new one, or comes after one that has.
+    let kept =
+        goal.previous.clone().map(|archive| Goal { archive, previous: None, ..goal.clone() });
     if rolling {
-        for (url, api, goal, is_refused) in goals {
-            let verdict = hand_over(&api, goal, &gaps).await;
-            let is_good = matches!(verdict, Verdict::Already | Verdict::Swapped);
-            if !is_refused {
-                delivered.verdicts.push((url, verdict));
+        let mut is_stopped = false;
+        for api in servers {
+            let url = api.server().management.clone();
+            is_stopped |= refused.get(&url) == Some(&generation);
+            if is_stopped {
+                if let Some(kept) = &kept {
+                    hand_over(&api, kept.clone(), &gaps).await;
+                }
+                continue;
             }
-            if !is_good || is_refused {
-                break;
-            }
+            let verdict = hand_over(&api, goal.clone(), &gaps).await;
+            // One that is down is not one that refuses.
+            is_stopped = matches!(
+                verdict,
+                Verdict::Refused(_) | Verdict::RolledBack(_) | Verdict::Failed(_)
+            );
+            delivered.verdicts.push((url, verdict));
         }
-    } else {
-        let mut all = JoinSet::new();
-        for (url, api, goal, is_refused) in goals {
-            let gaps = gaps.clone();
-            all.spawn(async move { (url, hand_over(&api, goal, &gaps).await, is_refused) });
-        }
-        while let Some(done) = all.join_next().await {
-            if let Ok((url, verdict, false)) = done {
-                delivered.verdicts.push((url, verdict));
-            }
-        }
-        // Those that have swapped come first, so that it is known whether any has.
-        delivered.verdicts.sort_by_key(|(_, verdict)| *verdict != Verdict::Swapped);
+        return delivered;
     }
+    let mut all = JoinSet::new();
+    for api in servers {
+        let url = api.server().management.clone();
+        let is_refused = refused.get(&url) == Some(&generation);
+        let Some(goal) = (if is_refused { kept.clone() } else { Some(goal.clone()) }) else {
+            continue;
+        };
+        let gaps = gaps.clone();
+        all.spawn(async move { (url, hand_over(&api, goal, &gaps).await, is_refused) });
+    }
+    while let Some(done) = all.join_next().await {
+        if let Ok((url, verdict, false)) = done {
+            delivered.verdicts.push((url, verdict));
+        }
+    }
+    // Those that serve it come first, so that it is known whether any does.
+    let serves = |verdict: &Verdict| matches!(verdict, Verdict::Swapped | Verdict::Already);
+    delivered.verdicts.sort_by_key(|(_, verdict)| !serves(verdict));
     delivered
 }
 
@@ -420,14 +480,14 @@ fn offers(
     if entry.archive == ArchiveFormat::Tgz.file_name(name) {
         return Ok(None);
     }
-    let version = version_of(&store.join(&entry.archive))?.unwrap_or_default();
+    let version = version_of(&store.join(&entry.archive))?;
     let archive = Offer { url: entry.archive.clone(), version, generation: entry.generation };
     let kept = History::of(&hidden_folder(store)).try_list(name)?;
     let previous = kept.into_iter().find_map(|kept| {
         if kept.format == ArchiveFormat::Tgz {
             return None;
         }
-        let version = version_of(&kept.path).ok()??;
+        let version = version_of(&kept.path).ok()?;
         let url = kept.path.strip_prefix(store).ok()?.to_str()?.to_owned();
         let offer = Offer { url, version, generation: kept.generation };
         (offer.version != archive.version).then_some(offer)
@@ -463,6 +523,13 @@ async fn hand_over(api: &Api, goal: Goal, gaps: &Gaps) -> Verdict {
                 None => Answer::Absent,
             },
             Step::Register(Which::Trial) => {
+                // Nor is a trial left behind.
+                if gap.is_none() {
+                    gap = gaps.open();
+                }
+                if gap.is_none() {
+                    return Verdict::Unsettled("marwatch is ending".into());
+                }
                 match trial_of(&goal.name, &goal.store.join(&goal.archive.url), &goal.store).await {
                     Ok(made) => try_out(api, &goal.name, trial.insert(made)).await,
                     Err(error) => Answer::Lost(format!("cannot make a copy for a trial: {error}")),
@@ -509,17 +576,21 @@ async fn trial_of(name: &ModelName, archive: &Path, store: &Path) -> io::Result<
 }
 
 /// Has a server serve a model no longer, if what it serves is an archive of ours.
-async fn withdraw(api: &Api, name: &ModelName) {
-    let Answer::Live(live) = api.describe(name).await else { return };
-    if live.version.as_deref().is_some_and(is_ours) {
-        let server = &api.server().management;
-        match api.unregister(name.as_str()).await {
-            Answer::Good | Answer::Absent => {
-                tracing::info!(model = %name, server, "removed from the server");
-            }
-            answer => {
-                tracing::warn!(model = %name, server, ?answer, "cannot be removed from the server")
-            }
+async fn withdraw(api: &Api, name: &ModelName) -> Verdict {
+    let live = match api.describe(name).await {
+        Answer::Live(live) => live,
+        Answer::Lost(why) => return Verdict::Unsettled(why),
+        _ => return Verdict::Already,
+    };
+    if !live.version.as_deref().is_some_and(is_ours) {
+        return Verdict::Already;
+    }
+    let server = &api.server().management;
+    match api.unregister(name.as_str()).await {
+        Answer::Lost(why) | Answer::Refused(why) => Verdict::Unsettled(why),
+        _ => {
+            tracing::info!(model = %name, server, "removed from the server");
+            Verdict::Already
         }
     }
 }

@@ -92,9 +92,9 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
     /// The version in the manifest of the new archive.
-    pub version: String,
-    /// The version in that of the archive before, where there is one.
-    pub previous: Option<String>,
+    pub version: Option<String>,
+    /// The version in that of the archive before, where there is such an archive.
+    pub previous: Option<Option<String>>,
     /// How many workers are wanted.
     pub workers: usize,
     /// Whether the new one is tried before the old one is taken away.
@@ -119,21 +119,25 @@ pub struct Swap {
     /// Why the new archive was refused.
     why: Option<String>,
     /// What was registered at the beginning.
-    before: Option<String>,
+    before: Option<Option<String>>,
 }
 
 /// What the last step was for.
 #[derive(Debug, Clone)]
 enum Phase {
     Look,
-    Scale,
-    Try { cleared: bool },
+    /// With workers that are ready, or without.
+    Scale(bool),
+    Try {
+        cleared: bool,
+    },
     Clear,
     Probe,
     EndTrial(Option<Verdict>),
     TakeAway,
     Load(Which),
-    Recheck,
+    /// After this archive was offered, and no answer came.
+    Recheck(Option<Which>),
     Over(Verdict),
 }
 
@@ -149,15 +153,19 @@ impl Swap {
     /// The step that follows the answer to the last one.
     pub fn next(&mut self, answer: Answer) -> Step {
         self.steps += 1;
-        self.phase = match std::mem::replace(&mut self.phase, Phase::Recheck) {
+        self.phase = match std::mem::replace(&mut self.phase, Phase::Recheck(None)) {
             over @ Phase::Over(_) => over,
             _ if self.steps >= MOST_STEPS => Phase::Over(Verdict::Unsettled(
                 self.why.clone().unwrap_or_else(|| "its answers contradict each other".into()),
             )),
             Phase::Look => self.looked(answer),
-            Phase::Scale => match answer {
+            Phase::Scale(is_ready) => match answer {
                 Answer::Good => Phase::Over(Verdict::Already),
                 Answer::Lost(why) => Phase::Over(Verdict::Unsettled(why)),
+                // Fewer workers than wanted are better than none.
+                Answer::Refused(why) if is_ready => Phase::Over(Verdict::Unsettled(format!(
+                    "it does not start as many workers as are wanted: {why}"
+                ))),
                 // Something that does not work holds the name.
                 _ => Phase::TakeAway,
             },
@@ -169,19 +177,19 @@ impl Swap {
             Phase::EndTrial(Some(verdict)) => Phase::Over(verdict),
             Phase::TakeAway => match answer {
                 Answer::Good | Answer::Absent => self.load(),
-                _ => Phase::Recheck,
+                _ => Phase::Recheck(None),
             },
             Phase::Load(which) => self.loaded(which, answer),
-            Phase::Recheck => self.rechecked(answer),
+            Phase::Recheck(which) => self.rechecked(which, answer),
         };
         self.phase.step()
     }
 
     fn looked(&mut self, answer: Answer) -> Phase {
         match answer {
-            Answer::Live(live) if live.version.as_ref() == Some(&self.terms.version) => {
+            Answer::Live(live) if live.version == self.terms.version => {
                 if live.workers != self.terms.workers {
-                    Phase::Scale
+                    Phase::Scale(live.ready > 0)
                 } else if live.ready > 0 || self.terms.lenient {
                     Phase::Over(Verdict::Already)
                 } else {
@@ -189,7 +197,7 @@ impl Swap {
                 }
             }
             Answer::Live(live) => {
-                self.before = live.version;
+                self.before = Some(live.version);
                 // What does not work need not be kept until its successor is tried.
                 if self.terms.trial && live.ready > 0 {
                     Phase::Try { cleared: false }
@@ -242,43 +250,50 @@ impl Swap {
                     Answer::Refused(why) => why,
                     _ => "it does not find the archive in its model store".to_owned(),
                 };
-                if which == Which::Previous {
-                    self.refusals.1 += 1;
-                } else {
-                    self.refusals.0 += 1;
-                    self.why = Some(why);
-                }
+                self.refused(which, why);
                 // The name may be taken by what was refused.
                 Phase::TakeAway
             }
-            Answer::Taken | Answer::Lost(_) | Answer::Live(_) => Phase::Recheck,
+            Answer::Taken | Answer::Lost(_) | Answer::Live(_) => Phase::Recheck(Some(which)),
+        }
+    }
+
+    fn refused(&mut self, which: Which, why: String) {
+        if which == Which::Previous {
+            self.refusals.1 += 1;
+        } else {
+            self.refusals.0 += 1;
+            self.why = Some(why);
         }
     }
 
     /// Finds out the truth after an answer that did not come, or made no sense.
-    fn rechecked(&mut self, answer: Answer) -> Phase {
+    fn rechecked(&mut self, which: Option<Which>, answer: Answer) -> Phase {
         match answer {
             Answer::Live(live) => {
                 self.lost = 0;
+                let version = Some(&live.version);
                 let is_previous =
-                    live.version == self.terms.previous || live.version == self.before;
+                    version == self.terms.previous.as_ref() || version == self.before.as_ref();
+                if live.ready == 0
+                    && let Some(which) = which
+                {
+                    // It hangs, or has left its name behind: as good as refused.
+                    self.refused(which, "its workers were not ready in time".into());
+                }
                 match &self.why {
                     _ if live.ready == 0 => Phase::TakeAway,
-                    _ if live.version.as_ref() == Some(&self.terms.version) => {
-                        Phase::Over(Verdict::Swapped)
-                    }
-                    Some(why) if is_previous && live.version.is_some() => {
-                        Phase::Over(Verdict::RolledBack(why.clone()))
-                    }
+                    _ if live.version == self.terms.version => Phase::Over(Verdict::Swapped),
+                    Some(why) if is_previous => Phase::Over(Verdict::RolledBack(why.clone())),
                     _ => Phase::TakeAway,
                 }
             }
             Answer::Absent => self.load(),
-            Answer::Good | Answer::Taken => Phase::Recheck,
+            Answer::Good | Answer::Taken => Phase::Recheck(which),
             Answer::Refused(why) | Answer::Lost(why) => {
                 self.lost += 1;
                 if self.lost < MOST_LOST {
-                    Phase::Recheck
+                    Phase::Recheck(which)
                 } else {
                     Phase::Over(Verdict::Unsettled(why))
                 }
@@ -290,8 +305,8 @@ impl Swap {
 impl Phase {
     fn step(&self) -> Step {
         match self {
-            Phase::Look | Phase::Recheck => Step::Describe,
-            Phase::Scale => Step::Scale,
+            Phase::Look | Phase::Recheck(_) => Step::Describe,
+            Phase::Scale(_) => Step::Scale,
             Phase::Try { .. } => Step::Register(Which::Trial),
             Phase::Clear | Phase::EndTrial(_) => Step::DropTrial,
             Phase::Probe => Step::Probe,
@@ -307,7 +322,10 @@ fn fault(answer: Answer) -> Option<Verdict> {
     match answer {
         Answer::Good => None,
         Answer::Refused(why) => Some(Verdict::Refused(why)),
-        Answer::Absent => Some(Verdict::Refused("it does not find the archive".into())),
+        // A mount that lags, or rights: nothing that the archive could be blamed for.
+        Answer::Absent => Some(Verdict::Unsettled(
+            "it does not find the trial in its model store; is that the same folder?".into(),
+        )),
         Answer::Taken => Some(Verdict::Unsettled("the name of the trial is taken".into())),
         Answer::Lost(why) => Some(Verdict::Unsettled(why)),
         Answer::Live(_) => Some(Verdict::Unsettled("it gave no answer to the trial".into())),

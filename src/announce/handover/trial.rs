@@ -7,6 +7,7 @@ use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::archive::renamed;
 
@@ -27,7 +28,10 @@ impl Trial {
     /// # Errors
     /// When it cannot be read or written, or is no archive of ours.
     pub(super) fn of(archive: &File, name: &str, folder: &Path, store: &Path) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
+        // Several servers may be given the same archive at the same time.
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let folder = folder.join(NEXT.fetch_add(1, Ordering::Relaxed).to_string());
+        fs::create_dir_all(&folder)?;
         let path = folder.join(format!("{name}{SUFFIX}.mar"));
         let url = path.strip_prefix(store).map_err(io::Error::other)?;
         let url = url.to_str().ok_or_else(|| io::Error::other("a name that is not UTF-8"))?;
@@ -47,7 +51,7 @@ impl Trial {
 
 impl Drop for Trial {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        let _ = self.path.parent().map(fs::remove_dir_all);
     }
 }
 
@@ -64,10 +68,12 @@ mod tests {
         fs::write(&path, fixture::zip(&fixture::good())).unwrap();
         let file = File::open(&path).unwrap();
         let trial = Trial::of(&file, "m", &store.join(".marwatch/trial"), store).unwrap();
-        assert_eq!(trial.url(), ".marwatch/trial/m--marwatch-trial.mar");
+        assert!(trial.url().ends_with("/m--marwatch-trial.mar"), "{}", trial.url());
+        let other = Trial::of(&file, "m", &store.join(".marwatch/trial"), store).unwrap();
+        assert_ne!(trial.url(), other.url());
         let copy = store.join(trial.url());
         assert_ne!(fs::read(&copy).unwrap(), fs::read(&path).unwrap());
         drop(trial);
-        assert!(!copy.exists());
+        assert!(!copy.exists() && store.join(other.url()).exists());
     }
 }

@@ -36,7 +36,14 @@ impl Attempt<'_> {
     /// Does what was asked for.
     pub(super) fn serve(&mut self, name: &ModelName, kind: OrderKind) -> Result<Done, Halt> {
         match kind {
-            OrderKind::RollBack { to } => self.roll_back(name, to),
+            OrderKind::RollBack { to } => self.roll_back(name, to, false),
+            OrderKind::PutBack { from, .. } if from != self.last_generation => {
+                Err(Halt::Refused(Refusal {
+                    message: format!("`{name}` has another archive than the one that was refused"),
+                    help: "nothing to mend; the new one is handed over by itself".into(),
+                }))
+            }
+            OrderKind::PutBack { to, .. } => self.roll_back(name, Some(to), true),
             OrderKind::Resume => self.resume(name),
             OrderKind::Rebuild if self.has_no_folder() => {
                 Err(Halt::Refused(Refusal {
@@ -53,8 +60,14 @@ impl Attempt<'_> {
     }
 
     /// Puts an archive of the history back into the store, and holds it there: what the folder holds
-    /// now is not published again.
-    pub(super) fn roll_back(&mut self, name: &ModelName, to: Option<u64>) -> Result<Done, Halt> {
+    /// now is not published again. `as_packed` holds it against what was packed last instead: what
+    /// was saved since, and not looked at yet, is a change.
+    fn roll_back(
+        &mut self,
+        name: &ModelName,
+        to: Option<u64>,
+        as_packed: bool,
+    ) -> Result<Done, Halt> {
         let store = &self.shop.store;
         let as_listed = self.as_listed();
         let known = self.job.known.as_deref().or(as_listed.as_ref());
@@ -85,7 +98,7 @@ impl Attempt<'_> {
                 help: "move it away, or set `adopt: true` to have it replaced".into(),
             }));
         }
-        let baseline = self.baseline();
+        let baseline = if as_packed { self.packed_last() } else { self.baseline() };
         self.laps.done(Stage::Snapshot);
         let next = ModelState {
             // Of one that is out of sight, as its disk is, it is known where it was.
@@ -267,28 +280,26 @@ impl Attempt<'_> {
     /// What the model's folder holds, as far as that can be told: of a model that is refused or has
     /// no folder it is what was packed last.
     fn baseline(&mut self) -> Baseline {
-        let known = self.job.known.as_deref();
-        let before = || {
-            let Some(known) = known else { return Baseline::default() };
-            Baseline {
-                files: known.files.clone(),
-                texts: known.settings.clone(),
-                said: known
-                    .held
-                    .as_ref()
-                    .map_or_else(|| said_by(&known.settings), |held| held.said),
-            }
-        };
         if self.has_no_folder() {
-            return before();
+            return self.packed_last();
         }
-        let Ok(seen) = self.snapshot() else { return before() };
+        let Ok(seen) = self.snapshot() else { return self.packed_last() };
         if any_error(&seen.resolved.problems) || any_error(&seen.snapshot.problems) {
-            return before();
+            return self.packed_last();
         }
         match self.baseline_of(&seen) {
             Some(files) => Baseline { files, texts: seen.resolved.texts, said: seen.resolved.said },
-            None => before(),
+            None => self.packed_last(),
+        }
+    }
+
+    /// What the folder held when it was packed last.
+    fn packed_last(&self) -> Baseline {
+        let Some(known) = self.job.known.as_deref() else { return Baseline::default() };
+        Baseline {
+            files: known.files.clone(),
+            texts: known.settings.clone(),
+            said: known.held.as_ref().map_or_else(|| said_by(&known.settings), |held| held.said),
         }
     }
 

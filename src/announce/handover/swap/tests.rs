@@ -29,6 +29,8 @@ enum Manner {
     Clean,
     /// It says so, and the name stays taken by nothing that works.
     Zombie,
+    /// It never answers, and the name stays taken.
+    Hangs,
 }
 
 struct World {
@@ -85,8 +87,11 @@ impl World {
                     *place = holder;
                     return Answer::Good;
                 }
-                if manner == Manner::Zombie {
+                if manner != Manner::Clean {
                     *place = holder;
+                }
+                if manner == Manner::Hangs {
+                    return Answer::Lost("timeout".into());
                 }
                 Answer::Refused("worker died".into())
             }
@@ -114,8 +119,8 @@ impl World {
 
 fn terms(trial: bool) -> Terms {
     Terms {
-        version: "new".into(),
-        previous: Some("old".into()),
+        version: Some("new".into()),
+        previous: Some(Some("old".into())),
         workers: 1,
         trial,
         probe: trial,
@@ -159,7 +164,7 @@ fn an_archive_that_fails_its_trial_takes_nothing_down() {
 
 #[test]
 fn without_a_trial_the_one_before_comes_back() {
-    for manner in [Manner::Clean, Manner::Zombie] {
+    for manner in [Manner::Clean, Manner::Zombie, Manner::Hangs] {
         let mut world = World { new_works: false, manner, ..world() };
         assert!(matches!(world.swap(&terms(false)), Verdict::RolledBack(_)));
         assert_eq!(world.model, Some(Holder { version: "old", works: true }));
@@ -202,7 +207,7 @@ fn whatever_fails_where_it_ends_in_old_or_new() {
     let mut runs = 0;
     for beginning in &beginnings {
         for (new_works, previous_works) in [(true, true), (true, false), (false, true)] {
-            for manner in [Manner::Clean, Manner::Zombie] {
+            for manner in [Manner::Clean, Manner::Zombie, Manner::Hangs] {
                 for trial in [false, true] {
                     for faults in &places {
                         runs += 1;
@@ -219,6 +224,7 @@ fn whatever_fails_where_it_ends_in_old_or_new() {
                                 check(&world, &verdict);
                             }
                         }
+                        // What hangs in a trial is tried again and again, beside the old one.
                         let serves = world.model.as_ref().is_some_and(|holder| holder.works);
                         assert!(serves, "{verdict:?} in {:?}", world.faults);
                     }
