@@ -45,6 +45,12 @@ pub fn start(level: Option<&str>, format: Option<Format>, default: &str) -> Resu
     }
     let filter = EnvFilter::try_new(text)
         .map_err(|error| format!("`{text}` ({origin}) is no log filter: {error}"))?;
+    // What it says of a certificate comes back as the error of the request, which names the server.
+    let quiet = "rustls_platform_verifier=off".parse().ok().filter(|_| origin == "the default");
+    let filter = match quiet {
+        Some(quiet) => filter.add_directive(quiet),
+        None => filter,
+    };
     let journal = match format {
         Some(Format::Journal) => {
             let journal = journal::layer().map_err(|error| format!("there is no journal: {error}"));

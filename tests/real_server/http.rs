@@ -23,10 +23,21 @@ pub(crate) struct Response {
 /// # Errors
 /// When there is no connection, no answer in time, or none that can be understood.
 pub(crate) fn ask(port: u16, method: &str, path: &str, body: &str) -> io::Result<Response> {
+    ask_within(PATIENCE, port, method, path, body)
+}
+
+/// The same, with another patience.
+pub(crate) fn ask_within(
+    patience: Duration,
+    port: u16,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> io::Result<Response> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
     let length = body.len();
     stream.write_all(
         format!(

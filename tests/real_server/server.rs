@@ -94,19 +94,16 @@ impl Server {
         self.ask(self.inference, "POST", &format!("/predictions/{model}"), body)
     }
 
-    /// What it says to a request to a model, whatever that is.
+    /// What it says to a request to a model, whatever that is. A request that was in the queue of a
+    /// worker that goes is never answered.
     pub(crate) fn ask_model(&self, model: &str) -> std::io::Result<Response> {
-        http::ask(self.inference, "POST", &format!("/predictions/{model}"), "?")
+        let path = format!("/predictions/{model}");
+        http::ask_within(Duration::from_secs(5), self.inference, "POST", &path, "?")
     }
 
     /// Its folder, in which it and its workers run.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
-    }
-
-    /// Where its inference API is.
-    pub(crate) fn inference(&self) -> u16 {
-        self.inference
     }
 
     /// Ends it with all its workers.
