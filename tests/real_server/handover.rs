@@ -13,7 +13,6 @@ use serde_json::Value;
 use crate::common::daemon::Daemon;
 use crate::common::service;
 use crate::common::site::Site;
-use crate::http;
 use crate::server::{Server, free_ports};
 
 /// A swap starts a Python for the trial and one for the model.
@@ -287,6 +286,5 @@ fn give_back(rolling: bool) {
         wait_for_answer(server, "answer", "one");
         assert_eq!(server.models(), ["answer"]);
     }
-    let _ = http::ask(servers[0].inference(), "GET", "/ping", "").unwrap();
     daemon.stop();
 }
