@@ -158,12 +158,24 @@ async fn follow(source: &dyn ConfigSource, config: Config) -> Exit {
     drop((engine, inbox));
     tokio::select! {
         () = announcer.finish() => {}
-        Some(_) = signals.next() => tracing::warn!("stopped at once; servers may lack a model until the next start"),
+        () = stop_again(&mut signals) => {
+            tracing::warn!("stopped at once; servers may lack a model until the next start");
+        }
     }
     if let Some(control) = control {
         control.answered().await;
     }
     exit
+}
+
+/// Waits until somebody wants an end once more.
+async fn stop_again(signals: &mut signal_hook_tokio::Signals) {
+    while let Some(number) = signals.next().await {
+        if signals::meaning(number) == Some(Signal::Stop) {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 /// Takes a message and what has come meanwhile, so that a burst costs one round; not without end, or

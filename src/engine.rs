@@ -237,9 +237,7 @@ impl Engine {
     pub fn reconfigure(&mut self, config: Config) {
         self.scribe.set_rotation(config.results);
         self.shop.store.trim(config.history);
-        if self.shop.gate.is_some() || !config.servers.is_empty() {
-            self.shop.gate = Gate::of(&config);
-        }
+        self.shop.gate = Gate::of(&config);
         self.shop.config = Arc::new(config);
         self.configured();
         self.look_at_all(Trigger::Reload);

@@ -7,7 +7,6 @@
 pub mod handover;
 pub mod hook;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
@@ -17,7 +16,6 @@ use crate::config::Config;
 use crate::engine::Message;
 use crate::results::Record;
 use crate::results::catalog::CatalogEntry;
-use crate::store::hidden_folder;
 use handover::Handover;
 use hook::Hook;
 
@@ -46,8 +44,6 @@ impl Announcer {
     pub fn start(config: &Config, outbox: UnboundedSender<Message>) -> Self {
         let (news, inbox) = mpsc::unbounded_channel();
         let (settings, changes) = mpsc::unbounded_channel();
-        // What a marwatch that was killed has left there.
-        let _ = std::fs::remove_dir_all(trial_folder(&hidden_folder(&config.store)));
         let handover = Handover::new(config, outbox);
         let hook = Hook::new(&config.hooks);
         let task = tokio::spawn(announce(inbox, changes, handover, hook));
@@ -104,9 +100,4 @@ async fn announce(
     }
     handover.finish().await;
     hook.finish().await;
-}
-
-/// The folder in the hidden folder of a store for archives that are there for a trial.
-pub(crate) fn trial_folder(hidden: &std::path::Path) -> PathBuf {
-    hidden.join("trial")
 }

@@ -3,6 +3,7 @@
 mod look;
 pub(crate) mod orders;
 mod publish;
+mod serve;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -29,15 +30,13 @@ use super::rest::Asked;
 use super::snapshot::{self, Snapshot};
 use super::validate::{ValidModel, gather, validate};
 use crate::announce::handover::gate::Gate;
-use crate::announce::handover::marked_version;
-use crate::archive::hash::hash;
+use crate::archive::Digest;
 use crate::archive::pack::{Control, PackError, Packed};
-use crate::archive::plan::{Profile, manifest_path, plan};
+use crate::archive::plan::{Profile, plan};
 use crate::archive::probe::probe;
-use crate::archive::{Digest, Entry, Input};
 use crate::config::Config;
 use crate::model::{ArchiveFormat, Exclude, ModelName, Settings};
-use crate::problem::{Code, Problem};
+use crate::problem::Problem;
 use crate::reconcile::{End, OrderKind, Ticket};
 use crate::results::Stage;
 use crate::results::catalog::{self, CatalogEntry};
@@ -411,47 +410,6 @@ impl Attempt<'_> {
         }
         self.laps.done(Stage::Verify);
         Ok((verified, packed))
-    }
-
-    /// The manifest as it goes into the archive. Where servers are configured its version tells the
-    /// content, which is read for that before it is packed.
-    fn manifest(
-        &self,
-        model: &ValidModel,
-        carried: &[Entry],
-        inputs: &[Input],
-        source: &ListedFiles<'_>,
-        control: &Control<'_>,
-    ) -> Result<Vec<u8>, PackError> {
-        let mut manifest = model.manifest().clone();
-        if self.shop.config.servers.is_empty() {
-            return Ok(manifest.to_bytes());
-        }
-        let hashes = hash(inputs, source, control)?;
-        let text = manifest.to_bytes();
-        let (path, text_hash) = (manifest_path(), *blake3::hash(&text).as_bytes());
-        let packed =
-            inputs.iter().zip(&hashes).map(|(input, hash)| (&input.path, input.size, hash));
-        let kept = carried.iter().map(|entry| (&entry.path, entry.size, &entry.blake3));
-        let content =
-            Digest::of(packed.chain(kept).chain([(&path, text.len() as u64, &text_hash)]));
-        let version = marked_version(manifest.model.model_version.as_deref(), &content.digits());
-        manifest.model.model_version = Some(version);
-        Ok(manifest.to_bytes())
-    }
-
-    /// Has the servers that are gates try the archive.
-    fn pass_gate(&self, model: &ValidModel, seen: &Seen, verified: &Verified) -> Result<(), Halt> {
-        let (Some(gate), Some(file)) = (&self.shop.gate, verified.file()) else { return Ok(()) };
-        let Err(refusal) = gate.pass(model.name(), file, &self.shop.cancelled) else {
-            return Ok(());
-        };
-        let message =
-            format!("the server at {} refused it in a trial: {}", refusal.server, refusal.why);
-        let help =
-            "mend what the server says; its log has the whole of it. What it serves is untouched";
-        let problem = Problem::error(Code::ServerRefused, seen.folder.path(), message, help);
-        Err(Halt::Rejected { problems: vec![problem], fingerprint: self.fingerprint(seen) })
     }
 
     /// A new place for the archive.

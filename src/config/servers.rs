@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::cursor::Cursor;
 use super::field::{Field, List};
-use super::leaf::{Span, Text};
+use super::leaf::{Count, Span, Text};
 use super::raw::{RawHooks, RawProbe, RawServer};
 use super::reader::Reader;
 use super::{Hooks, Preflight, Probe, Server};
@@ -57,9 +57,10 @@ fn server(reader: &mut Reader, at: &Cursor<'_>, raw: RawServer, base: &Path) -> 
             help,
         ));
     }
-    let some_count = |reader: &mut Reader, key: &str, field| {
-        let count = reader.count(&at.member(key), field, usize::MAX, usize::MAX);
-        Some(count).filter(|count| *count != usize::MAX)
+    let some_count = |reader: &mut Reader, key: &str, field: Field<Count>| {
+        let is_said = !matches!(field, Field::Absent);
+        let count = reader.count(&at.member(key), field, usize::MAX, 1);
+        is_said.then_some(count)
     };
     let some_span = |reader: &mut Reader, key: &str, field: Field<Span>| {
         reader.take(&at.member(key), field).map(|Span(span)| span)

@@ -31,3 +31,16 @@ pub fn marwatch() -> Command {
 pub fn service(answer: &str) -> String {
     format!("def handle(data, context):\n    return [{answer:?} for _ in data or []]\n")
 }
+
+/// Text of so many MiB that shrinks, and takes long to; `seed` makes its content differ.
+pub fn slow_text(seed: u64, blocks: usize) -> String {
+    let mut state = seed;
+    let mut block = String::new();
+    while block.len() < 1 << 20 {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        block.push_str(["0.", "1e-", "-", "layer", "\n"][(state >> 61) as usize % 5]);
+        block.push_str(&(state >> 40).to_string());
+    }
+    block.repeat(blocks)
+}

@@ -9,25 +9,16 @@ use rustix::process::Signal;
 
 use crate::common::archives::names;
 use crate::common::daemon::Daemon;
-use crate::common::service;
 use crate::common::site::{Site, stamp};
+use crate::common::{service, slow_text};
 
 /// A model that takes seconds to pack, so that there is time to act meanwhile.
 fn put_large(site: &Site) -> PathBuf {
     site.put("large", &[("service.py", &service("one")), ("weights.txt", &weights(7))])
 }
 
-/// Text that shrinks, and takes long to.
 fn weights(seed: u64) -> String {
-    let mut state = seed;
-    let mut block = String::new();
-    while block.len() < 1 << 20 {
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        block.push_str(["0.", "1e-", "-", "layer", "\n"][(state >> 61) as usize % 5]);
-        block.push_str(&(state >> 40).to_string());
-    }
-    block.repeat(12)
+    slow_text(seed, 12)
 }
 
 /// Held by whoever packs a large model: together they would outlast each other's patience.

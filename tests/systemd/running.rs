@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::common::service;
+use crate::common::{service, slow_text};
 use crate::machine::{MODELS, Machine, QUICK, STORE};
 
 /// Packs slowly, so that there is time to act meanwhile.
@@ -11,15 +11,7 @@ pub const SLOW: &str = "pack: {compression: deflate, level: 9}\n";
 
 /// A model that takes seconds to pack.
 pub fn put_large(machine: &Machine) {
-    let mut state = 7_u64;
-    let mut block = String::new();
-    while block.len() < 1 << 20 {
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        block.push_str(["0.", "1e-", "-", "layer", "\n"][(state >> 61) as usize % 5]);
-        block.push_str(&(state >> 40).to_string());
-    }
-    let weights = block.repeat(40);
+    let weights = slow_text(7, 40);
     machine.put_model("large", &[("service.py", &service("one")), ("weights.txt", &weights)]);
     machine.wait("a build", |machine| (machine.staged() > 0).then_some(()));
 }

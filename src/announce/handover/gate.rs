@@ -9,13 +9,12 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::api::Api;
+use super::deliver::try_out;
 use super::swap::Answer;
-use super::trial::{SUFFIX, Trial};
-use super::try_out;
+use super::trial::{self, Trial};
 use crate::build::report::chain;
 use crate::config::{Config, Preflight};
 use crate::model::ModelName;
-use crate::store::hidden_folder;
 
 /// The servers that an archive has to pass.
 #[derive(Debug, Clone)]
@@ -55,8 +54,7 @@ impl Gate {
         archive: &File,
         cancelled: &AtomicBool,
     ) -> Result<(), Refusal> {
-        let folder = super::super::trial_folder(&hidden_folder(&self.store));
-        let trial = match Trial::of(archive, name.as_str(), &folder, &self.store) {
+        let trial = match Trial::of(archive, name, &self.store) {
             Ok(trial) => trial,
             Err(error) => {
                 tracing::error!(
@@ -84,19 +82,19 @@ async fn until(cancelled: &AtomicBool) {
     }
 }
 
-async fn pass(api: &Api, name: &ModelName, trial: &Trial) -> Result<(), Refusal> {
-    let trial_name = format!("{name}{SUFFIX}");
+async fn pass(api: &Api, name: &ModelName, copy: &Trial) -> Result<(), Refusal> {
+    let trial_name = trial::name_of(name);
     // A question that needs no work tells sooner whether anybody is there.
     if let Answer::Lost(why) = api.describe(name).await {
         let server = &api.server().management;
         tracing::warn!(server, "the server cannot try the archive; publishing without: {why}");
         return Ok(());
     }
-    let mut answer = try_out(api, name, trial).await;
+    let mut answer = try_out(api, name, copy).await;
     if answer == Answer::Taken {
         // Left behind by a marwatch that was killed.
         api.unregister(&trial_name).await;
-        answer = try_out(api, name, trial).await;
+        answer = try_out(api, name, copy).await;
     }
     if answer == Answer::Good && api.server().probe.is_some() {
         answer = api.probe(&trial_name).await;

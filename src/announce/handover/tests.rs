@@ -1,3 +1,5 @@
+//! Versions, and how long is waited.
+
 use super::*;
 
 #[test]

@@ -10,9 +10,22 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::archive::renamed;
+use crate::model::ModelName;
+use crate::store::hidden_folder;
 
-/// Added to a model's name for its trial.
-pub(super) const SUFFIX: &str = "--marwatch-trial";
+/// The name under which a model is tried.
+pub(super) fn name_of(model: &ModelName) -> String {
+    format!("{model}--marwatch-trial")
+}
+
+/// Removes what a marwatch that was killed has left in a store.
+pub(super) fn sweep(store: &Path) {
+    let _ = fs::remove_dir_all(folder(store));
+}
+
+fn folder(store: &Path) -> PathBuf {
+    hidden_folder(store).join("trial")
+}
 
 /// An archive that is there for a trial; removed when dropped.
 #[derive(Debug)]
@@ -22,24 +35,24 @@ pub(super) struct Trial {
 }
 
 impl Trial {
-    /// Copies `archive` under the trial's name into `folder`, which is made, in the hidden folder of
-    /// the store at `store`.
+    /// Copies `archive` under the trial's name into the hidden folder of the store at `store`.
     ///
     /// # Errors
     /// When it cannot be read or written, or is no archive of ours.
-    pub(super) fn of(archive: &File, name: &str, folder: &Path, store: &Path) -> io::Result<Self> {
+    pub(super) fn of(archive: &File, model: &ModelName, store: &Path) -> io::Result<Self> {
         // Several servers may be given the same archive at the same time.
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let folder = folder.join(NEXT.fetch_add(1, Ordering::Relaxed).to_string());
+        let folder = folder(store).join(NEXT.fetch_add(1, Ordering::Relaxed).to_string());
         fs::create_dir_all(&folder)?;
-        let path = folder.join(format!("{name}{SUFFIX}.mar"));
+        let name = name_of(model);
+        let path = folder.join(format!("{name}.mar"));
         let url = path.strip_prefix(store).map_err(io::Error::other)?;
         let url = url.to_str().ok_or_else(|| io::Error::other("a name that is not UTF-8"))?;
         let trial = Self { url: url.to_owned(), path };
         let copy = File::create(&trial.path)?;
         // The server may be another user's.
         copy.set_permissions(Permissions::from_mode(0o644))?;
-        renamed::write(archive, &format!("{name}{SUFFIX}"), copy)?;
+        renamed::write(archive, &name, copy)?;
         Ok(trial)
     }
 
@@ -67,9 +80,10 @@ mod tests {
         let path = store.join("m.mar");
         fs::write(&path, fixture::zip(&fixture::good())).unwrap();
         let file = File::open(&path).unwrap();
-        let trial = Trial::of(&file, "m", &store.join(".marwatch/trial"), store).unwrap();
+        let model = ModelName::parse("m").unwrap();
+        let trial = Trial::of(&file, &model, store).unwrap();
         assert!(trial.url().ends_with("/m--marwatch-trial.mar"), "{}", trial.url());
-        let other = Trial::of(&file, "m", &store.join(".marwatch/trial"), store).unwrap();
+        let other = Trial::of(&file, &model, store).unwrap();
         assert_ne!(trial.url(), other.url());
         let copy = store.join(trial.url());
         assert_ne!(fs::read(&copy).unwrap(), fs::read(&path).unwrap());

@@ -1,0 +1,297 @@
+//! Handing a model over: what each of its servers is offered, and the calls that a swap asks for.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use tokio::task::JoinSet;
+
+use super::api::{Api, Registration};
+use super::is_ours;
+use super::swap::{Answer, Step, Swap, Terms, Verdict, Which};
+use super::trial::{self, Trial};
+use crate::archive::renamed::version_of;
+use crate::config::Preflight;
+use crate::model::{ArchiveFormat, ModelName};
+use crate::results::catalog::CatalogEntry;
+use crate::store::hidden_folder;
+use crate::store::history::History;
+
+/// Models that were taken from a server and have no successor there yet.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Gaps {
+    open: Arc<AtomicUsize>,
+    /// Set when no more may be opened.
+    closed: Arc<AtomicBool>,
+}
+
+/// One of them, until it is dropped.
+#[derive(Debug)]
+struct Gap(Arc<AtomicUsize>);
+
+impl Gaps {
+    /// Has no more opened.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Opens one, unless it is too late to close it.
+    fn open(&self) -> Option<Gap> {
+        // There is one thread: nothing comes in between.
+        if self.closed.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Some(Gap(Arc::clone(&self.open)))
+    }
+
+    pub(super) fn are_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed) > 0
+    }
+}
+
+impl Drop for Gap {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What came of handing over a model.
+#[derive(Debug)]
+pub(super) struct Delivered {
+    pub(super) name: ModelName,
+    pub(super) version: Option<String>,
+    pub(super) generation: u64,
+    pub(super) verdicts: Vec<(String, Verdict)>,
+    /// The generation in the history that was served before.
+    pub(super) previous: Option<u64>,
+}
+
+/// What a server is to serve.
+#[derive(Debug, Clone)]
+struct Goal {
+    name: ModelName,
+    store: PathBuf,
+    archive: Offer,
+    previous: Option<Offer>,
+    is_lenient: bool,
+}
+
+/// An archive as a server is told of it.
+#[derive(Debug, Clone)]
+struct Offer {
+    url: String,
+    version: Option<String>,
+    generation: u64,
+}
+
+/// Handing a model over.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    pub(super) name: ModelName,
+    pub(super) store: PathBuf,
+    pub(super) entry: CatalogEntry,
+    pub(super) is_gone: bool,
+    pub(super) servers: Vec<Api>,
+    pub(super) rolling: bool,
+    pub(super) refused: BTreeMap<String, u64>,
+    pub(super) is_lenient: bool,
+    pub(super) gaps: Gaps,
+}
+
+/// Hands a model over to all servers.
+pub(super) async fn deliver(delivery: Delivery) -> Delivered {
+    let Delivery { name, store, entry, is_gone, servers, rolling, refused, is_lenient, gaps } =
+        delivery;
+    let generation = entry.generation;
+    let mut delivered = Delivered {
+        name: name.clone(),
+        version: None,
+        generation,
+        verdicts: vec![],
+        previous: None,
+    };
+    if is_gone {
+        for api in &servers {
+            let verdict = withdraw(api, &name).await;
+            delivered.verdicts.push((api.server().management.clone(), verdict));
+        }
+        return delivered;
+    }
+    let offers = {
+        let (name, store) = (name.clone(), store.clone());
+        tokio::task::spawn_blocking(move || offers(&name, &store, &entry)).await
+    };
+    let (archive, previous) = match offers {
+        Ok(Ok(Some(offers))) => offers,
+        Ok(Ok(None)) => return delivered,
+        Ok(Err(error)) => {
+            tracing::error!(model = %name, "cannot read the version of its archive: {error}");
+            return delivered;
+        }
+        Err(_) => return delivered,
+    };
+    delivered.version.clone_from(&archive.version);
+    delivered.previous = previous.as_ref().map(|previous| previous.generation);
+    let goal = Goal { name, store, archive, previous, is_lenient };
+    // What a server keeps that has refused the new one, or comes after one that has.
+    let kept =
+        goal.previous.clone().map(|archive| Goal { archive, previous: None, ..goal.clone() });
+    if rolling {
+        let mut is_stopped = false;
+        for api in servers {
+            let url = api.server().management.clone();
+            is_stopped |= refused.get(&url) == Some(&generation);
+            if is_stopped {
+                if let Some(kept) = &kept {
+                    hand_over(&api, kept.clone(), &gaps).await;
+                }
+                continue;
+            }
+            let verdict = hand_over(&api, goal.clone(), &gaps).await;
+            // One that is down is not one that refuses.
+            is_stopped = matches!(
+                verdict,
+                Verdict::Refused(_) | Verdict::RolledBack(_) | Verdict::Failed(_)
+            );
+            delivered.verdicts.push((url, verdict));
+        }
+        return delivered;
+    }
+    let mut all = JoinSet::new();
+    for api in servers {
+        let url = api.server().management.clone();
+        let is_refused = refused.get(&url) == Some(&generation);
+        let Some(goal) = (if is_refused { kept.clone() } else { Some(goal.clone()) }) else {
+            continue;
+        };
+        let gaps = gaps.clone();
+        all.spawn(async move { (url, hand_over(&api, goal, &gaps).await, is_refused) });
+    }
+    while let Some(done) = all.join_next().await {
+        if let Ok((url, verdict, false)) = done {
+            delivered.verdicts.push((url, verdict));
+        }
+    }
+    // Those that serve it come first, so that it is known whether any does.
+    let serves = |verdict: &Verdict| matches!(verdict, Verdict::Swapped | Verdict::Already);
+    delivered.verdicts.sort_by_key(|(_, verdict)| !serves(verdict));
+    delivered
+}
+
+/// The archive in the store, and the newest of other content in the history; none for what the server
+/// cannot load.
+fn offers(
+    name: &ModelName,
+    store: &Path,
+    entry: &CatalogEntry,
+) -> io::Result<Option<(Offer, Option<Offer>)>> {
+    if entry.archive == ArchiveFormat::Tgz.file_name(name) {
+        return Ok(None);
+    }
+    let version = version_of(&store.join(&entry.archive))?;
+    let archive = Offer { url: entry.archive.clone(), version, generation: entry.generation };
+    let kept = History::of(&hidden_folder(store)).try_list(name)?;
+    let previous = kept.into_iter().find_map(|kept| {
+        if kept.format == ArchiveFormat::Tgz {
+            return None;
+        }
+        let version = version_of(&kept.path).ok()?;
+        let url = kept.path.strip_prefix(store).ok()?.to_str()?.to_owned();
+        let offer = Offer { url, version, generation: kept.generation };
+        (offer.version != archive.version).then_some(offer)
+    });
+    Ok(Some((archive, previous)))
+}
+
+/// Has one server serve an archive.
+async fn hand_over(api: &Api, goal: Goal, gaps: &Gaps) -> Verdict {
+    let server = api.server();
+    let terms = Terms {
+        version: goal.archive.version.clone(),
+        previous: goal.previous.as_ref().map(|previous| previous.version.clone()),
+        workers: server.workers,
+        // A folder is served as it is: it has no other bytes to be tried under.
+        trial: server.preflight == Preflight::Swap && goal.archive.url.ends_with(".mar"),
+        probe: server.probe.is_some(),
+        lenient: goal.is_lenient,
+    };
+    let (mut swap, mut step) = Swap::begin(terms);
+    // It goes when the trial is over.
+    let mut copy: Option<Trial> = None;
+    let mut gap = None;
+    loop {
+        tracing::debug!(model = %goal.name, server = %server.management, ?step, "handing over");
+        // A model that is taken away gets a successor, and a trial is not left behind.
+        if gap.is_none() && matches!(step, Step::Unregister | Step::Register(Which::Trial)) {
+            gap = gaps.open();
+            if gap.is_none() {
+                return Verdict::Unsettled("marwatch is ending".into());
+            }
+        }
+        let answer = match step {
+            Step::Done(verdict) => return verdict,
+            Step::Describe => api.describe(&goal.name).await,
+            Step::Scale => api.scale(&goal.name, server.workers).await,
+            Step::Register(Which::New) => register(api, &goal.name, &goal.archive.url).await,
+            Step::Register(Which::Previous) => match &goal.previous {
+                Some(previous) => register(api, &goal.name, &previous.url).await,
+                None => Answer::Absent,
+            },
+            Step::Register(Which::Trial) => {
+                match trial_of(&goal.name, &goal.store.join(&goal.archive.url), &goal.store).await {
+                    Ok(made) => try_out(api, &goal.name, copy.insert(made)).await,
+                    Err(error) => Answer::Lost(format!("cannot make a copy for a trial: {error}")),
+                }
+            }
+            Step::Probe => api.probe(&trial::name_of(&goal.name)).await,
+            Step::DropTrial => {
+                let answer = api.unregister(&trial::name_of(&goal.name)).await;
+                drop(copy.take());
+                answer
+            }
+            Step::Unregister => api.unregister(goal.name.as_str()).await,
+        };
+        tracing::debug!(model = %goal.name, server = %server.management, ?answer, "answered");
+        step = swap.next(answer);
+    }
+}
+
+async fn register(api: &Api, name: &ModelName, url: &str) -> Answer {
+    let (url, workers) = (url.to_owned(), api.server().workers);
+    api.register(&Registration { url, name: name.to_string(), workers }).await
+}
+
+pub(super) async fn try_out(api: &Api, name: &ModelName, trial: &Trial) -> Answer {
+    let url = trial.url().to_owned();
+    api.register(&Registration { url, name: trial::name_of(name), workers: 1 }).await
+}
+
+async fn trial_of(name: &ModelName, archive: &Path, store: &Path) -> io::Result<Trial> {
+    let (name, archive, store) = (name.clone(), archive.to_owned(), store.to_owned());
+    let copy = move || Trial::of(&File::open(archive)?, &name, &store);
+    tokio::task::spawn_blocking(copy).await.map_err(io::Error::other)?
+}
+
+/// Has a server serve a model no longer, if what it serves is an archive of ours.
+async fn withdraw(api: &Api, name: &ModelName) -> Verdict {
+    let live = match api.describe(name).await {
+        Answer::Live(live) => live,
+        Answer::Lost(why) => return Verdict::Unsettled(why),
+        _ => return Verdict::Already,
+    };
+    if !live.version.as_deref().is_some_and(is_ours) {
+        return Verdict::Already;
+    }
+    let server = &api.server().management;
+    match api.unregister(name.as_str()).await {
+        Answer::Lost(why) | Answer::Refused(why) => Verdict::Unsettled(why),
+        _ => {
+            tracing::info!(model = %name, server, "removed from the server");
+            Verdict::Already
+        }
+    }
+}
