@@ -3,26 +3,33 @@
 //! Everything that happens arrives here: messages from workers and the watcher, signals, timers.
 //! Each becomes one call of the engine; the loop itself decides nothing but how to end.
 
+mod lookout;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::Mutex;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::{Instant, sleep_until};
 use tokio_stream::StreamExt;
 
 use crate::announce::Announcer;
+use crate::announce::onlookers::Onlookers;
 use crate::build::report::chain;
 use crate::config::Config;
-use crate::control::server::Socket;
+use crate::control::{Control, Desk, Question};
 use crate::discover;
 use crate::engine::{Engine, Message, Mode};
 use crate::exit::Exit;
 use crate::results::Trigger;
 use crate::service::{self, Herald};
 use crate::signals::{self, Signal};
+use crate::status::metrics::Metrics;
+use crate::status::past::Past;
 use crate::store::{StoreError, hidden_folder};
 use crate::watch::{RootKind, WatchPlan, WatchRoot, Watcher};
+use lookout::Lookout;
 
 /// How long builds that were told to stop may take to do so.
 const STOP_WAIT: Duration = Duration::from_secs(2);
@@ -71,9 +78,11 @@ async fn follow(source: &dyn ConfigSource, config: Config) -> Exit {
             return Exit::Unavailable;
         }
     };
-    let mode = Mode { once: false, only: None, progress: Arc::new(|_, _| {}) };
-    let (mut herald, reports) = Herald::new();
-    let (mut engine, mut inbox) = match Engine::open(config, mode, reports) {
+    let mut herald = Herald::of_environment();
+    let metrics = Arc::new(Metrics::default());
+    let (mut lookout, reports) = Lookout::new(Arc::clone(&metrics));
+    let mode = Mode { once: false, only: None, progress: lookout.on_progress() };
+    let (mut engine, mut inbox) = match Engine::open(config, mode, Some(reports)) {
         Ok(opened) => opened,
         Err(error) => {
             service::cannot_start(&chain(&error));
@@ -92,17 +101,18 @@ async fn follow(source: &dyn ConfigSource, config: Config) -> Exit {
             return Exit::Unavailable;
         }
     };
-    let mut control = match Socket::bind(&hidden_folder(&engine.config().store)) {
-        Ok(socket) => Some(socket),
-        Err(error) => {
-            tracing::warn!(%error, "there is no control socket: `marwatch rollback` and its like work only while this daemon does not run");
-            None
-        }
+    let onlookers = Onlookers::new(Arc::clone(&metrics));
+    let (questions, mut asked) = mpsc::unbounded_channel();
+    let desk = Desk {
+        store: engine.config().store.clone(),
+        outbox: engine.outbox(),
+        questions,
+        records: onlookers.records(),
+        metrics,
+        past: Arc::new(Mutex::new(Past::of(&hidden_folder(&engine.config().store)))),
     };
-    if let Some(control) = &mut control {
-        control.serve(engine.outbox());
-    }
-    let mut announcer = Announcer::start(engine.config(), engine.outbox());
+    let mut control = Control::start(engine.config(), desk);
+    let mut announcer = Announcer::start(engine.config(), engine.outbox(), onlookers);
     engine.announce_to(announcer.news());
     engine.look_at_all(Trigger::Start);
     tracing::info!(
@@ -117,9 +127,22 @@ async fn follow(source: &dyn ConfigSource, config: Config) -> Exit {
         let telling = herald.deadline();
         tokio::select! {
             Some(message) = inbox.recv() => take_all(&mut engine, message, &mut inbox),
+            Some(question) = asked.recv() => match question {
+                Question::Now(reply) => {
+                    // Whoever asked may be gone.
+                    let _ = reply.send(lookout.now(&engine, &watcher));
+                    continue;
+                }
+                Question::Rescan(reply) => {
+                    tracing::info!("looking at everything, as asked");
+                    watcher.rearm();
+                    engine.look_at_all(Trigger::Rescan);
+                    let _ = reply.send(());
+                }
+            },
             Some(number) = signals.next() => match signals::meaning(number) {
                 Some(Signal::Stop) => {
-                    break drain(&mut engine, &mut inbox, &mut signals, &mut herald).await;
+                    break drain(&mut engine, &mut inbox, &mut signals, &mut herald, &mut lookout).await;
                 }
                 Some(Signal::Reload) => {
                     herald.reloading();
@@ -127,6 +150,7 @@ async fn follow(source: &dyn ConfigSource, config: Config) -> Exit {
                         watcher.replace(watch_plan(&config));
                         rescan = Instant::now() + config.rescan_interval;
                         announcer.reconfigure(&config);
+                        control.reconfigure(&config);
                         engine.reconfigure(config);
                     });
                     herald.reloaded(outcome);
@@ -145,26 +169,25 @@ async fn follow(source: &dyn ConfigSource, config: Config) -> Exit {
             }
             () = sleep_until(deadline.unwrap_or(rescan)), if deadline.is_some() => engine.tick(),
             () = sleep_until(telling.unwrap_or(rescan)), if telling.is_some() => {
-                herald.tick(&engine);
+                herald.tick(&engine, lookout.board(&engine));
                 continue;
             }
         }
+        lookout.catch_up();
         herald.something_happened();
     };
     // The socket goes while the store is still held: the next daemon's would be another. What was
     // ordered and not begun is let go of with the engine, and whoever waits for it is told so.
     herald.leaving();
-    let control = control.map(Socket::close);
-    drop((engine, inbox));
+    let control = control.close();
+    drop((engine, inbox, asked));
     tokio::select! {
         () = announcer.finish() => {}
         () = stop_again(&mut signals) => {
             tracing::warn!("stopped at once; servers may lack a model until the next start");
         }
     }
-    if let Some(control) = control {
-        control.answered().await;
-    }
+    control.answered().await;
     exit
 }
 
@@ -194,6 +217,7 @@ async fn drain(
     inbox: &mut UnboundedReceiver<Message>,
     signals: &mut signal_hook_tokio::Signals,
     herald: &mut Herald,
+    lookout: &mut Lookout,
 ) -> Exit {
     engine.drain();
     herald.stopping(engine.outstanding());
@@ -216,7 +240,9 @@ async fn drain(
                     return Exit::Interrupted;
                 }
             }
-            () = sleep_until(telling.unwrap_or(until)), if telling.is_some() => herald.tick(engine),
+            () = sleep_until(telling.unwrap_or(until)), if telling.is_some() => {
+                herald.tick(engine, lookout.board(engine));
+            }
             () = sleep_until(until) => {
                 if cancelled {
                     return Exit::Interrupted;

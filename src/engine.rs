@@ -6,10 +6,12 @@
 
 mod catalog;
 mod notices;
+mod paused;
 mod removal;
 #[cfg(test)]
 mod tests;
 mod untold;
+pub mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{self, AssertUnwindSafe};
@@ -39,6 +41,7 @@ use crate::results::catalog::{CatalogEntry, Served as ServedBy};
 use crate::results::{Record, Scribe, Trigger};
 use crate::store::{ModelState, Store, StoreError, hidden_folder};
 use crate::watch::{Change, LookReason};
+use paused::Paused;
 
 pub use removal::RemovalReport;
 
@@ -78,9 +81,18 @@ pub struct Wish {
     /// The model's name.
     pub name: ModelName,
     /// What is to be done.
-    pub kind: OrderKind,
+    pub demand: Demand,
     /// Is told what became of it; dropped where marwatch ends before.
     pub reply: oneshot::Sender<Result<Answer, Refusal>>,
+}
+
+/// What is to be done with a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Demand {
+    /// Something with its archive.
+    Order(OrderKind),
+    /// It is to be left alone, over restarts too, until [`OrderKind::Resume`].
+    Pause,
 }
 
 /// How an engine is run.
@@ -100,6 +112,7 @@ pub struct Engine {
     shop: Workshop,
     reconciler: Reconciler,
     states: BTreeMap<ModelName, Arc<ModelState>>,
+    paused: Paused,
     /// What the catalog said at the start of archives whose state was lost.
     listed: BTreeMap<String, Listed>,
     /// Who waits for the end of an order, by its number.
@@ -134,6 +147,8 @@ pub struct Seen {
     pub record: Option<Record>,
     /// What it took.
     pub took: Took,
+    /// How long ago the first of the changes was that it was for, if it was for changes.
+    pub since_change: Option<Duration>,
     /// The generation whose content is held in the store whatever the folder holds, if one is.
     pub held: Option<u64>,
 }
@@ -157,7 +172,8 @@ impl Engine {
         let states: BTreeMap<_, _> = states.collect();
         let mut catalog = catalog::read(&store);
         let amended = catalog::amend(&catalog, &store, &states);
-        let scribe = Scribe::start(&hidden_folder(store.root()), config.results, catalog.clone());
+        let hidden = hidden_folder(store.root());
+        let scribe = Scribe::start(&hidden, config.results, catalog.clone());
         // Before the catalog names what they tell of.
         for (record, reminder) in untold::records(&catalog, &store, &states) {
             scribe.recover(record, reminder);
@@ -200,6 +216,7 @@ impl Engine {
             shop,
             reconciler,
             states,
+            paused: paused::read(&hidden),
             listed,
             waiting: BTreeMap::new(),
             orders: 0,
@@ -213,6 +230,9 @@ impl Engine {
             sees_all: loaded.is_all,
         };
         engine.configured();
+        for name in engine.paused.keys().cloned().collect::<Vec<_>>() {
+            engine.handle(Event::Paused(name));
+        }
         Ok((engine, inbox))
     }
 
@@ -338,7 +358,18 @@ impl Engine {
 
     /// Has something done that somebody asks for, at once.
     pub fn order(&mut self, wish: Wish) {
-        let Wish { name, kind, reply } = wish;
+        let Wish { name, demand, reply } = wish;
+        let kind = match demand {
+            Demand::Order(OrderKind::Resume) if self.paused.contains_key(&name) => {
+                let _ = reply.send(self.pause(name, false));
+                return;
+            }
+            Demand::Pause => {
+                let _ = reply.send(self.pause(name, true));
+                return;
+            }
+            Demand::Order(kind) => kind,
+        };
         self.orders += 1;
         self.waiting.insert(self.orders, reply);
         self.handle(Event::Ordered(Order { number: self.orders, name, kind }));
@@ -466,8 +497,11 @@ impl Engine {
             let name = || report.name.as_ref().map(ToString::to_string);
             let known = report.name.as_ref().and_then(|name| self.states.get(name));
             let held = known.and_then(|known| known.held.as_ref()).map(|held| held.of);
+            let now = self.clock.now();
+            let first = self.reconciler.building_since(&report.folder);
             let _ = channel.send(Seen {
                 held,
+                since_change: first.map(|first| now.since(first)),
                 folder: report.folder.clone(),
                 model: model.clone().or_else(name).unwrap_or_else(|| folder_name(&report.folder)),
                 end: report.end.clone(),

@@ -32,6 +32,7 @@ pub mod results;
 pub mod sabotage;
 pub mod service;
 pub mod signals;
+pub mod status;
 pub mod store;
 pub mod threads;
 pub mod watch;

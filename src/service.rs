@@ -6,19 +6,16 @@
 //! nowhere else: a loop that is stuck falls silent, and the watchdog starts marwatch anew; a build that
 //! takes hours holds up nothing here. Where nobody listens, nothing is done and nothing wakes up.
 
-mod board;
-
 use std::env;
 use std::path::Path;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::Instant;
 
 use crate::clock;
-use crate::engine::{Engine, Seen};
-use board::Board;
+use crate::engine::Engine;
+use crate::status::board::{self, Board};
 
 /// How long changes gather before the status is told. What is over by then is not worth a word: an
 /// edit that is in the store after 300 ms leaves the status as it was.
@@ -35,9 +32,8 @@ pub struct Herald {
     /// How often the watchdog is to be fed; `None` where there is none.
     feed_every: Option<Duration>,
     feed: Option<Instant>,
-    /// Reports of builds; `None` where nobody listens.
-    reports: Option<UnboundedReceiver<Seen>>,
-    board: Board,
+    /// Whether anybody listens.
+    is_heard: bool,
     /// The status that was told last.
     said: String,
     /// When the status is looked at again.
@@ -49,25 +45,19 @@ pub struct Herald {
 }
 
 impl Herald {
-    /// Finds out whether somebody listens. If so, the second is where the engine is to send the
-    /// reports of builds.
-    pub fn new() -> (Self, Option<UnboundedSender<Seen>>) {
-        let (sender, reports) =
-            env::var_os("NOTIFY_SOCKET").map(|_| mpsc::unbounded_channel()).unzip();
-        let herald = Self {
+    /// Finds out whether somebody listens.
+    pub fn of_environment() -> Self {
+        let is_heard = env::var_os("NOTIFY_SOCKET").is_some();
+        Self {
             // Half of the time, as sd_watchdog_enabled(3) advises.
-            feed_every: sd_notify::watchdog_enabled()
-                .filter(|_| sender.is_some())
-                .map(|limit| limit / 2),
+            feed_every: sd_notify::watchdog_enabled().filter(|_| is_heard).map(|limit| limit / 2),
             feed: None,
-            reports,
-            board: Board::default(),
+            is_heard,
             said: String::new(),
             say: None,
             kept_old: None,
             extend: None,
-        };
-        (herald, sender)
+        }
     }
 
     /// The watches are armed and the first pass is queued.
@@ -84,17 +74,13 @@ impl Herald {
 
     /// Something happened that the status may have to tell.
     pub fn something_happened(&mut self) {
-        let Some(reports) = &mut self.reports else { return };
-        while let Ok(seen) = reports.try_recv() {
-            self.board.take(seen);
-        }
-        if self.extend.is_none() {
+        if self.is_heard && self.extend.is_none() {
             self.say.get_or_insert_with(|| Instant::now() + STATUS_PAUSE);
         }
     }
 
     /// Time has passed.
-    pub fn tick(&mut self, engine: &Engine) {
+    pub fn tick(&mut self, engine: &Engine, board: &Board) {
         let now = Instant::now();
         if self.feed.is_some_and(|due| due <= now) {
             self.tell(&[NotifyState::Watchdog]);
@@ -102,8 +88,7 @@ impl Herald {
         }
         if self.say.is_some_and(|due| due <= now) {
             self.say = None;
-            self.board.retain(|folder| engine.knows(folder));
-            let mut line = self.board.line(engine.models(), engine.building());
+            let mut line = board.line(engine.models(), engine.building());
             if let Some(problem) = &self.kept_old {
                 line = format!(
                     "the new configuration is not valid, the old one holds: {problem}; {line}"
@@ -145,7 +130,7 @@ impl Herald {
 
     /// Nothing new is begun, and what is under way may end.
     pub fn stopping(&mut self, work: usize) {
-        if self.reports.is_none() {
+        if !self.is_heard {
             return;
         }
         self.say = None;
@@ -181,7 +166,7 @@ impl Herald {
     }
 
     fn tell(&self, news: &[NotifyState<'_>]) {
-        if self.reports.is_some() {
+        if self.is_heard {
             tell(news);
         }
     }

@@ -54,6 +54,9 @@ fn help() {
     assert_transcript!("help-short", &site, ["-h"]);
     assert_transcript!("help-run", &site, ["run", "--help"]);
     assert_transcript!("help-build", &site, ["build", "--help"]);
+    assert_transcript!("help-status", &site, ["status", "--help"]);
+    assert_transcript!("help-log", &site, ["log", "--help"]);
+    assert_transcript!("help-pause", &site, ["pause", "--help"]);
     assert_transcript!("help-history", &site, ["history", "--help"]);
     assert_transcript!("help-rollback", &site, ["rollback", "--help"]);
     assert_transcript!("help-resume", &site, ["resume", "--help"]);

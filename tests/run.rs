@@ -17,5 +17,7 @@ mod removal;
 mod rollback;
 #[path = "run/settings.rs"]
 mod settings;
+#[path = "run/status.rs"]
+mod status;
 #[path = "run/transfers.rs"]
 mod transfers;

@@ -1,11 +1,12 @@
 //! The last stage: whoever wants to know is told what the store holds now.
 //!
-//! [`handover`] has running servers serve it, [`hook`] tells a command. Both are off unless
-//! configured, and neither holds up a build: the store and its records are the truth, and what is
+//! [`handover`] has running servers serve it, [`hook`] tells a command, both off unless configured;
+//! [`onlookers`] are whoever is connected. None of them holds up a build: the store and its records are the truth, and what is
 //! told here follows them.
 
 pub mod handover;
 pub mod hook;
+pub mod onlookers;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::results::Record;
 use crate::results::catalog::CatalogEntry;
 use handover::Handover;
 use hook::Hook;
+use onlookers::Onlookers;
 
 /// Something that whoever wants to know is told.
 #[derive(Debug)]
@@ -41,12 +43,12 @@ pub struct Announcer {
 
 impl Announcer {
     /// Starts it. What the servers of a model make of it goes to `outbox`.
-    pub fn start(config: &Config, outbox: UnboundedSender<Message>) -> Self {
+    pub fn start(config: &Config, outbox: UnboundedSender<Message>, onlookers: Onlookers) -> Self {
         let (news, inbox) = mpsc::unbounded_channel();
         let (settings, changes) = mpsc::unbounded_channel();
         let handover = Handover::new(config, outbox);
         let hook = Hook::new(&config.hooks);
-        let task = tokio::spawn(announce(inbox, changes, handover, hook));
+        let task = tokio::spawn(announce(inbox, changes, handover, hook, onlookers));
         Self { news, settings, task, grace: config.shutdown_grace }
     }
 
@@ -82,11 +84,15 @@ async fn announce(
     mut changes: UnboundedReceiver<Config>,
     mut handover: Handover,
     mut hook: Hook,
+    onlookers: Onlookers,
 ) {
     loop {
         tokio::select! {
             news = inbox.recv() => match news {
-                Some(News::Record(record)) => hook.tell(&record),
+                Some(News::Record(record)) => {
+                    hook.tell(&record);
+                    onlookers.tell(record);
+                }
                 Some(News::Listed(model, entry)) => handover.listed(&model, *entry),
                 Some(News::Delisted(model)) => handover.delisted(&model),
                 None => break,

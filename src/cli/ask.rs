@@ -13,7 +13,7 @@ use crate::build::report::{Answer, chain};
 use crate::config::Config;
 use crate::control::{ClientError, client};
 use crate::daemon::refused;
-use crate::engine::{Engine, Mode, Wish};
+use crate::engine::{Demand, Engine, Mode, Wish};
 use crate::exit::Exit;
 use crate::model::ModelName;
 use crate::model::name::NameError;
@@ -21,7 +21,7 @@ use crate::reconcile::OrderKind;
 use crate::store::{LockError, StoreError, hidden_folder};
 
 /// Has it done, and prints the answer.
-pub(super) fn run(source: &Source, name: &str, kind: OrderKind, out: &mut dyn Write) -> Exit {
+pub(super) fn run(source: &Source, name: &str, demand: Demand, out: &mut dyn Write) -> Exit {
     let name = match ModelName::parse(name) {
         Ok(name) => name,
         Err(error) => return fail(Exit::Usage, &format!("{error} – {}", NameError::HELP)),
@@ -30,7 +30,7 @@ pub(super) fn run(source: &Source, name: &str, kind: OrderKind, out: &mut dyn Wr
         Ok((config, _)) => config,
         Err(error) => return error.say(),
     };
-    match ask(config, &name, kind) {
+    match ask(config, &name, demand) {
         Ok(answer) => written(tell(&answer, out)),
         Err(exit) => exit,
     }
@@ -44,23 +44,23 @@ fn tell(answer: &Answer, out: &mut dyn Write) -> io::Result<()> {
 ///
 /// # Errors
 /// How to end where it was not done; why was said.
-pub(super) fn ask(config: Config, name: &ModelName, kind: OrderKind) -> Result<Answer, Exit> {
+pub(super) fn ask(config: Config, name: &ModelName, demand: Demand) -> Result<Answer, Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| fail(Exit::Unavailable, &format!("cannot start: {error}")))?;
-    let answer = runtime.block_on(decide(config, name, kind));
+    let answer = runtime.block_on(decide(config, name, demand));
     runtime.shutdown_background();
     answer
 }
 
-async fn decide(config: Config, name: &ModelName, kind: OrderKind) -> Result<Answer, Exit> {
+async fn decide(config: Config, name: &ModelName, demand: Demand) -> Result<Answer, Exit> {
     let hidden = hidden_folder(&config.store);
     let only = Some(BTreeSet::from([name.to_string()]));
     let mode = Mode { once: true, only, progress: Arc::new(|_, _| {}) };
     let (mut engine, mut inbox) = match Engine::open(config, mode, None) {
         Ok(opened) => opened,
         Err(StoreError::Lock(held @ LockError::Held { .. })) => {
-            return client::ask(&hidden, name, kind).await.map_err(|error| match error {
+            return client::ask(&hidden, name, demand).await.map_err(|error| match error {
                 ClientError::Refused(_) => fail(Exit::ModelProblems, &chain(&error)),
                 ClientError::Connect { .. } => {
                     fail(Exit::StoreHeld, &format!("{held}; {}", chain(&error)))
@@ -72,7 +72,7 @@ async fn decide(config: Config, name: &ModelName, kind: OrderKind) -> Result<Ans
     };
     engine.find(name);
     let (reply, mut answer) = oneshot::channel();
-    engine.order(Wish { name: name.clone(), kind, reply });
+    engine.order(Wish { name: name.clone(), demand, reply });
     let mut told = None;
     loop {
         if told.is_none() {
@@ -82,7 +82,7 @@ async fn decide(config: Config, name: &ModelName, kind: OrderKind) -> Result<Ans
         // Nothing follows from anything else.
         let is_done = match &told {
             None => engine.is_idle(),
-            Some(Ok(_)) if kind == OrderKind::Resume => engine.is_idle(),
+            Some(Ok(_)) if demand == Demand::Order(OrderKind::Resume) => engine.is_idle(),
             Some(_) => true,
         };
         if is_done {

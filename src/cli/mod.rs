@@ -8,11 +8,13 @@ pub mod history;
 pub mod init;
 pub mod inspect;
 pub mod journal;
+pub mod log;
 pub mod logging;
 pub mod rollback;
 pub mod run;
 pub mod schema;
 pub mod source;
+pub mod status;
 pub mod verify;
 
 use std::io::{self, Write};
@@ -62,8 +64,11 @@ pub enum Command {
     Run(run::Args),
     Build(build::Args),
     Check(check::Args),
+    Status(status::Args),
+    Log(log::Args),
     History(history::Args),
     Rollback(rollback::Args),
+    Pause(rollback::PauseArgs),
     Resume(rollback::ResumeArgs),
     Verify(verify::Args),
     Inspect(inspect::Args),
@@ -76,9 +81,11 @@ pub fn main(cli: Cli) -> Exit {
     let default = match cli.command {
         Command::Run(_) => "info",
         // The table shows what the log would say again.
-        Command::Build(_) | Command::Rollback(_) | Command::Resume(_) | Command::Verify(_) => {
-            "warn,marwatch::results::say=off"
-        }
+        Command::Build(_)
+        | Command::Rollback(_)
+        | Command::Pause(_)
+        | Command::Resume(_)
+        | Command::Verify(_) => "warn,marwatch::results::say=off",
         _ => "warn",
     };
     if let Err(message) = logging::start(cli.log_level.as_deref(), cli.log_format, default) {
@@ -88,9 +95,12 @@ pub fn main(cli: Cli) -> Exit {
         Command::Run(args) => run::run(&args),
         Command::Build(args) => build::run(&args, &mut io::stdout().lock()),
         Command::Check(args) => check::run(&args, &mut io::stdout().lock()),
+        Command::Status(args) => status::run(&args, &mut io::stdout().lock()),
+        Command::Log(args) => log::run(&args, &mut io::stdout().lock()),
         Command::History(args) => history::run(&args, &mut io::stdout().lock()),
         Command::Verify(args) => verify::run(&args, &mut io::stdout().lock()),
         Command::Rollback(args) => rollback::run(&args, &mut io::stdout().lock()),
+        Command::Pause(args) => rollback::pause(&args, &mut io::stdout().lock()),
         Command::Resume(args) => rollback::resume(&args, &mut io::stdout().lock()),
         Command::Inspect(args) => match inspect::run(&args, &mut io::stdout().lock()) {
             Ok(true) => Exit::Success,

@@ -1,9 +1,10 @@
-//! `marwatch rollback` and `marwatch resume`.
+//! `marwatch rollback`, `marwatch pause` and `marwatch resume`.
 
 use std::io::Write;
 
 use super::ask;
 use super::source::Source;
+use crate::engine::Demand;
 use crate::exit::Exit;
 use crate::reconcile::OrderKind;
 
@@ -33,10 +34,29 @@ pub struct Args {
 
 /// Rolls back.
 pub fn run(args: &Args, out: &mut dyn Write) -> Exit {
-    ask::run(&args.source, &args.model, OrderKind::RollBack { to: args.to }, out)
+    ask::run(&args.source, &args.model, Demand::Order(OrderKind::RollBack { to: args.to }), out)
 }
 
-/// Let a model's folder decide again what is in the store, after a rollback
+/// Leave a model alone: nothing of it is built or removed until `marwatch resume`
+///
+/// What is in the store stays there, whatever happens to the model's folder, over restarts too. A
+/// build that is under way is the last. `rollback` works all the same.
+#[derive(Debug, clap::Args)]
+pub struct PauseArgs {
+    /// The model's name
+    #[arg(value_name = "MODEL")]
+    pub model: String,
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub source: Source,
+}
+
+/// Pauses.
+pub fn pause(args: &PauseArgs, out: &mut dyn Write) -> Exit {
+    ask::run(&args.source, &args.model, Demand::Pause, out)
+}
+
+/// Let a model's folder decide again what is in the store, after a rollback or a pause
 ///
 /// What the folder holds now is packed and published, as after any change.
 #[derive(Debug, clap::Args)]
@@ -51,5 +71,5 @@ pub struct ResumeArgs {
 
 /// Resumes.
 pub fn resume(args: &ResumeArgs, out: &mut dyn Write) -> Exit {
-    ask::run(&args.source, &args.model, OrderKind::Resume, out)
+    ask::run(&args.source, &args.model, Demand::Order(OrderKind::Resume), out)
 }

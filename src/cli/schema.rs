@@ -6,6 +6,7 @@ use super::written;
 use crate::config;
 use crate::exit::Exit;
 use crate::results::{Catalog, Record};
+use crate::status::Status;
 
 /// Print the JSON Schema of a file that marwatch writes or reads
 #[derive(Debug, clap::Args)]
@@ -22,6 +23,8 @@ pub enum What {
     Results,
     /// STORE/.marwatch/catalog.json
     Catalog,
+    /// What `marwatch status --json` prints
+    Status,
     /// The configuration file
     Config,
 }
@@ -31,6 +34,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Exit {
     let schema = match args.what {
         What::Results => Record::json_schema(),
         What::Catalog => Catalog::json_schema(),
+        What::Status => Status::json_schema(),
         What::Config => config::schema().to_value(),
     };
     written(writeln!(out, "{schema:#}"))

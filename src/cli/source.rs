@@ -25,6 +25,35 @@ pub struct Source {
     pub store: Option<PathBuf>,
 }
 
+/// Where the store is, for what asks nothing else of the configuration.
+#[derive(Debug, Clone, clap::Args)]
+pub struct StoreSource {
+    /// The configuration file [default: marwatch.yaml here, if there is one]
+    #[arg(long, short, value_name = "FILE", conflicts_with = "store")]
+    pub config: Option<PathBuf>,
+    /// The model store, instead of a configuration
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+}
+
+impl StoreSource {
+    /// The store's absolute path.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the configuration.
+    pub fn find(&self) -> Result<PathBuf, NoConfig> {
+        let Some(store) = &self.store else {
+            let source = Source { config: self.config.clone(), watch: vec![], store: None };
+            return source.load().map(|(config, _)| config.store);
+        };
+        store.canonicalize().map_err(|error| NoConfig {
+            exit: Exit::Unavailable,
+            problems: vec![],
+            message: Some(format!("cannot look into {}: {error}", store.display())),
+        })
+    }
+}
+
 /// Why there is no configuration, and how to end for it.
 #[derive(Debug)]
 pub struct NoConfig {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use super::control::control;
 use super::cursor::Cursor;
 use super::document::{self, MAX_BYTES};
 use super::field::{Field, List};
@@ -208,6 +209,7 @@ fn config(reader: &mut Reader, at: &Cursor<'_>, raw: RawConfig, base: &Path) -> 
         servers: servers(reader, &at.member("servers"), raw.servers, base),
         rolling: reader.switch(&at.member("rolling"), raw.rolling, defaults.rolling),
         hooks: hooks(reader, &at.member("hooks"), raw.hooks, defaults.hooks),
+        control: control(reader, &at.member("control"), raw.control, base),
         store: defaults.store,
         drop_folders: defaults.drop_folders,
     };

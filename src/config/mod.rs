@@ -9,6 +9,7 @@
 //!       └─ saphyr-parser ► outline: where everything stands ─────────────────┴► load ─► Config
 //! ```
 
+mod control;
 mod cursor;
 mod document;
 mod field;
@@ -33,6 +34,7 @@ pub use model_settings::{SETTINGS_FILE, parse_settings};
 pub use template::template;
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -88,6 +90,30 @@ pub struct Config {
     pub rolling: bool,
     /// Commands that are told what came of each attempt.
     pub hooks: Hooks,
+    /// Who may ask the daemon, and where.
+    pub control: Control,
+}
+
+/// Who may ask the daemon, and where.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Control {
+    /// Who may use the socket in the store's hidden folder.
+    pub access: SocketAccess,
+    /// A port that is answered as well.
+    pub listen: Option<SocketAddr>,
+    /// A file that holds the token by which something can be ordered over the port.
+    pub token_file: Option<PathBuf>,
+}
+
+/// Who may use the control socket.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SocketAccess {
+    /// marwatch's own user.
+    #[default]
+    Owner,
+    /// The socket's group as well.
+    Group,
 }
 
 /// A running server that is to serve what is published.
@@ -388,6 +414,7 @@ impl Config {
             servers: Vec::new(),
             rolling: false,
             hooks: Hooks::default(),
+            control: Control::default(),
         }
     }
 

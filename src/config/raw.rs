@@ -13,7 +13,7 @@ use serde_yaml::Value;
 
 use super::field::{Field, FromValue, List, Wrong, kind};
 use super::leaf::{Any, Choice, Count, Map, PathText, Ratio, Size, Span, Switch, Text, Version};
-use super::{Durability, OnRemove, Preflight, SpareMode, WatchMode};
+use super::{Durability, OnRemove, Preflight, SocketAccess, SpareMode, WatchMode};
 use crate::model::{ArchiveFormat, Compression, Runtime};
 
 /// Keys that nobody knows.
@@ -102,6 +102,18 @@ sections! {
         rolling: Switch,
         /// Commands that are told what came of each attempt.
         hooks: RawHooks,
+        /// Who may ask the daemon, and where.
+        control: RawControl,
+    }
+
+    /// Who may ask the daemon, and where.
+    struct RawControl {
+        /// Who may use the control socket: owner or group.
+        access: Choice<SocketAccess>,
+        /// An address and a port that is answered as well.
+        listen: Text,
+        /// A file that holds the token by which something can be ordered over the port.
+        token_file: PathText,
     }
 
     /// A running server.

@@ -5,16 +5,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
-use hyper::{Method, Request, header};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Method, Request, Response, header};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
 use super::server::short;
 use super::{RollBack, SOCKET, verb};
 use crate::build::report::{Answer, Refusal};
+use crate::engine::Demand;
 use crate::model::ModelName;
 use crate::reconcile::OrderKind;
+use crate::status::Status;
 
 /// Why the daemon did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -39,29 +41,19 @@ pub enum ClientError {
     Refused(Refusal),
 }
 
-/// Asks the daemon that holds the store with this hidden folder, and waits until it is done.
+/// Has the daemon that holds the store with this hidden folder do something, and waits until it is
+/// done.
 ///
 /// # Errors
 /// See [`ClientError`].
-pub async fn ask(hidden: &Path, name: &ModelName, kind: OrderKind) -> Result<Answer, ClientError> {
-    let stream = connect(hidden)
-        .await
-        .map_err(|source| ClientError::Connect { path: hidden.join(SOCKET), source })?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let body = match kind {
-        OrderKind::RollBack { to } => serde_json::to_vec(&RollBack { to })?,
-        OrderKind::PutBack { .. } | OrderKind::Resume | OrderKind::Rebuild => Vec::new(),
+pub async fn ask(hidden: &Path, name: &ModelName, demand: Demand) -> Result<Answer, ClientError> {
+    let body = match demand {
+        Demand::Order(OrderKind::RollBack { to }) => serde_json::to_vec(&RollBack { to })?,
+        _ => Vec::new(),
     };
-    let mut request = Request::new(Full::new(Bytes::from(body)));
-    *request.method_mut() = Method::POST;
     // A name has no character that means something in a path.
-    if let Ok(uri) = format!("/models/{name}/{}", verb(kind)).parse() {
-        *request.uri_mut() = uri;
-    }
-    request.headers_mut().insert(header::HOST, header::HeaderValue::from_static("marwatch"));
-    let response = sender.send_request(request).await?;
+    let path = format!("/models/{name}/{}", verb(demand));
+    let response = send(hidden, Method::POST, &path, body).await?;
     let is_done = response.status().is_success();
     let body = response.into_body().collect().await?.to_bytes();
     if is_done {
@@ -69,6 +61,42 @@ pub async fn ask(hidden: &Path, name: &ModelName, kind: OrderKind) -> Result<Ans
     } else {
         Err(ClientError::Refused(serde_json::from_slice(&body)?))
     }
+}
+
+/// Asks the daemon how everything is.
+///
+/// # Errors
+/// See [`ClientError`].
+pub async fn status(hidden: &Path) -> Result<Status, ClientError> {
+    let response = send(hidden, Method::GET, "/models", Vec::new()).await?;
+    let is_told = response.status().is_success();
+    let body = response.into_body().collect().await?.to_bytes();
+    if is_told {
+        Ok(serde_json::from_slice(&body)?)
+    } else {
+        Err(ClientError::Refused(serde_json::from_slice(&body)?))
+    }
+}
+
+async fn send(
+    hidden: &Path,
+    method: Method,
+    path: &str,
+    body: Vec<u8>,
+) -> Result<Response<Incoming>, ClientError> {
+    let stream = connect(hidden)
+        .await
+        .map_err(|source| ClientError::Connect { path: hidden.join(SOCKET), source })?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let mut request = Request::new(Full::new(Bytes::from(body)));
+    *request.method_mut() = method;
+    if let Ok(uri) = path.parse() {
+        *request.uri_mut() = uri;
+    }
+    request.headers_mut().insert(header::HOST, header::HeaderValue::from_static("marwatch"));
+    Ok(sender.send_request(request).await?)
 }
 
 async fn connect(hidden: &Path) -> io::Result<UnixStream> {

@@ -1,17 +1,37 @@
-//! The control socket: how `marwatch rollback`, `resume` and `verify --repair` reach the daemon that
-//! holds the store.
+//! The control socket: how the other commands, `curl` and monitoring reach the daemon that holds the
+//! store.
 //!
-//! HTTP with JSON over a unix socket in the store's hidden folder, so that `curl --unix-socket` can
-//! speak to it too. Only who may write the store's hidden folder may connect.
+//! HTTP with JSON over a unix socket in the store's hidden folder, and over a TCP port where
+//! `control.listen` names one. `docs/operations.md` lists what can be asked.
 
 pub mod client;
-pub mod server;
+mod page;
+mod routes;
+mod server;
+mod tcp;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{Mutex, broadcast, oneshot};
 
 pub use client::ClientError;
+pub use server::{Closed, Socket};
 
+use crate::build::report::chain;
+use crate::config::Config;
+use crate::engine::{Demand, Message};
 use crate::reconcile::OrderKind;
+use crate::results::Record;
+use crate::status::metrics::Metrics;
+use crate::status::now::Now;
+use crate::status::past::Past;
+use crate::store::hidden_folder;
+use tcp::Port;
 
 /// The socket's name in the store's hidden folder.
 pub const SOCKET: &str = "control.sock";
@@ -25,11 +45,93 @@ pub struct RollBack {
     pub to: Option<u64>,
 }
 
+/// What the loop is asked, beside orders.
+#[derive(Debug)]
+pub enum Question {
+    /// What everything is doing.
+    Now(oneshot::Sender<Now>),
+    /// To look at everything.
+    Rescan(oneshot::Sender<()>),
+}
+
+/// What requests are answered from.
+#[derive(Debug, Clone)]
+pub struct Desk {
+    /// The model store.
+    pub store: PathBuf,
+    /// Where orders go.
+    pub outbox: UnboundedSender<Message>,
+    /// Where questions go.
+    pub questions: UnboundedSender<Question>,
+    /// The records as they come.
+    pub records: broadcast::WeakSender<Arc<Record>>,
+    /// What was counted.
+    pub metrics: Arc<Metrics>,
+    /// What the log tells; read when somebody asks.
+    pub past: Arc<Mutex<Past>>,
+}
+
+/// Everything that answers requests. Dropping it removes the socket.
+#[derive(Debug)]
+pub struct Control {
+    socket: Option<Socket>,
+    port: Option<Port>,
+    desk: Desk,
+}
+
+impl Control {
+    /// Begins to answer, as the configuration says. What cannot be had is said and left out.
+    pub fn start(config: &Config, desk: Desk) -> Self {
+        let socket = Socket::bind(&hidden_folder(&config.store), config.control.access);
+        let mut socket = socket
+            .inspect_err(|error| {
+                tracing::warn!(%error, "there is no control socket: `marwatch status`, `rollback` and their like work only while this daemon does not run");
+            })
+            .ok();
+        if let Some(socket) = &mut socket {
+            socket.serve(desk.clone());
+        }
+        let mut control = Self { socket, port: None, desk };
+        control.listen(config);
+        control
+    }
+
+    /// Goes over to another configuration.
+    pub fn reconfigure(&mut self, config: &Config) {
+        if let Some(socket) = &self.socket {
+            socket.set_access(config.control.access);
+        }
+        self.listen(config);
+    }
+
+    fn listen(&mut self, config: &Config) {
+        // The one before has to go first: it may have the same address.
+        self.port = None;
+        let Some(address) = config.control.listen else { return };
+        match Port::open(address, config.control.token_file.as_deref(), self.desk.clone()) {
+            Ok(port) => {
+                tracing::info!(address = %port.address(), "answering on a port");
+                self.port = Some(port);
+            }
+            Err(error) => {
+                tracing::error!(%address, "nothing is answered on this port: {}", chain(&error));
+            }
+        }
+    }
+
+    /// Takes no more requests. Whoever still waits for an answer gets one once the loop and all that
+    /// it has taken are gone: [`Closed::answered`].
+    pub fn close(self) -> Closed {
+        self.socket.map(Socket::close).unwrap_or_default()
+    }
+}
+
 /// The last part of the path that asks for it.
-const fn verb(kind: OrderKind) -> &'static str {
-    match kind {
-        OrderKind::RollBack { .. } | OrderKind::PutBack { .. } => "rollback",
-        OrderKind::Resume => "resume",
-        OrderKind::Rebuild => "rebuild",
+const fn verb(demand: Demand) -> &'static str {
+    match demand {
+        Demand::Order(OrderKind::RollBack { .. } | OrderKind::PutBack { .. }) => "rollback",
+        Demand::Order(OrderKind::Resume) => "resume",
+        Demand::Order(OrderKind::Rebuild) => "rebuild",
+        Demand::Pause => "pause",
     }
 }

@@ -77,7 +77,15 @@ impl Engine {
             let (folder, model) = (record.folder.clone(), record.model.clone());
             let took = Took::default();
             let record = Some(record.clone());
-            let _ = channel.send(Seen { folder, model, end, record, took, held: None });
+            let _ = channel.send(Seen {
+                folder,
+                model,
+                end,
+                record,
+                took,
+                since_change: None,
+                held: None,
+            });
         }
     }
 

@@ -121,7 +121,7 @@ async fn what_is_ordered_for_a_model_that_is_being_removed_comes_after_that() {
     let (reply, answer) = oneshot::channel();
     let name = ModelName::parse("m").unwrap();
     let kind = OrderKind::RollBack { to: Some(1) };
-    engine.order(Wish { name: name.clone(), kind, reply });
+    engine.order(Wish { name: name.clone(), demand: Demand::Order(kind), reply });
     assert_eq!(engine.put_off.len(), 1);
     told(&mut engine, &mut inbox, answer).await.unwrap();
     assert!(engine.removing.is_empty() && engine.is_idle());
@@ -184,7 +184,7 @@ async fn the_catalog_says_it_when_a_hold_ends_without_a_new_archive() {
         let name = ModelName::parse("m").unwrap();
         let (reply, answer) = oneshot::channel();
         engine.find(&name);
-        engine.order(Wish { name, kind, reply });
+        engine.order(Wish { name, demand: Demand::Order(kind), reply });
         told(&mut engine, &mut inbox, answer).await.unwrap();
         drop(engine);
         assert_eq!(catalog().models["m"].held.as_ref().map(|held| held.of), held);

@@ -69,6 +69,11 @@ pub enum Event {
     },
     /// Somebody asks for something to be done with the model of a name.
     Ordered(Order),
+    /// The model of this name is to be left alone from now on: what changes is not built, and what
+    /// goes is not removed.
+    Paused(ModelName),
+    /// It is not to be left alone any longer.
+    Unpaused(ModelName),
     /// The answer to [`Effect::Build`] for an order that names a model without a folder.
     Served(ModelName),
     /// Time has passed.

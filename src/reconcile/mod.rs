@@ -16,6 +16,7 @@ mod model;
 mod removal;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ pub use event::{
     Ticket,
 };
 use model::{Burst, Model, Phase};
+pub use view::{Activity, View};
 
 /// The state of every model.
 #[derive(Debug)]
@@ -44,6 +46,8 @@ pub struct Reconciler {
     orders: VecDeque<Order>,
     /// Models without a folder for which an order is being carried out.
     absent: BTreeSet<ModelName>,
+    /// Models that somebody wants left alone: nothing but an order has one built or removed.
+    paused: BTreeSet<ModelName>,
     running: usize,
     listing: Listing,
     draining: bool,
@@ -75,6 +79,7 @@ impl Reconciler {
             queue: VecDeque::new(),
             orders: VecDeque::new(),
             absent: BTreeSet::new(),
+            paused: BTreeSet::new(),
             running: 0,
             listing: Listing::default(),
             draining: false,
@@ -114,6 +119,11 @@ impl Reconciler {
             Event::Listed(listings) => self.listed(now, listings, &mut effects),
             Event::Finished { folder, end } => self.finished(now, &folder, end, &mut effects),
             Event::Ordered(order) => self.orders.push_back(order),
+            Event::Paused(name) => {
+                self.paused.insert(name);
+                self.unqueue_paused();
+            }
+            Event::Unpaused(name) => self.unpause(now, &name),
             Event::Served(name) => self.running -= usize::from(self.absent.remove(&name)),
             Event::Tick => {}
             Event::Drain => {
@@ -164,6 +174,34 @@ impl Reconciler {
     /// Whether a model in `folder` is known and present.
     pub fn knows(&self, folder: &Path) -> bool {
         self.models.get(folder).is_some_and(|model| model.vanished.is_none())
+    }
+
+    /// Whether somebody wants this model left alone.
+    fn is_paused(&self, model: &Model) -> bool {
+        model.name.as_ref().is_some_and(|name| self.paused.contains(name))
+    }
+
+    fn unpause(&mut self, now: Moment, name: &ModelName) {
+        if !self.paused.remove(name) {
+            return;
+        }
+        for model in self.models.values_mut().filter(|model| model.name.as_ref() == Some(name)) {
+            // Whatever changed meanwhile was not kept count of.
+            if model.vanished.is_none() {
+                model.look(now, Trigger::Change);
+            }
+        }
+    }
+
+    /// What is paused waits for nothing: it is looked at when that ends.
+    fn unqueue_paused(&mut self) {
+        for model in self.models.values_mut() {
+            let is_paused = model.name.as_ref().is_some_and(|name| self.paused.contains(name));
+            if is_paused && !model.is_building() {
+                model.phase = Phase::Idle;
+            }
+        }
+        self.unqueue_settling();
     }
 
     /// Whether a model that is present claims `name`.
@@ -444,6 +482,10 @@ impl Reconciler {
         due.sort_unstable();
         for (_, folder) in due {
             if let Some(model) = self.models.get_mut(&folder) {
+                if model.name.as_ref().is_some_and(|name| self.paused.contains(name)) {
+                    model.phase = Phase::Idle;
+                    continue;
+                }
                 model.queue_up(now);
                 self.queue.push_back(folder);
             }

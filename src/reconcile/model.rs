@@ -71,6 +71,13 @@ pub(super) struct Settling {
     pub(super) due: Option<Moment>,
 }
 
+impl Settling {
+    /// The first of the changes after which it has to come to rest.
+    pub(super) fn since(&self) -> Moment {
+        self.burst.first
+    }
+}
+
 impl Model {
     pub(super) fn new(root: PathBuf, name: Option<ModelName>, known: bool) -> Self {
         Self {

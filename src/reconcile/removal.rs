@@ -46,7 +46,7 @@ impl Reconciler {
     /// Whether there is anything to judge, which there seldom is: asked at every event, and root by
     /// root that costs roots times models.
     fn is_any_vanished(&self) -> bool {
-        self.models.values().any(|model| model.vanished.is_some() && !model.held)
+        self.models.values().any(|m| m.vanished.is_some() && !m.held && !self.is_paused(m))
     }
 
     fn judged_at(&self, root: &Path) -> Option<Moment> {
@@ -58,7 +58,7 @@ impl Reconciler {
     fn vanished(&self, root: &Path) -> impl Iterator<Item = (&PathBuf, Moment)> {
         let of_root = self.models.iter().filter(move |(_, model)| model.root == root);
         of_root
-            .filter(|(_, model)| !model.held && !model.is_building())
+            .filter(|(_, model)| !model.held && !model.is_building() && !self.is_paused(model))
             .filter_map(|(folder, model)| Some((folder, model.vanished?)))
     }
 

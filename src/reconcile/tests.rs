@@ -111,6 +111,58 @@ fn the_quiet_time_grows_with_the_burst() {
 }
 
 #[test]
+fn a_paused_model_is_left_alone_until_it_is_not_paused_any_more() {
+    let name = || ModelName::parse("a").unwrap();
+    let mut r = settled(&["a", "b", "c"]);
+    r.handle(at(0), touched("a"));
+    assert!(r.handle(at(100), Event::Paused(name())).is_empty());
+    assert!(r.is_idle(), "nothing is waited for");
+    r.handle(at(200), touched("a"));
+    assert_eq!(builds(&r.handle(at(900), Event::Tick)), [""; 0]);
+    assert!(r.is_idle());
+    assert_eq!(r.view().next().unwrap().activity, Activity::Paused);
+    // Nor is it removed.
+    r.handle(at(1000), Event::RootChanged);
+    assert!(r.handle(at(1000), listing(&["b", "c"])).is_empty());
+    assert!(r.handle(at(9000), Event::Tick).is_empty() && r.deadline().is_none());
+    assert_eq!(r.view().next().unwrap().activity, Activity::Missing);
+    r.handle(at(9000), Event::RootChanged);
+    assert!(r.handle(at(9000), listing(&["a", "b", "c"])).is_empty());
+    // What somebody has open is known all the same.
+    r.handle(at(9100), Event::Writing { folder: folder("a"), file: "weights".into() });
+    r.handle(at(9200), Event::Paused(name()));
+    let tickets = tickets(r.handle(at(9500), Event::Unpaused(name())));
+    assert_eq!(tickets.len(), 1);
+    assert_eq!((tickets[0].trigger, tickets[0].unclosed.len()), (Trigger::Change, 1));
+    assert!(tickets[0].min_age.is_some(), "it may have changed a moment ago");
+    assert!(r.handle(at(9600), finished("a", End::UpToDate)).is_empty());
+    assert!(r.handle(at(9700), Event::Unpaused(name())).is_empty(), "it is not paused");
+}
+
+#[test]
+fn a_model_that_went_while_it_was_paused_is_removed_afterwards() {
+    let name = ModelName::parse("a").unwrap();
+    let mut r = settled(&["a", "b", "c"]);
+    r.handle(at(0), Event::Paused(name.clone()));
+    r.handle(at(1000), Event::RootChanged);
+    r.handle(at(1000), listing(&["b", "c"]));
+    let effects = r.handle(at(9000), Event::Unpaused(name.clone()));
+    assert_eq!(effects, [Effect::Remove { folder: folder("a"), name: Some(name) }]);
+}
+
+#[test]
+fn a_build_that_is_under_way_when_its_model_is_paused_is_the_last() {
+    let mut r = settled(&["a"]);
+    r.handle(at(0), touched("a"));
+    assert_eq!(builds(&r.handle(at(300), Event::Tick)), ["a"]);
+    r.handle(at(310), Event::Paused(ModelName::parse("a").unwrap()));
+    r.handle(at(320), touched("a"));
+    assert!(r.handle(at(400), finished("a", End::UpToDate)).is_empty());
+    assert!(r.handle(at(9000), Event::Tick).is_empty());
+    assert!(r.is_idle());
+}
+
+#[test]
 fn a_new_model_waits_longer() {
     let mut r = settled(&["a"]);
     assert_eq!(r.handle(at(1000), touched("new")), [Effect::List], "an unknown folder is listed");

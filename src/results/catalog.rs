@@ -95,6 +95,19 @@ pub enum ServedState {
     Unreachable,
 }
 
+impl ServedState {
+    /// The state as the catalog writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ServedState::Serving => "serving",
+            ServedState::Refused => "refused",
+            ServedState::RolledBack => "rolled_back",
+            ServedState::Failed => "failed",
+            ServedState::Unreachable => "unreachable",
+        }
+    }
+}
+
 /// Why a model's folder is not published: somebody has rolled it back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Held {

@@ -150,7 +150,7 @@ fn read(path: &Path, keep: usize, mut take: impl FnMut(Record)) -> io::Result<()
     Ok(())
 }
 
-fn numbered(path: &Path, number: usize) -> PathBuf {
+pub(super) fn numbered(path: &Path, number: usize) -> PathBuf {
     let mut name = path.to_owned().into_os_string();
     name.push(format!(".{number}"));
     PathBuf::from(name)

@@ -3,6 +3,7 @@
 //! Both are documented in `docs/results.md`; their JSON Schemas are generated from the types here.
 
 pub mod catalog;
+pub mod follow;
 pub mod log;
 pub mod record;
 pub mod say;

@@ -96,6 +96,17 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// All of them.
+    pub const ALL: [Outcome; 7] = [
+        Outcome::Published,
+        Outcome::Unchanged,
+        Outcome::Rejected,
+        Outcome::Unstable,
+        Outcome::Failed,
+        Outcome::Removed,
+        Outcome::RolledBack,
+    ];
+
     /// The outcome as records write it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -164,6 +175,17 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// All of them, in their order.
+    pub const ALL: [Stage; 7] = [
+        Stage::Snapshot,
+        Stage::Validate,
+        Stage::Plan,
+        Stage::Pack,
+        Stage::Verify,
+        Stage::Publish,
+        Stage::Retire,
+    ];
+
     /// The stage that follows, or the last.
     pub fn next(self) -> Stage {
         match self {

@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use crate::build::report::chain;
 use crate::clock;
 use crate::config::Config;
-use crate::engine::{Message, Wish};
+use crate::engine::{Demand, Message, Wish};
 use crate::model::ModelName;
 use crate::reconcile::OrderKind;
 use crate::results::catalog::{CatalogEntry, Served, ServedState};
@@ -295,7 +295,11 @@ impl Handover {
 fn put_back(outbox: &UnboundedSender<Message>, name: &ModelName, from: u64, to: u64) {
     let (reply, answer) = oneshot::channel();
     let kind = OrderKind::PutBack { from, to };
-    let _ = outbox.send(Message::Ordered(Wish { name: name.clone(), kind, reply }));
+    let _ = outbox.send(Message::Ordered(Wish {
+        name: name.clone(),
+        demand: Demand::Order(kind),
+        reply,
+    }));
     let name = name.clone();
     tokio::spawn(async move {
         if let Ok(Err(refusal)) = answer.await {

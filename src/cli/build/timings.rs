@@ -120,6 +120,7 @@ mod tests {
             model: model.into(),
             end: End::UpToDate,
             held: None,
+            since_change: None,
             record: None,
             took: Took { stages_ms: STAGES.iter().zip(ms).map(time).collect(), cost },
         }

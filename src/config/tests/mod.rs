@@ -287,3 +287,26 @@ fn servers_are_checked() {
         "servers:\n  - {workers: 1}\n  - {management: localhost:8081}\n  - {management: 'http://u:secret@h'}\n  - {management: 'http://h', preflight: maybe, probe: {body_file: b}}\n  - {management: 'http://h/', probe: {path: x}}\nhooks: {on_result: run.sh, timeout: 0s}\n"
     ));
 }
+
+#[test]
+fn who_may_ask_is_checked() {
+    let config = good(&format!(
+        "{LEAST}control: {{access: group, listen: '0.0.0.0:8170', token_file: t}}\n"
+    ));
+    assert_eq!(config.control.access, SocketAccess::Group);
+    assert_eq!(config.control.token_file.as_deref(), Some(Path::new("/etc/mw/t")));
+    for (listen, wrong) in [
+        ("8170", "is no address with a port"),
+        ("localhost:8170", "is no address with a port"),
+        ("127.0.0.1", "is no address with a port"),
+        ("'10.0.0.1:8170'", "there is no token"),
+        ("'[::]:8170'", "there is no token"),
+    ] {
+        let said = errors_behind_least(&format!("control: {{listen: {listen}}}\n"));
+        let is_number = listen == "8170";
+        assert!(
+            said.contains(wrong) || (is_number && said.contains("not text")),
+            "{listen}: {said}"
+        );
+    }
+}

@@ -26,7 +26,10 @@ fn the_template_is_the_defaults() {
     let [server] = &all.servers[..] else { panic!("{:?}", all.servers) };
     assert_eq!((server.workers, server.preflight), (1, Preflight::Swap));
     let hooks = Hooks { on_result: Vec::new(), ..all.hooks.clone() };
-    let all = Config { models: Vec::new(), servers: Vec::new(), hooks, ..all };
+    assert!(all.control.listen.is_some_and(|listen| listen.ip().is_loopback()));
+    assert_eq!(all.control.access, SocketAccess::Owner);
+    let control = Control::default();
+    let all = Config { models: Vec::new(), servers: Vec::new(), hooks, control, ..all };
     assert_eq!(all, expected);
 }
 

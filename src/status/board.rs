@@ -7,27 +7,40 @@ use crate::archive::inspect::printable;
 use crate::engine::Seen;
 use crate::problem::Problem;
 use crate::reconcile::End;
+use crate::results::record::Failure;
+use crate::results::{Outcome, Record};
 
 /// Characters of a status at most. systemd reads no message of more than 4096 bytes.
 const MOST: usize = 900;
 /// How many models of one kind are named.
 const MOST_NAMES: usize = 5;
 
-/// The models with which something is wrong.
+/// The models with which something is wrong, and what others wait for.
 #[derive(Debug, Default)]
-pub(super) struct Board(BTreeMap<PathBuf, Trouble>);
-
-#[derive(Debug)]
-struct Trouble {
-    kind: Kind,
-    model: String,
-    what: String,
+pub struct Board {
+    troubles: BTreeMap<PathBuf, Trouble>,
+    waiting: BTreeMap<PathBuf, String>,
 }
 
+/// What is wrong with a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// In a word.
+    pub kind: Kind,
+    /// The model's name.
+    pub model: String,
+    /// Where and what.
+    pub what: String,
+}
+
+/// What can be wrong with a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
+    /// It is refused.
     Rejected,
+    /// marwatch could not build it.
     Failed,
+    /// It does not come to rest.
     NotAtRest,
 }
 
@@ -43,30 +56,53 @@ impl Kind {
     }
 }
 
+impl Trouble {
+    /// What a record tells to be wrong, if anything.
+    pub fn of(record: &Record) -> Option<Self> {
+        let failure = record.failure.as_ref();
+        let (kind, what) = match record.outcome {
+            Outcome::Rejected => {
+                let mut errors = record.problems.iter().filter(|problem| problem.is_error());
+                let first = errors.next().map(|problem| in_short(problem, &record.folder));
+                (Kind::Rejected, first)
+            }
+            Outcome::Failed => {
+                let tell =
+                    |failure: &Failure| format!("{}: {}", failure.stage.as_str(), failure.message);
+                (Kind::Failed, failure.map(tell))
+            }
+            Outcome::Unstable => (Kind::NotAtRest, failure.map(|failure| failure.message.clone())),
+            Outcome::Published | Outcome::Unchanged | Outcome::Removed | Outcome::RolledBack => {
+                return None;
+            }
+        };
+        let what = what.unwrap_or_else(unsaid);
+        Some(Self { kind, model: record.model.clone(), what })
+    }
+}
+
+/// The same refusal is recorded once.
+fn unsaid() -> String {
+    "its last record says why".to_owned()
+}
+
 impl Board {
     /// Takes note of how a build ended.
-    pub(super) fn take(&mut self, seen: Seen) {
+    pub fn take(&mut self, seen: Seen) {
         let Seen { folder, model, end, record, .. } = seen;
-        let failure = || {
-            let failure = record.as_ref()?.failure.as_ref()?;
-            Some(format!("{}: {}", failure.stage.as_str(), failure.message))
-        };
-        let (kind, what) = match end {
+        match &end {
+            End::Waiting(waiting) => drop(self.waiting.insert(folder.clone(), waiting.to_string())),
+            _ => drop(self.waiting.remove(&folder)),
+        }
+        let kind = match end {
             End::UpToDate | End::Gone => {
-                self.0.remove(&folder);
+                self.troubles.remove(&folder);
                 return;
             }
-            End::Refused(_) => {
-                let problems = record.as_ref().map_or(&[][..], |record| &record.problems);
-                let first = problems.iter().find(|problem| problem.is_error());
-                (Kind::Rejected, first.map(|problem| in_short(problem, &folder)))
-            }
-            End::Failed => (Kind::Failed, failure()),
+            End::Refused(_) => Kind::Rejected,
+            End::Failed => Kind::Failed,
             // Without a record it has only not rested for long enough.
-            End::Waiting(_) if record.is_some() => {
-                let failure = record.as_ref().and_then(|record| record.failure.as_ref());
-                (Kind::NotAtRest, failure.map(|failure| failure.message.clone()))
-            }
+            End::Waiting(_) if record.is_some() => Kind::NotAtRest,
             // These are looked at again, or say nothing of the folder.
             End::Waiting(_)
             | End::Fresh
@@ -75,21 +111,33 @@ impl Board {
             | End::Stopped
             | End::Served => return,
         };
-        // The same refusal is recorded once: then it is known what it was.
-        let is_known = self.0.get(&folder).is_some_and(|trouble| trouble.kind == kind);
-        if what.is_some() || !is_known {
-            let what = what.unwrap_or_else(|| "its last record says why".into());
-            self.0.insert(folder, Trouble { kind, model, what });
+        let told = record.as_ref().and_then(Trouble::of).filter(|trouble| trouble.kind == kind);
+        // The same again is recorded once: then it is known what it was.
+        let is_known = self.troubles.get(&folder).is_some_and(|trouble| trouble.kind == kind);
+        if told.is_some() || !is_known {
+            let trouble = told.unwrap_or_else(|| Trouble { kind, model, what: unsaid() });
+            self.troubles.insert(folder, trouble);
         }
     }
 
+    /// What is wrong with the model in `folder`.
+    pub fn trouble(&self, folder: &Path) -> Option<&Trouble> {
+        self.troubles.get(folder)
+    }
+
+    /// What the model in `folder` was found to wait for when it was last looked at.
+    pub fn waiting(&self, folder: &Path) -> Option<&str> {
+        self.waiting.get(folder).map(String::as_str)
+    }
+
     /// Forgets the models whose folders are gone, or watched no longer.
-    pub(super) fn retain(&mut self, is_known: impl Fn(&Path) -> bool) {
-        self.0.retain(|folder, _| is_known(folder));
+    pub fn retain(&mut self, is_known: impl Fn(&Path) -> bool) {
+        self.troubles.retain(|folder, _| is_known(folder));
+        self.waiting.retain(|folder, _| is_known(folder));
     }
 
     /// What there is to say of all `models`, of which so many are `building`.
-    pub(super) fn line(&self, models: usize, building: usize) -> String {
+    pub fn line(&self, models: usize, building: usize) -> String {
         let mut line = format!("{models} model{}", if models == 1 { "" } else { "s" });
         if building > 0 {
             line += &format!(", {building} being built");
@@ -104,7 +152,7 @@ impl Board {
     /// The first of a kind with what is wrong, and the names of others.
     fn group(&self, kind: Kind) -> Option<String> {
         let mut all: Vec<&Trouble> =
-            self.0.values().filter(|trouble| trouble.kind == kind).collect();
+            self.troubles.values().filter(|trouble| trouble.kind == kind).collect();
         all.sort_by(|a, b| a.model.cmp(&b.model));
         let (first, others) = all.split_first()?;
         let mut text = format!("{} {}: {}: {}", all.len(), kind.name(), first.model, first.what);
@@ -131,7 +179,7 @@ fn in_short(problem: &Problem, folder: &Path) -> String {
 
 /// One line that is no longer than it may be. Whoever names a folder could otherwise end the line,
 /// and have the next one taken for news of ours.
-pub(super) fn fit(line: &str) -> String {
+pub fn fit(line: &str) -> String {
     let line = printable(line);
     match line.char_indices().nth(MOST) {
         Some((end, _)) => format!("{}…", &line[..end]),
@@ -145,15 +193,20 @@ mod tests {
     use crate::build::report::Took;
     use crate::build::rest::Waiting;
     use crate::problem::Code;
-    use crate::results::record::Failure;
-    use crate::results::{Record, Stage, Trigger};
+    use crate::results::{Stage, Trigger};
 
     fn seen(model: &str, end: End, change: impl FnOnce(&mut Record)) -> Seen {
         let folder = PathBuf::from("/models").join(model);
         let mut record = Record::new(model.into(), folder.clone(), Trigger::Change);
+        record.outcome = match end {
+            End::Refused(_) => Outcome::Rejected,
+            End::Waiting(_) => Outcome::Unstable,
+            End::Failed => Outcome::Failed,
+            _ => Outcome::Unchanged,
+        };
         change(&mut record);
-        let (took, held, model) = (Took::default(), None, model.into());
-        Seen { folder, model, end, record: Some(record), took, held }
+        let (took, since_change, held, model) = (Took::default(), None, None, model.into());
+        Seen { folder, model, end, record: Some(record), took, since_change, held }
     }
 
     fn rejected(model: &str, line: u32) -> Seen {

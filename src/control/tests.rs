@@ -1,0 +1,295 @@
+//! Conversations with the daemon, those included that nobody should have.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+
+use super::server::short;
+use super::*;
+use crate::announce::onlookers::Onlookers;
+use crate::build::report::Answer;
+use crate::config::SocketAccess;
+use crate::engine::Wish;
+use crate::model::ModelName;
+use crate::results::{Outcome, Trigger};
+use crate::status::now::{Doing, ModelNow};
+use crate::status::{Daemon, State};
+
+/// A socket whose path is longer than a socket's name may be, and what it hands on.
+struct Served {
+    _dir: tempfile::TempDir,
+    hidden: PathBuf,
+    socket: Socket,
+    desk: Desk,
+    inbox: UnboundedReceiver<Message>,
+    asked: UnboundedReceiver<Question>,
+    onlookers: Onlookers,
+}
+
+fn served() -> Served {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("a".repeat(200));
+    let hidden = hidden_folder(&store);
+    fs::create_dir_all(&hidden).unwrap();
+    let mut socket = Socket::bind(&hidden, SocketAccess::Owner).unwrap();
+    let (outbox, inbox) = mpsc::unbounded_channel();
+    let (questions, asked) = mpsc::unbounded_channel();
+    let metrics = Arc::new(Metrics::default());
+    let onlookers = Onlookers::new(Arc::clone(&metrics));
+    let past = Arc::new(Mutex::new(Past::of(&hidden)));
+    let records = onlookers.records();
+    let desk = Desk { store, outbox, questions, records, metrics, past };
+    socket.serve(desk.clone());
+    Served { _dir: dir, hidden, socket, desk, inbox, asked, onlookers }
+}
+
+/// What a loop answers that has one model.
+fn now() -> Now {
+    let model = ModelNow {
+        name: "m".into(),
+        folder: "/models/m".into(),
+        doing: Doing::Settling,
+        since: Some(Timestamp::UNIX_EPOCH),
+        next: None,
+        trouble: None,
+        waiting: Some("weights is open for writing".into()),
+        progress: None,
+    };
+    let daemon = Daemon {
+        pid: 7,
+        version: "1".into(),
+        started: Timestamp::UNIX_EPOCH,
+        ready: true,
+        building: 0,
+        queued: 0,
+        watches: 3,
+        watch_limit: Some(100),
+    };
+    Now { daemon, models: vec![model] }
+}
+
+/// Answers questions as a loop does.
+fn answering(mut asked: UnboundedReceiver<Question>) {
+    tokio::spawn(async move {
+        while let Some(question) = asked.recv().await {
+            match question {
+                Question::Now(reply) => drop(reply.send(now())),
+                Question::Rescan(reply) => drop(reply.send(())),
+            }
+        }
+    });
+}
+
+fn wish(message: Option<Message>) -> Wish {
+    match message {
+        Some(Message::Ordered(wish)) => wish,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What is answered to these bytes.
+async fn talk(hidden: &Path, request: Vec<u8>) -> String {
+    let folder = fs::File::open(hidden).unwrap();
+    let talk = move || {
+        let mut stream = UnixStream::connect(short(&folder, SOCKET)).unwrap();
+        // A body that is too long is not read to its end.
+        let _ = stream.write_all(&request);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8(answer).unwrap()
+    };
+    tokio::task::spawn_blocking(talk).await.unwrap()
+}
+
+fn request(line: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!(
+        "{line} HTTP/1.1\r\nhost: m\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
+#[tokio::test]
+async fn what_is_asked_for_is_handed_on_and_answered() {
+    let Served { hidden, inbox, .. } = &mut served();
+    let name = ModelName::parse("m").unwrap();
+    for demand in [
+        Demand::Order(OrderKind::RollBack { to: None }),
+        Demand::Order(OrderKind::RollBack { to: Some(7) }),
+        Demand::Order(OrderKind::Resume),
+        Demand::Order(OrderKind::Rebuild),
+        Demand::Pause,
+    ] {
+        let asked = client::ask(hidden, &name, demand);
+        let served = async {
+            let wish = wish(inbox.recv().await);
+            assert_eq!((&wish.name, wish.demand), (&name, demand));
+            let answer = Answer { message: "done".into(), record: None };
+            wish.reply.send(Ok(answer)).unwrap();
+        };
+        let (answer, ()) = tokio::join!(asked, served);
+        assert_eq!(answer.unwrap().message, "done");
+    }
+}
+
+#[tokio::test]
+async fn whoever_still_waits_at_the_end_is_told() {
+    let Served { _dir, hidden, socket, mut inbox, .. } = served();
+    let name = ModelName::parse("m").unwrap();
+    let asked = client::ask(&hidden, &name, Demand::Order(OrderKind::Resume));
+    let ended = async {
+        let wish = wish(inbox.recv().await);
+        let closed = socket.close();
+        assert!(!hidden.join(SOCKET).exists(), "nobody else comes");
+        drop((wish, inbox));
+        closed.answered().await;
+    };
+    let (answer, ()) = tokio::join!(asked, ended);
+    match answer {
+        Err(ClientError::Refused(refusal)) => assert_eq!(refusal.message, "marwatch is ending"),
+        other => panic!("{other:?}"),
+    }
+    let again = client::ask(&hidden, &name, Demand::Order(OrderKind::Resume)).await;
+    assert!(matches!(again, Err(ClientError::Connect { .. })), "{again:?}");
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_refused_and_never_handed_on() {
+    let Served { hidden, inbox, .. } = &mut served();
+    let huge = " ".repeat(3 << 20);
+    for (line, body, status) in [
+        ("GET /healthz", "", "200"),
+        ("GET /", "", "200"),
+        ("GET /nothing", "", "404"),
+        ("POST /metrics", "", "405"),
+        ("GET /rescan", "", "405"),
+        ("POST /models/m", "", "405"),
+        ("POST /models/m/n/resume", "", "404"),
+        ("POST /models//resume", "", "40"),
+        ("GET /models/m/rollback", "", "405"),
+        ("DELETE /models/m/resume", "", "405"),
+        ("POST /models/%ff/resume", "", "400"),
+        ("POST /models/..%2fm/resume", "", "400"),
+        ("POST /models/-m/resume", "", "400"),
+        ("POST /models/m/rollback", "{", "400"),
+        ("POST /models/m/rollback", "{\"to\": -1}", "400"),
+        ("POST /models/m/rollback", "{\"too\": 1}", "400"),
+        ("POST /models/m/rollback", "[]]", "400"),
+        ("POST /models/m/rollback", &huge, "413"),
+        ("nonsense", "", "400"),
+    ] {
+        let answer = talk(hidden, request(line, body)).await;
+        let said = format!("HTTP/1.1 {status}");
+        assert!(answer.starts_with(&said), "{line} {:.20}: {answer}", body);
+    }
+    assert!(inbox.try_recv().is_err());
+}
+
+#[test]
+fn only_its_owner_may_connect_whatever_was_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _entered = runtime.enter();
+    // What a killed daemon leaves, in the middle of it too.
+    fs::write(dir.path().join(SOCKET), "stale").unwrap();
+    fs::create_dir(dir.path().join("control.sock.new")).unwrap();
+    fs::write(dir.path().join("control.sock.new/control.sock"), "half").unwrap();
+    let socket = Socket::bind(dir.path(), SocketAccess::Owner).unwrap();
+    let metadata = fs::symlink_metadata(dir.path().join(SOCKET)).unwrap();
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    socket.set_access(SocketAccess::Group);
+    let metadata = fs::symlink_metadata(dir.path().join(SOCKET)).unwrap();
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o660);
+    assert!(std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type()));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    drop(socket);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn the_loop_the_catalog_and_the_records_make_one_answer() {
+    let Served { _dir, hidden, asked, desk, socket: _socket, .. } = served();
+    answering(asked);
+    let status = client::status(&hidden).await.unwrap();
+    assert_eq!(status.store, desk.store);
+    assert_eq!(status.daemon.as_ref().map(|daemon| daemon.pid), Some(7));
+    let model = &status.models[0];
+    assert_eq!((&*model.model, model.state), ("m", State::Settling));
+    assert_eq!(model.why.as_deref(), Some("weights is open for writing"));
+    for (line, said) in [
+        ("GET /readyz", "200 OK"),
+        ("GET /models/m", "\"state\":\"settling\""),
+        ("GET /models/other", "there is no model `other`"),
+        ("GET /metrics", "marwatch_models{state=\"settling\"} 1"),
+        ("GET /metrics", "marwatch_watches_limit 100"),
+        ("POST /rescan", "202 Accepted"),
+    ] {
+        let answer = talk(&hidden, request(line, "")).await;
+        assert!(answer.contains(said), "{line}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn records_are_shown_as_they_come_until_the_end() {
+    let Served { _dir, hidden, onlookers, socket: _socket, .. } = served();
+    let folder = fs::File::open(&hidden).unwrap();
+    let mut stream = UnixStream::connect(short(&folder, SOCKET)).unwrap();
+    stream.write_all(&request("GET /results", "")).unwrap();
+    let heard = tokio::task::spawn_blocking(move || {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    });
+    while onlookers.records().upgrade().unwrap().receiver_count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let mut record = Record::new("m".into(), "/models/m".into(), Trigger::Change);
+    record.outcome = Outcome::Published;
+    onlookers.tell(Box::new(record));
+    drop(onlookers);
+    let heard = heard.await.unwrap();
+    assert!(heard.contains("content-type: text/event-stream"), "{heard}");
+    assert!(heard.contains("event: record\ndata: {"), "{heard}");
+    assert!(heard.contains("\"outcome\":\"published\""), "{heard}");
+}
+
+#[tokio::test]
+async fn over_the_port_only_who_has_the_token_has_something_done() {
+    let Served { _dir, hidden, asked, desk, socket: _socket, .. } = served();
+    answering(asked);
+    let token = hidden.join("token");
+    fs::write(&token, "secret\n").unwrap();
+    let port = Port::open("127.0.0.1:0".parse().unwrap(), Some(&token), desk).unwrap();
+    let address = port.address();
+    let talk = move |line: &str, headers: &str| {
+        let request =
+            format!("{line} HTTP/1.1\r\nconnection: close\r\ncontent-length: 0\r\n{headers}\r\n");
+        tokio::task::spawn_blocking(move || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        })
+    };
+    for (line, headers, status) in [
+        ("GET /models", "host: localhost\r\n", 200),
+        ("GET /models", "host: evil.example\r\n", 421),
+        ("POST /rescan", "host: localhost\r\n", 401),
+        ("POST /rescan", "host: localhost\r\nauthorization: Bearer secret\r\n", 202),
+        ("GET /healthz", "host: evil.example\r\n", 200),
+    ] {
+        let answer = talk(line, headers).await.unwrap();
+        let said = format!("HTTP/1.1 {status}");
+        assert!(answer.starts_with(&said), "{line} {headers}: {answer}");
+    }
+    drop(port);
+    tokio::task::yield_now().await;
+    assert!(TcpStream::connect(address).is_err());
+}

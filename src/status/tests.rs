@@ -1,0 +1,188 @@
+//! What is told of models in every state, with a daemon and without.
+
+use std::collections::VecDeque;
+
+use super::*;
+use crate::model::Runtime;
+use crate::problem::Code;
+use crate::results::catalog::{Held, Served};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn entry(generation: u64) -> CatalogEntry {
+    CatalogEntry {
+        archive: "m.mar".into(),
+        bytes: 100,
+        digest: "b3:0".into(),
+        sha256: None,
+        generation,
+        version: None,
+        handler: "service:handle".into(),
+        runtime: Runtime::Python3,
+        published: at(10),
+        held: None,
+        servers: BTreeMap::new(),
+    }
+}
+
+fn record(model: &str, outcome: Outcome) -> Record {
+    let mut record = Record::new(model.into(), format!("/m/{model}").into(), Trigger::Change);
+    (record.outcome, record.time) = (outcome, at(20));
+    if outcome == Outcome::Rejected {
+        let path = record.folder.join("service.py");
+        record.problems = vec![Problem::error(Code::HandlerSyntax, path, "no", "mend").at(3, 4)];
+    }
+    record
+}
+
+/// What these records tell.
+fn past(records: &[Record]) -> (tempfile::TempDir, Past) {
+    let dir = tempfile::tempdir().unwrap();
+    let lines = records.iter().map(|record| serde_json::to_string(record).unwrap() + "\n");
+    std::fs::write(dir.path().join("results.jsonl"), lines.collect::<String>()).unwrap();
+    let mut past = Past::of(dir.path());
+    past.refresh().unwrap();
+    (dir, past)
+}
+
+fn now(models: Vec<ModelNow>) -> Now {
+    let daemon = Daemon {
+        pid: 1,
+        version: "0".into(),
+        started: at(0),
+        ready: true,
+        building: 0,
+        queued: 0,
+        watches: 0,
+        watch_limit: None,
+    };
+    Now { daemon, models }
+}
+
+fn model(name: &str, doing: Doing) -> ModelNow {
+    ModelNow {
+        name: name.into(),
+        folder: format!("/m/{name}").into(),
+        doing,
+        since: None,
+        next: None,
+        trouble: None,
+        waiting: None,
+        progress: None,
+    }
+}
+
+fn status(now: Option<Now>, models: &[(&str, CatalogEntry)], past: &Past) -> Status {
+    let mut catalog = Catalog::empty(at(0));
+    let models = models.iter().map(|(name, entry)| ((*name).to_owned(), entry.clone()));
+    catalog.models = models.collect();
+    Status::of("/store".into(), at(100), now, catalog, past)
+}
+
+fn told(status: &Status) -> Vec<(&str, State, Option<&str>)> {
+    let models = status.models.iter();
+    models.map(|model| (&*model.model, model.state, model.why.as_deref())).collect()
+}
+
+#[test]
+fn what_the_loop_knows_comes_before_what_was_recorded() {
+    let trouble = Trouble { kind: Kind::Rejected, model: "b".into(), what: "b.py:1: no".into() };
+    let (_dir, past) = past(&[record("a", Outcome::Rejected), record("b", Outcome::Published)]);
+    let models = vec![
+        model("a", Doing::Idle),
+        ModelNow { trouble: Some(trouble.clone()), ..model("b", Doing::Idle) },
+        ModelNow { trouble: Some(trouble.clone()), ..model("c", Doing::Building) },
+        ModelNow { trouble: Some(trouble), ..model("d", Doing::Retrying) },
+        model("e", Doing::Paused),
+    ];
+    let held = CatalogEntry { held: Some(Held { of: 2, since: at(5) }), ..entry(3) };
+    let status = status(Some(now(models)), &[("a", entry(1)), ("z", held)], &past);
+    assert_eq!(
+        told(&status),
+        [
+            ("a", State::Published, None),
+            ("b", State::Rejected, Some("b.py:1: no")),
+            ("c", State::Building, None),
+            ("d", State::Retrying, Some("b.py:1: no")),
+            ("e", State::Paused, Some("left alone until `marwatch resume e`")),
+            (
+                "z",
+                State::Missing,
+                Some("its folder is gone, or watched no longer; its archive stays")
+            ),
+        ]
+    );
+    assert_eq!(status.models[0].since, Some(at(10)), "since it was published");
+    assert_eq!(status.models[1].since, Some(at(20)), "since its record");
+    assert_eq!(status.models[0].last.as_ref().unwrap().outcome, Outcome::Rejected);
+    assert!(!status.is_well());
+}
+
+#[test]
+fn without_a_daemon_the_records_tell() {
+    let (_dir, past) = past(&[
+        record("a", Outcome::Rejected),
+        record("b", Outcome::Rejected),
+        record("b", Outcome::Published),
+        record("gone", Outcome::Removed),
+        record("kept", Outcome::Removed),
+    ]);
+    let held = CatalogEntry { held: Some(Held { of: 2, since: at(5) }), ..entry(3) };
+    let models = [("a", entry(1)), ("b", entry(2)), ("h", held), ("kept", entry(1))];
+    let status = status(None, &models, &past);
+    assert!(status.daemon.is_none());
+    let why = "content of generation 2, until its folder changes or `marwatch resume`";
+    assert_eq!(
+        told(&status),
+        [
+            ("a", State::Rejected, Some("service.py:3: no")),
+            ("b", State::Published, None),
+            ("h", State::Held, Some(why)),
+            ("kept", State::Missing, Some("its folder is gone; its archive stays")),
+        ]
+    );
+    assert_eq!(status.models[2].since, Some(at(5)));
+}
+
+#[test]
+fn a_server_that_is_behind_is_not_well() {
+    let (_dir, past) = past(&[]);
+    let mut entry = entry(1);
+    let mut served =
+        Served { state: ServedState::Serving, version: None, error: None, since: at(1) };
+    entry.servers.insert("http://a".into(), served.clone());
+    let models = || Some(now(vec![model("m", Doing::Idle)]));
+    assert!(status(models(), &[("m", entry.clone())], &past).is_well());
+    (served.state, served.error) = (ServedState::Refused, Some("no".into()));
+    entry.servers.insert("http://b".into(), served);
+    let status = status(models(), &[("m", entry)], &past);
+    assert_eq!(status.models[0].unserved().as_deref(), Some("http://b: refused: no"));
+    assert!(!status.is_well());
+}
+
+#[test]
+fn the_times_of_the_last_builds_are_kept() {
+    let mut records = vec![record("m", Outcome::Rejected)];
+    records.extend((0..40).map(|ms| {
+        let stage = crate::results::Stage::Pack;
+        let time = crate::results::record::StageTime { stage, ms: f64::from(ms) };
+        Record { stages_ms: vec![time], ..record("m", Outcome::Published) }
+    }));
+    let (_dir, past) = past(&records);
+    let times: VecDeque<f64> = (8..40).map(f64::from).collect();
+    assert_eq!(past.model("m").unwrap().build_ms, times);
+}
+
+#[test]
+fn a_status_is_what_its_schema_says() {
+    let (_dir, past) = past(&[record("a", Outcome::Rejected)]);
+    let progress = Some(Progress { done: 1, total: 2 });
+    let models = vec![ModelNow { progress, ..model("a", Doing::Building) }];
+    let status = status(Some(now(models)), &[("a", entry(1))], &past);
+    let json = serde_json::to_value(&status).unwrap();
+    let validator = jsonschema::validator_for(&Status::json_schema()).unwrap();
+    assert!(validator.validate(&json).is_ok(), "{json:#}");
+    assert_eq!(serde_json::from_value::<Status>(json).unwrap(), status);
+}

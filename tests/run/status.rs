@@ -1,0 +1,200 @@
+//! What can be asked while the daemon runs, and when it does not.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::process::{Output, Stdio};
+
+use marwatch::results::Outcome;
+use serde_json::Value;
+
+use crate::common::site::Site;
+use crate::common::{marwatch, service};
+
+const BROKEN: &str = "def handle(data, context)\n    return []\n";
+
+fn text(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+/// What `marwatch status --json` prints of one model.
+fn model(site: &Site, name: &str) -> Value {
+    let output = site.run(&["status", name, "--json"]);
+    let status: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    status["models"][0].clone()
+}
+
+#[test]
+fn a_status_says_what_is_wrong_with_a_daemon_and_without() {
+    let site = Site::quick("");
+    site.put_simple("good");
+    site.put("bad", &[("service.py", BROKEN)]);
+    let mut daemon = site.start();
+    daemon.next("good", Outcome::Published);
+    daemon.next("bad", Outcome::Rejected);
+    let why = "service.py:1: not valid Python: expected `:`, found newline";
+    let told = |site: &Site| {
+        let output = site.run(&["status"]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let lines: Vec<String> = text(&output).lines().map(str::to_owned).collect();
+        assert!(lines[2].starts_with("bad    rejected "), "{lines:#?}");
+        assert!(lines[2].ends_with(why), "{lines:#?}");
+        assert!(lines[3].starts_with("good   published "), "{lines:#?}");
+        lines[0].clone()
+    };
+    let first = told(&site);
+    assert!(first.starts_with(&format!("marwatch {} runs", env!("CARGO_PKG_VERSION"))), "{first}");
+    assert_eq!(site.run(&["status", "good"]).status.code(), Some(0));
+    assert_eq!(site.run(&["status", "none"]).status.code(), Some(2));
+    fs::write(site.drop.join("bad/service.py"), service("mended")).unwrap();
+    daemon.next("bad", Outcome::Published);
+    assert_eq!(model(&site, "bad")["state"], "published");
+    assert_eq!(site.run(&["status"]).status.code(), Some(0));
+    fs::write(site.drop.join("bad/service.py"), BROKEN).unwrap();
+    daemon.next("bad", Outcome::Rejected);
+    daemon.stop();
+    assert!(told(&site).starts_with("no marwatch holds"));
+    assert_eq!(model(&site, "bad")["archive"]["generation"], 1);
+}
+
+#[test]
+fn a_paused_model_is_left_alone_over_restarts_and_published_when_it_is_resumed() {
+    let site = Site::quick("on_remove: delete\nhistory: {keep: 2}\n");
+    for name in ["a", "b", "c"] {
+        site.put_simple(name);
+    }
+    let mut daemon = site.start();
+    for name in ["a", "b", "c"] {
+        daemon.next(name, Outcome::Published);
+    }
+    assert_eq!(site.run(&["pause", "none"]).status.code(), Some(1));
+    for name in ["a", "b"] {
+        let output = site.run(&["pause", name]);
+        assert!(text(&output).contains("left alone until"), "{output:?}");
+    }
+    let before = fs::read(site.archive("a")).unwrap();
+    fs::write(site.drop.join("a/service.py"), service("two")).unwrap();
+    fs::remove_dir_all(site.drop.join("b")).unwrap();
+    // Somebody else's change shows that the quiet time is over.
+    let others_change = |daemon: &mut crate::common::daemon::Daemon<'_>, answer: &str| {
+        fs::write(site.drop.join("c/service.py"), service(answer)).unwrap();
+        daemon.next("c", Outcome::Published);
+    };
+    others_change(&mut daemon, "two");
+    others_change(&mut daemon, "three");
+    assert_eq!(model(&site, "a")["state"], "paused");
+    assert!(fs::read(site.archive("a")).unwrap() == before);
+    daemon.stop();
+
+    let mut daemon = site.start();
+    others_change(&mut daemon, "four");
+    others_change(&mut daemon, "five");
+    assert_eq!(model(&site, "a")["state"], "paused");
+    assert!(fs::read(site.archive("a")).unwrap() == before);
+    // An order is one all the same.
+    assert!(site.run(&["resume", "a"]).status.success());
+    assert_eq!(daemon.next("a", Outcome::Published).generation, 2);
+    assert_eq!(site.member("a", "service.py"), service("two"));
+    assert!(site.archive("b").exists());
+    assert!(site.run(&["resume", "b"]).status.success());
+    daemon.next("b", Outcome::Removed);
+    daemon.stop();
+    // Without a daemon too.
+    assert!(site.run(&["pause", "a"]).status.success());
+    fs::write(site.drop.join("a/service.py"), service("three")).unwrap();
+    assert!(site.run(&["build"]).status.success());
+    assert_eq!(site.member("a", "service.py"), service("two"));
+    assert!(site.run(&["resume", "a"]).status.success());
+    assert_eq!(site.member("a", "service.py"), service("three"));
+}
+
+#[test]
+fn the_log_is_followed_over_what_comes() {
+    let site = Site::quick("");
+    site.put_simple("a");
+    let mut daemon = site.start();
+    daemon.next("a", Outcome::Published);
+    let mut follow = marwatch()
+        .args(["log", "--follow", "--json", "--model", "a", "--config"])
+        .arg(&site.config)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+    let mut next = || {
+        let line = lines.next().unwrap().unwrap();
+        serde_json::from_str::<Value>(&line).unwrap()["outcome"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(next(), "published");
+    site.put_simple("b");
+    daemon.next("b", Outcome::Published);
+    fs::write(site.drop.join("a/service.py"), BROKEN).unwrap();
+    assert_eq!(next(), "rejected");
+    follow.kill().unwrap();
+    follow.wait().unwrap();
+    daemon.stop();
+    let output = site.run(&["log", "--failed"]);
+    let shown = text(&output);
+    assert_eq!(shown.lines().count(), 2, "{shown}");
+    assert!(shown.contains("  a  rejected\n  ") && shown.contains("handler-syntax"), "{shown}");
+    assert_eq!(text(&site.run(&["log", "-n", "1"])).lines().count(), 2);
+}
+
+#[test]
+fn a_port_is_answered_and_moves_with_the_configuration() {
+    let site = Site::quick("");
+    site.put_simple("a");
+    let mut daemon = site.start();
+    daemon.next("a", Outcome::Published);
+    let plain = fs::read_to_string(&site.config).unwrap();
+    let get = |address: &str, path: &str| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let mut before = String::new();
+    for round in 0..2 {
+        // Free a moment ago.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let control = format!("{plain}control:\n  listen: {free}\n");
+        fs::write(&site.config, control).unwrap();
+        daemon.signal(rustix::process::Signal::HUP);
+        let address = free.to_string();
+        daemon.wait_for_line(&["answering on a port", &address]);
+        assert!(get(&address, "/metrics").contains("marwatch_models{state=\"published\"} 1"));
+        assert!(get(&address, "/").contains("<!doctype html>"));
+        if round == 1 {
+            assert!(TcpStream::connect(&before).is_err(), "the port before is closed");
+        }
+        before = address;
+    }
+    fs::write(&site.config, &plain).unwrap();
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.wait("the end of the port", |_| TcpStream::connect(&before).is_err().then_some(()));
+    daemon.stop();
+}
+
+#[test]
+fn onlookers_see_records_and_hear_the_end() {
+    let site = Site::quick("");
+    site.put_simple("a");
+    let mut daemon = site.start();
+    daemon.next("a", Outcome::Published);
+    let mut stream = UnixStream::connect(site.hidden().join("control.sock")).unwrap();
+    stream.write_all(b"GET /results HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n").unwrap();
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    // The answer begins when somebody looks.
+    assert_eq!(lines.next().unwrap(), "HTTP/1.1 200 OK");
+    fs::write(site.drop.join("a/service.py"), BROKEN).unwrap();
+    let told = lines.find(|line| line.starts_with("data: ")).unwrap();
+    let record: Value = serde_json::from_str(&told["data: ".len()..]).unwrap();
+    assert_eq!(record["outcome"], "rejected");
+    daemon.next("a", Outcome::Rejected);
+    daemon.stop();
+    assert!(lines.all(|line| !line.starts_with("data: ")), "and nothing else");
+}
