@@ -11,6 +11,8 @@ mod edits;
 mod life;
 #[path = "run/names.rs"]
 mod names;
+#[path = "run/page.rs"]
+mod page;
 #[path = "run/removal.rs"]
 mod removal;
 #[path = "run/rollback.rs"]

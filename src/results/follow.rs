@@ -123,7 +123,7 @@ mod tests {
         let path = dir.path().join("results.jsonl");
         let mut follower = Follower::new(path.clone());
         assert_eq!(read(&mut follower), "", "there is no log yet");
-        let mut log = Log::new(path.clone(), ResultsLog { max_size: 1200, keep: 3 });
+        let mut log = Log::new(path.clone(), ResultsLog { max_size: 500, keep: 20 });
         let mut add = |models: &str| {
             for model in models.split("") {
                 if !model.is_empty() {
