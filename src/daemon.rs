@@ -6,6 +6,7 @@
 mod lookout;
 
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ use crate::status::past::Past;
 use crate::store::{StoreError, hidden_folder};
 use crate::watch::{RootKind, WatchPlan, WatchRoot, Watcher};
 use lookout::Lookout;
+pub use lookout::View;
 
 /// How long builds that were told to stop may take to do so.
 const STOP_WAIT: Duration = Duration::from_secs(2);
@@ -50,8 +52,8 @@ pub trait ConfigSource {
     fn read(&self) -> Result<Config, Vec<String>>;
 }
 
-/// Runs until a signal ends it.
-pub fn run(source: &dyn ConfigSource, config: Config) -> Exit {
+/// Runs until a signal ends it, and shows what it does to whoever looks on.
+pub fn run(source: &dyn ConfigSource, config: Config, view: Option<Box<dyn View>>) -> Exit {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_keep_alive(THREADS_STAY)
@@ -64,13 +66,13 @@ pub fn run(source: &dyn ConfigSource, config: Config) -> Exit {
             return Exit::Unavailable;
         }
     };
-    let exit = runtime.block_on(follow(source, config));
+    let exit = runtime.block_on(follow(source, config, view));
     // A build that does not stop must not keep the process: what it leaves in staging is swept.
     runtime.shutdown_background();
     exit
 }
 
-async fn follow(source: &dyn ConfigSource, config: Config) -> Exit {
+async fn follow(source: &dyn ConfigSource, config: Config, view: Option<Box<dyn View>>) -> Exit {
     let mut signals = match signals::listen() {
         Ok(signals) => signals,
         Err(error) => {
@@ -80,7 +82,7 @@ async fn follow(source: &dyn ConfigSource, config: Config) -> Exit {
     };
     let mut herald = Herald::of_environment();
     let metrics = Arc::new(Metrics::default());
-    let (mut lookout, reports) = Lookout::new(Arc::clone(&metrics));
+    let (mut lookout, reports) = Lookout::new(Arc::clone(&metrics), view);
     let mode = Mode { once: false, only: None, progress: lookout.on_progress() };
     let (mut engine, mut inbox) = match Engine::open(config, mode, Some(reports)) {
         Ok(opened) => opened,
@@ -125,6 +127,7 @@ async fn follow(source: &dyn ConfigSource, config: Config) -> Exit {
     let exit = loop {
         let deadline = engine.deadline().map(Instant::from_std);
         let telling = herald.deadline();
+        let showing = lookout.deadline();
         tokio::select! {
             Some(message) = inbox.recv() => take_all(&mut engine, message, &mut inbox),
             Some(question) = asked.recv() => match question {
@@ -172,8 +175,12 @@ async fn follow(source: &dyn ConfigSource, config: Config) -> Exit {
                 herald.tick(&engine, lookout.board(&engine));
                 continue;
             }
+            () = sleep_until(showing.unwrap_or(rescan)), if showing.is_some() => {
+                lookout.tick(&engine, &watcher);
+                continue;
+            }
         }
-        lookout.catch_up();
+        lookout.something_happened();
         herald.something_happened();
     };
     // The socket goes while the store is still held: the next daemon's would be another. What was
@@ -181,10 +188,15 @@ async fn follow(source: &dyn ConfigSource, config: Config) -> Exit {
     herald.leaving();
     let control = control.close();
     drop((engine, inbox, asked));
-    tokio::select! {
-        () = announcer.finish() => {}
-        () = stop_again(&mut signals) => {
-            tracing::warn!("stopped at once; servers may lack a model until the next start");
+    let mut told = pin!(announcer.finish());
+    loop {
+        tokio::select! {
+            () = &mut told => break,
+            () = stop_again(&mut signals) => {
+                tracing::warn!("stopped at once; servers may lack a model until the next start");
+                break;
+            }
+            () = tokio::time::sleep(service::EXTEND_EVERY) => herald.leaving(),
         }
     }
     control.answered().await;

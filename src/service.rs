@@ -24,7 +24,7 @@ const STATUS_PAUSE: Duration = Duration::from_secs(1);
 /// that gets stuck meanwhile is not waited for until the grace period is over.
 const EXTENSION: Duration = Duration::from_secs(20);
 /// How often it is asked for.
-const EXTEND_EVERY: Duration = Duration::from_secs(5);
+pub const EXTEND_EVERY: Duration = Duration::from_secs(5);
 
 /// Tells the service manager, if there is one.
 #[derive(Debug)]

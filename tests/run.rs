@@ -9,6 +9,8 @@ mod clock;
 mod edits;
 #[path = "run/life.rs"]
 mod life;
+#[path = "run/metrics.rs"]
+mod metrics;
 #[path = "run/names.rs"]
 mod names;
 #[path = "run/page.rs"]
@@ -17,6 +19,8 @@ mod page;
 mod removal;
 #[path = "run/rollback.rs"]
 mod rollback;
+#[path = "run/screen.rs"]
+mod screen;
 #[path = "run/settings.rs"]
 mod settings;
 #[path = "run/status.rs"]

@@ -12,6 +12,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::journal;
+use super::screen::Above;
 use crate::archive::inspect::{printable, printable_json};
 use crate::sabotage::{self, Protection};
 
@@ -27,11 +28,16 @@ pub enum Format {
 }
 
 /// Starts logging at `level`, else at what RUST_LOG says, else at `default`; as `format` says, else
-/// to the journal where standard error leads there, else as text.
+/// to the journal where standard error leads there, else as text, `above` what a terminal shows.
 ///
 /// # Errors
 /// When `level` or RUST_LOG is no filter, and when the journal that was asked for is not there.
-pub fn start(level: Option<&str>, format: Option<Format>, default: &str) -> Result<(), String> {
+pub fn start(
+    level: Option<&str>,
+    format: Option<Format>,
+    default: &str,
+    above: Option<Above>,
+) -> Result<(), String> {
     let from_environment = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
     let (text, origin) = match (level, &from_environment) {
         (Some(level), _) => (level, "--log-level"),
@@ -70,8 +76,11 @@ pub fn start(level: Option<&str>, format: Option<Format>, default: &str) -> Resu
     } else {
         let colour = io::stderr().is_terminal()
             && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let builder = builder.with_writer(io::stderr);
-        builder.fmt_fields(Plain).with_target(false).with_ansi(colour).init();
+        let builder = builder.fmt_fields(Plain).with_target(false).with_ansi(colour);
+        match above {
+            Some(above) => builder.with_writer(above).init(),
+            None => builder.with_writer(io::stderr).init(),
+        }
     }
     Ok(())
 }

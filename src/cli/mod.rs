@@ -13,6 +13,8 @@ pub mod logging;
 pub mod rollback;
 pub mod run;
 pub mod schema;
+pub mod screen;
+mod snippet;
 pub mod source;
 pub mod status;
 pub mod verify;
@@ -24,6 +26,7 @@ use clap::{Parser, Subcommand};
 use crate::archive::inspect::printable;
 use crate::build::report::chain;
 use crate::exit::Exit;
+use screen::Screen;
 
 /// Keep an MMS model store true to the model folders that you edit
 ///
@@ -78,7 +81,13 @@ pub enum Command {
 
 /// Does what the command line asks for.
 pub fn main(cli: Cli) -> Exit {
+    let screen = match &cli.command {
+        Command::Run(args) if cli.log_format.is_none() => args.screen(),
+        _ => None,
+    };
     let default = match cli.command {
+        // The screen shows what came of each attempt.
+        Command::Run(_) if screen.is_some() => "warn,marwatch::results::say=off",
         Command::Run(_) => "info",
         // The table shows what the log would say again.
         Command::Build(_)
@@ -88,11 +97,12 @@ pub fn main(cli: Cli) -> Exit {
         | Command::Verify(_) => "warn,marwatch::results::say=off",
         _ => "warn",
     };
-    if let Err(message) = logging::start(cli.log_level.as_deref(), cli.log_format, default) {
+    let above = screen.as_ref().map(Screen::above);
+    if let Err(message) = logging::start(cli.log_level.as_deref(), cli.log_format, default, above) {
         return fail(Exit::Usage, &message);
     }
     match cli.command {
-        Command::Run(args) => run::run(&args),
+        Command::Run(args) => run::run(&args, screen),
         Command::Build(args) => build::run(&args, &mut io::stdout().lock()),
         Command::Check(args) => check::run(&args, &mut io::stdout().lock()),
         Command::Status(args) => status::run(&args, &mut io::stdout().lock()),

@@ -3,14 +3,16 @@
 use std::fs;
 use std::process;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::time::Instant;
 
 use crate::build::pipeline::OnProgress;
 use crate::clock;
 use crate::engine::{Engine, Seen};
-use crate::results::Outcome;
+use crate::results::{Outcome, Record};
 use crate::status::Daemon;
 use crate::status::board::Board;
 use crate::status::metrics::Metrics;
@@ -20,10 +22,25 @@ use crate::watch::Watcher;
 /// How many folders a user may watch: inotify(7).
 const WATCH_LIMIT: &str = "/proc/sys/fs/inotify/max_user_watches";
 
+/// How long what happens gathers before it is shown.
+const SHOW_PAUSE: Duration = Duration::from_millis(50);
+
+/// Somebody who looks on at a terminal.
+pub trait View {
+    /// What builds are to call as they get on.
+    fn on_progress(&self) -> OnProgress;
+    /// An attempt has ended.
+    fn record(&mut self, record: &Record);
+    /// This is how everything is.
+    fn show(&mut self, now: &Now);
+}
+
 /// Sees how each build ends.
-#[derive(Debug)]
 pub(super) struct Lookout {
     reports: UnboundedReceiver<Seen>,
+    view: Option<Box<dyn View>>,
+    /// When it is to be shown how everything is.
+    show: Option<Instant>,
     board: Board,
     underway: Underway,
     metrics: Arc<Metrics>,
@@ -32,22 +49,57 @@ pub(super) struct Lookout {
 
 impl Lookout {
     /// One, and where builds are to be reported to.
-    pub(super) fn new(metrics: Arc<Metrics>) -> (Self, UnboundedSender<Seen>) {
+    pub(super) fn new(
+        metrics: Arc<Metrics>,
+        view: Option<Box<dyn View>>,
+    ) -> (Self, UnboundedSender<Seen>) {
         let (sender, reports) = mpsc::unbounded_channel();
         let (board, underway) = (Board::default(), Underway::default());
         let started = clock::timestamp();
-        (Self { reports, board, underway, metrics, started }, sender)
+        (Self { reports, view, show: None, board, underway, metrics, started }, sender)
     }
 
     /// What builds are to call as they get on.
     pub(super) fn on_progress(&self) -> OnProgress {
-        self.underway.on_progress()
+        let note = self.underway.on_progress();
+        match self.view.as_ref().map(|view| view.on_progress()) {
+            None => note,
+            Some(show) => Arc::new(move |folder, progress| {
+                note(folder, progress);
+                show(folder, progress);
+            }),
+        }
+    }
+
+    /// When [`Lookout::tick`] is wanted.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.show
+    }
+
+    /// Something happened that whoever looks on may want to see.
+    pub(super) fn something_happened(&mut self) {
+        self.catch_up();
+        if self.view.is_some() {
+            self.show.get_or_insert_with(|| Instant::now() + SHOW_PAUSE);
+        }
+    }
+
+    /// Shows how everything is.
+    pub(super) fn tick(&mut self, engine: &Engine, watcher: &Watcher) {
+        self.show = None;
+        let now = self.now(engine, watcher);
+        if let Some(view) = &mut self.view {
+            view.show(&now);
+        }
     }
 
     /// Takes what was reported.
-    pub(super) fn catch_up(&mut self) {
+    fn catch_up(&mut self) {
         while let Ok(seen) = self.reports.try_recv() {
             self.underway.ended(&seen.folder);
+            if let (Some(view), Some(record)) = (&mut self.view, &seen.record) {
+                view.record(record);
+            }
             let outcome = seen.record.as_ref().map(|record| record.outcome);
             if let (Some(Outcome::Published), Some(time)) = (outcome, seen.since_change) {
                 self.metrics.published_after(time);

@@ -1,0 +1,118 @@
+//! A problem with the line of the source that it is about, as rustc shows it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use annotate_snippets::renderer::DecorStyle;
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+
+use crate::archive::inspect::printable;
+use crate::build::confined::Confined;
+use crate::problem::Problem;
+
+/// Bytes of a source file that are looked into. A longer one was written by a machine.
+const MOST: u64 = 1 << 20;
+
+/// Shows a problem of the model in `folder`, in colour or without.
+pub(super) fn show(problem: &Problem, folder: &Path, is_coloured: bool) -> String {
+    let level = if problem.is_error() { Level::ERROR } else { Level::WARNING };
+    let message = printable(&problem.message);
+    let path = printable(&problem.path.to_string_lossy());
+    let code = problem.code.to_string();
+    let help = Level::HELP.message(printable(&problem.help));
+    let title = level.primary_title(message).id(code);
+    let line = problem.line.and_then(|line| Some((line, line_of(problem, folder, line).ok()??)));
+    let group = match &line {
+        Some((number, text)) => {
+            let column = problem.column.map(|column| column as usize);
+            let at = column.map_or(0..text.len(), |column| one_character(text, column));
+            let snippet = Snippet::source(text.as_str())
+                .line_start(*number as usize)
+                .path(path)
+                .annotation(AnnotationKind::Primary.span(at));
+            Group::with_title(title).element(snippet)
+        }
+        None => Group::with_title(title).element(Origin::path(path)),
+    };
+    let renderer = if is_coloured { Renderer::styled() } else { Renderer::plain() };
+    renderer.decor_style(DecorStyle::Ascii).render(&[group.element(help)])
+}
+
+/// A line of the file at fault, read as a build would read it: never through a link that leads out of
+/// the model.
+fn line_of(problem: &Problem, folder: &Path, number: u32) -> io::Result<Option<String>> {
+    let relative = problem.path.strip_prefix(folder).map_err(io::Error::other)?;
+    let file: File = Confined::open(folder)?.open_file(relative)?;
+    if !file.metadata()?.is_file() {
+        return Ok(None);
+    }
+    let mut text = String::new();
+    file.take(MOST).read_to_string(&mut text)?;
+    let line = text.lines().nth(number.saturating_sub(1) as usize);
+    Ok(line.map(|line| printable(line.trim_end())))
+}
+
+/// Where the character of a column stands, counted from 1; behind the end where there is none.
+fn one_character(text: &str, column: usize) -> std::ops::Range<usize> {
+    match text.char_indices().nth(column.saturating_sub(1)) {
+        Some((start, character)) => start..start + character.len_utf8(),
+        None => text.len()..text.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::problem::Code;
+
+    #[test]
+    fn the_line_stands_there_with_a_mark_below() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path();
+        fs::write(folder.join("service.py"), "import os\n\ndef handel(d, c):\n    pass\n").unwrap();
+        let problem = Problem::error(
+            Code::HandlerEntryPoint,
+            folder.join("service.py"),
+            "there is no `handle`",
+            "rename `handel`",
+        );
+        let path = folder.join("service.py").display().to_string();
+        let shown = show(&problem.clone().at(3, 5), folder, false);
+        assert_eq!(
+            shown.replace(&path, "PATH"),
+            "error[handler-entry-point]: there is no `handle`\n\
+             \x20--> PATH:3:5\n\
+             \x20 |\n\
+             3 | def handel(d, c):\n\
+             \x20 |     ^\n\
+             \x20 |\n\
+             \x20 = help: rename `handel`"
+        );
+        // Without a line, and with one that is there no more.
+        for problem in [problem.clone(), problem.clone().at(9, 1)] {
+            let shown = show(&problem, folder, false).replace(&path, "PATH");
+            assert!(shown.contains("--> PATH\n") && shown.contains("help: rename"), "{shown}");
+        }
+        assert!(show(&problem.at(3, 5), folder, true).contains("\x1b["));
+    }
+
+    #[test]
+    fn nothing_of_it_is_obeyed_by_a_terminal_and_no_link_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("m");
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("a.py"), "x = '\x1b[2J'\u{1F600} tab\there\n").unwrap();
+        let problem = |name: &str| {
+            Problem::error(Code::HandlerSyntax, folder.join(name), "no \x1b[1m", "mend").at(1, 9)
+        };
+        let shown = show(&problem("a.py"), &folder, false);
+        assert!(!shown.contains('\x1b') && shown.contains("1 |"), "{shown:?}");
+        fs::write(dir.path().join("secret"), "secret\n").unwrap();
+        std::os::unix::fs::symlink("../secret", folder.join("b.py")).unwrap();
+        let shown = show(&problem("b.py"), &folder, false);
+        assert!(!shown.contains("secret"), "{shown}");
+    }
+}
