@@ -12,7 +12,7 @@ use super::field::{Field, List};
 use super::folders::{self, Folder, Folders};
 use super::leaf::{PathText, path_flaw};
 use super::model_settings::{in_order, settings};
-use super::raw::{RawConfig, RawModel, schema_of};
+use super::raw::{RawConfig, RawModel, RawSettings, schema_of};
 use super::reader::{Reader, absolute};
 use super::sections::{history, limits, pack, results, retry, settle};
 use super::servers::{hooks, servers};
@@ -101,6 +101,11 @@ pub fn from_flags(watch: &[PathBuf], store: &Path, cwd: &Path) -> Result<Config,
 /// The JSON Schema of the configuration file.
 pub fn schema() -> schemars::Schema {
     schema_of::<RawConfig>()
+}
+
+/// The JSON Schema of the settings file in a model's folder.
+pub fn settings_schema() -> schemars::Schema {
+    schema_of::<RawSettings>()
 }
 
 fn parse_bytes(path: &Path, text: &[u8]) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
