@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use marwatch::problem::Code;
+use serde_json::Value;
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -115,4 +116,57 @@ fn generated() -> Vec<(String, Vec<u8>)> {
         }
     }
     files
+}
+
+/// What the example for Kubernetes mounts is what the configuration in it names.
+#[test]
+fn the_kubernetes_example_fits_together() {
+    let text = read("config/container/kubernetes.yaml");
+    let documents = text.split("\n---\n");
+    let documents: Vec<Value> =
+        documents.map(|text| serde_yaml::from_str(text).expect("YAML")).collect();
+    let of_kind = |kind: &str| {
+        documents.iter().find(|document| document["kind"] == kind).expect("one of this kind")
+    };
+    let data = &of_kind("ConfigMap")["data"];
+    let config = data["marwatch.yaml"].as_str().expect("a text");
+    let (config, warnings) =
+        marwatch::config::parse(Path::new("/etc/marwatch/marwatch.yaml"), config)
+            .expect("a good configuration");
+    assert_eq!(warnings, []);
+    let properties = data["config.properties"].as_str().expect("a text");
+    let property = |key: &str| {
+        let mut lines = properties.lines();
+        lines.find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).expect("a property")
+    };
+    assert_eq!(Path::new(property("model_store")), config.store);
+    assert_eq!(property("management_address"), config.servers[0].management);
+
+    let pod = &of_kind("Deployment")["spec"]["template"]["spec"];
+    let names = |key: &str| -> Vec<&Value> {
+        pod[key].as_array().expect("a list").iter().map(|item| &item["name"]).collect()
+    };
+    assert_eq!(names("containers"), ["mms", "marwatch"]);
+    let mount = |container: usize, name: &str| {
+        let mounts = pod["containers"][container]["volumeMounts"].as_array().expect("a list");
+        let mount = mounts.iter().find(|mount| mount["name"] == name).expect("a mount");
+        assert!(names("volumes").contains(&&mount["name"]), "{mount}");
+        let writes = mount["readOnly"] != true;
+        (mount["mountPath"].as_str().expect("a path").to_owned(), writes)
+    };
+    let store = config.store.to_str().expect("a plain path").to_owned();
+    assert_eq!([mount(0, "store"), mount(1, "store")], [(store.clone(), false), (store, true)]);
+    let models = config.drop_folders[0].to_str().expect("a plain path").to_owned();
+    assert_eq!(mount(1, "models"), (models, false));
+    // Both read what the map holds, where it is mounted.
+    for (container, key, file) in
+        [(0, "command", "config.properties"), (1, "args", "marwatch.yaml")]
+    {
+        let path = format!("{}/{file}", mount(container, "config").0);
+        let words = pod["containers"][container][key].as_array().expect("words");
+        assert!(words.contains(&Value::from(path.clone())), "{path}: {words:?}");
+    }
+    // The group of the store is the one that marwatch writes it with.
+    let user = &pod["containers"][1]["securityContext"];
+    assert_eq!(user["runAsGroup"], pod["securityContext"]["fsGroup"]);
 }

@@ -17,9 +17,17 @@ const CONFIG: &str = "/etc/marwatch/marwatch.yaml";
 /// The package of what the tests run, in a folder of its own.
 fn package() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
+    // Where cargo-deb looks for what a release would have built.
+    let built = folder.path().join("target/release");
+    fs::create_dir_all(&built).unwrap();
+    for program in [env!("CARGO_BIN_EXE_marwatch"), env!("CARGO_BIN_EXE_model-archiver")] {
+        let name = Path::new(program).file_name().unwrap();
+        fs::copy(program, built.join(name)).unwrap();
+    }
     let output = Command::new(env!("CARGO"))
-        .args(["deb", "--no-build", "--profile", "dev", "--strip", "--fast", "--output"])
+        .args(["deb", "--no-build", "--strip", "--fast", "--output"])
         .arg(folder.path())
+        .env("CARGO_TARGET_DIR", folder.path().join("target"))
         .current_dir(repository())
         .output()
         .unwrap();

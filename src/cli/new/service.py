@@ -1,4 +1,8 @@
-"""The handler of this model: what the server calls."""
+"""The handler of this model: what the server calls.
+
+To ask a server that has loaded it: curl -T FILE http://127.0.0.1:8080/predictions/NAME, or for a
+form field `data`: curl -F data=@FILE, curl -d data=TEXT.
+"""
 
 
 class Service:
