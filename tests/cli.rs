@@ -371,6 +371,7 @@ fn new_makes_a_model_that_works() {
     );
     let folder = site.drop.join("resnet");
     let settings = fs::read_to_string(folder.join(".mar.yaml")).unwrap();
+    assert!(settings.contains("\nhandler: service\n"), "{settings}");
     assert_eq!(schema_beside(&folder, &settings), site.run(&["schema", "model"]).stdout);
     let packed: Vec<_> = site.members("resnet").into_keys().collect();
     assert_eq!(packed, ["MAR-INF/MANIFEST.json", "service.py"]);

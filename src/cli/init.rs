@@ -42,18 +42,18 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Exit {
     };
     // One that is there is of an earlier version, as nobody writes it by hand.
     let schema = args.file.with_file_name(CONFIG_SCHEMA);
-    let text = match fs::write(&schema, What::Config.text()) {
-        Ok(()) => for_editors(CONFIG_SCHEMA, What::Config, text),
-        Err(error) => {
-            let _ = fs::remove_file(&args.file);
-            return fail(Exit::Unavailable, &format!("cannot write {}: {error}", schema.display()));
-        }
-    };
-    match file.write_all(text.as_bytes()) {
-        Ok(()) => written(writeln!(
-            out,
-            "wrote {path}; edit `store` and `drop_folders`, then try `marwatch check`"
-        )),
-        Err(error) => fail(Exit::Unavailable, &format!("cannot write {path}: {error}")),
+    let text = for_editors(CONFIG_SCHEMA, What::Config, text);
+    let wrote = fs::write(&schema, What::Config.text())
+        .map_err(|error| (&schema, error))
+        .and_then(|()| file.write_all(text.as_bytes()).map_err(|error| (&args.file, error)));
+    if let Err((at, error)) = wrote {
+        // Half of either would only be in the way.
+        let _ = fs::remove_file(&args.file);
+        let _ = fs::remove_file(&schema);
+        return fail(Exit::Unavailable, &format!("cannot write {}: {error}", at.display()));
     }
+    written(writeln!(
+        out,
+        "wrote {path}; edit `store` and `drop_folders`, then try `marwatch check`"
+    ))
 }
