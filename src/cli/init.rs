@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use super::schema::{What, for_editors};
+use super::schema::for_editors;
 use super::source::DEFAULT_FILE;
 use super::{fail, written};
 use crate::config;
@@ -42,10 +42,10 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Exit {
     };
     // One that is there is of an earlier version, as nobody writes it by hand.
     let schema = args.file.with_file_name(CONFIG_SCHEMA);
-    let text = for_editors(CONFIG_SCHEMA, What::Config, text);
-    let wrote = fs::write(&schema, What::Config.text())
-        .map_err(|error| (&schema, error))
-        .and_then(|()| file.write_all(text.as_bytes()).map_err(|error| (&args.file, error)));
+    let files = for_editors(text, &config::schema(), "config", CONFIG_SCHEMA);
+    let wrote = fs::write(&schema, files.schema).map_err(|error| (&schema, error)).and_then(|()| {
+        file.write_all(files.settings.as_bytes()).map_err(|error| (&args.file, error))
+    });
     if let Err((at, error)) = wrote {
         // Half of either would only be in the way.
         let _ = fs::remove_file(&args.file);

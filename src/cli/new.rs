@@ -4,10 +4,10 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::schema::{What, for_editors};
+use super::schema::for_editors;
 use super::{fail, written};
 use crate::archive::inspect::printable;
-use crate::config::SETTINGS_FILE;
+use crate::config::{SETTINGS_FILE, settings_schema};
 use crate::exit::Exit;
 use crate::model::ModelName;
 use crate::model::name::NameError;
@@ -90,8 +90,9 @@ fn fill(folder: &Path) -> io::Result<()> {
         options.write(true).create_new(true);
         options.open(folder.join(name))?.write_all(text.as_bytes())
     };
-    put(SETTINGS_SCHEMA, &What::Model.text())?;
-    let settings = for_editors(SETTINGS_SCHEMA, What::Model, include_str!("new/settings.yaml"));
-    put(SETTINGS_FILE, &settings)?;
+    let settings = include_str!("new/settings.yaml");
+    let files = for_editors(settings, &settings_schema(), "model", SETTINGS_SCHEMA);
+    put(SETTINGS_SCHEMA, &files.schema)?;
+    put(SETTINGS_FILE, &files.settings)?;
     put("service.py", include_str!("new/service.py"))
 }

@@ -2,8 +2,6 @@
 
 use std::io::Write;
 
-use clap::ValueEnum;
-
 use super::written;
 use crate::config;
 use crate::exit::Exit;
@@ -27,7 +25,7 @@ pub struct Args {
 }
 
 /// A format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum What {
     /// A line of STORE/.marwatch/results.jsonl
     Results,
@@ -39,31 +37,40 @@ pub enum What {
     Model,
 }
 
-impl What {
-    /// The schema as text, with a line end.
-    pub fn text(self) -> String {
-        let schema = match self {
-            Self::Results => Record::json_schema(),
-            Self::Catalog => Catalog::json_schema(),
-            Self::Config => config::schema().to_value(),
-            Self::Model => config::settings_schema().to_value(),
-        };
-        format!("{schema:#}\n")
-    }
-}
-
-/// `text` below the line by which editors find its schema: `file` in the same folder. That works
-/// without a network, and the schema is that of the program which reads the file.
-pub(super) fn for_editors(file: &str, what: What, text: &str) -> String {
-    let name = what.to_possible_value().map(|value| value.get_name().to_owned());
-    format!(
-        "# yaml-language-server: $schema={file}\n\
-         # (for editors; `marwatch schema {}` prints that file anew)\n\n{text}",
-        name.unwrap_or_default()
-    )
-}
-
 /// Prints the schema.
 pub fn run(args: &Args, out: &mut dyn Write) -> Exit {
-    written(out.write_all(args.what.text().as_bytes()))
+    let schema = match args.what {
+        What::Results => Record::json_schema(),
+        What::Catalog => Catalog::json_schema(),
+        What::Config => config::schema().to_value(),
+        What::Model => config::settings_schema().to_value(),
+    };
+    written(writeln!(out, "{schema:#}"))
+}
+
+/// A file of settings and the schema that goes beside it.
+#[derive(Debug)]
+pub(super) struct ForEditors {
+    /// The settings, below the line by which editors find the schema in the same folder. That works
+    /// without a network, and the schema is that of the program which reads the file.
+    pub(super) settings: String,
+    /// The schema.
+    pub(super) schema: String,
+}
+
+/// `settings` for editors. Their schema is what `marwatch schema WHAT` prints, and is to be written
+/// to `file`.
+pub(super) fn for_editors(
+    settings: &str,
+    schema: &schemars::Schema,
+    what: &str,
+    file: &str,
+) -> ForEditors {
+    ForEditors {
+        settings: format!(
+            "# yaml-language-server: $schema={file}\n\
+             # (for editors; `marwatch schema {what}` prints that file anew)\n\n{settings}"
+        ),
+        schema: format!("{:#}\n", schema.as_value()),
+    }
 }
