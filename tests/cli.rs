@@ -460,6 +460,8 @@ fn man_prints_and_installs_pages() {
     for key in schema["properties"].as_object().unwrap().keys() {
         assert!(page.contains(&format!("\n.SS {key}\n")), "{key} has no section");
     }
+    // That is said of the file, and not true of the page.
+    assert!(!page.contains("commented out"), "{page}");
 }
 
 #[test]
