@@ -1,10 +1,9 @@
 //! Protections that can be taken out, so that a test can show that it would notice.
 //!
-//! A test of a protection proves something only if it fails without it. In a build with the cargo
-//! feature `sabotage`, and in no other, the environment variable [`VARIABLE`] names protections,
-//! separated by commas, that are then left out. `cargo test` switches it on for what it builds (the
-//! dev-dependency of this crate on itself); no package is built with it: in an ordinary build
-//! [`is_out`] is `false` at compile time, and nothing reads the variable.
+//! A test of a protection proves something only if it fails without it. In a build with debug
+//! assertions, as `cargo test` makes it, and in no other, the environment variable [`VARIABLE`] names
+//! protections, separated by commas, that are then left out. No package is built so: in a release
+//! build [`is_out`] is `false` at compile time, and nothing reads the variable.
 
 /// Names the protections to leave out.
 pub const VARIABLE: &str = "MARWATCH_SABOTAGE";
@@ -77,7 +76,7 @@ impl Protection {
 }
 
 /// Whether `protection` is to be left out.
-#[cfg(feature = "sabotage")]
+#[cfg(debug_assertions)]
 pub fn is_out(protection: Protection) -> bool {
     use std::sync::LazyLock;
 
@@ -86,7 +85,7 @@ pub fn is_out(protection: Protection) -> bool {
 }
 
 /// Whether `protection` is to be left out: it never is.
-#[cfg(not(feature = "sabotage"))]
+#[cfg(not(debug_assertions))]
 pub const fn is_out(_: Protection) -> bool {
     false
 }

@@ -5,6 +5,7 @@ mod common;
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use common::schema::printed;
 use common::service;
@@ -64,7 +65,10 @@ fn help() {
     assert_transcript!("help-check", &site, ["check", "--help"]);
     assert_transcript!("help-inspect", &site, ["inspect", "--help"]);
     assert_transcript!("help-init", &site, ["init", "--help"]);
+    assert_transcript!("help-new", &site, ["new", "--help"]);
     assert_transcript!("help-schema", &site, ["schema", "--help"]);
+    assert_transcript!("help-man", &site, ["man", "--help"]);
+    assert_transcript!("help-completions", &site, ["completions", "--help"]);
 }
 
 #[test]
@@ -325,12 +329,73 @@ fn init_writes_a_file_that_works() {
     let site = Site::new();
     fs::remove_file(&site.config).unwrap();
     assert_transcript!("init", &site, ["init"], ["init"], ["init", "nosuch/file.yaml"]);
-    let written = fs::read(&site.config).unwrap();
+    let written = fs::read_to_string(&site.config).unwrap();
     let printed = site.run(&["init", "-"]);
     assert!(printed.status.success() && printed.stderr.is_empty(), "{printed:?}");
-    assert_eq!(printed.stdout, written);
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    let (for_editors, rest) = written.split_at(written.find("\n\n").unwrap() + 2);
+    assert_eq!(printed, rest);
+    assert_eq!(schema_beside(&site.root, for_editors), site.run(&["schema", "config"]).stdout);
     fs::create_dir(site.root.join("models")).unwrap();
     assert_transcript!("init-then-check", &site, ["check"]);
+}
+
+/// The schema that an editor finds by the first line of a file in `folder`.
+#[track_caller]
+fn schema_beside(folder: &Path, text: &str) -> Vec<u8> {
+    let first = text.lines().next().unwrap();
+    let path = first.strip_prefix("# yaml-language-server: $schema=").unwrap();
+    fs::read(folder.join(path)).unwrap()
+}
+
+#[test]
+fn init_leaves_nothing_where_the_schema_cannot_be_written() {
+    let site = Site::new();
+    fs::create_dir_all(site.root.join("conf/.marwatch.schema.json")).unwrap();
+    assert_eq!(site.run(&["init", "conf/marwatch.yaml"]).status.code(), Some(5));
+    assert!(!site.root.join("conf/marwatch.yaml").exists());
+}
+
+#[test]
+fn new_makes_a_model_that_works() {
+    let site = Site::new();
+    assert_transcript!(
+        "new",
+        &site,
+        ["new", "resnet", "--in", "drop"],
+        ["new", "resnet", "--in", "drop"],
+        ["check", "drop/resnet"],
+        ["build"],
+        ["new", "here"],
+        ["new", "2nd"],
+        ["new", "a..b"],
+        ["new", "drop/two"],
+        ["new", "three", "--in", "nosuch"],
+    );
+    let folder = site.drop.join("resnet");
+    let settings = fs::read_to_string(folder.join(".mar.yaml")).unwrap();
+    assert!(settings.contains("\nhandler: service\n"), "{settings}");
+    assert_eq!(schema_beside(&folder, &settings), site.run(&["schema", "model"]).stdout);
+    let packed: Vec<_> = site.members("resnet").into_keys().collect();
+    assert_eq!(packed, ["MAR-INF/MANIFEST.json", "service.py"]);
+    assert!(site.root.join("here/service.py").exists());
+    assert_eq!(fs::read_dir(&site.drop).unwrap().count(), 1);
+}
+
+#[test]
+fn new_touches_nothing_that_is_there() {
+    let site = Site::new();
+    let folder = site.put("mine", &[("notes.md", "mine")]);
+    fs::create_dir(site.drop.join("empty")).unwrap();
+    std::os::unix::fs::symlink("nowhere", site.drop.join("link")).unwrap();
+    fs::write(site.drop.join("file"), "mine").unwrap();
+    for name in ["mine", "empty", "link", "file"] {
+        let output = site.run(&["new", name, "--in", "drop"]);
+        assert_eq!(output.status.code(), Some(2), "{name}: {output:?}");
+    }
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(site.drop.join("empty")).unwrap().count(), 0);
+    assert!(!site.drop.join("nowhere").exists());
 }
 
 #[test]
@@ -354,6 +419,52 @@ fn inspect_shows_an_archive() {
         ["inspect", "text.mar"],
         ["inspect", "nosuch.mar"],
     );
+}
+
+/// What bash would offer for the last of `words`.
+fn completed(words: &[&str]) -> Vec<String> {
+    let program = words[0];
+    let script = format!(
+        "source <({marwatch} completions bash {program})
+         COMP_WORDS=(\"$@\") COMP_CWORD=$(($# - 1))
+         function=$(complete -p {program}) function=${{function#*-F }} function=${{function%% *}}
+         $function {program} \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"
+         printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        marwatch = env!("CARGO_BIN_EXE_marwatch"),
+    );
+    let output =
+        Command::new("bash").args(["--norc", "-c", &script, "bash"]).args(words).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn bash_completes_both_command_lines() {
+    assert_eq!(completed(&["marwatch", "roll"]), ["rollback"]);
+    assert_eq!(completed(&["marwatch", "build", "--tim"]), ["--timings"]);
+    assert_eq!(completed(&["marwatch", "schema", "mod"]), ["model"]);
+    assert_eq!(completed(&["model-archiver", "--model-p"]), ["--model-path"]);
+    let runtimes = ["python", "python2", "python3"];
+    assert_eq!(completed(&["model-archiver", "--runtime", ""]), runtimes);
+}
+
+#[test]
+fn man_prints_and_installs_pages() {
+    let site = Site::new();
+    let page = site.run(&["man", "build"]);
+    assert!(page.status.success(), "{page:?}");
+    assert_eq!(page.stdout, site.run(&["man", "marwatch-build"]).stdout);
+    assert!(site.run(&["man", "--all", "share/man"]).status.success());
+    let written = fs::read(site.root.join("share/man/man1/marwatch-build.1")).unwrap();
+    assert_eq!(page.stdout, written);
+    let page = fs::read_to_string(site.root.join("share/man/man5/marwatch.yaml.5")).unwrap();
+    let schema: serde_json::Value =
+        serde_json::from_slice(&site.run(&["schema", "config"]).stdout).unwrap();
+    for key in schema["properties"].as_object().unwrap().keys() {
+        assert!(page.contains(&format!("\n.SS {key}\n")), "{key} has no section");
+    }
+    // That is said of the file, and not true of the page.
+    assert!(!page.contains("commented out"), "{page}");
 }
 
 #[test]
@@ -422,6 +533,8 @@ fn wrong_usage() {
         ["run", "--config", "nosuch.yaml"],
         ["inspect"],
         ["schema", "nosuch"],
+        ["man", "nosuch"],
+        ["completions", "nosuch"],
         ["--log-level", "=loud=", "check"],
     );
 }

@@ -1,9 +1,12 @@
 //! The documentation is held against the program.
+#![allow(clippy::expect_used, reason = "tests")]
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use marwatch::problem::Code;
+use serde_json::Value;
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -49,4 +52,121 @@ fn every_configuration_key_stands_in_the_readme() {
     for key in schema["properties"].as_object().expect("an object").keys() {
         assert!(readme.contains(&format!("`{key}")), "README.md lacks the key {key}");
     }
+}
+
+#[test]
+fn every_setting_of_a_model_stands_in_the_readme() {
+    let readme = read("README.md");
+    let schema = marwatch::config::settings_schema().to_value();
+    for key in schema["properties"].as_object().expect("an object").keys() {
+        assert!(readme.contains(&format!("`{key}`")), "README.md lacks the setting {key}");
+    }
+}
+
+/// Manual pages and completions, where those who make packages find them.
+#[test]
+fn generated_files_are_fresh() {
+    let renew = std::env::var_os("MARWATCH_RENEW").is_some();
+    let mut stale = Vec::new();
+    for (path, text) in generated() {
+        let at = Path::new(env!("CARGO_MANIFEST_DIR")).join(&path);
+        if fs::read(&at).is_ok_and(|there| there == text) {
+            continue;
+        }
+        if renew {
+            fs::create_dir_all(at.parent().expect("a folder")).expect(&path);
+            fs::write(&at, text).expect(&path);
+        } else {
+            stale.push(path);
+        }
+    }
+    assert!(stale.is_empty(), "not what the program prints: {stale:?}\nTo renew them: {RENEW}");
+    let known: Vec<String> = generated().into_iter().map(|(path, _)| path).collect();
+    for folder in ["docs/man", "docs/completions"] {
+        let at = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        for entry in fs::read_dir(at).expect(folder) {
+            let name = entry.expect(folder).file_name().into_string().expect("a plain name");
+            let path = format!("{folder}/{name}");
+            assert!(known.contains(&path), "{path} is of nothing that is there any more");
+        }
+    }
+}
+
+const RENEW: &str = "MARWATCH_RENEW=1 cargo test --test docs generated";
+
+/// The files that the program prints, below the repository.
+fn generated() -> Vec<(String, Vec<u8>)> {
+    let mut files = Vec::new();
+    for page in marwatch::cli::man::pages().expect("pages") {
+        let path = format!("docs/man/{}.{}", page.name, page.section);
+        files.push((path, page.text.into_bytes()));
+    }
+    for program in ["marwatch", "model-archiver"] {
+        for (shell, file) in [
+            ("bash", program.to_owned()),
+            ("zsh", format!("_{program}")),
+            ("fish", format!("{program}.fish")),
+        ] {
+            let output = Command::new(env!("CARGO_BIN_EXE_marwatch"))
+                .args(["completions", shell, program])
+                .output()
+                .expect("it runs");
+            assert!(output.status.success(), "{output:?}");
+            files.push((format!("docs/completions/{file}"), output.stdout));
+        }
+    }
+    files
+}
+
+/// What the example for Kubernetes mounts is what the configuration in it names.
+#[test]
+fn the_kubernetes_example_fits_together() {
+    let text = read("config/container/kubernetes.yaml");
+    let documents = text.split("\n---\n");
+    let documents: Vec<Value> =
+        documents.map(|text| serde_yaml::from_str(text).expect("YAML")).collect();
+    let of_kind = |kind: &str| {
+        documents.iter().find(|document| document["kind"] == kind).expect("one of this kind")
+    };
+    let data = &of_kind("ConfigMap")["data"];
+    let config = data["marwatch.yaml"].as_str().expect("a text");
+    let (config, warnings) =
+        marwatch::config::parse(Path::new("/etc/marwatch/marwatch.yaml"), config)
+            .expect("a good configuration");
+    assert_eq!(warnings, []);
+    let properties = data["config.properties"].as_str().expect("a text");
+    let property = |key: &str| {
+        let mut lines = properties.lines();
+        lines.find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).expect("a property")
+    };
+    assert_eq!(Path::new(property("model_store")), config.store);
+    assert_eq!(property("management_address"), config.servers[0].management);
+
+    let pod = &of_kind("Deployment")["spec"]["template"]["spec"];
+    let names = |key: &str| -> Vec<&Value> {
+        pod[key].as_array().expect("a list").iter().map(|item| &item["name"]).collect()
+    };
+    assert_eq!(names("containers"), ["mms", "marwatch"]);
+    let mount = |container: usize, name: &str| {
+        let mounts = pod["containers"][container]["volumeMounts"].as_array().expect("a list");
+        let mount = mounts.iter().find(|mount| mount["name"] == name).expect("a mount");
+        assert!(names("volumes").contains(&&mount["name"]), "{mount}");
+        let writes = mount["readOnly"] != true;
+        (mount["mountPath"].as_str().expect("a path").to_owned(), writes)
+    };
+    let store = config.store.to_str().expect("a plain path").to_owned();
+    assert_eq!([mount(0, "store"), mount(1, "store")], [(store.clone(), false), (store, true)]);
+    let models = config.drop_folders[0].to_str().expect("a plain path").to_owned();
+    assert_eq!(mount(1, "models"), (models, false));
+    // Both read what the map holds, where it is mounted.
+    for (container, key, file) in
+        [(0, "command", "config.properties"), (1, "args", "marwatch.yaml")]
+    {
+        let path = format!("{}/{file}", mount(container, "config").0);
+        let words = pod["containers"][container][key].as_array().expect("words");
+        assert!(words.contains(&Value::from(path.clone())), "{path}: {words:?}");
+    }
+    // The group of the store is the one that marwatch writes it with.
+    let user = &pod["containers"][1]["securityContext"];
+    assert_eq!(user["runAsGroup"], pod["securityContext"]["fsGroup"]);
 }

@@ -155,3 +155,16 @@ fn the_server_keeps_the_last_good_archive_of_a_model_that_was_broken() {
     daemon.no_more("answer");
     daemon.stop();
 }
+
+#[test]
+#[ignore = "needs Java and multi-model-server from PyPI; run by .ci/run"]
+fn the_server_serves_a_model_that_marwatch_new_has_made() {
+    let site = Site::new();
+    for command in [&["new", "fresh", "--in", "drop"][..], &["build"]] {
+        let output = site.run(command);
+        assert!(output.status.success(), "{output:?}");
+    }
+    let server = Server::start(&site.store);
+    assert_eq!(server.predict("fresh", "what is sent"), "what is sent");
+    server.stop();
+}

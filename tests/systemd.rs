@@ -14,6 +14,8 @@ mod ending;
 mod journal;
 #[path = "systemd/machine.rs"]
 mod machine;
+#[path = "systemd/package.rs"]
+mod package;
 #[path = "systemd/running.rs"]
 mod running;
 #[path = "systemd/sandbox.rs"]

@@ -14,7 +14,11 @@ use crate::model::{ArchiveFormat, Runtime};
 /// What `-h` prints; laid out as the specification has it.
 pub(super) const HELP: &str = include_str!("help.txt");
 
-/// What the command line asks for.
+/// Packages a model folder into a model archive for Multi-Model-Server
+///
+/// Takes the same options as the Python command of this name, also abbreviated, and packs by the
+/// rules of marwatch.
+// Comments of options go into the manual page; `-h` prints HELP.
 #[derive(Debug, Clone, PartialEq, Parser)]
 #[command(
     name = "model-archiver",
@@ -25,22 +29,31 @@ pub(super) const HELP: &str = include_str!("help.txt");
     allow_negative_numbers = true
 )]
 pub(super) struct Args {
+    /// Print help
     #[arg(short = 'h', long, action = ArgAction::Help)]
     help: Option<bool>,
+    /// The model's name; the archive is called NAME.mar
     #[arg(long)]
     pub(super) model_name: String,
+    /// The folder with the model's files
     #[arg(long, value_parser = path())]
     pub(super) model_path: PathBuf,
+    /// What the server calls: MODULE[:FUNCTION]
     #[arg(long)]
     pub(super) handler: String,
+    /// Which interpreter runs the handler
     #[arg(long, default_value = "python")]
     pub(super) runtime: Runtime,
+    /// The folder to write the archive into; the current one without
     #[arg(long, value_parser = path())]
     pub(super) export_path: Option<PathBuf>,
+    /// The form of the archive
     #[arg(long, default_value = "default")]
     pub(super) archive_format: ArchiveFormat,
+    /// Replace an archive of the same name
     #[arg(short, long)]
     pub(super) force: bool,
+    /// Refused: converting ONNX models needs Python
     #[arg(short, long)]
     pub(super) convert: bool,
 }

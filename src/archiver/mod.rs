@@ -24,6 +24,11 @@ const FAILED: u8 = 1;
 /// The command line cannot be understood.
 const USAGE: u8 = 2;
 
+/// The command line, for manual pages and for shells.
+pub fn command() -> clap::Command {
+    <Args as clap::CommandFactory>::command()
+}
+
 /// Does what the command line asks for. `words` begins with the program's own name.
 pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args = match Args::read(words) {

@@ -4,12 +4,15 @@
 mod ask;
 pub mod build;
 pub mod check;
+pub mod completions;
 pub mod history;
 pub mod init;
 pub mod inspect;
 pub mod journal;
 pub mod log;
 pub mod logging;
+pub mod man;
+pub mod new;
 pub mod rollback;
 pub mod run;
 pub mod schema;
@@ -51,6 +54,7 @@ pub struct Cli {
 const AFTER: &str = "\
 Start with:
   marwatch init                                   write a commented marwatch.yaml
+  marwatch new resnet --in models                 make a model folder that works
   marwatch check                                  see what is wrong with configuration and models
   marwatch run                                    watch and build until you stop it
 Without any file:
@@ -76,7 +80,10 @@ pub enum Command {
     Verify(verify::Args),
     Inspect(inspect::Args),
     Init(init::Args),
+    New(new::Args),
     Schema(schema::Args),
+    Man(man::Args),
+    Completions(completions::Args),
 }
 
 /// Does what the command line asks for.
@@ -119,7 +126,10 @@ pub fn main(cli: Cli) -> Exit {
             Err(error) => fail(Exit::Unavailable, &chain(&error)),
         },
         Command::Init(args) => init::run(&args, &mut io::stdout().lock()),
+        Command::New(args) => new::run(&args, &mut io::stdout().lock()),
         Command::Schema(args) => schema::run(&args, &mut io::stdout().lock()),
+        Command::Man(args) => man::run(&args, &mut io::stdout().lock()),
+        Command::Completions(args) => completions::run(&args, &mut io::stdout().lock()),
     }
 }
 

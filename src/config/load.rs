@@ -12,8 +12,8 @@ use super::document::{self, MAX_BYTES};
 use super::field::{Field, List};
 use super::folders::{self, Folder, Folders};
 use super::leaf::{PathText, path_flaw};
-use super::model_settings::{in_order, settings};
-use super::raw::{RawConfig, RawModel, schema_of};
+use super::model_settings::{SETTINGS_FILE, in_order, settings};
+use super::raw::{RawConfig, RawModel, RawSettings, schema_of};
 use super::reader::{Reader, absolute};
 use super::sections::{history, limits, pack, results, retry, settle};
 use super::servers::{hooks, servers};
@@ -101,7 +101,18 @@ pub fn from_flags(watch: &[PathBuf], store: &Path, cwd: &Path) -> Result<Config,
 
 /// The JSON Schema of the configuration file.
 pub fn schema() -> schemars::Schema {
-    schema_of::<RawConfig>()
+    titled("marwatch.yaml", schema_of::<RawConfig>())
+}
+
+/// The JSON Schema of the settings file in a model's folder.
+pub fn settings_schema() -> schemars::Schema {
+    titled(SETTINGS_FILE, schema_of::<RawSettings>())
+}
+
+/// With the title that editors show above a key.
+fn titled(title: &str, mut schema: schemars::Schema) -> schemars::Schema {
+    schema.insert("title".to_owned(), title.into());
+    schema
 }
 
 fn parse_bytes(path: &Path, text: &[u8]) -> Result<(Config, Vec<Problem>), Vec<Problem>> {

@@ -40,6 +40,14 @@ impl Machine {
     /// Boots and installs; `more` goes into the configuration. Nothing is started.
     #[track_caller]
     pub fn installed(more: &str) -> Self {
+        let machine = Self::booted();
+        machine.install(more);
+        machine
+    }
+
+    /// Boots. The program is there, and nothing else of marwatch.
+    #[track_caller]
+    pub fn booted() -> Self {
         let base = tempfile::Builder::new().prefix("marwatch-").tempdir().unwrap();
         let script = repository().join("tests/systemd/boot.sh");
         let mut boot = Command::new("unshare")
@@ -60,7 +68,6 @@ impl Machine {
             let output = machine.command(&["systemctl", "is-system-running"]).output().unwrap();
             output.stdout.starts_with(b"running").then_some(())
         });
-        machine.install(more);
         machine
     }
 

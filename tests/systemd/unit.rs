@@ -53,7 +53,7 @@ fn systemd_understands_every_line_of_the_unit() {
     // Of what is not known it speaks, and says that all is well. Two things are known: older ones
     // do not have the type of the drop-in, and the program is not installed here.
     let is_known = |line: &&str| {
-        line.contains("notify-reload.conf") || line.contains("/usr/local/bin/marwatch is not")
+        line.contains("notify-reload.conf") || line.contains("Command marwatch is not")
     };
     let others: Vec<&str> = said.lines().filter(|line| !is_known(line)).collect();
     assert!(others.is_empty(), "{others:#?}");

@@ -5,7 +5,11 @@ use crate::config::raw::keys_of;
 
 /// The template with all that is commented out as a setting in force.
 fn uncommented() -> String {
-    let lines = template().lines().map(|line| match line.strip_prefix('#') {
+    uncommented_of(template())
+}
+
+fn uncommented_of(text: &str) -> String {
+    let lines = text.lines().map(|line| match line.strip_prefix('#') {
         Some(rest) if !is_prose(rest) => format!("{rest}\n"),
         _ => format!("{line}\n"),
     });
@@ -72,6 +76,78 @@ fn the_schema_takes_the_template_and_refuses_slips() {
     ] {
         assert!(!validator.is_valid(&json(bad)), "{bad}");
     }
+}
+
+/// The settings that `marwatch new` writes, with all that is commented out in force.
+fn settings_of_a_new_model() -> String {
+    uncommented_of(include_str!("../../cli/new/settings.yaml"))
+}
+
+#[test]
+fn the_settings_of_a_new_model_have_every_key_and_are_right() {
+    let schema = settings_schema().to_value();
+    let text = settings_of_a_new_model();
+    let value: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
+    for (key, _) in keys_of(&schema) {
+        assert!(value.get(key).is_some(), "{key} is not in the settings of a new model");
+    }
+    assert_eq!(parse_settings(Path::new("x"), text.as_bytes()).1, []);
+}
+
+/// What an editor underlines is what marwatch refuses, as far as a schema can say it.
+#[test]
+fn the_schema_of_settings_and_their_reader_agree() {
+    let validator = jsonschema::validator_for(&settings_schema().to_value()).unwrap();
+    let all = settings_of_a_new_model();
+    let good = [
+        all.as_str(),
+        "name: x",
+        "version: 1.10",
+        "engine: MXNet",
+        "{engine: {name: MXNet, version: 1}}",
+        "{publisher: {author: a}}",
+        "extensions: {a: [1, {b: null}]}",
+        "user_data: [1, 2]",
+        "exclude: []",
+        "runtime: python2",
+        "archive_format: no-archive",
+    ];
+    let bad = [
+        "name: [x]",
+        "nmae: x",
+        "handler: 5",
+        "runtime: ruby",
+        "{engine: {version: 1}}",
+        "{engine: {name: MXNet, build: 1}}",
+        "{publisher: {email: a}}",
+        "extensions: text",
+        "exclude: '*.ckpt'",
+        "exclude: [5]",
+        "archive_format: zip",
+        "compression: best",
+        "ready_marker: {a: b}",
+        "path: x",
+        "[name]",
+    ];
+    for (texts, is_good) in [(&good[..], true), (&bad[..], false)] {
+        for text in texts {
+            let json = serde_yaml::from_str::<serde_json::Value>(text).unwrap();
+            let errors: Vec<_> = validator.iter_errors(&json).map(|e| e.to_string()).collect();
+            assert_eq!(errors.is_empty(), is_good, "{text}: {errors:?}");
+            let problems = parse_settings(Path::new("x"), text.as_bytes()).1;
+            assert_eq!(!problems.iter().any(Problem::is_error), is_good, "{text}: {problems:?}");
+        }
+    }
+}
+
+/// No key can come into a list of settings without coming into the other.
+#[test]
+fn a_model_has_the_same_settings_in_both_places() {
+    let config = schema().to_value();
+    let of_entry = keys_of(&config["properties"]["models"]["items"]);
+    let of_entry: Vec<_> = of_entry.into_iter().filter(|(key, _)| *key != "path").collect();
+    let of_file = settings_schema().to_value();
+    assert_eq!(of_entry, keys_of(&of_file));
 }
 
 #[test]
