@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use marwatch::problem::Code;
+use marwatch::status::Status;
+use marwatch::status::metrics::Metrics;
 use serde_json::Value;
 
 fn read(path: &str) -> String {
@@ -28,6 +30,32 @@ fn every_problem_code_is_documented_as_the_program_explains_it() {
     let rows = documented.lines().filter(|line| line.starts_with("| `") && line.contains('-'));
     let codes: Vec<_> = rows.filter(|row| row.matches('|').count() == 3).collect();
     assert!(codes.len() >= Code::ALL.len());
+}
+
+#[test]
+fn operators_find_every_code_and_every_metric() {
+    let documented = read("docs/operations.md");
+    let (_, what_to_do) = documented.split_once("### What to do about each code").expect("it");
+    for code in Code::ALL {
+        assert!(what_to_do.contains(&format!("`{code}`")), "what to do about {code}?");
+    }
+    let status = Status {
+        schema: 1,
+        time: jiff::Timestamp::UNIX_EPOCH,
+        store: "/store".into(),
+        daemon: None,
+        models: vec![],
+    };
+    let text = Metrics::default().text(&status);
+    let metrics = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    for (name, kind) in metrics {
+        let name = match kind {
+            "counter" => format!("{name}_total"),
+            "info" => format!("{name}_info"),
+            _ => name.to_owned(),
+        };
+        assert!(documented.contains(&format!("`{name}")), "docs/operations.md lacks {name}");
+    }
 }
 
 #[test]
