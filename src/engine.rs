@@ -35,7 +35,8 @@ use crate::model::ModelName;
 use crate::reconcile::{
     Effect, End, Event, Order, OrderKind, Policy, Reconciler, RootListing, Ticket,
 };
-use crate::results::catalog::{CatalogEntry, Served as ServedBy};
+use crate::results::catalog::CatalogEntry;
+use crate::results::served::Handed;
 use crate::results::{Record, Scribe, Trigger};
 use crate::store::{ModelState, Store, StoreError, hidden_folder};
 use crate::watch::{Change, LookReason};
@@ -62,14 +63,7 @@ pub enum Message {
     /// Somebody asks for something.
     Ordered(Wish),
     /// A server serves an archive, or does not.
-    Served {
-        /// The model's name.
-        model: String,
-        /// The address of its management API.
-        server: String,
-        /// How it stands.
-        served: ServedBy,
-    },
+    Served(Box<Handed>),
 }
 
 /// What somebody asks for, and where the answer goes.
@@ -315,7 +309,11 @@ impl Engine {
                 self.no_longer_removing(&name);
             }
             Message::Ordered(wish) => self.order(wish),
-            Message::Served { model, server, served } => self.scribe.serve(model, server, served),
+            Message::Served(handed) => {
+                let state = self.states.get(&handed.model);
+                let folder = state.map(|state| state.folder.clone());
+                self.scribe.serve(handed, folder);
+            }
         }
         // Not while anything is under way, and on no path that anybody waits for.
         if self.churn >= MUCH_CHURN && self.outstanding == 0 && !self.mode.once {

@@ -93,6 +93,8 @@ pub enum ServedState {
     Failed,
     /// It does not answer, or contradicts itself; it is asked again.
     Unreachable,
+    /// It was told to serve it no longer. Only in records: the catalog has no such model.
+    Withdrawn,
 }
 
 /// Why a model's folder is not published: somebody has rolled it back.

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::catalog::{CatalogEntry, Served};
+use super::catalog::{CatalogEntry, ServedState};
 use super::log::Log;
-use super::{CATALOG_FILE, Catalog, RESULTS_FILE, Record};
+use super::served::Handed;
+use super::{CATALOG_FILE, Catalog, RESULTS_FILE, Record, say};
 use crate::announce::News as Told;
 use crate::clock::{self, Clock, Moment};
 use crate::config::ResultsLog;
@@ -42,7 +43,7 @@ enum News {
     Listed(String, Box<CatalogEntry>),
     Delisted(String),
     Released(String),
-    Served(String, String, Served),
+    Served(Box<Handed>, Option<PathBuf>),
     Announce(UnboundedSender<Told>),
     Rotation(ResultsLog),
 }
@@ -117,9 +118,10 @@ impl Scribe {
         self.send(News::Released(model));
     }
 
-    /// Has the catalog say what a server makes of a model's archive.
-    pub fn serve(&self, model: String, server: String, served: Served) {
-        self.send(News::Served(model, server, served));
+    /// Has the catalog say what a server makes of a model's archive, and a record written if that is
+    /// new. `folder` is the model's, where it is known.
+    pub fn serve(&self, handed: Box<Handed>, folder: Option<PathBuf>) {
+        self.send(News::Served(handed, folder));
     }
 
     /// Tells somebody what the catalog says now, and from now on all that is written.
@@ -205,16 +207,7 @@ impl Desk {
 
     fn take(&mut self, news: News) {
         match news {
-            News::Record(entry) => {
-                if self.records.len() == MOST_KEPT {
-                    say_lost(&self.records.remove(0));
-                }
-                // What may be in the log already was told when it happened.
-                if !entry.doubtful {
-                    self.tell(|| Told::Record(entry.record.clone()));
-                }
-                self.records.push(entry);
-            }
+            News::Record(entry) => self.keep(entry),
             News::Listed(model, mut entry) => {
                 self.tell(|| Told::Listed(model.clone(), entry.clone()));
                 if let Some(before) = self.catalog.models.remove(&model) {
@@ -227,17 +220,7 @@ impl Desk {
                 self.catalog_changed |= self.catalog.models.remove(&model).is_some();
                 self.tell(|| Told::Delisted(model));
             }
-            News::Served(model, server, served) => {
-                let Some(entry) = self.catalog.models.get_mut(&model) else { return };
-                let is_as_before = entry.servers.get(&server).is_some_and(|before| {
-                    (before.state, &before.version, &before.error)
-                        == (served.state, &served.version, &served.error)
-                });
-                if !is_as_before {
-                    entry.servers.insert(server, served);
-                    self.catalog_changed = true;
-                }
-            }
+            News::Served(handed, folder) => self.served(*handed, folder),
             News::Announce(listener) => {
                 self.listener = Some(listener);
                 for (model, entry) in &self.catalog.models {
@@ -249,6 +232,35 @@ impl Desk {
                 self.catalog_changed |= entry.is_some_and(|entry| entry.held.take().is_some());
             }
             News::Rotation(rotation) => self.log.set_rotation(rotation),
+        }
+    }
+
+    fn keep(&mut self, entry: Entry) {
+        if self.records.len() == MOST_KEPT {
+            say_lost(&self.records.remove(0));
+        }
+        // What may be in the log already was told when it happened.
+        if !entry.doubtful {
+            self.tell(|| Told::Record(entry.record.clone()));
+        }
+        self.records.push(entry);
+    }
+
+    fn served(&mut self, handed: Handed, folder: Option<PathBuf>) {
+        let entry = self.catalog.models.get(handed.model.as_str());
+        // Of a model that has gone meanwhile only that it was withdrawn is worth telling.
+        if entry.is_none() && handed.served.state != ServedState::Withdrawn {
+            return;
+        }
+        if let Some(record) = handed.record(entry, folder) {
+            say::record(&record);
+            self.keep(Entry { record: record.into(), doubtful: false, reminder: None });
+        }
+        let Some(entry) = self.catalog.models.get_mut(handed.model.as_str()) else { return };
+        let is_as_before = entry.servers.get(&handed.server).is_some_and(|b| handed.is_as(b));
+        if !is_as_before && handed.served.state != ServedState::Withdrawn {
+            entry.servers.insert(handed.server, handed.served);
+            self.catalog_changed = true;
         }
     }
 

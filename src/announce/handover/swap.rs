@@ -120,6 +120,8 @@ pub struct Swap {
     why: Option<String>,
     /// What was registered at the beginning.
     before: Option<Option<String>>,
+    /// What was not as it should be at the beginning, in words.
+    found: Option<String>,
 }
 
 /// What the last step was for.
@@ -146,8 +148,14 @@ impl Swap {
     pub fn begin(terms: Terms) -> (Self, Step) {
         let phase = Phase::Look;
         let (lost, refusals) = (0, (0, 0));
-        let swap = Self { terms, phase, steps: 0, lost, refusals, why: None, before: None };
+        let swap =
+            Self { terms, phase, steps: 0, lost, refusals, why: None, before: None, found: None };
         (swap, Step::Describe)
+    }
+
+    /// What was not as it should be when the server was asked first, if anything was.
+    pub fn found(&self) -> Option<&str> {
+        self.found.as_deref()
     }
 
     /// The step that follows the answer to the last one.
@@ -188,15 +196,22 @@ impl Swap {
     fn looked(&mut self, answer: Answer) -> Phase {
         match answer {
             Answer::Live(live) if live.version == self.terms.version => {
-                if live.workers != self.terms.workers {
+                let wanted = self.terms.workers;
+                if live.workers != wanted {
+                    self.found = Some(format!("it had {}, not {wanted}", workers(live.workers)));
                     Phase::Scale(live.ready > 0)
                 } else if live.ready > 0 || self.terms.lenient {
                     Phase::Over(Verdict::Already)
                 } else {
+                    self.found = Some("none of its workers was ready".into());
                     Phase::TakeAway
                 }
             }
             Answer::Live(live) => {
+                self.found = Some(match &live.version {
+                    Some(version) => format!("version {version} was registered"),
+                    None => "an archive without a version was registered".into(),
+                });
                 self.before = Some(live.version);
                 // What does not work need not be kept until its successor is tried.
                 if self.terms.trial && live.ready > 0 {
@@ -205,7 +220,10 @@ impl Swap {
                     Phase::TakeAway
                 }
             }
-            Answer::Absent => self.load(),
+            Answer::Absent => {
+                self.found = Some("it was not registered".into());
+                self.load()
+            }
             Answer::Refused(why) | Answer::Lost(why) => Phase::Over(Verdict::Unsettled(why)),
             Answer::Good | Answer::Taken => Phase::Over(Verdict::Unsettled(
                 "it does not say what it serves; is that address a management API?".into(),
@@ -315,6 +333,10 @@ impl Phase {
             Phase::Over(verdict) => Step::Done(verdict.clone()),
         }
     }
+}
+
+fn workers(count: usize) -> String {
+    if count == 1 { "1 worker".into() } else { format!("{count} workers") }
 }
 
 /// What is wrong with a trial, by its answer.

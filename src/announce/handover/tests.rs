@@ -1,4 +1,4 @@
-//! Versions, and how long is waited.
+//! Versions.
 
 use super::*;
 
@@ -13,13 +13,4 @@ fn a_version_tells_the_content_and_who_has_made_it() {
     for theirs in ["", "1.0", "2.1+0123", "0123456789abcdeg"] {
         assert!(!is_ours(theirs), "{theirs}");
     }
-}
-
-#[test]
-fn waits_grow_and_have_an_end() {
-    for failures in 1..200 {
-        let wait = backoff(failures);
-        assert!(wait >= FIRST_RETRY.mul_f64(0.7) && wait <= LAST_RETRY.mul_f64(1.3), "{wait:?}");
-    }
-    assert!(backoff(5) > backoff(1));
 }
