@@ -31,7 +31,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::discover;
 use crate::memory;
-use crate::model::ModelName;
+use crate::model::{ModelName, Serve};
 use crate::reconcile::{
     Effect, End, Event, Order, OrderKind, Policy, Reconciler, RootListing, Ticket,
 };
@@ -96,6 +96,8 @@ pub struct Engine {
     states: BTreeMap<ModelName, Arc<ModelState>>,
     /// What the catalog said at the start of archives whose state was lost.
     listed: BTreeMap<String, Listed>,
+    /// How models want to be served, as far as they say so.
+    serves: BTreeMap<ModelName, Serve>,
     /// Who waits for the end of an order, by its number.
     waiting: BTreeMap<u64, oneshot::Sender<Result<Answer, Refusal>>>,
     orders: u64,
@@ -177,6 +179,10 @@ impl Engine {
                 Some((name.clone(), Listed { archive, digest, generation, held }))
             })
             .collect();
+        let serves = catalog.models.iter().filter(|(_, entry)| !entry.serve.is_empty());
+        let serves = serves
+            .filter_map(|(name, entry)| Some((ModelName::parse(name).ok()?, entry.serve.clone())));
+        let serves = serves.collect();
         let (outbox, inbox) = mpsc::unbounded_channel();
         let reconciler = Reconciler::new(policy(&config, mode.once));
         let shop = Workshop {
@@ -195,6 +201,7 @@ impl Engine {
             reconciler,
             states,
             listed,
+            serves,
             waiting: BTreeMap::new(),
             orders: 0,
             removing: BTreeMap::new(),
@@ -420,6 +427,7 @@ impl Engine {
             record: None,
             learned: None,
             listed: None,
+            serve: None,
             took: Took::default(),
             served: ticket.order.as_ref().map(|order| Served {
                 number: order.number,
@@ -480,8 +488,21 @@ impl Engine {
                 self.scribe.record(record);
             }
         }
-        if let (Some(model), Some(entry)) = (model, report.listed) {
-            self.scribe.list(model, entry);
+        let name = report.name.as_ref();
+        let is_other = match (name, report.serve) {
+            (Some(name), Some(serve)) => self.learn_serve(name, serve),
+            _ => false,
+        };
+        let serve = name.and_then(|name| self.serves.get(name)).cloned().unwrap_or_default();
+        match (model, report.listed) {
+            (Some(model), Some(entry)) => {
+                self.scribe.list(model, CatalogEntry { serve, ..entry });
+            }
+            _ => {
+                if let Some(name) = name.filter(|_| is_other) {
+                    self.scribe.set_serve(name.to_string(), serve);
+                }
+            }
         }
         match report.name {
             Some(name) if report.folder.as_os_str().is_empty() => self.handle(Event::Served(name)),
@@ -493,6 +514,16 @@ impl Engine {
             // Whoever has asked may be gone.
             let _ = reply.send(served.answer);
         }
+    }
+
+    /// Notes how a model wants to be served; whether that is something else than before.
+    fn learn_serve(&mut self, name: &ModelName, serve: Serve) -> bool {
+        let before = if serve.is_empty() {
+            self.serves.remove(name)
+        } else {
+            self.serves.insert(name.clone(), serve)
+        };
+        before.as_ref() != self.serves.get(name)
     }
 
     /// Has a blocking worker do something and tell the loop. If it panics, the loop is told

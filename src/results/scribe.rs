@@ -20,6 +20,7 @@ use super::{CATALOG_FILE, Catalog, RESULTS_FILE, Record, say};
 use crate::announce::News as Told;
 use crate::clock::{self, Clock, Moment};
 use crate::config::ResultsLog;
+use crate::model::Serve;
 use crate::sabotage::{Protection, is_out};
 use crate::store::state::sweep_staged_for;
 
@@ -44,6 +45,7 @@ enum News {
     Delisted(String),
     Released(String),
     Served(Box<Handed>, Option<PathBuf>),
+    Serve(String, Box<Serve>),
     Announce(UnboundedSender<Told>),
     Rotation(ResultsLog),
 }
@@ -116,6 +118,11 @@ impl Scribe {
     /// Has the catalog say that a model is held no longer.
     pub fn release(&self, model: String) {
         self.send(News::Released(model));
+    }
+
+    /// Has the catalog say how a model wants to be served.
+    pub fn set_serve(&self, model: String, serve: Serve) {
+        self.send(News::Serve(model, Box::new(serve)));
     }
 
     /// Has the catalog say what a server makes of a model's archive, and a record written if that is
@@ -221,6 +228,13 @@ impl Desk {
                 self.tell(|| Told::Delisted(model));
             }
             News::Served(handed, folder) => self.served(*handed, folder),
+            News::Serve(model, serve) => {
+                let Some(entry) = self.catalog.models.get_mut(&model) else { return };
+                entry.serve = *serve;
+                self.catalog_changed = true;
+                let entry = Box::new(entry.clone());
+                self.tell(|| Told::Listed(model, entry));
+            }
             News::Announce(listener) => {
                 self.listener = Some(listener);
                 for (model, entry) in &self.catalog.models {

@@ -49,8 +49,7 @@ pub struct Handed {
 impl Handed {
     /// Whether it says the same as `before`: all but when.
     pub fn is_as(&self, before: &Served) -> bool {
-        let Served { state, version, error, since: _ } = &self.served;
-        (*state, version, error) == (before.state, &before.version, &before.error)
+        *before == Served { since: before.since, ..self.served.clone() }
     }
 
     /// The record of it, if it tells anything new. `entry` is what the catalog says of the model, and
@@ -60,7 +59,7 @@ impl Handed {
         if !self.is_news(before) {
             return None;
         }
-        let Served { state, version, error, since } = self.served.clone();
+        let Served { state, version, error, since, told: _ } = self.served.clone();
         let is_same_archive = before.is_some_and(|before| before.version == version);
         let trigger = if is_same_archive { Trigger::Server } else { Trigger::Store };
         let mut record = Record::new(self.model.to_string(), folder.unwrap_or_default(), trigger);
@@ -106,13 +105,14 @@ impl Handed {
 mod tests {
     use super::*;
     use crate::clock;
-    use crate::model::Runtime;
+    use crate::model::{Runtime, Serve};
 
     const SERVER: &str = "http://127.0.0.1:8081";
 
     fn served(state: ServedState, version: &str) -> Served {
         let error = (state != ServedState::Serving).then(|| "why".to_owned());
-        Served { state, version: Some(version.into()), error, since: clock::timestamp() }
+        let (version, since) = (Some(version.into()), clock::timestamp());
+        Served { state, version, told: None, error, since }
     }
 
     fn handed(state: ServedState, version: &str, found: Option<&str>) -> Handed {
@@ -138,6 +138,7 @@ mod tests {
             runtime: Runtime::Python,
             published: clock::timestamp(),
             held: None,
+            serve: Serve::default(),
             servers: [(SERVER.to_owned(), before)].into(),
         }
     }

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::swap::{Answer, Live};
 use crate::build::report::chain;
 use crate::config::Server;
-use crate::model::ModelName;
+use crate::model::{Batching, ModelName, Probe};
 
 /// How long a connection may take to stand.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -61,12 +61,17 @@ pub struct Registration {
     pub name: String,
     /// Its workers.
     pub workers: usize,
+    /// Beside them.
+    pub batching: Batching,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Described {
     model_version: Option<String>,
+    batch_size: Option<usize>,
+    /// In milliseconds.
+    max_batch_delay: Option<u64>,
     #[serde(default)]
     workers: Vec<Worker>,
 }
@@ -157,25 +162,24 @@ impl Api {
 
     /// Registers an archive and waits until its workers are up.
     pub async fn register(&self, what: &Registration) -> Answer {
-        let server = &self.server;
         let mut query = vec![
             ("url", what.url.clone()),
             ("model_name", what.name.clone()),
             ("initial_workers", what.workers.to_string()),
             ("synchronous", "true".to_owned()),
         ];
-        if let Some(size) = server.batch_size {
+        if let Some(size) = what.batching.batch_size {
             query.push(("batch_size", size.to_string()));
         }
-        if let Some(delay) = server.max_batch_delay {
+        if let Some(delay) = what.batching.max_batch_delay {
             query.push(("max_batch_delay", delay.as_millis().to_string()));
         }
-        if let Some(timeout) = server.response_timeout {
+        if let Some(timeout) = what.batching.response_timeout {
             // Minutes in a query.
             query.push(("response_timeout", timeout.as_secs().div_ceil(60).max(1).to_string()));
         }
         let path = format!("/models?{}", encoded(&query));
-        answer(self.request(Method::POST, &path, server.timeout).send().await).await
+        answer(self.request(Method::POST, &path, self.server.timeout).send().await).await
     }
 
     /// Has as many workers as are wanted.
@@ -195,19 +199,25 @@ impl Api {
         answer(self.request(Method::DELETE, &path, self.server.timeout).send().await).await
     }
 
-    /// Sends the probe to a model.
-    pub async fn probe(&self, name: &str) -> Answer {
+    /// Sends a probe to a model; good without one where no address is known to send it to.
+    pub async fn probe(&self, name: &str, probe: &Probe) -> Answer {
         let server = &self.server;
-        let (Some(probe), Some(inference)) = (&server.probe, &server.inference) else {
-            return Answer::Good;
-        };
-        let body = match probe.body_file.as_ref().map(fs::read).transpose() {
-            Ok(body) => body.unwrap_or_default(),
-            Err(error) => return Answer::Lost(format!("cannot read the probe's body: {error}")),
+        let Some(inference) = &server.inference else { return Answer::Good };
+        let body = match (&probe.body, &probe.body_file) {
+            (Some(body), _) => Some(body.clone().into_bytes()),
+            (None, Some(path)) => match fs::read(path) {
+                Ok(body) => Some(body),
+                Err(error) => {
+                    let path = path.display();
+                    return Answer::Lost(format!("cannot read the probe's body {path}: {error}"));
+                }
+            },
+            (None, None) => None,
         };
         let url = format!("{inference}{}", probe.path.replace("{name}", name));
-        let method = if probe.body_file.is_some() { Method::POST } else { Method::GET };
-        let request = self.client.request(method, url).timeout(server.timeout).body(body);
+        let method = if body.is_some() { Method::POST } else { Method::GET };
+        let request = self.client.request(method, url).timeout(server.timeout);
+        let request = request.body(body.unwrap_or_default());
         match request.send().await {
             Ok(response) if response.status().as_u16() == probe.expect_status => Answer::Good,
             Ok(response) => {
@@ -235,7 +245,12 @@ fn live(found: Option<Described>) -> Answer {
     let Some(found) = found else { return Answer::Absent };
     let ready = found.workers.iter().filter(|worker| worker.status == "READY").count();
     let (version, workers) = (found.model_version, found.workers.len());
-    Answer::Live(Live { version, workers, ready })
+    let batching = Batching {
+        batch_size: found.batch_size,
+        max_batch_delay: found.max_batch_delay.map(Duration::from_millis),
+        response_timeout: None,
+    };
+    Answer::Live(Live { version, workers, ready, batching })
 }
 
 fn encoded(query: &[(&str, String)]) -> String {

@@ -12,9 +12,10 @@ use super::api::{Api, Registration};
 use super::is_ours;
 use super::swap::{Answer, Step, Swap, Terms, Verdict, Which};
 use super::trial::{self, Trial};
+use super::wanted::Wanted;
 use crate::archive::renamed::version_of;
 use crate::config::Preflight;
-use crate::model::{ArchiveFormat, ModelName};
+use crate::model::{ArchiveFormat, Batching, ModelName, Serve};
 use crate::results::catalog::CatalogEntry;
 use crate::store::hidden_folder;
 use crate::store::history::History;
@@ -77,6 +78,12 @@ pub(super) struct Heard {
     pub(super) verdict: Verdict,
     /// What was there instead, where something had to be done.
     pub(super) found: Option<String>,
+    /// How it was registered, if it was.
+    pub(super) batching: Batching,
+    /// What the server says of that where it is something else.
+    pub(super) misfit: Option<Batching>,
+    /// Whether it had the archive before, and all this was about its terms.
+    pub(super) had_new: bool,
 }
 
 /// What a server is to serve.
@@ -84,6 +91,7 @@ pub(super) struct Heard {
 struct Goal {
     name: ModelName,
     store: PathBuf,
+    serve: Serve,
     archive: Offer,
     previous: Option<Offer>,
 }
@@ -118,6 +126,10 @@ pub(super) struct Target {
     pub(super) is_refused: bool,
     /// Whether its workers may still be on their way.
     pub(super) is_lenient: bool,
+    /// How it was registered there last, where that is known.
+    pub(super) told: Option<Batching>,
+    /// What it went on saying of that although it was told otherwise.
+    pub(super) tolerated: Option<Batching>,
 }
 
 /// Hands a model over to all servers that are due.
@@ -130,10 +142,13 @@ pub(super) async fn deliver(delivery: Delivery) -> Delivered {
         for Target { api, .. } in servers.iter().filter(|target| target.is_due) {
             let verdict = withdraw(api, &name).await;
             let server = api.server().management.clone();
-            delivered.heard.push(Heard { server, verdict, found: None });
+            let (batching, misfit) = (Batching::default(), None);
+            let heard = Heard { server, verdict, found: None, batching, misfit, had_new: false };
+            delivered.heard.push(heard);
         }
         return delivered;
     }
+    let serve = entry.serve.clone();
     let offers = {
         let (name, store) = (name.clone(), store.clone());
         tokio::task::spawn_blocking(move || offers(&name, &store, &entry)).await
@@ -149,7 +164,7 @@ pub(super) async fn deliver(delivery: Delivery) -> Delivered {
     };
     delivered.version.clone_from(&archive.version);
     delivered.previous = previous.as_ref().map(|previous| previous.generation);
-    let goal = Goal { name, store, archive, previous };
+    let goal = Goal { name, store, serve, archive, previous };
     // What a server keeps that has refused the new one, or comes after one that has.
     let kept =
         goal.previous.clone().map(|archive| Goal { archive, previous: None, ..goal.clone() });
@@ -220,13 +235,17 @@ fn offers(
 async fn hand_over(target: &Target, goal: Goal, gaps: &Gaps) -> Heard {
     let api = &target.api;
     let server = api.server();
+    let wanted = Wanted::of(server, &goal.serve);
     let terms = Terms {
         version: goal.archive.version.clone(),
         previous: goal.previous.as_ref().map(|previous| previous.version.clone()),
-        workers: server.workers,
+        workers: wanted.workers,
+        batching: wanted.batching,
+        told: target.told,
+        tolerated: target.tolerated,
         // A folder is served as it is: it has no other bytes to be tried under.
         trial: server.preflight == Preflight::Swap && goal.archive.url.ends_with(".mar"),
-        probe: server.probe.is_some(),
+        probe: wanted.probe.is_some(),
         lenient: target.is_lenient,
     };
     let (mut swap, mut step) = Swap::begin(terms);
@@ -245,19 +264,24 @@ async fn hand_over(target: &Target, goal: Goal, gaps: &Gaps) -> Heard {
         let answer = match step {
             Step::Done(verdict) => break verdict,
             Step::Describe => api.describe(&goal.name).await,
-            Step::Scale => api.scale(&goal.name, server.workers).await,
-            Step::Register(Which::New) => register(api, &goal.name, &goal.archive.url).await,
+            Step::Scale => api.scale(&goal.name, wanted.workers).await,
+            Step::Register(Which::New) => {
+                register(api, &goal.name, &goal.archive.url, &wanted).await
+            }
             Step::Register(Which::Previous) => match &goal.previous {
-                Some(previous) => register(api, &goal.name, &previous.url).await,
+                Some(previous) => register(api, &goal.name, &previous.url, &wanted).await,
                 None => Answer::Absent,
             },
             Step::Register(Which::Trial) => {
                 match trial_of(&goal.name, &goal.store.join(&goal.archive.url), &goal.store).await {
-                    Ok(made) => try_out(api, &goal.name, copy.insert(made)).await,
+                    Ok(made) => try_out(api, &goal.name, copy.insert(made), wanted.batching).await,
                     Err(error) => Answer::Lost(format!("cannot make a copy for a trial: {error}")),
                 }
             }
-            Step::Probe => api.probe(&trial::name_of(&goal.name)).await,
+            Step::Probe => match &wanted.probe {
+                Some(probe) => api.probe(&trial::name_of(&goal.name), probe).await,
+                None => Answer::Good,
+            },
             Step::DropTrial => {
                 let answer = api.unregister(&trial::name_of(&goal.name)).await;
                 drop(copy.take());
@@ -269,17 +293,30 @@ async fn hand_over(target: &Target, goal: Goal, gaps: &Gaps) -> Heard {
         step = swap.next(answer);
     };
     let found = swap.found().map(str::to_owned);
-    Heard { server: server.management.clone(), verdict, found }
+    Heard {
+        server: server.management.clone(),
+        verdict,
+        found,
+        batching: wanted.batching,
+        misfit: swap.misfit(),
+        had_new: swap.had_new(),
+    }
 }
 
-async fn register(api: &Api, name: &ModelName, url: &str) -> Answer {
-    let (url, workers) = (url.to_owned(), api.server().workers);
-    api.register(&Registration { url, name: name.to_string(), workers }).await
+async fn register(api: &Api, name: &ModelName, url: &str, wanted: &Wanted) -> Answer {
+    let (url, name) = (url.to_owned(), name.to_string());
+    let Wanted { workers, batching, .. } = *wanted;
+    api.register(&Registration { url, name, workers, batching }).await
 }
 
-pub(super) async fn try_out(api: &Api, name: &ModelName, trial: &Trial) -> Answer {
-    let url = trial.url().to_owned();
-    api.register(&Registration { url, name: trial::name_of(name), workers: 1 }).await
+pub(super) async fn try_out(
+    api: &Api,
+    name: &ModelName,
+    trial: &Trial,
+    batching: Batching,
+) -> Answer {
+    let (url, name) = (trial.url().to_owned(), trial::name_of(name));
+    api.register(&Registration { url, name, workers: 1, batching }).await
 }
 
 async fn trial_of(name: &ModelName, archive: &Path, store: &Path) -> io::Result<Trial> {

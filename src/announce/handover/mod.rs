@@ -14,6 +14,7 @@ pub mod gate;
 mod standing;
 pub mod swap;
 mod trial;
+mod wanted;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -34,7 +35,7 @@ use crate::reconcile::OrderKind;
 use crate::results::catalog::{CatalogEntry, Served, ServedState};
 use crate::results::served::Handed;
 use api::Api;
-use deliver::{Delivered, Delivery, Gaps, Target, deliver};
+use deliver::{Delivered, Delivery, Gaps, Heard, Target, deliver};
 use standing::{Model, Pace, state_of};
 use swap::Verdict;
 
@@ -110,6 +111,7 @@ impl Handover {
             model.forgive();
         }
         model.is_gone = false;
+        model.remember(&entry);
         model.entry = entry;
         model.is_due_now(now);
     }
@@ -172,7 +174,8 @@ impl Handover {
                 let is_lenient = !standing.was_seen;
                 standing.was_seen |= is_due;
                 let is_refused = standing.refused == Some(model.entry.generation);
-                Some(Target { api: api.clone(), is_due, is_refused, is_lenient })
+                let (told, tolerated) = (standing.told, standing.tolerated);
+                Some(Target { api: api.clone(), is_due, is_refused, is_lenient, told, tolerated })
             });
             let delivery = Delivery {
                 name: name.clone(),
@@ -197,16 +200,20 @@ impl Handover {
         // Of what was published meanwhile this tells nothing.
         let is_current = !std::mem::take(&mut model.is_newer);
         let (mut is_refused, mut is_rolled_back) = (false, false);
-        for deliver::Heard { server, verdict, found } in heard {
+        for heard in heard {
+            let server = heard.server.clone();
             let api = self.servers.iter().find(|api| api.server().management == server);
             let (Some(api), Some(standing)) = (api, model.servers.get_mut(&server)) else {
                 // Taken out of the configuration meanwhile.
                 continue;
             };
-            standing.heard(&verdict, generation, is_current, now, pace(api, self.retry));
+            standing.heard(&heard, generation, is_current, now, pace(api, self.retry));
+            let told = standing.told;
+            let Heard { verdict, found, had_new, .. } = heard;
             let mut state = state_of(&verdict);
             is_rolled_back |= state == ServedState::RolledBack;
-            is_refused |= matches!(state, ServedState::Refused | ServedState::Failed);
+            // Where only its terms were refused, it is served under those that it had.
+            is_refused |= matches!(state, ServedState::Refused | ServedState::Failed) && !had_new;
             if model.is_gone && state == ServedState::Serving {
                 // It was asked to end it.
                 if is_current {
@@ -224,8 +231,8 @@ impl Handover {
                 | Verdict::Failed(why)
                 | Verdict::Unsettled(why) => Some(why),
             };
-            let served =
-                Served { state, version: version.clone(), error, since: clock::timestamp() };
+            let (version, since) = (version.clone(), clock::timestamp());
+            let served = Served { state, version, told, error, since };
             let handed = Handed { model: name.clone(), server, generation, found, served };
             let _ = self.outbox.send(Message::Served(Box::new(handed)));
         }

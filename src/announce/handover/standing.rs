@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::deliver::Heard;
 use super::swap::Verdict;
+use crate::model::Batching;
 use crate::results::catalog::{CatalogEntry, ServedState};
 
 /// How long is waited before a server is asked again.
@@ -48,6 +50,10 @@ pub(super) struct Standing {
     pub(super) refused: Option<u64>,
     /// The generation that it serves.
     serves: Option<u64>,
+    /// How it was registered there last, where that is known.
+    pub(super) told: Option<Batching>,
+    /// What the server went on saying of that although it was told otherwise.
+    pub(super) tolerated: Option<Batching>,
 }
 
 impl Model {
@@ -68,6 +74,15 @@ impl Model {
         for standing in self.servers.values_mut() {
             standing.due = now;
             standing.failures = 0;
+            standing.tolerated = None;
+        }
+    }
+
+    /// Takes from the catalog how it was registered before marwatch was started.
+    pub(super) fn remember(&mut self, entry: &CatalogEntry) {
+        for (url, standing) in &mut self.servers {
+            let told = || entry.servers.get(url)?.told;
+            standing.told = standing.told.or_else(told);
         }
     }
 
@@ -93,20 +108,36 @@ impl Model {
 
 impl Standing {
     fn new(now: Instant) -> Self {
-        Self { due: now, failures: 0, was_seen: false, refused: None, serves: None }
+        Self {
+            due: now,
+            failures: 0,
+            was_seen: false,
+            refused: None,
+            serves: None,
+            told: None,
+            tolerated: None,
+        }
     }
 
     /// Takes what a server made of a generation; `is_current` unless another was published
     /// meanwhile, of which this tells nothing.
     pub(super) fn heard(
         &mut self,
-        verdict: &Verdict,
+        heard: &Heard,
         generation: u64,
         is_current: bool,
         now: Instant,
         pace: Pace,
     ) {
-        let state = state_of(verdict);
+        let state = state_of(&heard.verdict);
+        let is_unknown = matches!(heard.verdict, Verdict::Already | Verdict::Unsettled(_));
+        if !is_unknown {
+            // In vain, where it was refused: it is told once.
+            self.told = Some(heard.batching);
+        }
+        if is_current {
+            self.tolerated = heard.misfit;
+        }
         self.serves = (state == ServedState::Serving).then_some(generation);
         let wait = match state {
             ServedState::Serving | ServedState::Withdrawn => {
@@ -115,7 +146,7 @@ impl Standing {
             }
             ServedState::Refused | ServedState::RolledBack => {
                 self.failures = 0;
-                if is_current {
+                if is_current && !heard.had_new {
                     self.refused = Some(generation);
                 }
                 pace.check
@@ -176,22 +207,33 @@ mod tests {
         assert!(PACE.backoff(5) > PACE.backoff(1));
     }
 
+    fn heard(verdict: Verdict) -> Heard {
+        Heard {
+            server: String::new(),
+            verdict,
+            found: None,
+            batching: Batching::default(),
+            misfit: None,
+            had_new: false,
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn each_server_has_a_clock_of_its_own() {
         let now = Instant::now();
         let mut down = Standing::new(now);
         let mut comes_back = down.clone();
         for _ in 0..9 {
-            down.heard(&Verdict::Unsettled("down".into()), 1, true, now, PACE);
+            down.heard(&heard(Verdict::Unsettled("down".into())), 1, true, now, PACE);
         }
-        comes_back.heard(&Verdict::Unsettled("starting".into()), 1, true, now, PACE);
+        comes_back.heard(&heard(Verdict::Unsettled("starting".into())), 1, true, now, PACE);
         assert!(down.due >= now + Duration::from_secs(30), "no oftener than it is looked at");
         assert!(comes_back.due < now + Duration::from_secs(2));
         // What is late tells nothing of what is there now.
         comes_back.due = now;
-        comes_back.heard(&Verdict::Refused("late".into()), 1, false, now, PACE);
+        comes_back.heard(&heard(Verdict::Refused("late".into())), 1, false, now, PACE);
         assert_eq!((comes_back.due, comes_back.refused), (now, None));
-        comes_back.heard(&Verdict::Refused("bad".into()), 2, true, now, PACE);
+        comes_back.heard(&heard(Verdict::Refused("bad".into())), 2, true, now, PACE);
         assert_eq!((comes_back.due, comes_back.refused), (now + PACE.check, Some(2)));
     }
 }

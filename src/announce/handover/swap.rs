@@ -6,6 +6,10 @@
 //! is answered at whatever step, and also where no answer comes, the name ends up with the new
 //! archive or with the one before, as long as the server takes either.
 
+use std::time::Duration;
+
+use crate::model::Batching;
+
 /// Steps after which it is left to the next look: the server contradicts itself.
 const MOST_STEPS: u32 = 24;
 /// How often each of the two archives is offered. A refusal can be a whim of the moment.
@@ -69,6 +73,8 @@ pub struct Live {
     pub workers: usize,
     /// Those that say that they are ready.
     pub ready: usize,
+    /// How it was registered, as far as the server says.
+    pub batching: Batching,
 }
 
 /// How it has ended.
@@ -97,6 +103,12 @@ pub struct Terms {
     pub previous: Option<Option<String>>,
     /// How many workers are wanted.
     pub workers: usize,
+    /// How it is to be registered.
+    pub batching: Batching,
+    /// How it was registered last, where that is known: the server does not say all of it.
+    pub told: Option<Batching>,
+    /// What the server went on saying although it was told otherwise; it is left at that.
+    pub tolerated: Option<Batching>,
     /// Whether the new one is tried before the old one is taken away.
     pub trial: bool,
     /// Whether the trial has to answer a request.
@@ -122,6 +134,10 @@ pub struct Swap {
     before: Option<Option<String>>,
     /// What was not as it should be at the beginning, in words.
     found: Option<String>,
+    /// What the server says of the new archive where that is not what it is to be told.
+    misfit: Option<Batching>,
+    /// Whether it had the new archive, under whatever terms.
+    had_new: bool,
 }
 
 /// What the last step was for.
@@ -148,14 +164,34 @@ impl Swap {
     pub fn begin(terms: Terms) -> (Self, Step) {
         let phase = Phase::Look;
         let (lost, refusals) = (0, (0, 0));
-        let swap =
-            Self { terms, phase, steps: 0, lost, refusals, why: None, before: None, found: None };
+        let swap = Self {
+            terms,
+            phase,
+            steps: 0,
+            lost,
+            refusals,
+            why: None,
+            before: None,
+            found: None,
+            misfit: None,
+            had_new: false,
+        };
         (swap, Step::Describe)
     }
 
     /// What was not as it should be when the server was asked first, if anything was.
     pub fn found(&self) -> Option<&str> {
         self.found.as_deref()
+    }
+
+    /// What the server said at first of the new archive's registration, if it is not what is wanted.
+    pub fn misfit(&self) -> Option<Batching> {
+        self.misfit
+    }
+
+    /// Whether the server had the new archive at the beginning, so that all this was about its terms.
+    pub fn had_new(&self) -> bool {
+        self.had_new
     }
 
     /// The step that follows the answer to the last one.
@@ -197,6 +233,13 @@ impl Swap {
         match answer {
             Answer::Live(live) if live.version == self.terms.version => {
                 let wanted = self.terms.workers;
+                self.had_new = true;
+                self.misfit = (!self.says_what_is_wanted(&live)).then_some(live.batching);
+                let is_tolerated = self.misfit == self.terms.tolerated;
+                if self.was_told_otherwise() || (self.misfit.is_some() && !is_tolerated) {
+                    self.found = Some("it was registered under other terms".into());
+                    return self.replace(live);
+                }
                 if live.workers != wanted {
                     self.found = Some(format!("it had {}, not {wanted}", workers(live.workers)));
                     Phase::Scale(live.ready > 0)
@@ -212,13 +255,7 @@ impl Swap {
                     Some(version) => format!("version {version} was registered"),
                     None => "an archive without a version was registered".into(),
                 });
-                self.before = Some(live.version);
-                // What does not work need not be kept until its successor is tried.
-                if self.terms.trial && live.ready > 0 {
-                    Phase::Try { cleared: false }
-                } else {
-                    Phase::TakeAway
-                }
+                self.replace(live)
             }
             Answer::Absent => {
                 self.found = Some("it was not registered".into());
@@ -228,6 +265,36 @@ impl Swap {
             Answer::Good | Answer::Taken => Phase::Over(Verdict::Unsettled(
                 "it does not say what it serves; is that address a management API?".into(),
             )),
+        }
+    }
+
+    fn replace(&mut self, live: Live) -> Phase {
+        self.before = Some(live.version);
+        // What does not work need not be kept until its successor is tried.
+        if self.terms.trial && live.ready > 0 {
+            Phase::Try { cleared: false }
+        } else {
+            Phase::TakeAway
+        }
+    }
+
+    /// Whether what the server says of a registration is what it is to be told.
+    fn says_what_is_wanted(&self, live: &Live) -> bool {
+        let (says, wanted) = (live.batching, self.terms.batching);
+        let is_as = |says: Option<u128>, wanted: Option<u128>| {
+            says.is_none() || wanted.is_none() || says == wanted
+        };
+        let ms = |span: Option<Duration>| span.map(|span| span.as_millis());
+        let count = |count: Option<usize>| count.map(|count| count as u128);
+        is_as(count(says.batch_size), count(wanted.batch_size))
+            && is_as(ms(says.max_batch_delay), ms(wanted.max_batch_delay))
+    }
+
+    /// Whether it was registered under other terms, of which the server does not tell all.
+    fn was_told_otherwise(&self) -> bool {
+        match self.terms.told {
+            Some(told) => told != self.terms.batching,
+            None => self.terms.batching.response_timeout.is_some(),
         }
     }
 
@@ -299,8 +366,10 @@ impl Swap {
                     // It hangs, or has left its name behind: as good as refused.
                     self.refused(which, "its workers were not ready in time".into());
                 }
+                // Where only the terms differ, the version does not tell whether it was done.
+                let is_undone = which.is_none() && self.had_new;
                 match &self.why {
-                    _ if live.ready == 0 => Phase::TakeAway,
+                    _ if live.ready == 0 || is_undone => Phase::TakeAway,
                     _ if live.version == self.terms.version => Phase::Over(Verdict::Swapped),
                     Some(why) if is_previous => Phase::Over(Verdict::RolledBack(why.clone())),
                     _ => Phase::TakeAway,

@@ -69,14 +69,18 @@ fn name() -> ModelName {
 #[tokio::test]
 async fn what_is_registered_is_understood_in_every_form() {
     let live = |version: Option<&str>, workers, ready| {
-        Answer::Live(Live { version: version.map(Into::into), workers, ready })
+        let batching = Batching::default();
+        Answer::Live(Live { version: version.map(Into::into), workers, ready, batching })
     };
     let (address, _asked) = server(vec![
         Turn::Say(
             "200 OK",
             r#"{"modelName": "m", "modelVersion": "1+ab", "workers": [{"id": "9000", "status": "READY"}, {"id": "9001", "status": "UNLOADING"}]}"#,
         ),
-        Turn::Say("200 OK", r#"[{"modelName": "m", "workers": []}]"#),
+        Turn::Say(
+            "200 OK",
+            r#"[{"modelName": "m", "batchSize": 8, "maxBatchDelay": 50, "workers": []}]"#,
+        ),
         Turn::Say("404 Not Found", r#"{"code": 404, "type": "ModelNotFoundException", "message": "no m"}"#),
         Turn::Say("200 OK", "<html>"),
         Turn::HangUp,
@@ -85,7 +89,13 @@ async fn what_is_registered_is_understood_in_every_form() {
     .await;
     let api = api(&address, "");
     assert_eq!(api.describe(&name()).await, live(Some("1+ab"), 2, 1));
-    assert_eq!(api.describe(&name()).await, live(None, 0, 0));
+    let batching = Batching {
+        batch_size: Some(8),
+        max_batch_delay: Some(Duration::from_millis(50)),
+        response_timeout: None,
+    };
+    let batched = Answer::Live(Live { batching, ..Live::default() });
+    assert_eq!(api.describe(&name()).await, batched);
     assert_eq!(api.describe(&name()).await, Answer::Absent);
     assert!(matches!(api.describe(&name()).await, Answer::Refused(_)));
     assert!(matches!(api.describe(&name()).await, Answer::Lost(_)));
@@ -107,7 +117,12 @@ async fn what_became_of_a_registration_is_told_apart() {
     ])
     .await;
     let api = api(&address, ", response_timeout: 90s, batch_size: 4, max_batch_delay: 50ms");
-    let what = Registration { url: ".marwatch/a b.mar".into(), name: "m".into(), workers: 3 };
+    let what = Registration {
+        url: ".marwatch/a b.mar".into(),
+        name: "m".into(),
+        workers: 3,
+        batching: api.server().batching,
+    };
     let mut answers = Vec::new();
     for _ in 0..6 {
         answers.push(api.register(&what).await);
@@ -158,9 +173,10 @@ async fn a_probe_has_to_be_answered_as_expected() {
         body.display()
     );
     let api = api(&address, &more);
-    assert_eq!(api.probe("m").await, Answer::Good);
+    let probe = api.server().probe.clone().unwrap();
+    assert_eq!(api.probe("m", &probe).await, Answer::Good);
     assert!(asked.recv().await.unwrap().starts_with("POST /predictions/m HTTP/1.1\r\n"));
-    let Answer::Refused(why) = api.probe("m").await else { panic!("taken for good") };
+    let Answer::Refused(why) = api.probe("m", &probe).await else { panic!("taken for good") };
     assert!(why.contains("503") && why.contains("no"), "{why}");
-    assert!(matches!(api.probe("m").await, Answer::Lost(_)));
+    assert!(matches!(api.probe("m", &probe).await, Answer::Lost(_)));
 }
