@@ -111,6 +111,10 @@ pub struct Server {
     pub check_interval: Duration,
     /// A file that holds a bearer token.
     pub token_file: Option<PathBuf>,
+    /// A file with a header that each request is to have, as `Name: value`.
+    pub header_file: Option<PathBuf>,
+    /// The server's log, where it runs on this machine: what its workers say when they die.
+    pub worker_log: Option<PathBuf>,
     /// A file with certificates of those who vouch for the server.
     pub ca_file: Option<PathBuf>,
 }

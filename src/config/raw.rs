@@ -129,6 +129,10 @@ sections! {
         check_interval: Span,
         /// A file that holds a bearer token.
         token_file: PathText,
+        /// A file that holds a header for each request, `Name: value`.
+        header_file: PathText,
+        /// The server's log on this machine, from which a worker's traceback is taken.
+        worker_log: PathText,
         /// A file with certificates, in PEM, of those who vouch for the server.
         ca_file: PathText,
     }

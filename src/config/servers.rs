@@ -75,6 +75,8 @@ fn server(reader: &mut Reader, at: &Cursor<'_>, raw: RawServer, base: &Path) -> 
             CHECK_INTERVAL,
         ),
         token_file: reader.path(&at.member("token_file"), raw.token_file, base),
+        header_file: reader.path(&at.member("header_file"), raw.header_file, base),
+        worker_log: reader.path(&at.member("worker_log"), raw.worker_log, base),
         ca_file: reader.path(&at.member("ca_file"), raw.ca_file, base),
         management: management?,
         inference,

@@ -85,7 +85,18 @@ fn on_server(record: &Record, on: &OnServer) {
     let why = on.error.as_deref().unwrap_or_default();
     let is_drift = record.trigger == Trigger::Server;
     match on.state {
-        ServedState::Serving => match on.found.as_deref().filter(|_| is_drift) {
+        ServedState::Serving => match on.found.as_deref() {
+            Some(found) if !is_drift => {
+                tracing::info!(
+                    outcome,
+                    message_id,
+                    model,
+                    generation,
+                    server,
+                    version,
+                    "{found}; the server serves it as is wanted now"
+                );
+            }
             Some(found) => {
                 tracing::warn!(
                     outcome,

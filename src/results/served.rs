@@ -23,7 +23,7 @@ pub struct OnServer {
     /// The version in the archive that the server was told to serve.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub version: Option<String>,
-    /// What was there instead, where something had to be done.
+    /// What was there instead of what was served before, where that had to be mended.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub found: Option<String>,
     /// Why it does not serve it.
@@ -42,6 +42,8 @@ pub struct Handed {
     pub generation: u64,
     /// What was there instead, where something had to be done.
     pub found: Option<String>,
+    /// Whether that was because other terms are wanted than before.
+    pub is_asked: bool,
     /// How it stands now.
     pub served: Served,
 }
@@ -60,8 +62,12 @@ impl Handed {
             return None;
         }
         let Served { state, version, error, since, told: _ } = self.served.clone();
-        let is_same_archive = before.is_some_and(|before| before.version == version);
-        let trigger = if is_same_archive { Trigger::Server } else { Trigger::Store };
+        let had_it = before.filter(|before| before.version == version);
+        let is_by_itself = had_it.is_some() && !self.is_asked;
+        let trigger = if is_by_itself { Trigger::Server } else { Trigger::Store };
+        // Of a server that was not known to serve it, nothing else was expected.
+        let had_it = had_it.filter(|before| before.state == ServedState::Serving);
+        let found = self.found.clone().filter(|_| had_it.is_some());
         let mut record = Record::new(self.model.to_string(), folder.unwrap_or_default(), trigger);
         record.time = since;
         record.outcome = match state {
@@ -80,7 +86,6 @@ impl Handed {
             record.digest = Some(entry.digest.clone());
             record.sha256.clone_from(&entry.sha256);
         }
-        let found = self.found.clone();
         let management = self.server.clone();
         record.server = Some(OnServer { management, state, version, found, error });
         Some(record)
@@ -121,6 +126,7 @@ mod tests {
             server: SERVER.into(),
             generation: 2,
             found: found.map(str::to_owned),
+            is_asked: false,
             served: served(state, version),
         }
     }
@@ -174,12 +180,18 @@ mod tests {
     #[test]
     fn a_record_names_the_archive_that_it_tells_of() {
         let entry = entry(served(ServedState::Serving, "1"));
-        let handed = handed(ServedState::Refused, "2", Some("version 1"));
+        let handed = handed(ServedState::Refused, "1", Some("version 0"));
         let record = handed.record(Some(&entry), Some("/models/m".into())).unwrap();
         assert_eq!((record.generation, record.archive.as_deref()), (2, Some("m.mar")));
         let on = record.server.unwrap();
         assert_eq!((on.management.as_str(), on.error.as_deref()), (SERVER, Some("why")));
-        assert_eq!((on.version.as_deref(), on.found.as_deref()), (Some("2"), Some("version 1")));
+        assert_eq!((on.version.as_deref(), on.found.as_deref()), (Some("1"), Some("version 0")));
+        // What somebody asked for is not what a server did by itself.
+        let asked = Handed { is_asked: true, ..handed.clone() };
+        assert_eq!(asked.record(Some(&entry), None).unwrap().trigger, Trigger::Store);
+        // Where it was not served before, nothing else was to be found.
+        let new = super::tests::handed(ServedState::Serving, "2", Some("version 1"));
+        assert_eq!(new.record(Some(&entry), None).unwrap().server.unwrap().found, None);
         // The store is further meanwhile.
         let late = Handed { generation: 1, ..handed };
         let record = late.record(Some(&entry), None).unwrap();

@@ -2,17 +2,19 @@
 //!
 //! What it answers when is written down in `docs/server.md`.
 
+use std::env;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 
 use super::swap::{Answer, Live};
+use super::worker_log::Mark;
 use crate::build::report::chain;
 use crate::config::Server;
 use crate::model::{Batching, ModelName, Probe};
@@ -39,6 +41,9 @@ pub enum ApiError {
     /// The token holds something that no header may.
     #[error("the token in {} holds characters that no header may; it is one line of ASCII", .0.display())]
     Token(PathBuf),
+    /// What is to be a header is none.
+    #[error("{} holds no header; it is one line, `Name: value`, of ASCII", .0.display())]
+    Header(PathBuf),
     /// The client refuses its settings: the certificates.
     #[error("cannot set up the connection")]
     Client(#[source] reqwest::Error),
@@ -49,7 +54,8 @@ pub enum ApiError {
 pub struct Api {
     client: Client,
     server: Arc<Server>,
-    token: Option<HeaderValue>,
+    /// Sent with each request to the management API.
+    secrets: HeaderMap,
 }
 
 /// An archive to be registered.
@@ -98,20 +104,24 @@ impl Api {
         // Whoever was first has installed the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let read = |path: &PathBuf| {
-            fs::read(path).map_err(|source| ApiError::Read { path: path.clone(), source })
+            let text = fs::read(path).or_else(|error| match credential(path) {
+                Some(path) if error.kind() == io::ErrorKind::NotFound => fs::read(path),
+                _ => Err(error),
+            });
+            text.map_err(|source| ApiError::Read { path: path.clone(), source })
         };
-        let token = match &server.token_file {
-            None => None,
-            Some(path) => {
-                let text = read(path)?;
-                let value = [b"Bearer ", text.trim_ascii()].concat();
-                let value = HeaderValue::from_bytes(&value);
-                let mut value = value.map_err(|_| ApiError::Token(path.clone()))?;
-                // Not shown by anything that prints a request.
-                value.set_sensitive(true);
-                Some(value)
-            }
-        };
+        let mut secrets = HeaderMap::new();
+        if let Some(path) = &server.token_file {
+            let text = read(path)?;
+            let value = [b"Bearer ", text.trim_ascii()].concat();
+            let value = secret(&value).ok_or_else(|| ApiError::Token(path.clone()))?;
+            secrets.insert(AUTHORIZATION, value);
+        }
+        if let Some(path) = &server.header_file {
+            let text = read(path)?;
+            let (name, value) = header(&text).ok_or_else(|| ApiError::Header(path.clone()))?;
+            secrets.insert(name, value);
+        }
         let mut client = Client::builder()
             .connect_timeout(CONNECT)
             .no_proxy()
@@ -124,7 +134,7 @@ impl Api {
             client = client.tls_certs_merge(certificates);
         }
         let client = client.build().map_err(ApiError::Client)?;
-        Ok(Self { client, server, token })
+        Ok(Self { client, server, secrets })
     }
 
     /// The server.
@@ -134,11 +144,7 @@ impl Api {
 
     fn request(&self, method: Method, path: &str, timeout: Duration) -> RequestBuilder {
         let url = format!("{}{path}", self.server.management);
-        let request = self.client.request(method, url).timeout(timeout);
-        match &self.token {
-            Some(token) => request.header(AUTHORIZATION, token.clone()),
-            None => request,
-        }
+        self.client.request(method, url).timeout(timeout).headers(self.secrets.clone())
     }
 
     /// What is registered under a name.
@@ -179,7 +185,17 @@ impl Api {
             query.push(("response_timeout", timeout.as_secs().div_ceil(60).max(1).to_string()));
         }
         let path = format!("/models?{}", encoded(&query));
-        answer(self.request(Method::POST, &path, self.server.timeout).send().await).await
+        let before = self.server.worker_log.as_deref().map(Mark::at_end);
+        match answer(self.request(Method::POST, &path, self.server.timeout).send().await).await {
+            Answer::Refused(why) => Answer::Refused(match before {
+                Some(before) => match before.traceback(&what.name).await {
+                    Some(said) => format!("{why}; its worker: {said}"),
+                    None => why,
+                },
+                None => why,
+            }),
+            answer => answer,
+        }
     }
 
     /// Has as many workers as are wanted.
@@ -239,6 +255,28 @@ impl Api {
 enum OneOrMany {
     Many(Vec<Described>),
     One(Described),
+}
+
+/// The file of this name among systemd's credentials (`systemd.exec(5)`), where there are any.
+fn credential(path: &Path) -> Option<PathBuf> {
+    let folder = env::var_os("CREDENTIALS_DIRECTORY").filter(|folder| !folder.is_empty())?;
+    Some(Path::new(&folder).join(path.file_name()?))
+}
+
+/// A value that is not shown by anything that prints a request.
+fn secret(value: &[u8]) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_bytes(value).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// A line `Name: value`.
+fn header(text: &[u8]) -> Option<(HeaderName, HeaderValue)> {
+    let text = text.trim_ascii();
+    let colon = text.iter().position(|byte| *byte == b':')?;
+    let (name, value) = text.split_at(colon);
+    let name = HeaderName::from_bytes(name).ok()?;
+    Some((name, secret(value.get(1..)?.trim_ascii())?))
 }
 
 fn live(found: Option<Described>) -> Answer {

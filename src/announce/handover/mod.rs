@@ -15,6 +15,7 @@ mod standing;
 pub mod swap;
 mod trial;
 mod wanted;
+mod worker_log;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -209,6 +210,8 @@ impl Handover {
             };
             standing.heard(&heard, generation, is_current, now, pace(api, self.retry));
             let told = standing.told;
+            let is_asked = standing.is_asked && heard.had_new;
+            standing.is_asked &= !is_current;
             let Heard { verdict, found, had_new, .. } = heard;
             let mut state = state_of(&verdict);
             is_rolled_back |= state == ServedState::RolledBack;
@@ -233,7 +236,8 @@ impl Handover {
             };
             let (version, since) = (version.clone(), clock::timestamp());
             let served = Served { state, version, told, error, since };
-            let handed = Handed { model: name.clone(), server, generation, found, served };
+            let handed =
+                Handed { model: name.clone(), server, generation, found, is_asked, served };
             let _ = self.outbox.send(Message::Served(Box::new(handed)));
         }
         if model.is_gone && is_current && model.servers.is_empty() {

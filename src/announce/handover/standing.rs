@@ -54,6 +54,8 @@ pub(super) struct Standing {
     pub(super) told: Option<Batching>,
     /// What the server went on saying of that although it was told otherwise.
     pub(super) tolerated: Option<Batching>,
+    /// Whether what is wanted may be something else than before.
+    pub(super) is_asked: bool,
 }
 
 impl Model {
@@ -75,6 +77,7 @@ impl Model {
             standing.due = now;
             standing.failures = 0;
             standing.tolerated = None;
+            standing.is_asked = true;
         }
     }
 
@@ -116,6 +119,7 @@ impl Standing {
             serves: None,
             told: None,
             tolerated: None,
+            is_asked: false,
         }
     }
 

@@ -162,6 +162,43 @@ async fn the_token_is_sent_and_not_shown() {
 }
 
 #[tokio::test]
+async fn a_header_is_sent_and_not_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("header");
+    fs::write(&file, "X-Api-Key:  s3cret:1\n").unwrap();
+    let (address, mut asked) = server(vec![Turn::Say("200 OK", "{}")]).await;
+    let api = api(&address, &format!(", header_file: {}", file.display()));
+    assert_eq!(api.unregister("m").await, Answer::Good);
+    let request = asked.recv().await.unwrap();
+    assert!(request.contains("x-api-key: s3cret:1\r\n"), "{request}");
+    assert!(!format!("{api:?}").contains("s3cret"));
+    for bad in ["s3cret", "", "two words: s3cret", "a: b\nc: s3cret"] {
+        fs::write(&file, bad).unwrap();
+        let error = Api::new(Arc::clone(&api.server)).unwrap_err();
+        assert!(!chain(&error).contains("s3cret"), "{error}");
+        assert!(error.to_string().contains("`Name: value`"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_says_what_the_worker_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("mms_log.log");
+    let (address, mut asked) =
+        server(vec![Turn::Say("500 Internal Server Error", r#"{"message": "no workers"}"#)]).await;
+    let api = api(&address, &format!(", worker_log: {}", log.display()));
+    let batching = Batching::default();
+    let what = Registration { url: "m.mar".into(), name: "m".into(), workers: 1, batching };
+    let asking = tokio::spawn(async move { api.register(&what).await });
+    asked.recv().await.unwrap();
+    let said = ["Traceback (most recent call last):", "  File \"x\"", "ValueError: no weights"];
+    let said = said.map(|text| format!("now [INFO ] W-9000-m-stdout c.W - {text}\n"));
+    fs::write(&log, said.concat()).unwrap();
+    let Answer::Refused(why) = asking.await.unwrap() else { panic!("taken for good") };
+    assert!(why.contains("no workers; its worker: ValueError: no weights\nTraceback"), "{why}");
+}
+
+#[tokio::test]
 async fn a_probe_has_to_be_answered_as_expected() {
     let dir = tempfile::tempdir().unwrap();
     let body = dir.path().join("probe.json");
