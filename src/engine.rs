@@ -357,6 +357,8 @@ impl Engine {
                 self.reconciler.remember(state.folder.clone(), root, name.clone());
             }
         }
+        let servers = config.servers.iter().map(|server| server.management.clone());
+        self.scribe.keep_servers(servers.collect());
         let policy = policy(config, self.mode.once);
         let roots = discover::roots(config).cloned().collect();
         self.handle(Event::Configured { policy, roots });

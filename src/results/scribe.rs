@@ -46,6 +46,7 @@ enum News {
     Released(String),
     Served(Box<Handed>, Option<PathBuf>),
     Serve(String, Box<Serve>),
+    Servers(Vec<String>),
     Announce(UnboundedSender<Told>),
     Rotation(ResultsLog),
 }
@@ -118,6 +119,11 @@ impl Scribe {
     /// Has the catalog say that a model is held no longer.
     pub fn release(&self, model: String) {
         self.send(News::Released(model));
+    }
+
+    /// Has the catalog name these servers alone, by their addresses.
+    pub fn keep_servers(&self, servers: Vec<String>) {
+        self.send(News::Servers(servers));
     }
 
     /// Has the catalog say how a model wants to be served.
@@ -234,6 +240,13 @@ impl Desk {
                 self.catalog_changed = true;
                 let entry = Box::new(entry.clone());
                 self.tell(|| Told::Listed(model, entry));
+            }
+            News::Servers(kept) => {
+                for entry in self.catalog.models.values_mut() {
+                    let before = entry.servers.len();
+                    entry.servers.retain(|server, _| kept.contains(server));
+                    self.catalog_changed |= entry.servers.len() != before;
+                }
             }
             News::Announce(listener) => {
                 self.listener = Some(listener);

@@ -92,7 +92,7 @@ impl<'a> Daemon<'a> {
 
     fn spawn(site: &'a Site, mut command: Command) -> Self {
         let mut taken = BTreeMap::new();
-        for record in site.records() {
+        for record in site.records().into_iter().filter(|record| record.server.is_none()) {
             *taken.entry(record.model).or_default() += 1;
         }
         let mut child = command

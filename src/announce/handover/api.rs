@@ -23,6 +23,10 @@ use crate::model::{Batching, ModelName, Probe};
 const CONNECT: Duration = Duration::from_secs(5);
 /// A question that needs no work is answered sooner than one that starts workers.
 const QUICK: Duration = Duration::from_secs(15);
+/// Models on a page of the list, which is also the most that the server gives.
+const PAGE: usize = 100;
+/// Pages that are read: a server that goes on without end is none.
+const MOST_PAGES: usize = 1000;
 /// What is shown of an error's text.
 const MOST_SHOWN: usize = 2000;
 
@@ -86,6 +90,20 @@ struct Described {
 struct Worker {
     #[serde(default)]
     status: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Page {
+    #[serde(default)]
+    models: Vec<Named>,
+    next_page_token: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Named {
+    model_name: String,
 }
 
 #[derive(Deserialize)]
@@ -164,6 +182,29 @@ impl Api {
             Ok(OneOrMany::Many(found)) => live(found.into_iter().next()),
             Err(error) => Answer::Refused(format!("its answer is not understood: {error}")),
         }
+    }
+
+    /// The names of all models, page by page.
+    ///
+    /// # Errors
+    /// What kept the server from telling them.
+    pub async fn list(&self) -> Result<Vec<String>, String> {
+        let mut names = Vec::new();
+        let mut path = format!("/models?limit={PAGE}");
+        for _ in 0..MOST_PAGES {
+            let response = self.request(Method::GET, &path, self.quick()).send().await;
+            let response = response.map_err(|error| chain(&error.without_url()))?;
+            if !response.status().is_success() {
+                return Err(response.status().to_string());
+            }
+            let text = response.bytes().await.map_err(|error| chain(&error.without_url()))?;
+            let page: Page = serde_json::from_slice(&text).map_err(|error| chain(&error))?;
+            names.extend(page.models.into_iter().map(|model| model.model_name));
+            let Some(next) = page.next_page_token else { break };
+            let query = [("limit", PAGE.to_string()), ("next_page_token", next)];
+            path = format!("/models?{}", encoded(&query));
+        }
+        Ok(names)
     }
 
     /// Registers an archive and waits until its workers are up.
@@ -305,8 +346,12 @@ async fn answer(response: Result<Response, reqwest::Error>) -> Answer {
             status if status.is_success() => Answer::Good,
             StatusCode::NOT_FOUND => Answer::Absent,
             StatusCode::CONFLICT => Answer::Taken,
-            // A proxy in between says that the server did not answer it.
-            status @ (StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT) => {
+            // A proxy in between says that the server did not answer it, or either has too much to do:
+            // nothing that the archive could be blamed for.
+            status @ (StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+            | StatusCode::TOO_MANY_REQUESTS) => {
                 Answer::Lost(format!("{status}: {}", said(response).await))
             }
             status => Answer::Refused(format!("{status}: {}", said(response).await)),

@@ -84,6 +84,17 @@ pub(super) struct Heard {
     pub(super) misfit: Option<Batching>,
     /// Whether it had the archive before, and all this was about its terms.
     pub(super) had_new: bool,
+    /// Whether a trial may have been left behind.
+    pub(super) left_trial: bool,
+}
+
+impl Heard {
+    /// A verdict that is not about terms.
+    pub(super) fn of(server: String, verdict: Verdict) -> Self {
+        let batching = Batching::default();
+        let (found, misfit) = (None, None);
+        Self { server, verdict, found, batching, misfit, had_new: false, left_trial: false }
+    }
 }
 
 /// What a server is to serve.
@@ -142,9 +153,7 @@ pub(super) async fn deliver(delivery: Delivery) -> Delivered {
         for Target { api, .. } in servers.iter().filter(|target| target.is_due) {
             let verdict = withdraw(api, &name).await;
             let server = api.server().management.clone();
-            let (batching, misfit) = (Batching::default(), None);
-            let heard = Heard { server, verdict, found: None, batching, misfit, had_new: false };
-            delivered.heard.push(heard);
+            delivered.heard.push(Heard::of(server, verdict));
         }
         return delivered;
     }
@@ -300,6 +309,7 @@ async fn hand_over(target: &Target, goal: Goal, gaps: &Gaps) -> Heard {
         batching: wanted.batching,
         misfit: swap.misfit(),
         had_new: swap.had_new(),
+        left_trial: swap.left_trial(),
     }
 }
 

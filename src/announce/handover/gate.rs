@@ -17,6 +17,9 @@ use crate::build::report::chain;
 use crate::config::{Config, Preflight};
 use crate::model::{ModelName, Serve};
 
+/// How often a trial is unregistered at most where that is not confirmed.
+const MOST_LOST: u32 = 3;
+
 /// The servers that an archive has to pass.
 #[derive(Debug, Clone)]
 pub struct Gate {
@@ -103,7 +106,11 @@ async fn pass(api: &Api, name: &ModelName, serve: &Serve, copy: &Trial) -> Resul
         answer = api.probe(&trial_name, probe).await;
     }
     // Whatever came of it: one that failed can leave its name taken.
-    api.unregister(&trial_name).await;
+    for _ in 0..MOST_LOST {
+        if matches!(api.unregister(&trial_name).await, Answer::Good | Answer::Absent) {
+            break;
+        }
+    }
     let server = api.server().management.clone();
     match answer {
         Answer::Good => Ok(()),

@@ -13,11 +13,12 @@ mod deliver;
 pub mod gate;
 mod standing;
 pub mod swap;
+mod tidy;
 mod trial;
 mod wanted;
 mod worker_log;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +57,10 @@ pub struct Handover {
     running: JoinSet<Delivered>,
     /// Of which model each task is, should it panic.
     tasks: HashMap<task::Id, ModelName>,
+    /// Servers on which trials may have been left behind.
+    untidy: BTreeSet<String>,
+    /// Those that are looked through, with whether they are tidy now.
+    tidying: JoinSet<(String, bool)>,
     outbox: UnboundedSender<Message>,
     gaps: Gaps,
 }
@@ -72,6 +77,8 @@ impl Handover {
             models: BTreeMap::new(),
             running: JoinSet::new(),
             tasks: HashMap::new(),
+            untidy: BTreeSet::new(),
+            tidying: JoinSet::new(),
             outbox,
             gaps: Gaps::default(),
         };
@@ -90,6 +97,7 @@ impl Handover {
             .ok()
         });
         self.servers = servers.collect();
+        self.untidy = urls(&self.servers).map(str::to_owned).collect();
         self.rolling = config.rolling;
         self.retry = config.retry;
         let now = Instant::now();
@@ -141,6 +149,12 @@ impl Handover {
                 }
                 Err(error) => self.broken(&error),
             },
+            Some(done) = self.tidying.join_next() => {
+                // Of one that was not, the next answer reminds.
+                if let Ok((server, false)) = done {
+                    self.untidy.insert(server);
+                }
+            }
             () = sleep_until(due) => {}
         }
     }
@@ -201,6 +215,7 @@ impl Handover {
         // Of what was published meanwhile this tells nothing.
         let is_current = !std::mem::take(&mut model.is_newer);
         let (mut is_refused, mut is_rolled_back) = (false, false);
+        let mut tidied = Vec::new();
         for heard in heard {
             let server = heard.server.clone();
             let api = self.servers.iter().find(|api| api.server().management == server);
@@ -209,6 +224,11 @@ impl Handover {
                 continue;
             };
             standing.heard(&heard, generation, is_current, now, pace(api, self.retry));
+            if heard.left_trial || matches!(heard.verdict, Verdict::Unsettled(_)) {
+                self.untidy.insert(server.clone());
+            } else if self.untidy.remove(&server) {
+                tidied.push(api.clone());
+            }
             let told = standing.told;
             let is_asked = standing.is_asked && heard.had_new;
             standing.is_asked &= !is_current;
@@ -240,10 +260,7 @@ impl Handover {
                 Handed { model: name.clone(), server, generation, found, is_asked, served };
             let _ = self.outbox.send(Message::Served(Box::new(handed)));
         }
-        if model.is_gone && is_current && model.servers.is_empty() {
-            self.models.remove(&name);
-            return;
-        }
+        let is_over = model.is_gone && is_current && model.servers.is_empty();
         // Those that keep what they have, and what no server can load.
         for api in &self.servers {
             if let Some(standing) = model.servers.get_mut(&api.server().management)
@@ -257,6 +274,21 @@ impl Handover {
         if let Some(to) = previous.filter(|_| is_rolled_back && is_current && !model.is_gone) {
             put_back(&self.outbox, &name, generation, to);
         }
+        for api in tidied {
+            self.tidy(api);
+        }
+        if is_over {
+            self.models.remove(&name);
+        }
+    }
+
+    /// Has a server looked through for trials that were left behind.
+    fn tidy(&mut self, api: Api) {
+        let models = self.models.keys().map(ToString::to_string).collect();
+        self.tidying.spawn(async move {
+            let is_tidy = tidy::tidy(&api, &models).await;
+            (api.server().management.clone(), is_tidy)
+        });
     }
 
     /// Takes note of a task that has panicked, which has said so.

@@ -212,14 +212,7 @@ mod tests {
     }
 
     fn heard(verdict: Verdict) -> Heard {
-        Heard {
-            server: String::new(),
-            verdict,
-            found: None,
-            batching: Batching::default(),
-            misfit: None,
-            had_new: false,
-        }
+        Heard::of(String::new(), verdict)
     }
 
     #[tokio::test(start_paused = true)]

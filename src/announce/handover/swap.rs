@@ -14,6 +14,9 @@ use crate::model::Batching;
 const MOST_STEPS: u32 = 24;
 /// How often each of the two archives is offered. A refusal can be a whim of the moment.
 const ROUNDS: u32 = 2;
+/// How often an archive is offered of which neither an answer nor a trace is left, before that counts
+/// as a refusal: it may be the archive that the server, or what stands before it, does not survive.
+const MOST_UNANSWERED: u32 = 3;
 /// How often in a row is asked what is there when no answer comes.
 const MOST_LOST: u32 = 3;
 
@@ -126,6 +129,8 @@ pub struct Swap {
     steps: u32,
     /// Answers in a row that did not come.
     lost: u32,
+    /// How often in a row an archive was offered without an answer or a trace.
+    unanswered: u32,
     /// How often the new archive and the one before were refused.
     refusals: (u32, u32),
     /// Why the new archive was refused.
@@ -138,6 +143,8 @@ pub struct Swap {
     misfit: Option<Batching>,
     /// Whether it had the new archive, under whatever terms.
     had_new: bool,
+    /// How often the end of the trial was not confirmed.
+    untold: u32,
 }
 
 /// What the last step was for.
@@ -169,12 +176,14 @@ impl Swap {
             phase,
             steps: 0,
             lost,
+            unanswered: 0,
             refusals,
             why: None,
             before: None,
             found: None,
             misfit: None,
             had_new: false,
+            untold: 0,
         };
         (swap, Step::Describe)
     }
@@ -192,6 +201,11 @@ impl Swap {
     /// Whether the server had the new archive at the beginning, so that all this was about its terms.
     pub fn had_new(&self) -> bool {
         self.had_new
+    }
+
+    /// Whether a trial may have been left behind.
+    pub fn left_trial(&self) -> bool {
+        self.untold >= MOST_LOST
     }
 
     /// The step that follows the answer to the last one.
@@ -217,6 +231,10 @@ impl Swap {
             // Also where that failed: trying tells.
             Phase::Clear => Phase::Try { cleared: true },
             Phase::Probe => Phase::EndTrial(fault(answer)),
+            Phase::EndTrial(verdict) if !is_gone(&answer) && self.untold < MOST_LOST => {
+                self.untold += 1;
+                Phase::EndTrial(verdict)
+            }
             Phase::EndTrial(None) => Phase::TakeAway,
             Phase::EndTrial(Some(verdict)) => Phase::Over(verdict),
             Phase::TakeAway => match answer {
@@ -344,6 +362,7 @@ impl Swap {
     }
 
     fn refused(&mut self, which: Which, why: String) {
+        self.unanswered = 0;
         if which == Which::Previous {
             self.refusals.1 += 1;
         } else {
@@ -375,7 +394,16 @@ impl Swap {
                     _ => Phase::TakeAway,
                 }
             }
-            Answer::Absent => self.load(),
+            Answer::Absent => {
+                self.lost = 0;
+                if let Some(which) = which {
+                    self.unanswered += 1;
+                    if self.unanswered >= MOST_UNANSWERED {
+                        self.refused(which, "it gave no answer, again and again".into());
+                    }
+                }
+                self.load()
+            }
             Answer::Good | Answer::Taken => Phase::Recheck(which),
             Answer::Refused(why) | Answer::Lost(why) => {
                 self.lost += 1;
@@ -402,6 +430,11 @@ impl Phase {
             Phase::Over(verdict) => Step::Done(verdict.clone()),
         }
     }
+}
+
+/// Whether a name that was to be unregistered is free.
+fn is_gone(answer: &Answer) -> bool {
+    matches!(answer, Answer::Good | Answer::Absent)
 }
 
 fn workers(count: usize) -> String {

@@ -42,6 +42,8 @@ enum Manner {
     Zombie,
     /// It never answers, and the name stays taken.
     Hangs,
+    /// It never answers, and leaves no trace.
+    Vanishes,
 }
 
 struct World {
@@ -101,10 +103,10 @@ impl World {
                     *place = holder;
                     return Answer::Good;
                 }
-                if manner != Manner::Clean {
+                if matches!(manner, Manner::Zombie | Manner::Hangs) {
                     *place = holder;
                 }
-                if manner == Manner::Hangs {
+                if matches!(manner, Manner::Hangs | Manner::Vanishes) {
                     return Answer::Lost("timeout".into());
                 }
                 Answer::Refused("worker died".into())
@@ -186,7 +188,7 @@ fn an_archive_that_fails_its_trial_takes_nothing_down() {
 
 #[test]
 fn without_a_trial_the_one_before_comes_back() {
-    for manner in [Manner::Clean, Manner::Zombie, Manner::Hangs] {
+    for manner in [Manner::Clean, Manner::Zombie, Manner::Hangs, Manner::Vanishes] {
         let mut world = World { new_works: false, manner, ..world() };
         assert!(matches!(world.swap(&terms(false)), Verdict::RolledBack(_)));
         assert_eq!(world.model, Some(Holder::of("old")));
@@ -261,7 +263,7 @@ fn whatever_fails_where_it_ends_in_old_or_new() {
     let mut runs = 0;
     for beginning in &beginnings {
         for (new_works, previous_works) in [(true, true), (true, false), (false, true)] {
-            for manner in [Manner::Clean, Manner::Zombie, Manner::Hangs] {
+            for manner in [Manner::Clean, Manner::Zombie, Manner::Hangs, Manner::Vanishes] {
                 for trial in [false, true] {
                     for faults in &places {
                         runs += 1;
