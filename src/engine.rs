@@ -28,7 +28,7 @@ use crate::build::pipeline::{Listed, OnProgress};
 use crate::build::report::{Answer, Refusal, Served, Took};
 use crate::build::{Job, Report, Workshop};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Server};
 use crate::discover;
 use crate::memory;
 use crate::model::{ModelName, Serve};
@@ -317,6 +317,11 @@ impl Engine {
             }
             Message::Ordered(wish) => self.order(wish),
             Message::Served(handed) => {
+                // What is told late of one that was taken out of the configuration.
+                let is_ours = |server: &Server| server.management == handed.server;
+                if !self.shop.config.servers.iter().any(is_ours) {
+                    return;
+                }
                 let state = self.states.get(&handed.model);
                 let folder = state.map(|state| state.folder.clone());
                 self.scribe.serve(handed, folder);

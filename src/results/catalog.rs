@@ -71,7 +71,10 @@ pub struct CatalogEntry {
 pub struct Served {
     /// How it stands.
     pub state: ServedState,
-    /// The version in the archive that it was told to serve.
+    /// The generation of the archive that it was told to serve.
+    #[serde(default)]
+    pub generation: u64,
+    /// The version in that archive.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub version: Option<String>,
     /// How it was told to serve it, beside the number of workers, where it was told.

@@ -38,8 +38,6 @@ pub struct Handed {
     pub model: ModelName,
     /// The address of the server's management API.
     pub server: String,
-    /// The generation of the archive that it was handed.
-    pub generation: u64,
     /// What was there instead, where something had to be done.
     pub found: Option<String>,
     /// Whether that was because other terms are wanted than before.
@@ -61,7 +59,7 @@ impl Handed {
         if !self.is_news(before) {
             return None;
         }
-        let Served { state, version, error, since, told: _ } = self.served.clone();
+        let Served { state, generation, version, error, since, told: _ } = self.served.clone();
         let had_it = before.filter(|before| before.version == version);
         let is_by_itself = had_it.is_some() && !self.is_asked;
         let trigger = if is_by_itself { Trigger::Server } else { Trigger::Store };
@@ -78,9 +76,9 @@ impl Handed {
             | ServedState::Failed
             | ServedState::Unreachable => Outcome::NotServed,
         };
-        record.generation = self.generation;
+        record.generation = generation;
         // What was published meanwhile is not what this tells of.
-        if let Some(entry) = entry.filter(|entry| entry.generation == self.generation) {
+        if let Some(entry) = entry.filter(|entry| entry.generation == generation) {
             record.archive = Some(entry.archive.clone());
             record.bytes = Some(entry.bytes);
             record.digest = Some(entry.digest.clone());
@@ -93,7 +91,9 @@ impl Handed {
 
     fn is_news(&self, before: Option<&Served>) -> bool {
         let Some(before) = before else { return true };
-        let is_same = before.state == self.served.state && before.version == self.served.version;
+        let Served { state, generation, version, .. } = &self.served;
+        let is_same =
+            (before.state, before.generation, &before.version) == (*state, *generation, version);
         match self.served.state {
             // What had to be mended is told each time.
             ServedState::Serving => !is_same || self.found.is_some(),
@@ -117,14 +117,13 @@ mod tests {
     fn served(state: ServedState, version: &str) -> Served {
         let error = (state != ServedState::Serving).then(|| "why".to_owned());
         let (version, since) = (Some(version.into()), clock::timestamp());
-        Served { state, version, told: None, error, since }
+        Served { state, generation: 2, version, told: None, error, since }
     }
 
     fn handed(state: ServedState, version: &str, found: Option<&str>) -> Handed {
         Handed {
             model: ModelName::parse("m").unwrap(),
             server: SERVER.into(),
-            generation: 2,
             found: found.map(str::to_owned),
             is_asked: false,
             served: served(state, version),
@@ -170,10 +169,15 @@ mod tests {
             ((Serving, "1"), (Failed, "2"), drift, Some((not_served, Trigger::Store))),
             ((Failed, "2"), (Failed, "2"), drift, None),
         ] {
-            let entry = entry(super::tests::served(before.0, before.1));
+            let mut entry = entry(super::tests::served(before.0, before.1));
             let record = handed(now.0, now.1, found).record(Some(&entry), None);
             let found = record.as_ref().map(|record| (record.outcome, record.trigger));
             assert_eq!(found, told, "{before:?} {now:?}");
+            // What was published as it was before is another archive all the same.
+            let before = entry.servers.values_mut().next().unwrap();
+            before.generation = 1;
+            let is_told = handed(now.0, now.1, None).record(Some(&entry), None).is_some();
+            assert_eq!(is_told, told.is_some() || now.0 != Unreachable, "{now:?}");
         }
     }
 
@@ -193,7 +197,8 @@ mod tests {
         let new = super::tests::handed(ServedState::Serving, "2", Some("version 1"));
         assert_eq!(new.record(Some(&entry), None).unwrap().server.unwrap().found, None);
         // The store is further meanwhile.
-        let late = Handed { generation: 1, ..handed };
+        let late = Served { generation: 1, ..handed.served.clone() };
+        let late = Handed { served: late, ..handed };
         let record = late.record(Some(&entry), None).unwrap();
         assert_eq!((record.generation, record.archive, record.digest), (1, None, None));
     }

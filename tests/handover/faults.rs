@@ -3,7 +3,6 @@
 use std::fs;
 use std::time::Duration;
 
-use marwatch::results::Outcome;
 use serde_json::Value;
 
 use crate::common::daemon::Daemon;
@@ -78,17 +77,16 @@ fn sweep(preflight: bool, manners: &[Manner], calls: [usize; 2]) {
     }
     for (case, _) in &cases {
         let settled = daemon.wait(&format!("{} to settle", case.describe()), |seen| {
-            let generation = |record: &&marwatch::results::Record| {
-                record.model == case.model
-                    && record.generation >= 2
-                    && matches!(record.outcome, Outcome::Served | Outcome::NotServed)
-            };
-            let last = seen.records.iter().filter(generation).next_back()?;
-            let state = state(&site, &fake, &case.model)["state"].clone();
-            let is_over = matches!(state.as_str(), Some("serving" | "refused" | "rolled_back"));
-            (is_over && fake.script(&case.model).fired).then(|| (state, last.outcome))
+            let now = state(&site, &fake, &case.model);
+            let (what, generation) = (now["state"].as_str()?, now["generation"].as_u64()?);
+            let is_over = generation >= 2 && matches!(what, "serving" | "refused" | "rolled_back");
+            let is_told = seen.records.iter().any(|record| {
+                record.server.is_some()
+                    && (&record.model, record.generation) == (&case.model, generation)
+            });
+            (is_over && is_told && fake.script(&case.model).fired).then_some(now["state"].clone())
         });
-        case.check(&fake, &settled.0);
+        case.check(&fake, &settled);
     }
     // And it stays so.
     daemon.pause(Duration::from_millis(700));

@@ -255,9 +255,8 @@ impl Handover {
                 | Verdict::Unsettled(why) => Some(why),
             };
             let (version, since) = (version.clone(), clock::timestamp());
-            let served = Served { state, version, told, error, since };
-            let handed =
-                Handed { model: name.clone(), server, generation, found, is_asked, served };
+            let served = Served { state, generation, version, told, error, since };
+            let handed = Handed { model: name.clone(), server, found, is_asked, served };
             let _ = self.outbox.send(Message::Served(Box::new(handed)));
         }
         let is_over = model.is_gone && is_current && model.servers.is_empty();
