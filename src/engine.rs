@@ -96,6 +96,8 @@ pub struct Engine {
     states: BTreeMap<ModelName, Arc<ModelState>>,
     /// What the catalog said at the start of archives whose state was lost.
     listed: BTreeMap<String, Listed>,
+    /// Archives that were removed when no server could be told.
+    gone: Vec<(String, CatalogEntry)>,
     /// How models want to be served, as far as they say so.
     serves: BTreeMap<ModelName, Serve>,
     /// Who waits for the end of an order, by its number.
@@ -154,10 +156,13 @@ impl Engine {
         let mut catalog = catalog::read(&store);
         let amended = catalog::amend(&catalog, &store, &states);
         let scribe = Scribe::start(&hidden_folder(store.root()), config.results, catalog.clone());
+        // Those that were removed and are not recorded yet: nor may a server have been told.
+        let removed = store.states().gone();
         // Before the catalog names what they tell of.
         for (record, reminder) in untold::records(&catalog, &store, &states) {
             scribe.recover(record, reminder);
         }
+        let mut gone = Vec::new();
         for (name, entry) in amended {
             match entry {
                 Some(entry) => {
@@ -165,7 +170,9 @@ impl Engine {
                     scribe.list(name, entry);
                 }
                 None => {
-                    catalog.models.remove(&name);
+                    let entry = catalog.models.remove(&name);
+                    let is_removed = removed.iter().any(|(gone, ..)| gone.as_str() == name);
+                    gone.extend(entry.filter(|_| is_removed).map(|entry| (name.clone(), entry)));
                     scribe.delist(name);
                 }
             }
@@ -202,6 +209,7 @@ impl Engine {
             states,
             listed,
             serves,
+            gone,
             waiting: BTreeMap::new(),
             orders: 0,
             removing: BTreeMap::new(),
@@ -226,6 +234,10 @@ impl Engine {
     /// to pass the servers that are gates.
     pub fn announce_to(&mut self, listener: UnboundedSender<News>) {
         self.shop.gate = Gate::of(&self.shop.config);
+        for (model, entry) in self.gone.drain(..) {
+            // The listener is there as long as we are.
+            let _ = listener.send(News::Gone(model, Box::new(entry)));
+        }
         self.scribe.announce_to(listener);
     }
 

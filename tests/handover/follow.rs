@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use marwatch::results::catalog::ServedState;
 use marwatch::results::{Outcome, Record, Trigger};
-use serde_json::json;
 
 use crate::common::daemon::Daemon;
 use crate::common::site::Site;
@@ -140,7 +139,7 @@ fn the_terms_of_a_model_reach_the_server_and_not_the_archive() {
     let folder = site.put("m", &[("service.py", &service("one"))]);
     let mut daemon = Daemon::start(&site);
     wait_for(&mut daemon, "m", Outcome::Served, 1);
-    let of_server = |key: &str| fake.holder("m").unwrap().query.get(key).cloned();
+    let of_server = |key: &str| fake.holder("m")?.query.get(key).cloned();
     assert_eq!(of_server("batch_size").as_deref(), Some("2"));
     let bytes = fs::read(site.archive("m")).unwrap();
     fs::write(folder.join(".mar.yaml"), "serve: {workers: 3}\n").unwrap();
@@ -217,6 +216,15 @@ fn what_is_removed_is_withdrawn_once() {
     site.put("m", &[("service.py", &service("one"))]);
     let served = wait_for(&mut daemon, "m", Outcome::Served, 2);
     assert_eq!(served.generation, 2);
-    assert_eq!(json!(told(&site, "m").len()), json!(3));
+    assert_eq!(told(&site, "m").len(), 3);
+    daemon.stop();
+    // Removed by a marwatch that was killed before it could tell anybody.
+    let state = site.hidden().join("state");
+    fs::rename(state.join("m.state"), state.join("m.gone")).unwrap();
+    fs::remove_file(site.archive("m")).unwrap();
+    fs::remove_dir_all(site.drop.join("m")).unwrap();
+    let mut daemon = Daemon::start(&site);
+    wait_for(&mut daemon, "m", Outcome::Withdrawn, 2);
+    assert_eq!(fake.names(), ["n", "o"]);
     daemon.stop();
 }

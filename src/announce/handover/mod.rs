@@ -135,6 +135,16 @@ impl Handover {
         }
     }
 
+    /// The archive of a model was removed before marwatch was started: the same, unless it is there
+    /// again.
+    pub fn gone(&mut self, model: &str, entry: CatalogEntry) {
+        let is_back = ModelName::parse(model).is_ok_and(|name| self.models.contains_key(&name));
+        if !is_back {
+            self.listed(model, entry);
+            self.delisted(model);
+        }
+    }
+
     /// Waits until something is to be done, and does it.
     pub async fn turn(&mut self) {
         if self.servers.is_empty() && self.running.is_empty() {
