@@ -77,7 +77,16 @@ fn sweep(preflight: bool, manners: &[Manner], calls: [usize; 2]) {
     }
     for (case, _) in &cases {
         let settled = daemon.wait(&format!("{} to settle", case.describe()), |seen| {
-            let now = state(&site, &fake, &case.model);
+            // What is said to be served is there, also while others are still under way.
+            let catalog = site.catalog();
+            let said = |model: &str| catalog["models"][model]["servers"][fake.url()].clone();
+            for (other, _) in &cases {
+                let said = said(&other.model);
+                if said["state"] == "serving" && said["generation"].as_u64() >= Some(2) {
+                    other.check(&fake, &said["state"]);
+                }
+            }
+            let now = said(&case.model);
             let (what, generation) = (now["state"].as_str()?, now["generation"].as_u64()?);
             let is_over = generation >= 2 && matches!(what, "serving" | "refused" | "rolled_back");
             let is_told = seen.records.iter().any(|record| {
