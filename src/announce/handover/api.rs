@@ -2,14 +2,15 @@
 //!
 //! What it answers when is written down in `docs/server.md`.
 
-use std::env;
+mod secrets;
+
+pub use secrets::ApiError;
+
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::HeaderMap;
 use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 
@@ -29,29 +30,6 @@ const PAGE: usize = 100;
 const MOST_PAGES: usize = 1000;
 /// What is shown of an error's text.
 const MOST_SHOWN: usize = 2000;
-
-/// Why a server cannot even be asked.
-#[derive(Debug, thiserror::Error)]
-pub enum ApiError {
-    /// A file that the configuration names cannot be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
-    /// The token holds something that no header may.
-    #[error("the token in {} holds characters that no header may; it is one line of ASCII", .0.display())]
-    Token(PathBuf),
-    /// What is to be a header is none.
-    #[error("{} holds no header; it is one line, `Name: value`, of ASCII", .0.display())]
-    Header(PathBuf),
-    /// The client refuses its settings: the certificates.
-    #[error("cannot set up the connection")]
-    Client(#[source] reqwest::Error),
-}
 
 /// A client of one server.
 #[derive(Debug, Clone)]
@@ -121,25 +99,7 @@ impl Api {
     pub fn new(server: Arc<Server>) -> Result<Self, ApiError> {
         // Whoever was first has installed the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let read = |path: &PathBuf| {
-            let text = fs::read(path).or_else(|error| match credential(path) {
-                Some(path) if error.kind() == io::ErrorKind::NotFound => fs::read(path),
-                _ => Err(error),
-            });
-            text.map_err(|source| ApiError::Read { path: path.clone(), source })
-        };
-        let mut secrets = HeaderMap::new();
-        if let Some(path) = &server.token_file {
-            let text = read(path)?;
-            let value = [b"Bearer ", text.trim_ascii()].concat();
-            let value = secret(&value).ok_or_else(|| ApiError::Token(path.clone()))?;
-            secrets.insert(AUTHORIZATION, value);
-        }
-        if let Some(path) = &server.header_file {
-            let text = read(path)?;
-            let (name, value) = header(&text).ok_or_else(|| ApiError::Header(path.clone()))?;
-            secrets.insert(name, value);
-        }
+        let secrets = secrets::of(&server)?;
         let mut client = Client::builder()
             .connect_timeout(CONNECT)
             .no_proxy()
@@ -148,7 +108,7 @@ impl Api {
             .redirect(reqwest::redirect::Policy::none());
         if let Some(path) = &server.ca_file {
             let certificates =
-                Certificate::from_pem_bundle(&read(path)?).map_err(ApiError::Client)?;
+                Certificate::from_pem_bundle(&secrets::read(path)?).map_err(ApiError::Client)?;
             client = client.tls_certs_merge(certificates);
         }
         let client = client.build().map_err(ApiError::Client)?;
@@ -296,28 +256,6 @@ impl Api {
 enum OneOrMany {
     Many(Vec<Described>),
     One(Described),
-}
-
-/// The file of this name among systemd's credentials (`systemd.exec(5)`), where there are any.
-fn credential(path: &Path) -> Option<PathBuf> {
-    let folder = env::var_os("CREDENTIALS_DIRECTORY").filter(|folder| !folder.is_empty())?;
-    Some(Path::new(&folder).join(path.file_name()?))
-}
-
-/// A value that is not shown by anything that prints a request.
-fn secret(value: &[u8]) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_bytes(value).ok()?;
-    value.set_sensitive(true);
-    Some(value)
-}
-
-/// A line `Name: value`.
-fn header(text: &[u8]) -> Option<(HeaderName, HeaderValue)> {
-    let text = text.trim_ascii();
-    let colon = text.iter().position(|byte| *byte == b':')?;
-    let (name, value) = text.split_at(colon);
-    let name = HeaderName::from_bytes(name).ok()?;
-    Some((name, secret(value.get(1..)?.trim_ascii())?))
 }
 
 fn live(found: Option<Described>) -> Answer {

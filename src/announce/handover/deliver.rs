@@ -10,15 +10,13 @@ use tokio::task::JoinSet;
 
 use super::api::{Api, Registration};
 use super::is_ours;
+use super::offer::{Offer, offers};
 use super::swap::{Answer, Step, Swap, Terms, Verdict, Which};
 use super::trial::{self, Trial};
 use super::wanted::Wanted;
-use crate::archive::renamed::version_of;
 use crate::config::Preflight;
-use crate::model::{ArchiveFormat, Batching, ModelName, Serve};
+use crate::model::{Batching, ModelName, Serve};
 use crate::results::catalog::CatalogEntry;
-use crate::store::hidden_folder;
-use crate::store::history::History;
 
 /// Models that were taken from a server and have no successor there yet.
 #[derive(Debug, Clone, Default)]
@@ -105,14 +103,6 @@ struct Goal {
     serve: Serve,
     archive: Offer,
     previous: Option<Offer>,
-}
-
-/// An archive as a server is told of it.
-#[derive(Debug, Clone)]
-struct Offer {
-    url: String,
-    version: Option<String>,
-    generation: u64,
 }
 
 /// Handing a model over.
@@ -213,31 +203,6 @@ pub(super) async fn deliver(delivery: Delivery) -> Delivered {
         }
     }
     delivered
-}
-
-/// The archive in the store, and the newest of other content in the history; none for what the server
-/// cannot load.
-fn offers(
-    name: &ModelName,
-    store: &Path,
-    entry: &CatalogEntry,
-) -> io::Result<Option<(Offer, Option<Offer>)>> {
-    if entry.archive == ArchiveFormat::Tgz.file_name(name) {
-        return Ok(None);
-    }
-    let version = version_of(&store.join(&entry.archive))?;
-    let archive = Offer { url: entry.archive.clone(), version, generation: entry.generation };
-    let kept = History::of(&hidden_folder(store)).try_list(name)?;
-    let previous = kept.into_iter().find_map(|kept| {
-        if kept.format == ArchiveFormat::Tgz {
-            return None;
-        }
-        let version = version_of(&kept.path).ok()?;
-        let url = kept.path.strip_prefix(store).ok()?.to_str()?.to_owned();
-        let offer = Offer { url, version, generation: kept.generation };
-        (offer.version != archive.version).then_some(offer)
-    });
-    Ok(Some((archive, previous)))
 }
 
 /// Has one server serve an archive.

@@ -11,6 +11,7 @@
 pub mod api;
 mod deliver;
 pub mod gate;
+mod offer;
 mod standing;
 pub mod swap;
 mod tidy;
