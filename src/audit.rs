@@ -403,6 +403,7 @@ mod tests {
             runtime: Default::default(),
             published: Timestamp::UNIX_EPOCH,
             held: None,
+            serve: crate::model::Serve::default(),
             servers: std::collections::BTreeMap::new(),
         }
     }

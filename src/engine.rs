@@ -30,14 +30,15 @@ use crate::build::pipeline::{Listed, OnProgress};
 use crate::build::report::{Answer, Refusal, Served, Took};
 use crate::build::{Job, Report, Workshop};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Server};
 use crate::discover;
 use crate::memory;
-use crate::model::ModelName;
+use crate::model::{ModelName, Serve};
 use crate::reconcile::{
     Effect, End, Event, Order, OrderKind, Policy, Reconciler, RootListing, Ticket,
 };
-use crate::results::catalog::{CatalogEntry, Served as ServedBy};
+use crate::results::catalog::CatalogEntry;
+use crate::results::served::Handed;
 use crate::results::{Record, Scribe, Trigger};
 use crate::store::{ModelState, Store, StoreError, hidden_folder};
 use crate::watch::{Change, LookReason};
@@ -65,14 +66,7 @@ pub enum Message {
     /// Somebody asks for something.
     Ordered(Wish),
     /// A server serves an archive, or does not.
-    Served {
-        /// The model's name.
-        model: String,
-        /// The address of its management API.
-        server: String,
-        /// How it stands.
-        served: ServedBy,
-    },
+    Served(Box<Handed>),
 }
 
 /// What somebody asks for, and where the answer goes.
@@ -115,6 +109,10 @@ pub struct Engine {
     paused: Paused,
     /// What the catalog said at the start of archives whose state was lost.
     listed: BTreeMap<String, Listed>,
+    /// Archives that were removed when no server could be told.
+    gone: Vec<(String, CatalogEntry)>,
+    /// How models want to be served, as far as they say so.
+    serves: BTreeMap<ModelName, Serve>,
     /// Who waits for the end of an order, by its number.
     waiting: BTreeMap<u64, oneshot::Sender<Result<Answer, Refusal>>>,
     orders: u64,
@@ -174,10 +172,13 @@ impl Engine {
         let amended = catalog::amend(&catalog, &store, &states);
         let hidden = hidden_folder(store.root());
         let scribe = Scribe::start(&hidden, config.results, catalog.clone());
+        // Those that were removed and are not recorded yet: nor may a server have been told.
+        let removed = store.states().gone();
         // Before the catalog names what they tell of.
         for (record, reminder) in untold::records(&catalog, &store, &states) {
             scribe.recover(record, reminder);
         }
+        let mut gone = Vec::new();
         for (name, entry) in amended {
             match entry {
                 Some(entry) => {
@@ -185,7 +186,9 @@ impl Engine {
                     scribe.list(name, entry);
                 }
                 None => {
-                    catalog.models.remove(&name);
+                    let entry = catalog.models.remove(&name);
+                    let is_removed = removed.iter().any(|(gone, ..)| gone.as_str() == name);
+                    gone.extend(entry.filter(|_| is_removed).map(|entry| (name.clone(), entry)));
                     scribe.delist(name);
                 }
             }
@@ -199,6 +202,10 @@ impl Engine {
                 Some((name.clone(), Listed { archive, digest, generation, held }))
             })
             .collect();
+        let serves = catalog.models.iter().filter(|(_, entry)| !entry.serve.is_empty());
+        let serves = serves
+            .filter_map(|(name, entry)| Some((ModelName::parse(name).ok()?, entry.serve.clone())));
+        let serves = serves.collect();
         let (outbox, inbox) = mpsc::unbounded_channel();
         let reconciler = Reconciler::new(policy(&config, mode.once));
         let shop = Workshop {
@@ -218,6 +225,8 @@ impl Engine {
             states,
             paused: paused::read(&hidden),
             listed,
+            serves,
+            gone,
             waiting: BTreeMap::new(),
             orders: 0,
             removing: BTreeMap::new(),
@@ -245,6 +254,10 @@ impl Engine {
     /// to pass the servers that are gates.
     pub fn announce_to(&mut self, listener: UnboundedSender<News>) {
         self.shop.gate = Gate::of(&self.shop.config);
+        for (model, entry) in self.gone.drain(..) {
+            // The listener is there as long as we are.
+            let _ = listener.send(News::Gone(model, Box::new(entry)));
+        }
         self.scribe.announce_to(listener);
     }
 
@@ -335,7 +348,16 @@ impl Engine {
                 self.no_longer_removing(&name);
             }
             Message::Ordered(wish) => self.order(wish),
-            Message::Served { model, server, served } => self.scribe.serve(model, server, served),
+            Message::Served(handed) => {
+                // What is told late of one that was taken out of the configuration.
+                let is_ours = |server: &Server| server.management == handed.server;
+                if !self.shop.config.servers.iter().any(is_ours) {
+                    return;
+                }
+                let state = self.states.get(&handed.model);
+                let folder = state.map(|state| state.folder.clone());
+                self.scribe.serve(handed, folder);
+            }
         }
         // Not while anything is under way, and on no path that anybody waits for.
         if self.churn >= MUCH_CHURN && self.outstanding == 0 && !self.mode.once {
@@ -383,6 +405,8 @@ impl Engine {
                 self.reconciler.remember(state.folder.clone(), root, name.clone());
             }
         }
+        let servers = config.servers.iter().map(|server| server.management.clone());
+        self.scribe.keep_servers(servers.collect());
         let policy = policy(config, self.mode.once);
         let roots = discover::roots(config).cloned().collect();
         self.handle(Event::Configured { policy, roots });
@@ -453,6 +477,7 @@ impl Engine {
             record: None,
             learned: None,
             listed: None,
+            serve: None,
             took: Took::default(),
             served: ticket.order.as_ref().map(|order| Served {
                 number: order.number,
@@ -516,8 +541,21 @@ impl Engine {
                 self.scribe.record(record);
             }
         }
-        if let (Some(model), Some(entry)) = (model, report.listed) {
-            self.scribe.list(model, entry);
+        let name = report.name.as_ref();
+        let is_other = match (name, report.serve) {
+            (Some(name), Some(serve)) => self.learn_serve(name, serve),
+            _ => false,
+        };
+        let serve = name.and_then(|name| self.serves.get(name)).cloned().unwrap_or_default();
+        match (model, report.listed) {
+            (Some(model), Some(entry)) => {
+                self.scribe.list(model, CatalogEntry { serve, ..entry });
+            }
+            _ => {
+                if let Some(name) = name.filter(|_| is_other) {
+                    self.scribe.set_serve(name.to_string(), serve);
+                }
+            }
         }
         match report.name {
             Some(name) if report.folder.as_os_str().is_empty() => self.handle(Event::Served(name)),
@@ -529,6 +567,16 @@ impl Engine {
             // Whoever has asked may be gone.
             let _ = reply.send(served.answer);
         }
+    }
+
+    /// Notes how a model wants to be served; whether that is something else than before.
+    fn learn_serve(&mut self, name: &ModelName, serve: Serve) -> bool {
+        let before = if serve.is_empty() {
+            self.serves.remove(name)
+        } else {
+            self.serves.insert(name.clone(), serve)
+        };
+        before.as_ref() != self.serves.get(name)
     }
 
     /// Has a blocking worker do something and tell the loop. If it panics, the loop is told

@@ -92,7 +92,7 @@ complete -c marwatch -n "__fish_marwatch_using_subcommand log" -l log-format -d 
 json\t'One JSON object a line'
 journal\t'Entries of systemd\'s journal, with fields such as MODEL= and OUTCOME='"
 complete -c marwatch -n "__fish_marwatch_using_subcommand log" -s f -l follow -d 'Go on with new ones as they come, until Ctrl-C'
-complete -c marwatch -n "__fish_marwatch_using_subcommand log" -l failed -d 'Only those that went wrong: rejected, failed, unstable'
+complete -c marwatch -n "__fish_marwatch_using_subcommand log" -l failed -d 'Only those that went wrong: rejected, failed, unstable, not served'
 complete -c marwatch -n "__fish_marwatch_using_subcommand log" -l json -d 'Print the records as they are, an object a line: `marwatch schema results` describes it'
 complete -c marwatch -n "__fish_marwatch_using_subcommand log" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c marwatch -n "__fish_marwatch_using_subcommand history" -s c -l config -d 'The configuration file [default: marwatch.yaml here, if there is one]' -r -F

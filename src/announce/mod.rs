@@ -30,6 +30,8 @@ pub enum News {
     Listed(String, Box<CatalogEntry>),
     /// The store holds no archive of a model any more.
     Delisted(String),
+    /// The archive of a model was removed when nobody could be told.
+    Gone(String, Box<CatalogEntry>),
 }
 
 /// The task that tells.
@@ -95,6 +97,7 @@ async fn announce(
                 }
                 Some(News::Listed(model, entry)) => handover.listed(&model, *entry),
                 Some(News::Delisted(model)) => handover.delisted(&model),
+                Some(News::Gone(model, entry)) => handover.gone(&model, *entry),
                 None => break,
             },
             Some(config) = changes.recv() => {

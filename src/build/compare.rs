@@ -3,7 +3,7 @@
 use super::snapshot::{FileId, Snapshot};
 use crate::archive::{Packed, Profile};
 use crate::config::Config;
-use crate::model::{ArchiveFormat, Settings};
+use crate::model::{ArchiveFormat, Serve, Settings};
 use crate::results::record::EntryCounts;
 use crate::store::ModelState;
 
@@ -20,6 +20,8 @@ const COARSE_STEP: i64 = 2_000_000_000;
 
 /// What an archive depends on besides its files.
 pub fn recipe(settings: &Settings, format: ArchiveFormat, config: &Config) -> [u8; 32] {
+    // How it is served is no part of it.
+    let settings = Settings { serve: Serve::default(), ..settings.clone() };
     // The debug form covers every field; another form after an upgrade costs one build.
     let pack = &config.pack;
     let mut text = format!("{PACKER_VERSION} {settings:?} {format:?} {pack:?}");

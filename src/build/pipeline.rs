@@ -35,8 +35,8 @@ use crate::archive::pack::{Control, PackError, Packed};
 use crate::archive::plan::{Profile, plan};
 use crate::archive::probe::probe;
 use crate::config::Config;
-use crate::model::{ArchiveFormat, Exclude, ModelName, Settings};
-use crate::problem::Problem;
+use crate::model::{ArchiveFormat, Exclude, ModelName, Serve, Settings};
+use crate::problem::{Problem, any_error};
 use crate::reconcile::{End, OrderKind, Ticket};
 use crate::results::Stage;
 use crate::results::catalog::{self, CatalogEntry};
@@ -130,6 +130,7 @@ impl Workshop {
             problems: vec![],
             closed: RefCell::default(),
             kept: None,
+            serve: None,
         };
         // A build that panics must end too, or its model and its place would be lost without a word.
         let result = panic::catch_unwind(AssertUnwindSafe(|| attempt.carry_out()));
@@ -164,6 +165,8 @@ struct Attempt<'a> {
     closed: RefCell<Vec<Problem>>,
     /// What the archive before holds of the model as it is now.
     kept: Option<Kept<'a>>,
+    /// How the settings want the model to be served, once they were read and are good.
+    serve: Option<Serve>,
 }
 
 /// What came of an attempt that got to its end.
@@ -249,6 +252,9 @@ impl Attempt<'_> {
 
     fn run(&mut self) -> Result<Done, Halt> {
         let mut seen = self.snapshot()?;
+        if !any_error(&seen.resolved.problems) {
+            self.serve = Some(seen.settings.serve.clone());
+        }
         let compared = self.compare(&mut seen);
         self.laps.done(Stage::Snapshot);
         if let Some(done) = compared? {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::ModelName;
+use crate::model::{ModelName, Serve};
 use crate::problem::Problem;
 use crate::reconcile::{End, Fingerprint};
 use crate::results::catalog::CatalogEntry;
@@ -28,6 +28,8 @@ pub struct Report {
     pub learned: Option<(ModelName, Arc<ModelState>)>,
     /// What the catalog is to say of it, where an archive was published.
     pub listed: Option<CatalogEntry>,
+    /// How the model's settings want it to be served, where that was seen and the model is good.
+    pub serve: Option<Serve>,
     /// What it took.
     pub took: Took,
     /// What whoever has ordered it is told.

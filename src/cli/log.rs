@@ -38,7 +38,7 @@ pub struct Args {
     /// Only those of this model; can be given several times
     #[arg(long, short, value_name = "NAME")]
     pub model: Vec<String>,
-    /// Only those that went wrong: rejected, failed, unstable
+    /// Only those that went wrong: rejected, failed, unstable, not served
     #[arg(long)]
     pub failed: bool,
     /// How many of those that there are
@@ -111,6 +111,15 @@ fn show(record: &Record, args: &Args, out: &mut dyn Write) -> io::Result<()> {
     }
     if let Some(of) = record.of_generation {
         line += &format!(": the content of generation {of}");
+    }
+    if let Some(on) = &record.server {
+        line += &format!(": {}: {}", on.management, on.state.as_str());
+        if let Some(found) = &on.found {
+            line += &format!(", found {found}");
+        }
+        if let Some(error) = &on.error {
+            line += &format!(": {error}");
+        }
     }
     writeln!(out, "{}", printable(&line))?;
     if let Some(failure) = &record.failure {

@@ -263,7 +263,7 @@ fn models<'d>(
             reader.problems.push(at.problem(Code::SettingsMissing, "has no `path`", help));
         }
         let path = reader.path(&at.member("path"), raw.path, base);
-        let settings = settings(reader, &at, raw.settings);
+        let settings = settings(reader, &at, raw.settings, Some(base));
         path.map(|path| (at, ModelEntry { path, settings }))
     });
     entries.collect()

@@ -41,7 +41,7 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use crate::model::Settings;
+use crate::model::{Batching, Probe, Settings};
 
 /// A valid configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -123,14 +123,10 @@ pub struct Server {
     pub management: String,
     /// The address of its inference API, likewise.
     pub inference: Option<String>,
-    /// Workers of each model.
+    /// Workers of each model that does not say otherwise.
     pub workers: usize,
-    /// Requests that a worker takes together, where not the server's default.
-    pub batch_size: Option<usize>,
-    /// How long a worker waits for them, where not the server's default.
-    pub max_batch_delay: Option<Duration>,
-    /// How long a model may take to answer, where not the server's default.
-    pub response_timeout: Option<Duration>,
+    /// How models are registered that do not say otherwise, where not by the server's defaults.
+    pub batching: Batching,
     /// Whether an archive is tried before it replaces one.
     pub preflight: Preflight,
     /// What an archive that is tried has to answer.
@@ -141,6 +137,10 @@ pub struct Server {
     pub check_interval: Duration,
     /// A file that holds a bearer token.
     pub token_file: Option<PathBuf>,
+    /// A file with a header that each request is to have, as `Name: value`.
+    pub header_file: Option<PathBuf>,
+    /// The server's log, where it runs on this machine: what its workers say when they die.
+    pub worker_log: Option<PathBuf>,
     /// A file with certificates of those who vouch for the server.
     pub ca_file: Option<PathBuf>,
 }
@@ -172,17 +172,6 @@ impl JsonSchema for Preflight {
     fn inline_schema() -> bool {
         true
     }
-}
-
-/// What an archive that is tried has to answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Probe {
-    /// The path that is asked, with `{name}` for the model.
-    pub path: String,
-    /// A file whose content is sent.
-    pub body_file: Option<PathBuf>,
-    /// The status of a good answer.
-    pub expect_status: u16,
 }
 
 /// Commands that are told what came of each attempt.

@@ -11,6 +11,7 @@ use super::field::{Field, List, shown};
 use super::leaf::{Any, Choice, Map, Text, Version};
 use super::raw::{RawEngine, RawPublisher, RawSettings};
 use super::reader::Reader;
+use super::servers::serve;
 use crate::model::entry_path::EntryPathError;
 use crate::model::exclude::{self, GlobError};
 use crate::model::handler::HandlerError;
@@ -34,7 +35,7 @@ pub fn parse_settings(path: &Path, text: &[u8]) -> (Settings, Vec<Problem>) {
         Ok(raw) => {
             let at = document.cursor(path);
             reader.refuse_unknown(&at, &raw);
-            settings(&mut reader, &at, raw)
+            settings(&mut reader, &at, raw, None)
         }
         Err(error) => {
             reader.problems.push(document::syntax(path, error.to_string(), None));
@@ -44,8 +45,14 @@ pub fn parse_settings(path: &Path, text: &[u8]) -> (Settings, Vec<Problem>) {
     (settings, in_order(reader.problems))
 }
 
-/// The checked settings of a section that may say more than these.
-pub(super) fn settings(reader: &mut Reader, at: &Cursor<'_>, raw: RawSettings) -> Settings {
+/// The checked settings of a section that may say more than these. Relative paths begin at `base`;
+/// without one there may be none.
+pub(super) fn settings(
+    reader: &mut Reader,
+    at: &Cursor<'_>,
+    raw: RawSettings,
+    base: Option<&Path>,
+) -> Settings {
     let text = |reader: &mut Reader, key: &str, field| {
         reader.take(&at.member(key), field).map(|Text(text)| text)
     };
@@ -67,6 +74,7 @@ pub(super) fn settings(reader: &mut Reader, at: &Cursor<'_>, raw: RawSettings) -
         compression: reader.take(choice, raw.compression).map(|Choice(compression)| compression),
         exclude: exclude(reader, &at.member("exclude"), raw.exclude),
         ready_marker: text(reader, "ready_marker", raw.ready_marker),
+        serve: serve(reader, &at.member("serve"), raw.serve, base),
     };
     let marker_at = at.member("ready_marker");
     if let Some(problem) = settings.ready_marker.as_deref().and_then(|marker| {

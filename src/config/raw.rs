@@ -141,6 +141,10 @@ sections! {
         check_interval: Span,
         /// A file that holds a bearer token.
         token_file: PathText,
+        /// A file that holds a header for each request, `Name: value`.
+        header_file: PathText,
+        /// The server's log on this machine, from which a worker's traceback is taken.
+        worker_log: PathText,
         /// A file with certificates, in PEM, of those who vouch for the server.
         ca_file: PathText,
     }
@@ -150,7 +154,9 @@ sections! {
     struct RawProbe {
         /// The path that is asked; {name} stands for the model.
         path: Text,
-        /// A file whose content is sent.
+        /// What is sent.
+        body: Text,
+        /// A file whose content is sent; not in a model's folder.
         body_file: PathText,
         /// The status of a good answer.
         expect_status: Count,
@@ -253,6 +259,22 @@ sections! {
         exclude: List<Text>,
         /// A file whose presence says that the model is complete.
         ready_marker: Text,
+        /// How running servers serve it, where not as they serve other models.
+        serve: RawServe,
+    }
+
+    /// How running servers serve a model.
+    struct RawServe {
+        /// Its workers.
+        workers: Count,
+        /// Requests that a worker takes together.
+        batch_size: Count,
+        /// How long a worker waits for them.
+        max_batch_delay: Span,
+        /// How long it may take to answer; the server counts whole minutes.
+        response_timeout: Span,
+        /// What an archive of it that is tried has to answer.
+        probe: RawProbe,
     }
 
     /// The engine with its version.

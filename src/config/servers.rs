@@ -1,4 +1,4 @@
-//! `servers:` and `hooks:`.
+//! `servers:`, `serve:` of a model, and `hooks:`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,13 +6,16 @@ use std::time::Duration;
 use super::cursor::Cursor;
 use super::field::{Field, List};
 use super::leaf::{Count, Span, Text};
-use super::raw::{RawHooks, RawProbe, RawServer};
+use super::raw::{RawHooks, RawProbe, RawServe, RawServer};
 use super::reader::Reader;
-use super::{Hooks, Preflight, Probe, Server};
+use super::{Hooks, Preflight, Server};
+use crate::model::{Batching, Probe, Serve};
 use crate::problem::Code;
 
 /// A server starts no more workers than this by mistake.
 const MOST_WORKERS: usize = 1024;
+/// The server keeps as many requests in memory for each worker.
+const MOST_BATCHED: usize = 65_536;
 /// The server answers a synchronous registration when its workers are up, which loads the model.
 const TIMEOUT: Duration = Duration::from_secs(180);
 const CHECK_INTERVAL: Duration = Duration::from_secs(30);
@@ -47,8 +50,9 @@ fn server(reader: &mut Reader, at: &Cursor<'_>, raw: RawServer, base: &Path) -> 
     let management = address(reader, &at.member("management"), raw.management);
     let inference = address(reader, &at.member("inference"), raw.inference);
     let probe_at = at.member("probe");
-    let probe =
-        reader.section(&probe_at, raw.probe).and_then(|raw| probe(reader, &probe_at, raw, base));
+    let probe = reader
+        .section(&probe_at, raw.probe)
+        .and_then(|raw| probe(reader, &probe_at, raw, Some(base)));
     if probe.is_some() && inference.is_none() {
         let help = "write `inference: http://HOST:PORT`, the address that the probe goes to";
         reader.problems.push(at.problem(
@@ -57,20 +61,11 @@ fn server(reader: &mut Reader, at: &Cursor<'_>, raw: RawServer, base: &Path) -> 
             help,
         ));
     }
-    let some_count = |reader: &mut Reader, key: &str, field: Field<Count>| {
-        let is_said = !matches!(field, Field::Absent);
-        let count = reader.count(&at.member(key), field, usize::MAX, 1);
-        is_said.then_some(count)
-    };
-    let some_span = |reader: &mut Reader, key: &str, field: Field<Span>| {
-        reader.take(&at.member(key), field).map(|Span(span)| span)
-    };
+    let (delay, timeout) = (raw.max_batch_delay, raw.response_timeout);
     let preflight_at = at.member("preflight");
     Some(Server {
         workers: reader.count(&at.member("workers"), raw.workers, MOST_WORKERS, 1),
-        batch_size: some_count(reader, "batch_size", raw.batch_size),
-        max_batch_delay: some_span(reader, "max_batch_delay", raw.max_batch_delay),
-        response_timeout: some_span(reader, "response_timeout", raw.response_timeout),
+        batching: batching(reader, at, raw.batch_size, delay, timeout),
         preflight: reader.choice(&preflight_at, raw.preflight, Preflight::default()),
         probe,
         timeout: reader.span(&at.member("timeout"), raw.timeout, TIMEOUT),
@@ -80,13 +75,59 @@ fn server(reader: &mut Reader, at: &Cursor<'_>, raw: RawServer, base: &Path) -> 
             CHECK_INTERVAL,
         ),
         token_file: reader.path(&at.member("token_file"), raw.token_file, base),
+        header_file: reader.path(&at.member("header_file"), raw.header_file, base),
+        worker_log: reader.path(&at.member("worker_log"), raw.worker_log, base),
         ca_file: reader.path(&at.member("ca_file"), raw.ca_file, base),
         management: management?,
         inference,
     })
 }
 
-fn probe(reader: &mut Reader, at: &Cursor<'_>, raw: RawProbe, base: &Path) -> Option<Probe> {
+/// `serve:` of a model. Without a `base` it stands in the model's folder, which may name no files: it
+/// could name those that only marwatch may read.
+pub(super) fn serve(
+    reader: &mut Reader,
+    at: &Cursor<'_>,
+    field: Field<RawServe>,
+    base: Option<&Path>,
+) -> Serve {
+    let Some(raw) = reader.section(at, field) else { return Serve::default() };
+    let probe_at = at.member("probe");
+    let is_said = !matches!(raw.workers, Field::Absent);
+    let workers = reader.count(&at.member("workers"), raw.workers, MOST_WORKERS, 1);
+    let (delay, timeout) = (raw.max_batch_delay, raw.response_timeout);
+    Serve {
+        workers: is_said.then_some(workers),
+        batching: batching(reader, at, raw.batch_size, delay, timeout),
+        probe: reader
+            .section(&probe_at, raw.probe)
+            .and_then(|raw| probe(reader, &probe_at, raw, base)),
+    }
+}
+
+fn batching(
+    reader: &mut Reader,
+    at: &Cursor<'_>,
+    size: Field<Count>,
+    delay: Field<Span>,
+    timeout: Field<Span>,
+) -> Batching {
+    let is_said = !matches!(size, Field::Absent);
+    let size = reader.count(&at.member("batch_size"), size, MOST_BATCHED, 1);
+    let mut span = |key: &str, field| reader.take(&at.member(key), field).map(|Span(span)| span);
+    Batching {
+        batch_size: is_said.then_some(size),
+        max_batch_delay: span("max_batch_delay", delay),
+        response_timeout: span("response_timeout", timeout),
+    }
+}
+
+fn probe(
+    reader: &mut Reader,
+    at: &Cursor<'_>,
+    raw: RawProbe,
+    base: Option<&Path>,
+) -> Option<Probe> {
     let path_at = at.member("path");
     if matches!(raw.path, Field::Absent) {
         let help = "write `path: /predictions/{name}`";
@@ -97,8 +138,24 @@ fn probe(reader: &mut Reader, at: &Cursor<'_>, raw: RawProbe, base: &Path) -> Op
         reader.wrong(&path_at, "does not begin with `/`", "write `/predictions/{name}`");
     }
     let status = reader.count(&at.member("expect_status"), raw.expect_status, 599, 200);
+    let body = reader.take(&at.member("body"), raw.body).map(|Text(body)| body);
+    let file_at = at.member("body_file");
+    let body_file = match (base, raw.body_file) {
+        (_, Field::Absent) => None,
+        (Some(base), field) => reader.path(&file_at, field, base),
+        (None, _) => {
+            let help = "write what is to be sent behind `body:`, or name the file in `models:` of the daemon's configuration";
+            reader.wrong(&file_at, "names a file, which a model's own settings may not", help);
+            None
+        }
+    };
+    if body.is_some() && body_file.is_some() {
+        let what = "stands beside `body`, and only one of them can be sent";
+        reader.problems.push(file_at.problem(Code::SettingsConflict, what, "keep one of them"));
+    }
     Some(Probe {
-        body_file: reader.path(&at.member("body_file"), raw.body_file, base),
+        body,
+        body_file,
         expect_status: u16::try_from(status).unwrap_or(200),
         path: path?,
     })

@@ -9,6 +9,7 @@ pub mod handler;
 pub mod manifest;
 pub mod name;
 pub mod runtime;
+pub mod serve;
 pub mod settings;
 
 pub use entry_path::EntryPath;
@@ -17,4 +18,5 @@ pub use handler::Handler;
 pub use manifest::Manifest;
 pub use name::ModelName;
 pub use runtime::Runtime;
+pub use serve::{Batching, Probe, Serve};
 pub use settings::{ArchiveFormat, Compression, Settings};

@@ -7,7 +7,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Handler, ModelName, Runtime};
+use super::{Handler, ModelName, Runtime, Serve};
 
 /// What one layer says about a model. Every value has been checked by itself.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -40,6 +40,8 @@ pub struct Settings {
     pub exclude: Option<Vec<String>>,
     /// A file whose presence says that the model is complete; it is never packed.
     pub ready_marker: Option<String>,
+    /// How it wants to be served; no part of the archive.
+    pub serve: Serve,
 }
 
 impl Settings {
@@ -61,6 +63,7 @@ impl Settings {
             compression: self.compression.or(lower.compression),
             exclude: self.exclude.or(lower.exclude),
             ready_marker: self.ready_marker.or(lower.ready_marker),
+            serve: self.serve.or(lower.serve),
         }
     }
 }

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::Runtime;
+use crate::model::{Batching, Runtime, Serve};
 use crate::store::state::write_atomically;
 
 /// The version of the catalog's schema.
@@ -58,6 +58,9 @@ pub struct CatalogEntry {
     /// Set while an earlier archive is in the store again and its folder is not published.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub held: Option<Held>,
+    /// How the model's settings want it to be served, where they say that.
+    #[serde(skip_serializing_if = "Serve::is_empty", default)]
+    pub serve: Serve,
     /// What the servers that are configured make of it, by the addresses of their management APIs.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub servers: BTreeMap<String, Served>,
@@ -68,9 +71,15 @@ pub struct CatalogEntry {
 pub struct Served {
     /// How it stands.
     pub state: ServedState,
-    /// The version in the archive that it was told to serve.
+    /// The generation of the archive that it was told to serve.
+    #[serde(default)]
+    pub generation: u64,
+    /// The version in that archive.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub version: Option<String>,
+    /// How it was told to serve it, beside the number of workers, where it was told.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub told: Option<Batching>,
     /// Why it does not.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<String>,
@@ -93,6 +102,8 @@ pub enum ServedState {
     Failed,
     /// It does not answer, or contradicts itself; it is asked again.
     Unreachable,
+    /// It was told to serve it no longer. Only in records: the catalog has no such model.
+    Withdrawn,
 }
 
 impl ServedState {
@@ -104,6 +115,7 @@ impl ServedState {
             ServedState::RolledBack => "rolled_back",
             ServedState::Failed => "failed",
             ServedState::Unreachable => "unreachable",
+            ServedState::Withdrawn => "withdrawn",
         }
     }
 }

@@ -173,6 +173,8 @@ impl Told {
                 self.archives.insert((record.model, record.generation));
             }
             Outcome::Rejected | Outcome::Unstable | Outcome::Failed => {}
+            // They tell of servers, not of the store.
+            Outcome::Served | Outcome::NotServed | Outcome::Withdrawn => {}
         }
     }
 }

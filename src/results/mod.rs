@@ -8,6 +8,7 @@ pub mod log;
 pub mod record;
 pub mod say;
 pub mod scribe;
+pub mod served;
 
 pub use catalog::Catalog;
 pub use record::{Outcome, Record, Stage, Trigger};

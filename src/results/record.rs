@@ -10,6 +10,7 @@ use crate::archive;
 use crate::clock;
 use crate::model::ModelName;
 use crate::problem::{Problem, as_text};
+use crate::results::served::OnServer;
 use crate::store::state::ArchiveState;
 
 /// The version of the record's schema; raised when a field changes its meaning or goes away.
@@ -73,6 +74,9 @@ pub struct Record {
     /// What went wrong on marwatch's side.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub failure: Option<Failure>,
+    /// The server that the record tells of, where it tells of one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub server: Option<OnServer>,
 }
 
 /// What came of an attempt.
@@ -93,11 +97,17 @@ pub enum Outcome {
     Removed,
     /// An earlier archive is in the store again.
     RolledBack,
+    /// A server serves the archive in the store: it went over to it, or does so again.
+    Served,
+    /// A server does not serve the archive in the store; `server` says why.
+    NotServed,
+    /// A server serves the model no longer, as the store holds no archive of it any more.
+    Withdrawn,
 }
 
 impl Outcome {
-    /// All of them.
-    pub const ALL: [Outcome; 7] = [
+    /// What can come of an attempt to bring a model into the store.
+    pub const OF_ATTEMPTS: [Outcome; 7] = [
         Outcome::Published,
         Outcome::Unchanged,
         Outcome::Rejected,
@@ -106,6 +116,8 @@ impl Outcome {
         Outcome::Removed,
         Outcome::RolledBack,
     ];
+    /// What can come of handing a model over to a server.
+    pub const OF_SERVERS: [Outcome; 3] = [Outcome::Served, Outcome::NotServed, Outcome::Withdrawn];
 
     /// The outcome as records write it.
     pub fn as_str(self) -> &'static str {
@@ -117,6 +129,9 @@ impl Outcome {
             Outcome::Failed => "failed",
             Outcome::Removed => "removed",
             Outcome::RolledBack => "rolled_back",
+            Outcome::Served => "served",
+            Outcome::NotServed => "not_served",
+            Outcome::Withdrawn => "withdrawn",
         }
     }
 
@@ -130,6 +145,9 @@ impl Outcome {
             Outcome::Failed => "c6d6da7ce30e4911b023cc8209f641c9",
             Outcome::Removed => "59e421d85a0740ca944583b7aabecbd5",
             Outcome::RolledBack => "3c473fbdff924ebeb06ea444fb72f8f8",
+            Outcome::Served => "f31f73556d6c4dbc89390cddc5d26105",
+            Outcome::NotServed => "3d5e6fcea0794f76aff58137e84e873b",
+            Outcome::Withdrawn => "1a53e5b035ab47b7be3ab6cbbc29ac64",
         }
     }
 }
@@ -150,6 +168,10 @@ pub enum Trigger {
     Retry,
     /// Somebody asked for it: `marwatch build`, `rollback`, `resume`, `verify --repair`.
     Request,
+    /// The store changed, and the servers follow it.
+    Store,
+    /// A server changed by itself: it went, it came back, or something else was registered there.
+    Server,
 }
 
 /// The stages of a build, in their order.
@@ -315,6 +337,7 @@ impl Record {
             stages_ms: vec![],
             problems: vec![],
             failure: None,
+            server: None,
         }
     }
 

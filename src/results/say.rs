@@ -3,7 +3,9 @@
 //! What carries `outcome` and `message_id` is the one line that tells the outcome: in the journal it
 //! is found by them. They are left out of lines for people, who read it anyway.
 
-use super::{Outcome, Record};
+use super::catalog::ServedState;
+use super::served::OnServer;
+use super::{Outcome, Record, Trigger};
 
 /// Logs what came of an attempt; problems get a line each.
 pub fn record(record: &Record) {
@@ -51,6 +53,12 @@ pub fn record(record: &Record) {
                 "rolled back; it stays until its folder changes or somebody resumes"
             );
         }
+        // These tell of a server.
+        Outcome::Served | Outcome::NotServed | Outcome::Withdrawn => {
+            if let Some(server) = &record.server {
+                on_server(record, server);
+            }
+        }
     }
     if let Some(failure) = &record.failure {
         let help = failure.help.as_deref().unwrap_or("see the message");
@@ -66,6 +74,116 @@ pub fn record(record: &Record) {
             tracing::error!("{problem}");
         } else {
             tracing::warn!("{problem}");
+        }
+    }
+}
+
+fn on_server(record: &Record, on: &OnServer) {
+    let (outcome, message_id) = (record.outcome.as_str(), record.outcome.message_id());
+    let (model, generation, server) = (&record.model, record.generation, &on.management);
+    let version = on.version.as_deref();
+    let why = on.error.as_deref().unwrap_or_default();
+    let is_drift = record.trigger == Trigger::Server;
+    match on.state {
+        ServedState::Serving => match on.found.as_deref() {
+            Some(found) if !is_drift => {
+                tracing::info!(
+                    outcome,
+                    message_id,
+                    model,
+                    generation,
+                    server,
+                    version,
+                    "{found}; the server serves it as is wanted now"
+                );
+            }
+            Some(found) => {
+                tracing::warn!(
+                    outcome,
+                    message_id,
+                    model,
+                    generation,
+                    server,
+                    version,
+                    "{found}; the server serves the archive in the store again"
+                );
+            }
+            None if is_drift => {
+                tracing::info!(
+                    outcome,
+                    message_id,
+                    model,
+                    generation,
+                    server,
+                    version,
+                    "the server serves the archive in the store again"
+                );
+            }
+            None => {
+                tracing::info!(
+                    outcome,
+                    message_id,
+                    model,
+                    generation,
+                    server,
+                    version,
+                    "the server serves the new archive"
+                );
+            }
+        },
+        ServedState::Refused => {
+            tracing::error!(
+                outcome,
+                message_id,
+                model,
+                generation,
+                server,
+                version,
+                "the server refused the archive in a trial and goes on with the one before: {why}"
+            );
+        }
+        ServedState::RolledBack => {
+            tracing::error!(
+                outcome,
+                message_id,
+                model,
+                generation,
+                server,
+                version,
+                "the server refused the archive and serves the one before again: {why}"
+            );
+        }
+        ServedState::Failed => {
+            tracing::error!(
+                outcome,
+                message_id,
+                model,
+                generation,
+                server,
+                version,
+                "the server refused the archive, and there is none before that it takes: {why}"
+            );
+        }
+        ServedState::Unreachable => {
+            tracing::warn!(
+                outcome,
+                message_id,
+                model,
+                generation,
+                server,
+                version,
+                "the server cannot be told of the archive; trying again: {why}"
+            );
+        }
+        ServedState::Withdrawn => {
+            tracing::info!(
+                outcome,
+                message_id,
+                model,
+                generation,
+                server,
+                "removed from the server"
+            );
         }
     }
 }

@@ -13,12 +13,14 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::catalog::{CatalogEntry, Served};
+use super::catalog::{CatalogEntry, ServedState};
 use super::log::Log;
-use super::{CATALOG_FILE, Catalog, RESULTS_FILE, Record};
+use super::served::Handed;
+use super::{CATALOG_FILE, Catalog, RESULTS_FILE, Record, say};
 use crate::announce::News as Told;
 use crate::clock::{self, Clock, Moment};
 use crate::config::ResultsLog;
+use crate::model::Serve;
 use crate::sabotage::{Protection, is_out};
 use crate::store::state::sweep_staged_for;
 
@@ -42,7 +44,9 @@ enum News {
     Listed(String, Box<CatalogEntry>),
     Delisted(String),
     Released(String),
-    Served(String, String, Served),
+    Served(Box<Handed>, Option<PathBuf>),
+    Serve(String, Box<Serve>),
+    Servers(Vec<String>),
     Announce(UnboundedSender<Told>),
     Rotation(ResultsLog),
 }
@@ -117,9 +121,20 @@ impl Scribe {
         self.send(News::Released(model));
     }
 
-    /// Has the catalog say what a server makes of a model's archive.
-    pub fn serve(&self, model: String, server: String, served: Served) {
-        self.send(News::Served(model, server, served));
+    /// Has the catalog name these servers alone, by their addresses.
+    pub fn keep_servers(&self, servers: Vec<String>) {
+        self.send(News::Servers(servers));
+    }
+
+    /// Has the catalog say how a model wants to be served.
+    pub fn set_serve(&self, model: String, serve: Serve) {
+        self.send(News::Serve(model, Box::new(serve)));
+    }
+
+    /// Has the catalog say what a server makes of a model's archive, and a record written if that is
+    /// new. `folder` is the model's, where it is known.
+    pub fn serve(&self, handed: Box<Handed>, folder: Option<PathBuf>) {
+        self.send(News::Served(handed, folder));
     }
 
     /// Tells somebody what the catalog says now, and from now on all that is written.
@@ -205,16 +220,7 @@ impl Desk {
 
     fn take(&mut self, news: News) {
         match news {
-            News::Record(entry) => {
-                if self.records.len() == MOST_KEPT {
-                    say_lost(&self.records.remove(0));
-                }
-                // What may be in the log already was told when it happened.
-                if !entry.doubtful {
-                    self.tell(|| Told::Record(entry.record.clone()));
-                }
-                self.records.push(entry);
-            }
+            News::Record(entry) => self.keep(entry),
             News::Listed(model, mut entry) => {
                 self.tell(|| Told::Listed(model.clone(), entry.clone()));
                 if let Some(before) = self.catalog.models.remove(&model) {
@@ -227,15 +233,19 @@ impl Desk {
                 self.catalog_changed |= self.catalog.models.remove(&model).is_some();
                 self.tell(|| Told::Delisted(model));
             }
-            News::Served(model, server, served) => {
+            News::Served(handed, folder) => self.served(*handed, folder),
+            News::Serve(model, serve) => {
                 let Some(entry) = self.catalog.models.get_mut(&model) else { return };
-                let is_as_before = entry.servers.get(&server).is_some_and(|before| {
-                    (before.state, &before.version, &before.error)
-                        == (served.state, &served.version, &served.error)
-                });
-                if !is_as_before {
-                    entry.servers.insert(server, served);
-                    self.catalog_changed = true;
+                entry.serve = *serve;
+                self.catalog_changed = true;
+                let entry = Box::new(entry.clone());
+                self.tell(|| Told::Listed(model, entry));
+            }
+            News::Servers(kept) => {
+                for entry in self.catalog.models.values_mut() {
+                    let before = entry.servers.len();
+                    entry.servers.retain(|server, _| kept.contains(server));
+                    self.catalog_changed |= entry.servers.len() != before;
                 }
             }
             News::Announce(listener) => {
@@ -249,6 +259,35 @@ impl Desk {
                 self.catalog_changed |= entry.is_some_and(|entry| entry.held.take().is_some());
             }
             News::Rotation(rotation) => self.log.set_rotation(rotation),
+        }
+    }
+
+    fn keep(&mut self, entry: Entry) {
+        if self.records.len() == MOST_KEPT {
+            say_lost(&self.records.remove(0));
+        }
+        // What may be in the log already was told when it happened.
+        if !entry.doubtful {
+            self.tell(|| Told::Record(entry.record.clone()));
+        }
+        self.records.push(entry);
+    }
+
+    fn served(&mut self, handed: Handed, folder: Option<PathBuf>) {
+        let entry = self.catalog.models.get(handed.model.as_str());
+        // Of a model that has gone meanwhile only that it was withdrawn is worth telling.
+        if entry.is_none() && handed.served.state != ServedState::Withdrawn {
+            return;
+        }
+        if let Some(record) = handed.record(entry, folder) {
+            say::record(&record);
+            self.keep(Entry { record: record.into(), doubtful: false, reminder: None });
+        }
+        let Some(entry) = self.catalog.models.get_mut(handed.model.as_str()) else { return };
+        let is_as_before = entry.servers.get(&handed.server).is_some_and(|b| handed.is_as(b));
+        if !is_as_before && handed.served.state != ServedState::Withdrawn {
+            entry.servers.insert(handed.server, handed.served);
+            self.catalog_changed = true;
         }
     }
 
@@ -361,58 +400,4 @@ fn say_lost(lost: &Entry) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn news_without_end_do_not_put_off_the_next_try() {
-        let dir = tempfile::tempdir().unwrap();
-        let hidden = dir.path().join("hidden");
-        std::fs::write(&hidden, "in the way").unwrap();
-        let mut desk = Desk {
-            log: Log::new(hidden.join(RESULTS_FILE), ResultsLog { max_size: 1 << 20, keep: 1 }),
-            catalog_path: hidden.join(CATALOG_FILE),
-            catalog: Catalog::empty(clock::timestamp()),
-            catalog_changed: true,
-            records: Vec::new(),
-            rest_until: None,
-            failing: None,
-            clock: Clock::new(),
-            listener: None,
-        };
-        desk.write();
-        assert!(desk.failing.is_some(), "there can be no folder");
-        std::fs::remove_file(&hidden).unwrap();
-        // The time has come, and news are there already.
-        desk.failing = Some(Moment::default());
-        let (news, inbox) = mpsc::channel();
-        news.send(News::Delisted("a".into())).unwrap();
-        assert!(desk.turn(&inbox));
-        assert!(desk.failing.is_none() && hidden.join(CATALOG_FILE).exists());
-    }
-
-    #[test]
-    fn a_missing_catalog_is_written_once_with_the_first_news_and_without_any_too() {
-        let dir = tempfile::tempdir().unwrap();
-        let catalog = dir.path().join(CATALOG_FILE);
-        let mut desk = Desk {
-            log: Log::new(dir.path().join(RESULTS_FILE), ResultsLog { max_size: 1 << 20, keep: 1 }),
-            catalog_path: catalog.clone(),
-            catalog: Catalog::empty(clock::timestamp()),
-            catalog_changed: true,
-            records: Vec::new(),
-            rest_until: Some(Moment::at(Duration::from_secs(3600))),
-            failing: None,
-            clock: Clock::new(),
-            listener: None,
-        };
-        let (news, inbox) = mpsc::channel();
-        news.send(News::Delisted("a".into())).unwrap();
-        assert!(desk.turn(&inbox) && !catalog.exists(), "more news may be there");
-        assert!(desk.turn(&inbox) && catalog.exists(), "there is no more");
-
-        std::fs::remove_file(&catalog).unwrap();
-        (desk.catalog_changed, desk.rest_until) = (true, Some(Moment::default()));
-        assert!(desk.turn(&inbox) && catalog.exists(), "nothing has come in time");
-    }
-}
+mod tests;

@@ -72,9 +72,13 @@ impl Trouble {
                 (Kind::Failed, failure.map(tell))
             }
             Outcome::Unstable => (Kind::NotAtRest, failure.map(|failure| failure.message.clone())),
-            Outcome::Published | Outcome::Unchanged | Outcome::Removed | Outcome::RolledBack => {
-                return None;
-            }
+            Outcome::Published
+            | Outcome::Unchanged
+            | Outcome::Removed
+            | Outcome::RolledBack
+            | Outcome::Served
+            | Outcome::NotServed
+            | Outcome::Withdrawn => return None,
         };
         let what = what.unwrap_or_else(unsaid);
         Some(Self { kind, model: record.model.clone(), what })

@@ -32,6 +32,7 @@ type Seconds = Gauge<f64, AtomicU64>;
 pub struct Metrics {
     registry: Registry,
     attempts: Family<Label, Counter>,
+    handovers: Family<Label, Counter>,
     stages: Family<Label, Histogram>,
     bytes: Family<Label, Counter>,
     latency: Histogram,
@@ -60,6 +61,7 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("marwatch");
         let metrics = Self {
             attempts: Family::default(),
+            handovers: Family::default(),
             stages: Family::new_with_constructor(stage_buckets),
             bytes: Family::default(),
             latency: Histogram::new(exponential_buckets(0.1, 2.0, 16)),
@@ -76,6 +78,8 @@ impl Default for Metrics {
         registry.register("build", "The marwatch that runs", info);
         let help = "Attempts to bring a model into the store, by what came of them";
         registry.register("attempts", help, metrics.attempts.clone());
+        let help = "Changes of what servers make of an archive, by what they are";
+        registry.register("handovers", help, metrics.handovers.clone());
         let help = "Time of each stage of an attempt";
         registry.register_with_unit("stage", help, Unit::Seconds, metrics.stages.clone());
         let help = "Bytes of models and archives, by what was done with them";
@@ -96,8 +100,11 @@ impl Default for Metrics {
         let help = "Models that a server does not serve as they are in the store";
         registry.register("server_models_behind", help, metrics.unserved.clone());
         // A series that appears with its first event hides that event from rates.
-        for outcome in Outcome::ALL {
+        for outcome in Outcome::OF_ATTEMPTS {
             drop(metrics.attempts.get_or_create(&[("outcome", outcome.as_str())]));
+        }
+        for outcome in Outcome::OF_SERVERS {
+            drop(metrics.handovers.get_or_create(&[("outcome", outcome.as_str())]));
         }
         for kind in KINDS {
             drop(metrics.bytes.get_or_create(&[("kind", kind)]));
@@ -124,9 +131,10 @@ fn bytes_of(cost: &Cost) -> [u64; 6] {
 }
 
 impl Metrics {
-    /// Counts what came of an attempt.
+    /// Counts what came of an attempt, or of handing a model over.
     pub fn count(&self, record: &Record) {
-        self.attempts.get_or_create(&[("outcome", record.outcome.as_str())]).inc();
+        let counters = if record.server.is_some() { &self.handovers } else { &self.attempts };
+        counters.get_or_create(&[("outcome", record.outcome.as_str())]).inc();
         for time in &record.stages_ms {
             let stage = self.stages.get_or_create(&[("stage", time.stage.as_str())]);
             stage.observe(time.ms / 1e3);

@@ -20,7 +20,7 @@ pub struct Past {
 /// What the records tell of one model.
 #[derive(Debug, Clone)]
 pub struct PastModel {
-    /// The last of them.
+    /// The last of them that tells of an attempt.
     pub last: Record,
     /// How long the last builds took that published, in milliseconds, the oldest first.
     pub build_ms: VecDeque<f64>,
@@ -53,6 +53,10 @@ impl Past {
 }
 
 fn take(models: &mut BTreeMap<String, PastModel>, record: Record) {
+    // What servers make of it stands in the catalog.
+    if record.server.is_some() {
+        return;
+    }
     let published = (record.outcome == Outcome::Published).then(|| took(&record));
     let name = record.model.clone();
     let past = match models.get_mut(&name) {

@@ -23,6 +23,7 @@ fn entry(generation: u64) -> CatalogEntry {
         runtime: Runtime::Python3,
         published: at(10),
         held: None,
+        serve: Default::default(),
         servers: BTreeMap::new(),
     }
 }
@@ -150,8 +151,14 @@ fn without_a_daemon_the_records_tell() {
 fn a_server_that_is_behind_is_not_well() {
     let (_dir, past) = past(&[]);
     let mut entry = entry(1);
-    let mut served =
-        Served { state: ServedState::Serving, version: None, error: None, since: at(1) };
+    let mut served = Served {
+        state: ServedState::Serving,
+        generation: 1,
+        version: None,
+        told: None,
+        error: None,
+        since: at(1),
+    };
     entry.servers.insert("http://a".into(), served.clone());
     let models = || Some(now(vec![model("m", Doing::Idle)]));
     assert!(status(models(), &[("m", entry.clone())], &past).is_well());

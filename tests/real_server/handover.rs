@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::common::daemon::Daemon;
 use crate::common::service;
 use crate::common::site::Site;
+use crate::http::ask;
 use crate::server::{Server, free_ports};
 
 /// A swap starts a Python for the trial and one for the model.
@@ -23,6 +24,11 @@ const PROBE: &str = "probe: {path: '/predictions/{name}', body_file: probe.txt}"
 /// A site that hands over to servers at these ports.
 fn site(ports: &[[u16; 2]], more: &str, top: &str) -> Site {
     let site = Site::new();
+    configure(&site, ports, more, top);
+    site
+}
+
+fn configure(site: &Site, ports: &[[u16; 2]], more: &str, top: &str) {
     fs::write(site.root.join("probe.txt"), "?").unwrap();
     let servers: String = ports
         .iter()
@@ -33,7 +39,6 @@ fn site(ports: &[[u16; 2]], more: &str, top: &str) -> Site {
         })
         .collect();
     site.configure_quick(&format!("{top}servers:\n{servers}"));
-    site
 }
 
 /// Waits until a model answers so.
@@ -186,8 +191,12 @@ fn a_broken_version_leaves_the_one_before_answering() {
 fn behind_a_gate_nothing_is_published_that_a_server_refuses() {
     let ports = free_ports();
     let site = site(&[ports], "preflight: gate", "");
-    let mut daemon = Daemon::start(&site);
+    fs::create_dir(&site.store).unwrap();
     let server = Server::start_at(&site.store, ports, None);
+    let log = server.folder().join("mms_log.log");
+    let more = format!("preflight: gate, worker_log: {}", log.display());
+    configure(&site, &[ports], &more, "");
+    let mut daemon = Daemon::start(&site);
     let edited = site.put("answer", &[("service.py", &service("good"))]).join("service.py");
     daemon.next("answer", Outcome::Published);
     wait_for_answer(&server, "answer", "good");
@@ -196,6 +205,9 @@ fn behind_a_gate_nothing_is_published_that_a_server_refuses() {
     let refused = daemon.next("answer", Outcome::Rejected);
     let problem = serde_json::to_value(&refused.problems[0]).unwrap();
     assert_eq!(problem["code"], "server-refused", "{refused:#?}");
+    let said = problem["message"].as_str().unwrap();
+    assert!(said.contains("ModuleNotFoundError: No module named 'no_such_module'"), "{said}");
+    assert!(said.contains("service.py\", line 1"), "{said}");
     assert!(fs::read(site.archive("answer")).unwrap() == before);
     assert_eq!(server.predict("answer", "?"), "good");
     assert_eq!(server.models(), ["answer"]);
@@ -256,6 +268,24 @@ fn a_server_that_was_killed_gets_everything_back_and_twins_survive_each_other() 
         wait_for_answer(&server, name, "same");
     }
     assert_eq!(server.models(), ["one", "two"]);
+    let told = site.records_of("one");
+    let away = told.iter().filter(|record| record.outcome == Outcome::NotServed);
+    assert_eq!(away.count(), 2, "down at first, and killed: {told:#?}");
+    // Somebody takes a model away.
+    ask(ports[1], "DELETE", "/models/one", "").unwrap();
+    wait_for_answer(&server, "one", "same");
+    wait("the record of it", || {
+        let last = site.records_of("one").into_iter().rfind(|record| record.server.is_some());
+        last.and_then(|last| last.server?.found)
+            .is_some_and(|found| found.contains("not registered"))
+    });
+    // And its terms are corrected where they are others.
+    fs::write(site.drop.join("one/.mar.yaml"), "serve: {workers: 1, batch_size: 3}\n").unwrap();
+    wait("the batch size", || {
+        ask(ports[1], "GET", "/models/one", "")
+            .is_ok_and(|said| said.body.contains("\"batchSize\": 3"))
+    });
+    wait_for_answer(&server, "one", "same");
     // What is removed from the store is not served on; of two models, one is not most.
     fs::remove_dir_all(site.drop.join("two")).unwrap();
     daemon.next("two", Outcome::Removed);

@@ -91,6 +91,9 @@ fn every_outcome_is_explained_by_the_catalog() {
         Outcome::Failed,
         Outcome::Removed,
         Outcome::RolledBack,
+        Outcome::Served,
+        Outcome::NotServed,
+        Outcome::Withdrawn,
     ];
     for outcome in all {
         let entry = format!("-- {}\n", outcome.message_id());

@@ -2,54 +2,42 @@
 //!
 //! What it answers when is written down in `docs/server.md`.
 
+mod secrets;
+
+pub use secrets::ApiError;
+
 use std::fs;
-use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::header::HeaderMap;
 use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 
 use super::swap::{Answer, Live};
+use super::worker_log::Mark;
 use crate::build::report::chain;
 use crate::config::Server;
-use crate::model::ModelName;
+use crate::model::{Batching, ModelName, Probe};
 
 /// How long a connection may take to stand.
 const CONNECT: Duration = Duration::from_secs(5);
 /// A question that needs no work is answered sooner than one that starts workers.
 const QUICK: Duration = Duration::from_secs(15);
+/// Models on a page of the list, which is also the most that the server gives.
+const PAGE: usize = 100;
+/// Pages that are read: a server that goes on without end is none.
+const MOST_PAGES: usize = 1000;
 /// What is shown of an error's text.
 const MOST_SHOWN: usize = 2000;
-
-/// Why a server cannot even be asked.
-#[derive(Debug, thiserror::Error)]
-pub enum ApiError {
-    /// A file that the configuration names cannot be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
-    /// The token holds something that no header may.
-    #[error("the token in {} holds characters that no header may; it is one line of ASCII", .0.display())]
-    Token(PathBuf),
-    /// The client refuses its settings: the certificates.
-    #[error("cannot set up the connection")]
-    Client(#[source] reqwest::Error),
-}
 
 /// A client of one server.
 #[derive(Debug, Clone)]
 pub struct Api {
     client: Client,
     server: Arc<Server>,
-    token: Option<HeaderValue>,
+    /// Sent with each request to the management API.
+    secrets: HeaderMap,
 }
 
 /// An archive to be registered.
@@ -61,12 +49,17 @@ pub struct Registration {
     pub name: String,
     /// Its workers.
     pub workers: usize,
+    /// Beside them.
+    pub batching: Batching,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Described {
     model_version: Option<String>,
+    batch_size: Option<usize>,
+    /// In milliseconds.
+    max_batch_delay: Option<u64>,
     #[serde(default)]
     workers: Vec<Worker>,
 }
@@ -75,6 +68,20 @@ struct Described {
 struct Worker {
     #[serde(default)]
     status: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Page {
+    #[serde(default)]
+    models: Vec<Named>,
+    next_page_token: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Named {
+    model_name: String,
 }
 
 #[derive(Deserialize)]
@@ -92,21 +99,7 @@ impl Api {
     pub fn new(server: Arc<Server>) -> Result<Self, ApiError> {
         // Whoever was first has installed the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let read = |path: &PathBuf| {
-            fs::read(path).map_err(|source| ApiError::Read { path: path.clone(), source })
-        };
-        let token = match &server.token_file {
-            None => None,
-            Some(path) => {
-                let text = read(path)?;
-                let value = [b"Bearer ", text.trim_ascii()].concat();
-                let value = HeaderValue::from_bytes(&value);
-                let mut value = value.map_err(|_| ApiError::Token(path.clone()))?;
-                // Not shown by anything that prints a request.
-                value.set_sensitive(true);
-                Some(value)
-            }
-        };
+        let secrets = secrets::of(&server)?;
         let mut client = Client::builder()
             .connect_timeout(CONNECT)
             .no_proxy()
@@ -115,11 +108,11 @@ impl Api {
             .redirect(reqwest::redirect::Policy::none());
         if let Some(path) = &server.ca_file {
             let certificates =
-                Certificate::from_pem_bundle(&read(path)?).map_err(ApiError::Client)?;
+                Certificate::from_pem_bundle(&secrets::read(path)?).map_err(ApiError::Client)?;
             client = client.tls_certs_merge(certificates);
         }
         let client = client.build().map_err(ApiError::Client)?;
-        Ok(Self { client, server, token })
+        Ok(Self { client, server, secrets })
     }
 
     /// The server.
@@ -129,11 +122,7 @@ impl Api {
 
     fn request(&self, method: Method, path: &str, timeout: Duration) -> RequestBuilder {
         let url = format!("{}{path}", self.server.management);
-        let request = self.client.request(method, url).timeout(timeout);
-        match &self.token {
-            Some(token) => request.header(AUTHORIZATION, token.clone()),
-            None => request,
-        }
+        self.client.request(method, url).timeout(timeout).headers(self.secrets.clone())
     }
 
     /// What is registered under a name.
@@ -155,27 +144,59 @@ impl Api {
         }
     }
 
+    /// The names of all models, page by page.
+    ///
+    /// # Errors
+    /// What kept the server from telling them.
+    pub async fn list(&self) -> Result<Vec<String>, String> {
+        let mut names = Vec::new();
+        let mut path = format!("/models?limit={PAGE}");
+        for _ in 0..MOST_PAGES {
+            let response = self.request(Method::GET, &path, self.quick()).send().await;
+            let response = response.map_err(|error| chain(&error.without_url()))?;
+            if !response.status().is_success() {
+                return Err(response.status().to_string());
+            }
+            let text = response.bytes().await.map_err(|error| chain(&error.without_url()))?;
+            let page: Page = serde_json::from_slice(&text).map_err(|error| chain(&error))?;
+            names.extend(page.models.into_iter().map(|model| model.model_name));
+            let Some(next) = page.next_page_token else { break };
+            let query = [("limit", PAGE.to_string()), ("next_page_token", next)];
+            path = format!("/models?{}", encoded(&query));
+        }
+        Ok(names)
+    }
+
     /// Registers an archive and waits until its workers are up.
     pub async fn register(&self, what: &Registration) -> Answer {
-        let server = &self.server;
         let mut query = vec![
             ("url", what.url.clone()),
             ("model_name", what.name.clone()),
             ("initial_workers", what.workers.to_string()),
             ("synchronous", "true".to_owned()),
         ];
-        if let Some(size) = server.batch_size {
+        if let Some(size) = what.batching.batch_size {
             query.push(("batch_size", size.to_string()));
         }
-        if let Some(delay) = server.max_batch_delay {
+        if let Some(delay) = what.batching.max_batch_delay {
             query.push(("max_batch_delay", delay.as_millis().to_string()));
         }
-        if let Some(timeout) = server.response_timeout {
+        if let Some(timeout) = what.batching.response_timeout {
             // Minutes in a query.
             query.push(("response_timeout", timeout.as_secs().div_ceil(60).max(1).to_string()));
         }
         let path = format!("/models?{}", encoded(&query));
-        answer(self.request(Method::POST, &path, server.timeout).send().await).await
+        let before = self.server.worker_log.as_deref().map(Mark::at_end);
+        match answer(self.request(Method::POST, &path, self.server.timeout).send().await).await {
+            Answer::Refused(why) => Answer::Refused(match before {
+                Some(before) => match before.traceback(&what.name).await {
+                    Some(said) => format!("{why}; its worker: {said}"),
+                    None => why,
+                },
+                None => why,
+            }),
+            answer => answer,
+        }
     }
 
     /// Has as many workers as are wanted.
@@ -195,19 +216,25 @@ impl Api {
         answer(self.request(Method::DELETE, &path, self.server.timeout).send().await).await
     }
 
-    /// Sends the probe to a model.
-    pub async fn probe(&self, name: &str) -> Answer {
+    /// Sends a probe to a model; good without one where no address is known to send it to.
+    pub async fn probe(&self, name: &str, probe: &Probe) -> Answer {
         let server = &self.server;
-        let (Some(probe), Some(inference)) = (&server.probe, &server.inference) else {
-            return Answer::Good;
-        };
-        let body = match probe.body_file.as_ref().map(fs::read).transpose() {
-            Ok(body) => body.unwrap_or_default(),
-            Err(error) => return Answer::Lost(format!("cannot read the probe's body: {error}")),
+        let Some(inference) = &server.inference else { return Answer::Good };
+        let body = match (&probe.body, &probe.body_file) {
+            (Some(body), _) => Some(body.clone().into_bytes()),
+            (None, Some(path)) => match fs::read(path) {
+                Ok(body) => Some(body),
+                Err(error) => {
+                    let path = path.display();
+                    return Answer::Lost(format!("cannot read the probe's body {path}: {error}"));
+                }
+            },
+            (None, None) => None,
         };
         let url = format!("{inference}{}", probe.path.replace("{name}", name));
-        let method = if probe.body_file.is_some() { Method::POST } else { Method::GET };
-        let request = self.client.request(method, url).timeout(server.timeout).body(body);
+        let method = if body.is_some() { Method::POST } else { Method::GET };
+        let request = self.client.request(method, url).timeout(server.timeout);
+        let request = request.body(body.unwrap_or_default());
         match request.send().await {
             Ok(response) if response.status().as_u16() == probe.expect_status => Answer::Good,
             Ok(response) => {
@@ -235,7 +262,12 @@ fn live(found: Option<Described>) -> Answer {
     let Some(found) = found else { return Answer::Absent };
     let ready = found.workers.iter().filter(|worker| worker.status == "READY").count();
     let (version, workers) = (found.model_version, found.workers.len());
-    Answer::Live(Live { version, workers, ready })
+    let batching = Batching {
+        batch_size: found.batch_size,
+        max_batch_delay: found.max_batch_delay.map(Duration::from_millis),
+        response_timeout: None,
+    };
+    Answer::Live(Live { version, workers, ready, batching })
 }
 
 fn encoded(query: &[(&str, String)]) -> String {
@@ -252,8 +284,12 @@ async fn answer(response: Result<Response, reqwest::Error>) -> Answer {
             status if status.is_success() => Answer::Good,
             StatusCode::NOT_FOUND => Answer::Absent,
             StatusCode::CONFLICT => Answer::Taken,
-            // A proxy in between says that the server did not answer it.
-            status @ (StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT) => {
+            // A proxy in between says that the server did not answer it, or either has too much to do:
+            // nothing that the archive could be blamed for.
+            status @ (StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+            | StatusCode::TOO_MANY_REQUESTS) => {
                 Answer::Lost(format!("{status}: {}", said(response).await))
             }
             status => Answer::Refused(format!("{status}: {}", said(response).await)),

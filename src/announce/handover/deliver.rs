@@ -1,6 +1,5 @@
 //! Handing a model over: what each of its servers is offered, and the calls that a swap asks for.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,14 +10,13 @@ use tokio::task::JoinSet;
 
 use super::api::{Api, Registration};
 use super::is_ours;
+use super::offer::{Offer, offers};
 use super::swap::{Answer, Step, Swap, Terms, Verdict, Which};
 use super::trial::{self, Trial};
-use crate::archive::renamed::version_of;
+use super::wanted::Wanted;
 use crate::config::Preflight;
-use crate::model::{ArchiveFormat, ModelName};
+use crate::model::{Batching, ModelName, Serve};
 use crate::results::catalog::CatalogEntry;
-use crate::store::hidden_folder;
-use crate::store::history::History;
 
 /// Models that were taken from a server and have no successor there yet.
 #[derive(Debug, Clone, Default)]
@@ -65,9 +63,36 @@ pub(super) struct Delivered {
     pub(super) name: ModelName,
     pub(super) version: Option<String>,
     pub(super) generation: u64,
-    pub(super) verdicts: Vec<(String, Verdict)>,
+    pub(super) heard: Vec<Heard>,
     /// The generation in the history that was served before.
     pub(super) previous: Option<u64>,
+}
+
+/// What came of handing a model over to one server.
+#[derive(Debug)]
+pub(super) struct Heard {
+    /// The address of its management API.
+    pub(super) server: String,
+    pub(super) verdict: Verdict,
+    /// What was there instead, where something had to be done.
+    pub(super) found: Option<String>,
+    /// How it was registered, if it was.
+    pub(super) batching: Batching,
+    /// What the server says of that where it is something else.
+    pub(super) misfit: Option<Batching>,
+    /// Whether it had the archive before, and all this was about its terms.
+    pub(super) had_new: bool,
+    /// Whether a trial may have been left behind.
+    pub(super) left_trial: bool,
+}
+
+impl Heard {
+    /// A verdict that is not about terms.
+    pub(super) fn of(server: String, verdict: Verdict) -> Self {
+        let batching = Batching::default();
+        let (found, misfit) = (None, None);
+        Self { server, verdict, found, batching, misfit, had_new: false, left_trial: false }
+    }
 }
 
 /// What a server is to serve.
@@ -75,17 +100,9 @@ pub(super) struct Delivered {
 struct Goal {
     name: ModelName,
     store: PathBuf,
+    serve: Serve,
     archive: Offer,
     previous: Option<Offer>,
-    is_lenient: bool,
-}
-
-/// An archive as a server is told of it.
-#[derive(Debug, Clone)]
-struct Offer {
-    url: String,
-    version: Option<String>,
-    generation: u64,
 }
 
 /// Handing a model over.
@@ -95,32 +112,42 @@ pub(super) struct Delivery {
     pub(super) store: PathBuf,
     pub(super) entry: CatalogEntry,
     pub(super) is_gone: bool,
-    pub(super) servers: Vec<Api>,
+    pub(super) servers: Vec<Target>,
     pub(super) rolling: bool,
-    pub(super) refused: BTreeMap<String, u64>,
-    pub(super) is_lenient: bool,
     pub(super) gaps: Gaps,
 }
 
-/// Hands a model over to all servers.
+/// A server that it may be handed to.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) api: Api,
+    /// Whether it is to be asked now.
+    pub(super) is_due: bool,
+    /// Whether it has refused this generation.
+    pub(super) is_refused: bool,
+    /// Whether its workers may still be on their way.
+    pub(super) is_lenient: bool,
+    /// How it was registered there last, where that is known.
+    pub(super) told: Option<Batching>,
+    /// What it went on saying of that although it was told otherwise.
+    pub(super) tolerated: Option<Batching>,
+}
+
+/// Hands a model over to all servers that are due.
 pub(super) async fn deliver(delivery: Delivery) -> Delivered {
-    let Delivery { name, store, entry, is_gone, servers, rolling, refused, is_lenient, gaps } =
-        delivery;
+    let Delivery { name, store, entry, is_gone, servers, rolling, gaps } = delivery;
     let generation = entry.generation;
-    let mut delivered = Delivered {
-        name: name.clone(),
-        version: None,
-        generation,
-        verdicts: vec![],
-        previous: None,
-    };
+    let mut delivered =
+        Delivered { name: name.clone(), version: None, generation, heard: vec![], previous: None };
     if is_gone {
-        for api in &servers {
+        for Target { api, .. } in servers.iter().filter(|target| target.is_due) {
             let verdict = withdraw(api, &name).await;
-            delivered.verdicts.push((api.server().management.clone(), verdict));
+            let server = api.server().management.clone();
+            delivered.heard.push(Heard::of(server, verdict));
         }
         return delivered;
     }
+    let serve = entry.serve.clone();
     let offers = {
         let (name, store) = (name.clone(), store.clone());
         tokio::task::spawn_blocking(move || offers(&name, &store, &entry)).await
@@ -136,118 +163,99 @@ pub(super) async fn deliver(delivery: Delivery) -> Delivered {
     };
     delivered.version.clone_from(&archive.version);
     delivered.previous = previous.as_ref().map(|previous| previous.generation);
-    let goal = Goal { name, store, archive, previous, is_lenient };
+    let goal = Goal { name, store, serve, archive, previous };
     // What a server keeps that has refused the new one, or comes after one that has.
     let kept =
         goal.previous.clone().map(|archive| Goal { archive, previous: None, ..goal.clone() });
     if rolling {
         let mut is_stopped = false;
-        for api in servers {
-            let url = api.server().management.clone();
-            is_stopped |= refused.get(&url) == Some(&generation);
+        for target in servers {
+            is_stopped |= target.is_refused;
+            if !target.is_due {
+                continue;
+            }
             if is_stopped {
                 if let Some(kept) = &kept {
-                    hand_over(&api, kept.clone(), &gaps).await;
+                    hand_over(&target, kept.clone(), &gaps).await;
                 }
                 continue;
             }
-            let verdict = hand_over(&api, goal.clone(), &gaps).await;
+            let heard = hand_over(&target, goal.clone(), &gaps).await;
             // One that is down is not one that refuses.
             is_stopped = matches!(
-                verdict,
+                heard.verdict,
                 Verdict::Refused(_) | Verdict::RolledBack(_) | Verdict::Failed(_)
             );
-            delivered.verdicts.push((url, verdict));
+            delivered.heard.push(heard);
         }
         return delivered;
     }
     let mut all = JoinSet::new();
-    for api in servers {
-        let url = api.server().management.clone();
-        let is_refused = refused.get(&url) == Some(&generation);
-        let Some(goal) = (if is_refused { kept.clone() } else { Some(goal.clone()) }) else {
-            continue;
-        };
+    for target in servers.into_iter().filter(|target| target.is_due) {
+        let goal = if target.is_refused { kept.clone() } else { Some(goal.clone()) };
+        let Some(goal) = goal else { continue };
         let gaps = gaps.clone();
-        all.spawn(async move { (url, hand_over(&api, goal, &gaps).await, is_refused) });
+        all.spawn(async move { (hand_over(&target, goal, &gaps).await, target.is_refused) });
     }
     while let Some(done) = all.join_next().await {
-        if let Ok((url, verdict, false)) = done {
-            delivered.verdicts.push((url, verdict));
+        if let Ok((heard, false)) = done {
+            delivered.heard.push(heard);
         }
     }
-    // Those that serve it come first, so that it is known whether any does.
-    let serves = |verdict: &Verdict| matches!(verdict, Verdict::Swapped | Verdict::Already);
-    delivered.verdicts.sort_by_key(|(_, verdict)| !serves(verdict));
     delivered
 }
 
-/// The archive in the store, and the newest of other content in the history; none for what the server
-/// cannot load.
-fn offers(
-    name: &ModelName,
-    store: &Path,
-    entry: &CatalogEntry,
-) -> io::Result<Option<(Offer, Option<Offer>)>> {
-    if entry.archive == ArchiveFormat::Tgz.file_name(name) {
-        return Ok(None);
-    }
-    let version = version_of(&store.join(&entry.archive))?;
-    let archive = Offer { url: entry.archive.clone(), version, generation: entry.generation };
-    let kept = History::of(&hidden_folder(store)).try_list(name)?;
-    let previous = kept.into_iter().find_map(|kept| {
-        if kept.format == ArchiveFormat::Tgz {
-            return None;
-        }
-        let version = version_of(&kept.path).ok()?;
-        let url = kept.path.strip_prefix(store).ok()?.to_str()?.to_owned();
-        let offer = Offer { url, version, generation: kept.generation };
-        (offer.version != archive.version).then_some(offer)
-    });
-    Ok(Some((archive, previous)))
-}
-
 /// Has one server serve an archive.
-async fn hand_over(api: &Api, goal: Goal, gaps: &Gaps) -> Verdict {
+async fn hand_over(target: &Target, goal: Goal, gaps: &Gaps) -> Heard {
+    let api = &target.api;
     let server = api.server();
+    let wanted = Wanted::of(server, &goal.serve);
     let terms = Terms {
         version: goal.archive.version.clone(),
         previous: goal.previous.as_ref().map(|previous| previous.version.clone()),
-        workers: server.workers,
+        workers: wanted.workers,
+        batching: wanted.batching,
+        told: target.told,
+        tolerated: target.tolerated,
         // A folder is served as it is: it has no other bytes to be tried under.
         trial: server.preflight == Preflight::Swap && goal.archive.url.ends_with(".mar"),
-        probe: server.probe.is_some(),
-        lenient: goal.is_lenient,
+        probe: wanted.probe.is_some(),
+        lenient: target.is_lenient,
     };
     let (mut swap, mut step) = Swap::begin(terms);
     // It goes when the trial is over.
     let mut copy: Option<Trial> = None;
     let mut gap = None;
-    loop {
+    let verdict = loop {
         tracing::debug!(model = %goal.name, server = %server.management, ?step, "handing over");
         // A model that is taken away gets a successor, and a trial is not left behind.
         if gap.is_none() && matches!(step, Step::Unregister | Step::Register(Which::Trial)) {
             gap = gaps.open();
             if gap.is_none() {
-                return Verdict::Unsettled("marwatch is ending".into());
+                break Verdict::Unsettled("marwatch is ending".into());
             }
         }
         let answer = match step {
-            Step::Done(verdict) => return verdict,
+            Step::Done(verdict) => break verdict,
             Step::Describe => api.describe(&goal.name).await,
-            Step::Scale => api.scale(&goal.name, server.workers).await,
-            Step::Register(Which::New) => register(api, &goal.name, &goal.archive.url).await,
+            Step::Scale => api.scale(&goal.name, wanted.workers).await,
+            Step::Register(Which::New) => {
+                register(api, &goal.name, &goal.archive.url, &wanted).await
+            }
             Step::Register(Which::Previous) => match &goal.previous {
-                Some(previous) => register(api, &goal.name, &previous.url).await,
+                Some(previous) => register(api, &goal.name, &previous.url, &wanted).await,
                 None => Answer::Absent,
             },
             Step::Register(Which::Trial) => {
                 match trial_of(&goal.name, &goal.store.join(&goal.archive.url), &goal.store).await {
-                    Ok(made) => try_out(api, &goal.name, copy.insert(made)).await,
+                    Ok(made) => try_out(api, &goal.name, copy.insert(made), wanted.batching).await,
                     Err(error) => Answer::Lost(format!("cannot make a copy for a trial: {error}")),
                 }
             }
-            Step::Probe => api.probe(&trial::name_of(&goal.name)).await,
+            Step::Probe => match &wanted.probe {
+                Some(probe) => api.probe(&trial::name_of(&goal.name), probe).await,
+                None => Answer::Good,
+            },
             Step::DropTrial => {
                 let answer = api.unregister(&trial::name_of(&goal.name)).await;
                 drop(copy.take());
@@ -257,17 +265,33 @@ async fn hand_over(api: &Api, goal: Goal, gaps: &Gaps) -> Verdict {
         };
         tracing::debug!(model = %goal.name, server = %server.management, ?answer, "answered");
         step = swap.next(answer);
+    };
+    let found = swap.found().map(str::to_owned);
+    Heard {
+        server: server.management.clone(),
+        verdict,
+        found,
+        batching: wanted.batching,
+        misfit: swap.misfit(),
+        had_new: swap.had_new(),
+        left_trial: swap.left_trial(),
     }
 }
 
-async fn register(api: &Api, name: &ModelName, url: &str) -> Answer {
-    let (url, workers) = (url.to_owned(), api.server().workers);
-    api.register(&Registration { url, name: name.to_string(), workers }).await
+async fn register(api: &Api, name: &ModelName, url: &str, wanted: &Wanted) -> Answer {
+    let (url, name) = (url.to_owned(), name.to_string());
+    let Wanted { workers, batching, .. } = *wanted;
+    api.register(&Registration { url, name, workers, batching }).await
 }
 
-pub(super) async fn try_out(api: &Api, name: &ModelName, trial: &Trial) -> Answer {
-    let url = trial.url().to_owned();
-    api.register(&Registration { url, name: trial::name_of(name), workers: 1 }).await
+pub(super) async fn try_out(
+    api: &Api,
+    name: &ModelName,
+    trial: &Trial,
+    batching: Batching,
+) -> Answer {
+    let (url, name) = (trial.url().to_owned(), trial::name_of(name));
+    api.register(&Registration { url, name, workers: 1, batching }).await
 }
 
 async fn trial_of(name: &ModelName, archive: &Path, store: &Path) -> io::Result<Trial> {
@@ -276,7 +300,8 @@ async fn trial_of(name: &ModelName, archive: &Path, store: &Path) -> io::Result<
     tokio::task::spawn_blocking(copy).await.map_err(io::Error::other)?
 }
 
-/// Has a server serve a model no longer, if what it serves is an archive of ours.
+/// Has a server serve a model no longer, if what it serves is an archive of ours: `Swapped` where
+/// it did, `Already` where there is nothing to end.
 async fn withdraw(api: &Api, name: &ModelName) -> Verdict {
     let live = match api.describe(name).await {
         Answer::Live(live) => live,
@@ -286,12 +311,8 @@ async fn withdraw(api: &Api, name: &ModelName) -> Verdict {
     if !live.version.as_deref().is_some_and(is_ours) {
         return Verdict::Already;
     }
-    let server = &api.server().management;
     match api.unregister(name.as_str()).await {
         Answer::Lost(why) | Answer::Refused(why) => Verdict::Unsettled(why),
-        _ => {
-            tracing::info!(model = %name, server, "removed from the server");
-            Verdict::Already
-        }
+        _ => Verdict::Swapped,
     }
 }

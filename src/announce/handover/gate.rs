@@ -12,9 +12,13 @@ use super::api::Api;
 use super::deliver::try_out;
 use super::swap::Answer;
 use super::trial::{self, Trial};
+use super::wanted::Wanted;
 use crate::build::report::chain;
 use crate::config::{Config, Preflight};
-use crate::model::ModelName;
+use crate::model::{ModelName, Serve};
+
+/// How often a trial is unregistered at most where that is not confirmed.
+const MOST_LOST: u32 = 3;
 
 /// The servers that an archive has to pass.
 #[derive(Debug, Clone)]
@@ -43,7 +47,7 @@ impl Gate {
         (!servers.is_empty()).then_some(Self { servers, runtime, store: config.store.clone() })
     }
 
-    /// Tries a staged archive on each server, until `cancelled`. One that does not answer holds up
+    /// Tries a staged archive on each server, under the terms of the model, until `cancelled`. One that does not answer holds up
     /// nothing. Blocks: for workers, not for the loop.
     ///
     /// # Errors
@@ -52,6 +56,7 @@ impl Gate {
         &self,
         name: &ModelName,
         archive: &File,
+        serve: &Serve,
         cancelled: &AtomicBool,
     ) -> Result<(), Refusal> {
         let trial = match Trial::of(archive, name, &self.store) {
@@ -67,7 +72,7 @@ impl Gate {
         self.servers.iter().try_for_each(|api| {
             self.runtime.block_on(async {
                 tokio::select! {
-                    passed = pass(api, name, &trial) => passed,
+                    passed = pass(api, name, serve, &trial) => passed,
                     () = until(cancelled) => Ok(()),
                 }
             })
@@ -82,7 +87,8 @@ async fn until(cancelled: &AtomicBool) {
     }
 }
 
-async fn pass(api: &Api, name: &ModelName, copy: &Trial) -> Result<(), Refusal> {
+async fn pass(api: &Api, name: &ModelName, serve: &Serve, copy: &Trial) -> Result<(), Refusal> {
+    let wanted = Wanted::of(api.server(), serve);
     let trial_name = trial::name_of(name);
     // A question that needs no work tells sooner whether anybody is there.
     if let Answer::Lost(why) = api.describe(name).await {
@@ -90,17 +96,21 @@ async fn pass(api: &Api, name: &ModelName, copy: &Trial) -> Result<(), Refusal> 
         tracing::warn!(server, "the server cannot try the archive; publishing without: {why}");
         return Ok(());
     }
-    let mut answer = try_out(api, name, copy).await;
+    let mut answer = try_out(api, name, copy, wanted.batching).await;
     if answer == Answer::Taken {
         // Left behind by a marwatch that was killed.
         api.unregister(&trial_name).await;
-        answer = try_out(api, name, copy).await;
+        answer = try_out(api, name, copy, wanted.batching).await;
     }
-    if answer == Answer::Good && api.server().probe.is_some() {
-        answer = api.probe(&trial_name).await;
+    if let (Answer::Good, Some(probe)) = (&answer, &wanted.probe) {
+        answer = api.probe(&trial_name, probe).await;
     }
     // Whatever came of it: one that failed can leave its name taken.
-    api.unregister(&trial_name).await;
+    for _ in 0..MOST_LOST {
+        if matches!(api.unregister(&trial_name).await, Answer::Good | Answer::Absent) {
+            break;
+        }
+    }
     let server = api.server().management.clone();
     match answer {
         Answer::Good => Ok(()),

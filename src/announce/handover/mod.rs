@@ -11,33 +11,38 @@
 pub mod api;
 mod deliver;
 pub mod gate;
+mod offer;
+mod standing;
 pub mod swap;
+mod tidy;
 mod trial;
+mod wanted;
+mod worker_log;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 use tokio::time::Instant;
 
 use crate::build::report::chain;
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, Retry};
 use crate::engine::{Demand, Message, Wish};
 use crate::model::ModelName;
 use crate::reconcile::OrderKind;
 use crate::results::catalog::{CatalogEntry, Served, ServedState};
+use crate::results::served::Handed;
 use api::Api;
-use deliver::{Delivered, Delivery, Gaps, deliver};
+use deliver::{Delivered, Delivery, Gaps, Heard, Target, deliver};
+use standing::{Model, Pace, state_of};
 use swap::Verdict;
 
-/// The first wait after a server did not answer; doubled each time.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// The longest.
+/// The longest wait after a server did not answer, whatever `retry.max` says: asking costs nothing.
 const LAST_RETRY: Duration = Duration::from_secs(60);
 /// Models that are handed over at the same time.
 const MOST_RUNNING: usize = 4;
@@ -48,29 +53,17 @@ pub struct Handover {
     store: PathBuf,
     servers: Vec<Api>,
     rolling: bool,
-    check_interval: Duration,
+    retry: Retry,
     models: BTreeMap<ModelName, Model>,
     running: JoinSet<Delivered>,
+    /// Of which model each task is, should it panic.
+    tasks: HashMap<task::Id, ModelName>,
+    /// Servers on which trials may have been left behind.
+    untidy: BTreeSet<String>,
+    /// Those that are looked through, with whether they are tidy now.
+    tidying: JoinSet<(String, bool)>,
     outbox: UnboundedSender<Message>,
     gaps: Gaps,
-}
-
-/// A model in the store.
-#[derive(Debug)]
-struct Model {
-    entry: CatalogEntry,
-    /// When the servers are to be asked.
-    due: Instant,
-    is_running: bool,
-    /// Whether it was published again meanwhile.
-    is_newer: bool,
-    failures: u32,
-    /// Whether the store holds it no more: what is served is to be ended.
-    is_gone: bool,
-    /// Whether the servers had time to start its workers.
-    was_seen: bool,
-    /// The generations that servers have refused, by their addresses.
-    refused: BTreeMap<String, u64>,
 }
 
 impl Handover {
@@ -81,9 +74,12 @@ impl Handover {
             store: config.store.clone(),
             servers: Vec::new(),
             rolling: false,
-            check_interval: Duration::ZERO,
+            retry: config.retry,
             models: BTreeMap::new(),
             running: JoinSet::new(),
+            tasks: HashMap::new(),
+            untidy: BTreeSet::new(),
+            tidying: JoinSet::new(),
             outbox,
             gaps: Gaps::default(),
         };
@@ -102,14 +98,14 @@ impl Handover {
             .ok()
         });
         self.servers = servers.collect();
+        self.untidy = urls(&self.servers).map(str::to_owned).collect();
         self.rolling = config.rolling;
-        let interval = config.servers.iter().map(|server| server.check_interval).min();
-        self.check_interval = interval.unwrap_or(Duration::from_secs(3600));
+        self.retry = config.retry;
+        let now = Instant::now();
         for model in self.models.values_mut() {
-            model.due = Instant::now();
-            model.is_newer = model.is_running;
-            model.failures = 0;
-            model.refused.clear();
+            model.set_servers(urls(&self.servers), now);
+            model.is_due_now(now);
+            model.forgive();
         }
     }
 
@@ -117,26 +113,17 @@ impl Handover {
     pub fn listed(&mut self, model: &str, entry: CatalogEntry) {
         let Ok(name) = ModelName::parse(model) else { return };
         let now = Instant::now();
-        let model = self.models.entry(name).or_insert_with(|| Model {
-            entry: entry.clone(),
-            due: now,
-            is_running: false,
-            is_newer: false,
-            failures: 0,
-            is_gone: false,
-            was_seen: false,
-            refused: BTreeMap::new(),
-        });
+        let model = self.models.entry(name).or_insert_with(|| Model::new(entry.clone()));
+        model.set_servers(urls(&self.servers), now);
         // Whoever publishes again what was refused has mended the server; but not marwatch itself,
         // when it puts the one before back.
         if entry.held.is_none() && entry.generation != model.entry.generation {
-            model.refused.clear();
+            model.forgive();
         }
         model.is_gone = false;
+        model.remember(&entry);
         model.entry = entry;
-        model.due = now;
-        model.failures = 0;
-        model.is_newer = model.is_running;
+        model.is_due_now(now);
     }
 
     /// The store holds no archive of a model any more: servers that serve the last one are told to
@@ -145,8 +132,17 @@ impl Handover {
         let Ok(name) = ModelName::parse(model) else { return };
         if let Some(model) = self.models.get_mut(&name) {
             model.is_gone = true;
-            model.due = Instant::now();
-            model.is_newer = model.is_running;
+            model.is_due_now(Instant::now());
+        }
+    }
+
+    /// The archive of a model was removed before marwatch was started: the same, unless it is there
+    /// again.
+    pub fn gone(&mut self, model: &str, entry: CatalogEntry) {
+        let is_back = ModelName::parse(model).is_ok_and(|name| self.models.contains_key(&name));
+        if !is_back {
+            self.listed(model, entry);
+            self.delisted(model);
         }
     }
 
@@ -157,9 +153,17 @@ impl Handover {
         }
         let due = self.begin();
         tokio::select! {
-            Some(done) = self.running.join_next() => {
-                if let Ok(delivered) = done {
+            Some(done) = self.running.join_next_with_id() => match done {
+                Ok((task, delivered)) => {
+                    self.tasks.remove(&task);
                     self.delivered(delivered);
+                }
+                Err(error) => self.broken(&error),
+            },
+            Some(done) = self.tidying.join_next() => {
+                // Of one that was not, the next answer reminds.
+                if let Ok((server, false)) = done {
+                    self.untidy.insert(server);
                 }
             }
             () = sleep_until(due) => {}
@@ -176,118 +180,147 @@ impl Handover {
     /// Begins what is due, and says when something will be.
     fn begin(&mut self) -> Option<Instant> {
         let now = Instant::now();
-        if self.servers.is_empty() {
-            return None;
-        }
         // Who has waited longest comes first.
-        let mut waiting: Vec<_> = self.models.iter_mut().filter(|(_, m)| !m.is_running).collect();
-        waiting.sort_by_key(|(_, model)| model.due);
-        for (name, model) in waiting {
-            if model.due > now {
-                return Some(model.due);
+        let idle = self.models.iter_mut().filter(|(_, model)| !model.is_running);
+        let mut waiting: Vec<_> =
+            idle.filter_map(|(name, model)| Some((model.due()?, name, model))).collect();
+        waiting.sort_by_key(|(due, ..)| *due);
+        for (due, name, model) in waiting {
+            if due > now {
+                return Some(due);
             }
             if self.running.len() >= MOST_RUNNING {
                 // The end of one of them tells.
                 return None;
             }
             model.is_running = true;
+            let servers = self.servers.iter().filter_map(|api| {
+                let standing = model.servers.get_mut(&api.server().management)?;
+                let is_due = standing.due <= now;
+                let is_lenient = !standing.was_seen;
+                standing.was_seen |= is_due;
+                let is_refused = standing.refused == Some(model.entry.generation);
+                let (told, tolerated) = (standing.told, standing.tolerated);
+                Some(Target { api: api.clone(), is_due, is_refused, is_lenient, told, tolerated })
+            });
             let delivery = Delivery {
                 name: name.clone(),
                 store: self.store.clone(),
                 entry: model.entry.clone(),
                 is_gone: model.is_gone,
-                servers: self.servers.clone(),
+                servers: servers.collect(),
                 rolling: self.rolling,
-                refused: model.refused.clone(),
-                is_lenient: !model.was_seen,
                 gaps: self.gaps.clone(),
             };
-            model.was_seen = true;
-            self.running.spawn(deliver(delivery));
+            let task = self.running.spawn(deliver(delivery));
+            self.tasks.insert(task.id(), name.clone());
         }
         None
     }
 
     fn delivered(&mut self, delivered: Delivered) {
-        let Delivered { name, version, generation, verdicts, previous } = delivered;
+        let Delivered { name, version, generation, heard, previous } = delivered;
         let Some(model) = self.models.get_mut(&name) else { return };
+        let now = Instant::now();
         model.is_running = false;
-        if model.is_gone && !model.is_newer {
-            if verdicts.iter().all(|(_, verdict)| *verdict == Verdict::Already) {
-                self.models.remove(&name);
-            } else {
-                model.failures += 1;
-                model.due = Instant::now() + backoff(model.failures);
-            }
-            return;
-        }
-        // Of what was published meanwhile these verdicts tell nothing.
-        let is_current = !model.is_newer;
-        let failed_before = model.failures;
-        let mut has_failed = false;
-        let mut wait = self.check_interval;
-        let mut is_rolled_back = false;
-        let mut is_served = false;
-        for (server, verdict) in verdicts {
-            let version = version.as_deref();
-            let (state, error) = match verdict {
-                Verdict::Already => (ServedState::Serving, None),
-                Verdict::Swapped => {
-                    tracing::info!(model = %name, server, version, "the server serves the new archive");
-                    (ServedState::Serving, None)
-                }
-                Verdict::Refused(why) => {
-                    tracing::error!(model = %name, server, version, "the server refused the archive in a trial and goes on with the one before: {why}");
-                    (ServedState::Refused, Some(why))
-                }
-                Verdict::RolledBack(why) => {
-                    tracing::error!(model = %name, server, version, "the server refused the archive and serves the one before again: {why}");
-                    (ServedState::RolledBack, Some(why))
-                }
-                Verdict::Failed(why) => {
-                    tracing::error!(model = %name, server, version, "the server refused the archive, and there is none before that it takes: {why}");
-                    (ServedState::Failed, Some(why))
-                }
-                Verdict::Unsettled(why) => {
-                    if failed_before == 0 {
-                        tracing::warn!(model = %name, server, "the server cannot be told of the archive; trying again: {why}");
-                    }
-                    (ServedState::Unreachable, Some(why))
-                }
+        // Of what was published meanwhile this tells nothing.
+        let is_current = !std::mem::take(&mut model.is_newer);
+        let (mut is_refused, mut is_rolled_back) = (false, false);
+        let mut tidied = Vec::new();
+        for heard in heard {
+            let server = heard.server.clone();
+            let api = self.servers.iter().find(|api| api.server().management == server);
+            let (Some(api), Some(standing)) = (api, model.servers.get_mut(&server)) else {
+                // Taken out of the configuration meanwhile.
+                continue;
             };
-            match state {
-                ServedState::Serving => is_served = true,
-                ServedState::Refused | ServedState::Failed => is_rolled_back |= is_served,
-                ServedState::RolledBack => is_rolled_back = true,
-                // One that comes back may still be starting its workers.
-                ServedState::Unreachable => model.was_seen = false,
+            standing.heard(&heard, generation, is_current, now, pace(api, self.retry));
+            if heard.left_trial || matches!(heard.verdict, Verdict::Unsettled(_)) {
+                self.untidy.insert(server.clone());
+            } else if self.untidy.remove(&server) {
+                tidied.push(api.clone());
             }
-            match state {
-                ServedState::Serving => {}
-                ServedState::Refused | ServedState::RolledBack => {
-                    if is_current {
-                        model.refused.insert(server.clone(), generation);
-                    }
+            let told = standing.told;
+            let is_asked = standing.is_asked && heard.had_new;
+            standing.is_asked &= !is_current;
+            let Heard { verdict, found, had_new, .. } = heard;
+            let mut state = state_of(&verdict);
+            is_rolled_back |= state == ServedState::RolledBack;
+            // Where only its terms were refused, it is served under those that it had.
+            is_refused |= matches!(state, ServedState::Refused | ServedState::Failed) && !had_new;
+            if model.is_gone && state == ServedState::Serving {
+                // It was asked to end it.
+                if is_current {
+                    model.servers.remove(&server);
                 }
-                ServedState::Failed => {
-                    has_failed = true;
-                    wait = wait.max(backoff(failed_before + 1));
+                if verdict == Verdict::Already {
+                    continue;
                 }
-                ServedState::Unreachable => {
-                    has_failed = true;
-                    wait = wait.min(backoff(failed_before + 1));
-                }
+                state = ServedState::Withdrawn;
             }
-            let version = version.map(str::to_owned);
-            let served = Served { state, version, error, since: clock::timestamp() };
-            let _ = self.outbox.send(Message::Served { model: name.to_string(), server, served });
+            let error = match verdict {
+                Verdict::Already | Verdict::Swapped => None,
+                Verdict::Refused(why)
+                | Verdict::RolledBack(why)
+                | Verdict::Failed(why)
+                | Verdict::Unsettled(why) => Some(why),
+            };
+            let (version, since) = (version.clone(), clock::timestamp());
+            let served = Served { state, generation, version, told, error, since };
+            let handed = Handed { model: name.clone(), server, found, is_asked, served };
+            let _ = self.outbox.send(Message::Served(Box::new(handed)));
         }
-        model.failures = if has_failed { failed_before + 1 } else { 0 };
-        if let Some(to) = previous.filter(|_| is_rolled_back && is_current) {
+        let is_over = model.is_gone && is_current && model.servers.is_empty();
+        // Those that keep what they have, and what no server can load.
+        for api in &self.servers {
+            if let Some(standing) = model.servers.get_mut(&api.server().management)
+                && is_current
+                && standing.due <= now
+            {
+                standing.due = now + api.server().check_interval;
+            }
+        }
+        is_rolled_back |= is_refused && model.is_served(generation);
+        if let Some(to) = previous.filter(|_| is_rolled_back && is_current && !model.is_gone) {
             put_back(&self.outbox, &name, generation, to);
         }
-        model.due = Instant::now() + if model.is_newer { Duration::ZERO } else { wait };
+        for api in tidied {
+            self.tidy(api);
+        }
+        if is_over {
+            self.models.remove(&name);
+        }
+    }
+
+    /// Has a server looked through for trials that were left behind.
+    fn tidy(&mut self, api: Api) {
+        let models = self.models.keys().map(ToString::to_string).collect();
+        self.tidying.spawn(async move {
+            let is_tidy = tidy::tidy(&api, &models).await;
+            (api.server().management.clone(), is_tidy)
+        });
+    }
+
+    /// Takes note of a task that has panicked, which has said so.
+    fn broken(&mut self, error: &task::JoinError) {
+        let name = self.tasks.remove(&error.id());
+        let Some(model) = name.as_ref().and_then(|name| self.models.get_mut(name)) else { return };
+        model.is_running = false;
         model.is_newer = false;
+        let due = Instant::now() + LAST_RETRY;
+        model.servers.values_mut().for_each(|standing| standing.due = due);
+    }
+}
+
+fn urls(servers: &[Api]) -> impl Iterator<Item = &str> {
+    servers.iter().map(|api| api.server().management.as_str())
+}
+
+fn pace(api: &Api, retry: Retry) -> Pace {
+    Pace {
+        check: api.server().check_interval,
+        first: retry.initial.min(LAST_RETRY),
+        last: retry.max.min(LAST_RETRY),
     }
 }
 
@@ -306,12 +339,6 @@ fn put_back(outbox: &UnboundedSender<Message>, name: &ModelName, from: u64, to: 
             tracing::warn!(model = %name, "the store is not rolled back: {} – {}", refusal.message, refusal.help);
         }
     });
-}
-
-/// Doubled each time, and not the same for all that have waited for one server.
-fn backoff(failures: u32) -> Duration {
-    let wait = FIRST_RETRY.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(LAST_RETRY);
-    wait.mul_f64(fastrand::f64().mul_add(0.5, 0.75))
 }
 
 async fn sleep_until(due: Option<Instant>) {

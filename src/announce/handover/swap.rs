@@ -6,105 +6,23 @@
 //! is answered at whatever step, and also where no answer comes, the name ends up with the new
 //! archive or with the one before, as long as the server takes either.
 
+mod words;
+
+pub use words::{Answer, Live, Step, Terms, Verdict, Which};
+
+use std::time::Duration;
+
+use crate::model::Batching;
+
 /// Steps after which it is left to the next look: the server contradicts itself.
 const MOST_STEPS: u32 = 24;
 /// How often each of the two archives is offered. A refusal can be a whim of the moment.
 const ROUNDS: u32 = 2;
+/// How often an archive is offered of which neither an answer nor a trace is left, before that counts
+/// as a refusal: it may be the archive that the server, or what stands before it, does not survive.
+const MOST_UNANSWERED: u32 = 3;
 /// How often in a row is asked what is there when no answer comes.
 const MOST_LOST: u32 = 3;
-
-/// An archive that a server may be told to load.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
-    /// The new one, under the model's name.
-    New,
-    /// The one before, under the model's name.
-    Previous,
-    /// The new one, under a name of its own and with other bytes.
-    Trial,
-}
-
-/// What is to be done next.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// Ask what is registered under the model's name.
-    Describe,
-    /// Have as many workers as are wanted.
-    Scale,
-    /// Register an archive, and wait until its workers are up.
-    Register(Which),
-    /// Send a request to the trial.
-    Probe,
-    /// Unregister the trial.
-    DropTrial,
-    /// Unregister the model.
-    Unregister,
-    /// Nothing: it has come to an end.
-    Done(Verdict),
-}
-
-/// What a server has answered to a step.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// To [`Step::Describe`]: it is registered.
-    Live(Live),
-    /// There is no such model, or no such archive.
-    Absent,
-    /// It was done.
-    Good,
-    /// The name is taken already.
-    Taken,
-    /// It was not done, for this reason.
-    Refused(String),
-    /// No answer came, for this reason; it may have been done.
-    Lost(String),
-}
-
-/// What is registered under a name.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Live {
-    /// The version in its manifest.
-    pub version: Option<String>,
-    /// Its workers.
-    pub workers: usize,
-    /// Those that say that they are ready.
-    pub ready: usize,
-}
-
-/// How it has ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// The server serves the new archive already.
-    Already,
-    /// It does now.
-    Swapped,
-    /// The trial has failed; what was served is served on.
-    Refused(String),
-    /// The new archive was refused, and the one before is served again.
-    RolledBack(String),
-    /// The new archive was refused, and there is none before that the server takes.
-    Failed(String),
-    /// The server did not answer, or contradicted itself: to be looked at again.
-    Unsettled(String),
-}
-
-/// What a swap is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Terms {
-    /// The version in the manifest of the new archive.
-    pub version: Option<String>,
-    /// The version in that of the archive before, where there is such an archive.
-    pub previous: Option<Option<String>>,
-    /// How many workers are wanted.
-    pub workers: usize,
-    /// Whether the new one is tried before the old one is taken away.
-    pub trial: bool,
-    /// Whether the trial has to answer a request.
-    pub probe: bool,
-    /// Whether workers that are not ready may be on their way: a server that was just started
-    /// begins them one after the other.
-    pub lenient: bool,
-}
 
 /// A swap that is under way.
 #[derive(Debug)]
@@ -114,12 +32,22 @@ pub struct Swap {
     steps: u32,
     /// Answers in a row that did not come.
     lost: u32,
+    /// How often in a row an archive was offered without an answer or a trace.
+    unanswered: u32,
     /// How often the new archive and the one before were refused.
     refusals: (u32, u32),
     /// Why the new archive was refused.
     why: Option<String>,
     /// What was registered at the beginning.
     before: Option<Option<String>>,
+    /// What was not as it should be at the beginning, in words.
+    found: Option<String>,
+    /// What the server says of the new archive where that is not what it is to be told.
+    misfit: Option<Batching>,
+    /// Whether it had the new archive, under whatever terms.
+    had_new: bool,
+    /// How often the end of the trial was not confirmed.
+    untold: u32,
 }
 
 /// What the last step was for.
@@ -146,8 +74,41 @@ impl Swap {
     pub fn begin(terms: Terms) -> (Self, Step) {
         let phase = Phase::Look;
         let (lost, refusals) = (0, (0, 0));
-        let swap = Self { terms, phase, steps: 0, lost, refusals, why: None, before: None };
+        let swap = Self {
+            terms,
+            phase,
+            steps: 0,
+            lost,
+            unanswered: 0,
+            refusals,
+            why: None,
+            before: None,
+            found: None,
+            misfit: None,
+            had_new: false,
+            untold: 0,
+        };
         (swap, Step::Describe)
+    }
+
+    /// What was not as it should be when the server was asked first, if anything was.
+    pub fn found(&self) -> Option<&str> {
+        self.found.as_deref()
+    }
+
+    /// What the server said at first of the new archive's registration, if it is not what is wanted.
+    pub fn misfit(&self) -> Option<Batching> {
+        self.misfit
+    }
+
+    /// Whether the server had the new archive at the beginning, so that all this was about its terms.
+    pub fn had_new(&self) -> bool {
+        self.had_new
+    }
+
+    /// Whether a trial may have been left behind.
+    pub fn left_trial(&self) -> bool {
+        self.untold >= MOST_LOST
     }
 
     /// The step that follows the answer to the last one.
@@ -173,6 +134,10 @@ impl Swap {
             // Also where that failed: trying tells.
             Phase::Clear => Phase::Try { cleared: true },
             Phase::Probe => Phase::EndTrial(fault(answer)),
+            Phase::EndTrial(verdict) if !is_gone(&answer) && self.untold < MOST_LOST => {
+                self.untold += 1;
+                Phase::EndTrial(verdict)
+            }
             Phase::EndTrial(None) => Phase::TakeAway,
             Phase::EndTrial(Some(verdict)) => Phase::Over(verdict),
             Phase::TakeAway => match answer {
@@ -188,28 +153,69 @@ impl Swap {
     fn looked(&mut self, answer: Answer) -> Phase {
         match answer {
             Answer::Live(live) if live.version == self.terms.version => {
-                if live.workers != self.terms.workers {
+                let wanted = self.terms.workers;
+                self.had_new = true;
+                self.misfit = (!self.says_what_is_wanted(&live)).then_some(live.batching);
+                let is_tolerated = self.misfit == self.terms.tolerated;
+                if self.was_told_otherwise() || (self.misfit.is_some() && !is_tolerated) {
+                    self.found = Some("it was registered under other terms".into());
+                    return self.replace(live);
+                }
+                if live.workers != wanted {
+                    self.found = Some(format!("it had {}, not {wanted}", workers(live.workers)));
                     Phase::Scale(live.ready > 0)
                 } else if live.ready > 0 || self.terms.lenient {
                     Phase::Over(Verdict::Already)
                 } else {
+                    self.found = Some("none of its workers was ready".into());
                     Phase::TakeAway
                 }
             }
             Answer::Live(live) => {
-                self.before = Some(live.version);
-                // What does not work need not be kept until its successor is tried.
-                if self.terms.trial && live.ready > 0 {
-                    Phase::Try { cleared: false }
-                } else {
-                    Phase::TakeAway
-                }
+                self.found = Some(match &live.version {
+                    Some(version) => format!("version {version} was registered"),
+                    None => "an archive without a version was registered".into(),
+                });
+                self.replace(live)
             }
-            Answer::Absent => self.load(),
+            Answer::Absent => {
+                self.found = Some("it was not registered".into());
+                self.load()
+            }
             Answer::Refused(why) | Answer::Lost(why) => Phase::Over(Verdict::Unsettled(why)),
             Answer::Good | Answer::Taken => Phase::Over(Verdict::Unsettled(
                 "it does not say what it serves; is that address a management API?".into(),
             )),
+        }
+    }
+
+    fn replace(&mut self, live: Live) -> Phase {
+        self.before = Some(live.version);
+        // What does not work need not be kept until its successor is tried.
+        if self.terms.trial && live.ready > 0 {
+            Phase::Try { cleared: false }
+        } else {
+            Phase::TakeAway
+        }
+    }
+
+    /// Whether what the server says of a registration is what it is to be told.
+    fn says_what_is_wanted(&self, live: &Live) -> bool {
+        let (says, wanted) = (live.batching, self.terms.batching);
+        let is_as = |says: Option<u128>, wanted: Option<u128>| {
+            says.is_none() || wanted.is_none() || says == wanted
+        };
+        let ms = |span: Option<Duration>| span.map(|span| span.as_millis());
+        let count = |count: Option<usize>| count.map(|count| count as u128);
+        is_as(count(says.batch_size), count(wanted.batch_size))
+            && is_as(ms(says.max_batch_delay), ms(wanted.max_batch_delay))
+    }
+
+    /// Whether it was registered under other terms, of which the server does not tell all.
+    fn was_told_otherwise(&self) -> bool {
+        match self.terms.told {
+            Some(told) => told != self.terms.batching,
+            None => self.terms.batching.response_timeout.is_some(),
         }
     }
 
@@ -259,6 +265,7 @@ impl Swap {
     }
 
     fn refused(&mut self, which: Which, why: String) {
+        self.unanswered = 0;
         if which == Which::Previous {
             self.refusals.1 += 1;
         } else {
@@ -281,14 +288,25 @@ impl Swap {
                     // It hangs, or has left its name behind: as good as refused.
                     self.refused(which, "its workers were not ready in time".into());
                 }
+                // Where only the terms differ, the version does not tell whether it was done.
+                let is_undone = which.is_none() && self.had_new;
                 match &self.why {
-                    _ if live.ready == 0 => Phase::TakeAway,
+                    _ if live.ready == 0 || is_undone => Phase::TakeAway,
                     _ if live.version == self.terms.version => Phase::Over(Verdict::Swapped),
                     Some(why) if is_previous => Phase::Over(Verdict::RolledBack(why.clone())),
                     _ => Phase::TakeAway,
                 }
             }
-            Answer::Absent => self.load(),
+            Answer::Absent => {
+                self.lost = 0;
+                if let Some(which) = which {
+                    self.unanswered += 1;
+                    if self.unanswered >= MOST_UNANSWERED {
+                        self.refused(which, "it gave no answer, again and again".into());
+                    }
+                }
+                self.load()
+            }
             Answer::Good | Answer::Taken => Phase::Recheck(which),
             Answer::Refused(why) | Answer::Lost(why) => {
                 self.lost += 1;
@@ -315,6 +333,15 @@ impl Phase {
             Phase::Over(verdict) => Step::Done(verdict.clone()),
         }
     }
+}
+
+/// Whether a name that was to be unregistered is free.
+fn is_gone(answer: &Answer) -> bool {
+    matches!(answer, Answer::Good | Answer::Absent)
+}
+
+fn workers(count: usize) -> String {
+    if count == 1 { "1 worker".into() } else { format!("{count} workers") }
 }
 
 /// What is wrong with a trial, by its answer.

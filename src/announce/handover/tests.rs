@@ -1,4 +1,4 @@
-//! Versions, and how long is waited.
+//! Versions, and what becomes of a task that panics.
 
 use super::*;
 
@@ -15,11 +15,28 @@ fn a_version_tells_the_content_and_who_has_made_it() {
     }
 }
 
-#[test]
-fn waits_grow_and_have_an_end() {
-    for failures in 1..200 {
-        let wait = backoff(failures);
-        assert!(wait >= FIRST_RETRY.mul_f64(0.7) && wait <= LAST_RETRY.mul_f64(1.3), "{wait:?}");
-    }
-    assert!(backoff(5) > backoff(1));
+/// A fault of our own must not keep a model from its servers for ever.
+#[tokio::test]
+async fn a_task_that_panics_is_begun_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = format!(
+        "store: {}\ndrop_folders: [d]\nservers: [{{management: 'http://127.0.0.1:1'}}]\n",
+        dir.path().display()
+    );
+    let config = crate::config::parse("/x/marwatch.yaml".as_ref(), &text).unwrap().0;
+    let (outbox, _inbox) = tokio::sync::mpsc::unbounded_channel();
+    let mut handover = Handover::new(&config, outbox);
+    let entry = serde_json::json!({
+        "archive": "m.mar", "bytes": 1, "digest": "b3:00", "generation": 1, "handler": "m",
+        "runtime": "python", "published": "2026-11-22T11:34:27Z",
+    });
+    handover.listed("m", serde_json::from_value(entry).unwrap());
+    let name = ModelName::parse("m").unwrap();
+    handover.models.get_mut(&name).unwrap().is_running = true;
+    let task = handover.running.spawn(async { panic!("as it is told to") });
+    handover.tasks.insert(task.id(), name.clone());
+    handover.turn().await;
+    let model = &handover.models[&name];
+    assert!(!model.is_running && model.due().unwrap() > Instant::now());
+    assert!(handover.tasks.is_empty());
 }

@@ -3,19 +3,36 @@
 //! The server extracts an archive to a folder that is named after its bytes. A second name for the
 //! same bytes would share that folder with the first, and unregistering either deletes it.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::archive::renamed;
 use crate::model::ModelName;
 use crate::store::hidden_folder;
 
+const SUFFIX: &str = "--marwatch-trial";
+
+/// How often each trial is under way, by its name: on several servers, or before publishing too.
+static UNDER_WAY: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
+
 /// The name under which a model is tried.
 pub(super) fn name_of(model: &ModelName) -> String {
-    format!("{model}--marwatch-trial")
+    format!("{model}{SUFFIX}")
+}
+
+/// The model that is tried under a name, if it is that of a trial.
+pub(super) fn model_of(name: &str) -> Option<&str> {
+    name.strip_suffix(SUFFIX)
+}
+
+/// Whether anything is being tried under a name.
+pub(super) fn is_under_way(name: &str) -> bool {
+    UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner).contains_key(name)
 }
 
 /// Removes what a marwatch that was killed has left in a store.
@@ -30,6 +47,7 @@ fn folder(store: &Path) -> PathBuf {
 /// An archive that is there for a trial; removed when dropped.
 #[derive(Debug)]
 pub(super) struct Trial {
+    name: String,
     path: PathBuf,
     url: String,
 }
@@ -48,7 +66,10 @@ impl Trial {
         let path = folder.join(format!("{name}.mar"));
         let url = path.strip_prefix(store).map_err(io::Error::other)?;
         let url = url.to_str().ok_or_else(|| io::Error::other("a name that is not UTF-8"))?;
-        let trial = Self { url: url.to_owned(), path };
+        let trial = Self { name: name.clone(), url: url.to_owned(), path };
+        let mut under_way = UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner);
+        *under_way.entry(name.clone()).or_default() += 1;
+        drop(under_way);
         let copy = File::create(&trial.path)?;
         // The server may be another user's.
         copy.set_permissions(Permissions::from_mode(0o644))?;
@@ -65,6 +86,13 @@ impl Trial {
 impl Drop for Trial {
     fn drop(&mut self) {
         let _ = self.path.parent().map(fs::remove_dir_all);
+        let mut under_way = UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(times) = under_way.get_mut(&self.name) {
+            *times -= 1;
+            if *times == 0 {
+                under_way.remove(&self.name);
+            }
+        }
     }
 }
 
@@ -88,6 +116,9 @@ mod tests {
         let copy = store.join(trial.url());
         assert_ne!(fs::read(&copy).unwrap(), fs::read(&path).unwrap());
         drop(trial);
+        assert!(is_under_way("m--marwatch-trial"), "the other one is");
         assert!(!copy.exists() && store.join(other.url()).exists());
+        drop(other);
+        assert!(!is_under_way("m--marwatch-trial"));
     }
 }

@@ -225,7 +225,7 @@ impl Attempt<'_> {
         // With what decides whether a foreign archive is replaced, so that a reload takes effect.
         let adopt = self.shop.config.adopt;
         add(format!("{:?} {:?} {standing:?} {adopt}", seen.recipe, ticket.rivals));
-        add(format!("{:?}", seen.resolved.problems));
+        add(format!("{:?} {:?}", seen.resolved.problems, seen.settings.serve));
         for file in seen.snapshot.files.iter().chain(&seen.snapshot.settings) {
             add(format!("{:?}", file));
         }

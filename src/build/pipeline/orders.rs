@@ -15,7 +15,7 @@ use crate::build::report::{Halt, Refusal};
 use crate::build::resolve::said_by;
 use crate::clock;
 use crate::model::manifest::MANIFEST_PATH;
-use crate::model::{ArchiveFormat, EntryPath, Manifest, ModelName};
+use crate::model::{ArchiveFormat, EntryPath, Manifest, ModelName, Serve};
 use crate::problem::any_error;
 use crate::reconcile::OrderKind;
 use crate::results::Stage;
@@ -402,6 +402,7 @@ pub(crate) fn listed(
         runtime: manifest.runtime,
         published,
         held: state.held.as_ref().map(|held| catalog::Held { of: held.of, since: held.since }),
+        serve: Serve::default(),
         servers: std::collections::BTreeMap::new(),
     }
 }

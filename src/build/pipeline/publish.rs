@@ -291,6 +291,7 @@ fn catalog_entry(
         runtime: seen.settings.runtime.unwrap_or_default(),
         published,
         held: None,
+        serve: seen.settings.serve.clone(),
         servers: std::collections::BTreeMap::new(),
     }
 }

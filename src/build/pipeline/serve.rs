@@ -48,7 +48,9 @@ impl Attempt<'_> {
         verified: &Verified,
     ) -> Result<(), Halt> {
         let (Some(gate), Some(file)) = (&self.shop.gate, verified.file()) else { return Ok(()) };
-        let Err(refusal) = gate.pass(model.name(), file, &self.shop.cancelled) else {
+        let Err(refusal) =
+            gate.pass(model.name(), file, &seen.settings.serve, &self.shop.cancelled)
+        else {
             return Ok(());
         };
         let message =

@@ -14,6 +14,7 @@ impl Attempt<'_> {
         let name = self.job.ticket.name.clone();
         let mut record = self.blank_record(model);
         let mut refused = None;
+        let is_good = matches!(result, Ok(_) | Err(Halt::Quietly(End::UpToDate)));
         let (end, outcome, learned, listed) = match result {
             Ok(Done::Published(new)) => {
                 record.previous_digest = record.digest.take();
@@ -85,7 +86,8 @@ impl Attempt<'_> {
                 None => answer(order, &end, record.as_ref()),
             },
         });
-        Report { folder, name, end, record, learned, listed, took, served }
+        let serve = self.serve.filter(|_| is_good);
+        Report { folder, name, end, record, learned, listed, serve, took, served }
     }
 
     /// Whether what failed is to be tried again: an order is not, unless a build is what it asks for.

@@ -282,7 +282,7 @@ fn servers_are_checked() {
     assert_eq!((first.preflight, first.workers), (Preflight::Gate, 2));
     assert_eq!(first.token_file.as_deref(), Some(Path::new("/etc/mw/t")));
     assert_eq!(second.preflight, Preflight::Off);
-    assert_eq!(second.response_timeout, Some(Duration::from_secs(90)));
+    assert_eq!(second.batching.response_timeout, Some(Duration::from_secs(90)));
     insta::assert_snapshot!(errors_behind_least(
         "servers:\n  - {workers: 1}\n  - {management: localhost:8081}\n  - {management: 'http://u:secret@h'}\n  - {management: 'http://h', preflight: maybe, probe: {body_file: b}}\n  - {management: 'http://h/', probe: {path: x}}\nhooks: {on_result: run.sh, timeout: 0s}\n"
     ));

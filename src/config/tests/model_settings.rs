@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::model::settings::{Engine, Publisher};
-use crate::model::{ArchiveFormat, Compression, Handler, Manifest, ModelName, Runtime, Settings};
+use crate::model::{
+    ArchiveFormat, Batching, Compression, Handler, Manifest, ModelName, Probe, Runtime, Serve,
+    Settings,
+};
 
 fn settings(text: &str) -> (Settings, String) {
     let (settings, problems) = parse_settings(Path::new(SETTINGS_FILE), text.as_bytes());
@@ -21,7 +24,9 @@ fn a_full_settings_file() {
          description: finds cats\nlicense: MIT\npublisher: {author: Ada}\n\
          extensions: {b: 1, a: {c: null}}\nuser_data: [1, -2, 0.5, x]\n\
          archive_format: tgz\ncompression: deflate\nexclude: ['*.ckpt', logs/]\n\
-         ready_marker: .ready\n",
+         ready_marker: .ready\n\
+         serve:\n  workers: 2\n  batch_size: 8\n  max_batch_delay: 50ms\n  \
+         response_timeout: 2m\n  probe: {path: /p, body: '{}', expect_status: 201}\n",
     );
     assert_eq!(problems, "");
     let extensions = serde_json::json!({"b": 1, "a": {"c": null}});
@@ -40,8 +45,40 @@ fn a_full_settings_file() {
         compression: Some(Compression::Deflate),
         exclude: Some(vec!["*.ckpt".into(), "logs/".into()]),
         ready_marker: Some(".ready".into()),
+        serve: Serve {
+            workers: Some(2),
+            batching: Batching {
+                batch_size: Some(8),
+                max_batch_delay: Some(Duration::from_millis(50)),
+                response_timeout: Some(Duration::from_secs(120)),
+            },
+            probe: Some(Probe {
+                path: "/p".into(),
+                body: Some("{}".into()),
+                body_file: None,
+                expect_status: 201,
+            }),
+        },
     };
     assert_eq!(settings, expected);
+}
+
+/// Whoever may write to a drop folder must not have files sent that only marwatch may read.
+#[test]
+fn a_model_may_have_no_file_sent() {
+    let text = "serve: {probe: {path: /p, body_file: /etc/shadow}}";
+    let (found, problems) = settings(text);
+    assert_eq!(found.serve.probe.unwrap().body_file, None);
+    assert!(problems.contains("names a file"), "{problems}");
+    let config = good(&format!("{LEAST}models: [{{path: m, {text}}}]\n"));
+    let probe = config.models[0].settings.serve.probe.clone().unwrap();
+    assert_eq!(probe.body_file.as_deref(), Some(Path::new("/etc/shadow")));
+    let (_, problems) = settings("serve: {workers: 0, batch_size: 1000000, proobe: 1}");
+    for wrong in ["serve.workers", "serve.batch_size", "unknown key `serve.proobe`"] {
+        assert!(problems.contains(wrong), "{problems}");
+    }
+    let both = "models: [{path: m, serve: {probe: {path: /p, body: b, body_file: f}}}]\n";
+    assert!(errors_behind_least(both).contains("stands beside `body`"));
 }
 
 #[test]

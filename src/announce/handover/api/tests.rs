@@ -69,14 +69,18 @@ fn name() -> ModelName {
 #[tokio::test]
 async fn what_is_registered_is_understood_in_every_form() {
     let live = |version: Option<&str>, workers, ready| {
-        Answer::Live(Live { version: version.map(Into::into), workers, ready })
+        let batching = Batching::default();
+        Answer::Live(Live { version: version.map(Into::into), workers, ready, batching })
     };
     let (address, _asked) = server(vec![
         Turn::Say(
             "200 OK",
             r#"{"modelName": "m", "modelVersion": "1+ab", "workers": [{"id": "9000", "status": "READY"}, {"id": "9001", "status": "UNLOADING"}]}"#,
         ),
-        Turn::Say("200 OK", r#"[{"modelName": "m", "workers": []}]"#),
+        Turn::Say(
+            "200 OK",
+            r#"[{"modelName": "m", "batchSize": 8, "maxBatchDelay": 50, "workers": []}]"#,
+        ),
         Turn::Say("404 Not Found", r#"{"code": 404, "type": "ModelNotFoundException", "message": "no m"}"#),
         Turn::Say("200 OK", "<html>"),
         Turn::HangUp,
@@ -85,7 +89,13 @@ async fn what_is_registered_is_understood_in_every_form() {
     .await;
     let api = api(&address, "");
     assert_eq!(api.describe(&name()).await, live(Some("1+ab"), 2, 1));
-    assert_eq!(api.describe(&name()).await, live(None, 0, 0));
+    let batching = Batching {
+        batch_size: Some(8),
+        max_batch_delay: Some(Duration::from_millis(50)),
+        response_timeout: None,
+    };
+    let batched = Answer::Live(Live { batching, ..Live::default() });
+    assert_eq!(api.describe(&name()).await, batched);
     assert_eq!(api.describe(&name()).await, Answer::Absent);
     assert!(matches!(api.describe(&name()).await, Answer::Refused(_)));
     assert!(matches!(api.describe(&name()).await, Answer::Lost(_)));
@@ -107,7 +117,12 @@ async fn what_became_of_a_registration_is_told_apart() {
     ])
     .await;
     let api = api(&address, ", response_timeout: 90s, batch_size: 4, max_batch_delay: 50ms");
-    let what = Registration { url: ".marwatch/a b.mar".into(), name: "m".into(), workers: 3 };
+    let what = Registration {
+        url: ".marwatch/a b.mar".into(),
+        name: "m".into(),
+        workers: 3,
+        batching: api.server().batching,
+    };
     let mut answers = Vec::new();
     for _ in 0..6 {
         answers.push(api.register(&what).await);
@@ -147,6 +162,43 @@ async fn the_token_is_sent_and_not_shown() {
 }
 
 #[tokio::test]
+async fn a_header_is_sent_and_not_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("header");
+    fs::write(&file, "X-Api-Key:  s3cret:1\n").unwrap();
+    let (address, mut asked) = server(vec![Turn::Say("200 OK", "{}")]).await;
+    let api = api(&address, &format!(", header_file: {}", file.display()));
+    assert_eq!(api.unregister("m").await, Answer::Good);
+    let request = asked.recv().await.unwrap();
+    assert!(request.contains("x-api-key: s3cret:1\r\n"), "{request}");
+    assert!(!format!("{api:?}").contains("s3cret"));
+    for bad in ["s3cret", "", "two words: s3cret", "a: b\nc: s3cret"] {
+        fs::write(&file, bad).unwrap();
+        let error = Api::new(Arc::clone(&api.server)).unwrap_err();
+        assert!(!chain(&error).contains("s3cret"), "{error}");
+        assert!(error.to_string().contains("`Name: value`"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_says_what_the_worker_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("mms_log.log");
+    let (address, mut asked) =
+        server(vec![Turn::Say("500 Internal Server Error", r#"{"message": "no workers"}"#)]).await;
+    let api = api(&address, &format!(", worker_log: {}", log.display()));
+    let batching = Batching::default();
+    let what = Registration { url: "m.mar".into(), name: "m".into(), workers: 1, batching };
+    let asking = tokio::spawn(async move { api.register(&what).await });
+    asked.recv().await.unwrap();
+    let said = ["Traceback (most recent call last):", "  File \"x\"", "ValueError: no weights"];
+    let said = said.map(|text| format!("now [INFO ] W-9000-m-stdout c.W - {text}\n"));
+    fs::write(&log, said.concat()).unwrap();
+    let Answer::Refused(why) = asking.await.unwrap() else { panic!("taken for good") };
+    assert!(why.contains("no workers; its worker: ValueError: no weights\nTraceback"), "{why}");
+}
+
+#[tokio::test]
 async fn a_probe_has_to_be_answered_as_expected() {
     let dir = tempfile::tempdir().unwrap();
     let body = dir.path().join("probe.json");
@@ -158,9 +210,10 @@ async fn a_probe_has_to_be_answered_as_expected() {
         body.display()
     );
     let api = api(&address, &more);
-    assert_eq!(api.probe("m").await, Answer::Good);
+    let probe = api.server().probe.clone().unwrap();
+    assert_eq!(api.probe("m", &probe).await, Answer::Good);
     assert!(asked.recv().await.unwrap().starts_with("POST /predictions/m HTTP/1.1\r\n"));
-    let Answer::Refused(why) = api.probe("m").await else { panic!("taken for good") };
+    let Answer::Refused(why) = api.probe("m", &probe).await else { panic!("taken for good") };
     assert!(why.contains("503") && why.contains("no"), "{why}");
-    assert!(matches!(api.probe("m").await, Answer::Lost(_)));
+    assert!(matches!(api.probe("m", &probe).await, Answer::Lost(_)));
 }

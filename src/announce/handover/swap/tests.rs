@@ -7,6 +7,17 @@ use super::*;
 struct Holder {
     version: &'static str,
     works: bool,
+    batch_size: usize,
+}
+
+impl Holder {
+    fn of(version: &'static str) -> Self {
+        Self { version, works: true, batch_size: 1 }
+    }
+
+    fn broken(version: &'static str) -> Self {
+        Self { works: false, ..Self::of(version) }
+    }
 }
 
 /// What goes wrong with a call.
@@ -31,6 +42,8 @@ enum Manner {
     Zombie,
     /// It never answers, and the name stays taken.
     Hangs,
+    /// It never answers, and leaves no trace.
+    Vanishes,
 }
 
 struct World {
@@ -39,6 +52,8 @@ struct World {
     new_works: bool,
     previous_works: bool,
     manner: Manner,
+    /// What it is told at each registration.
+    batch_size: usize,
     /// Faults by the number of the call.
     faults: Vec<(usize, Fault)>,
     calls: usize,
@@ -69,6 +84,7 @@ impl World {
                     version: Some(holder.version.into()),
                     workers: 1,
                     ready: usize::from(holder.works),
+                    batching: batches_of(holder.batch_size),
                 }),
             },
             Step::Scale => Answer::Good,
@@ -82,15 +98,15 @@ impl World {
                 if place.is_some() {
                     return Answer::Taken;
                 }
-                let holder = Some(Holder { version, works });
+                let holder = Some(Holder { version, works, batch_size: self.batch_size });
                 if works {
                     *place = holder;
                     return Answer::Good;
                 }
-                if manner != Manner::Clean {
+                if matches!(manner, Manner::Zombie | Manner::Hangs) {
                     *place = holder;
                 }
-                if manner == Manner::Hangs {
+                if matches!(manner, Manner::Hangs | Manner::Vanishes) {
                     return Answer::Lost("timeout".into());
                 }
                 Answer::Refused("worker died".into())
@@ -117,11 +133,18 @@ impl World {
     }
 }
 
+fn batches_of(batch_size: usize) -> Batching {
+    Batching { batch_size: Some(batch_size), ..Batching::default() }
+}
+
 fn terms(trial: bool) -> Terms {
     Terms {
         version: Some("new".into()),
         previous: Some(Some("old".into())),
         workers: 1,
+        batching: Batching::default(),
+        told: None,
+        tolerated: None,
         trial,
         probe: trial,
         lenient: false,
@@ -130,11 +153,12 @@ fn terms(trial: bool) -> Terms {
 
 fn world() -> World {
     World {
-        model: Some(Holder { version: "old", works: true }),
+        model: Some(Holder::of("old")),
         trial: None,
         new_works: true,
         previous_works: true,
         manner: Manner::Clean,
+        batch_size: 1,
         faults: vec![],
         calls: 0,
         gaps: 0,
@@ -146,7 +170,7 @@ fn without_faults_the_gap_is_one_call() {
     for trial in [false, true] {
         let mut world = world();
         assert_eq!(world.swap(&terms(trial)), Verdict::Swapped);
-        assert_eq!(world.model, Some(Holder { version: "new", works: true }));
+        assert_eq!(world.model, Some(Holder::of("new")));
         assert_eq!((world.trial, world.gaps), (None, 1));
         assert_eq!(world.calls, if trial { 6 } else { 3 });
     }
@@ -157,23 +181,23 @@ fn an_archive_that_fails_its_trial_takes_nothing_down() {
     for manner in [Manner::Clean, Manner::Zombie] {
         let mut world = World { new_works: false, manner, ..world() };
         assert!(matches!(world.swap(&terms(true)), Verdict::Refused(_)));
-        assert_eq!(world.model, Some(Holder { version: "old", works: true }));
+        assert_eq!(world.model, Some(Holder::of("old")));
         assert_eq!((world.trial, world.gaps), (None, 0));
     }
 }
 
 #[test]
 fn without_a_trial_the_one_before_comes_back() {
-    for manner in [Manner::Clean, Manner::Zombie, Manner::Hangs] {
+    for manner in [Manner::Clean, Manner::Zombie, Manner::Hangs, Manner::Vanishes] {
         let mut world = World { new_works: false, manner, ..world() };
         assert!(matches!(world.swap(&terms(false)), Verdict::RolledBack(_)));
-        assert_eq!(world.model, Some(Holder { version: "old", works: true }));
+        assert_eq!(world.model, Some(Holder::of("old")));
     }
 }
 
 #[test]
 fn what_is_served_already_is_left_alone() {
-    let mut world = World { model: Some(Holder { version: "new", works: true }), ..world() };
+    let mut world = World { model: Some(Holder::of("new")), ..world() };
     assert_eq!(world.swap(&terms(true)), Verdict::Already);
     assert_eq!(world.calls, 1);
     // As many workers as are wanted.
@@ -183,9 +207,41 @@ fn what_is_served_already_is_left_alone() {
 
 #[test]
 fn a_trial_that_was_left_behind_is_cleared_away() {
-    let mut world = World { trial: Some(Holder { version: "x", works: true }), ..world() };
+    let mut world = World { trial: Some(Holder::of("x")), ..world() };
     assert_eq!(world.swap(&terms(true)), Verdict::Swapped);
     assert_eq!(world.trial, None);
+}
+
+#[test]
+fn the_same_archive_under_other_terms_is_registered_anew_and_once() {
+    for trial in [false, true] {
+        let wanted = Terms { batching: batches_of(8), ..terms(trial) };
+        let mut world = World { model: Some(Holder::of("new")), batch_size: 8, ..world() };
+        let (mut swap, _) = Swap::begin(wanted.clone());
+        let live = world.carry_out(&Step::Describe);
+        assert_ne!(swap.next(live), Step::Done(Verdict::Already));
+        assert_eq!((swap.had_new(), swap.misfit()), (true, Some(batches_of(1))));
+        assert_eq!(world.swap(&wanted), Verdict::Swapped);
+        assert_eq!(world.model, Some(Holder { batch_size: 8, ..Holder::of("new") }));
+        assert_eq!(world.swap(&wanted), Verdict::Already);
+        // A server that knows better is left at that.
+        world.model = Some(Holder::of("new"));
+        let tolerant = Terms { tolerated: Some(batches_of(1)), ..wanted.clone() };
+        assert_eq!(world.swap(&tolerant), Verdict::Already);
+        // What the server does not say, it was told.
+        let timeout = Some(Duration::from_secs(60));
+        let timely = Batching { response_timeout: timeout, ..Batching::default() };
+        let wanted = Terms { batching: timely, ..terms(trial) };
+        assert_eq!(world.swap(&wanted), Verdict::Swapped);
+        assert_eq!(world.swap(&Terms { told: Some(timely), ..wanted }), Verdict::Already);
+        // An answer that is lost tells nothing of terms: it is taken away once more.
+        let model = Some(Holder::of("new"));
+        let faults = vec![(if trial { 3 } else { 1 }, Fault::LostBefore)];
+        let wanted = Terms { batching: batches_of(8), ..terms(trial) };
+        let mut world = World { model, batch_size: 8, faults, ..super::tests::world() };
+        assert_eq!(world.swap(&wanted), Verdict::Swapped);
+        assert_eq!(world.model, Some(Holder { batch_size: 8, ..Holder::of("new") }));
+    }
 }
 
 /// Every fault at every call, and at every two of them, from every beginning.
@@ -193,10 +249,10 @@ fn a_trial_that_was_left_behind_is_cleared_away() {
 fn whatever_fails_where_it_ends_in_old_or_new() {
     let beginnings = [
         None,
-        Some(Holder { version: "old", works: true }),
-        Some(Holder { version: "old", works: false }),
-        Some(Holder { version: "new", works: false }),
-        Some(Holder { version: "other", works: true }),
+        Some(Holder::of("old")),
+        Some(Holder::broken("old")),
+        Some(Holder::broken("new")),
+        Some(Holder::of("other")),
     ];
     let places: Vec<Vec<(usize, Fault)>> = {
         let one = (0..12).flat_map(|at| FAULTS.map(|fault| (at, fault)));
@@ -207,7 +263,7 @@ fn whatever_fails_where_it_ends_in_old_or_new() {
     let mut runs = 0;
     for beginning in &beginnings {
         for (new_works, previous_works) in [(true, true), (true, false), (false, true)] {
-            for manner in [Manner::Clean, Manner::Zombie, Manner::Hangs] {
+            for manner in [Manner::Clean, Manner::Zombie, Manner::Hangs, Manner::Vanishes] {
                 for trial in [false, true] {
                     for faults in &places {
                         runs += 1;
