@@ -6,6 +6,8 @@
 
 mod catalog;
 mod notices;
+mod open;
+mod orders;
 mod paused;
 mod removal;
 #[cfg(test)]
@@ -17,15 +19,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use crate::announce::News;
 use crate::announce::handover::gate::Gate;
-use crate::build::ended::Ended;
 use crate::build::pipeline::{Listed, OnProgress};
 use crate::build::report::{Answer, Refusal, Served, Took};
 use crate::build::{Job, Report, Workshop};
@@ -34,16 +35,15 @@ use crate::config::{Config, Server};
 use crate::discover;
 use crate::memory;
 use crate::model::{ModelName, Serve};
-use crate::reconcile::{
-    Effect, End, Event, Order, OrderKind, Policy, Reconciler, RootListing, Ticket,
-};
+use crate::reconcile::{Effect, End, Event, Policy, Reconciler, RootListing, Ticket};
 use crate::results::catalog::CatalogEntry;
 use crate::results::served::Handed;
 use crate::results::{Record, Scribe, Trigger};
-use crate::store::{ModelState, Store, StoreError, hidden_folder};
+use crate::store::ModelState;
 use crate::watch::{Change, LookReason};
 use paused::Paused;
 
+pub use orders::{Demand, Wish};
 pub use removal::RemovalReport;
 
 /// How long a folder has to be gone before its model counts as removed.
@@ -67,26 +67,6 @@ pub enum Message {
     Ordered(Wish),
     /// A server serves an archive, or does not.
     Served(Box<Handed>),
-}
-
-/// What somebody asks for, and where the answer goes.
-#[derive(Debug)]
-pub struct Wish {
-    /// The model's name.
-    pub name: ModelName,
-    /// What is to be done.
-    pub demand: Demand,
-    /// Is told what became of it; dropped where marwatch ends before.
-    pub reply: oneshot::Sender<Result<Answer, Refusal>>,
-}
-
-/// What is to be done with a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Demand {
-    /// Something with its archive.
-    Order(OrderKind),
-    /// It is to be left alone, over restarts too, until [`OrderKind::Resume`].
-    Pause,
 }
 
 /// How an engine is run.
@@ -152,99 +132,6 @@ pub struct Seen {
 }
 
 impl Engine {
-    /// Opens the store and remembers what was built before.
-    ///
-    /// # Errors
-    /// When the store cannot be used or is held by another marwatch.
-    pub fn open(
-        config: Config,
-        mode: Mode,
-        reports: Option<UnboundedSender<Seen>>,
-    ) -> Result<(Self, UnboundedReceiver<Message>), StoreError> {
-        let store = Store::open(&config)?;
-        let loaded = store.states().load_all().map_err(|source| {
-            let path = store.states().folder().to_owned();
-            StoreError::Prepare { path, source }
-        })?;
-        let states = loaded.states.into_iter().map(|(name, state)| (name, Arc::new(state)));
-        let states: BTreeMap<_, _> = states.collect();
-        let mut catalog = catalog::read(&store);
-        let amended = catalog::amend(&catalog, &store, &states);
-        let hidden = hidden_folder(store.root());
-        let scribe = Scribe::start(&hidden, config.results, catalog.clone());
-        // Those that were removed and are not recorded yet: nor may a server have been told.
-        let removed = store.states().gone();
-        // Before the catalog names what they tell of.
-        for (record, reminder) in untold::records(&catalog, &store, &states) {
-            scribe.recover(record, reminder);
-        }
-        let mut gone = Vec::new();
-        for (name, entry) in amended {
-            match entry {
-                Some(entry) => {
-                    catalog.models.insert(name.clone(), entry.clone());
-                    scribe.list(name, entry);
-                }
-                None => {
-                    let entry = catalog.models.remove(&name);
-                    let is_removed = removed.iter().any(|(gone, ..)| gone.as_str() == name);
-                    gone.extend(entry.filter(|_| is_removed).map(|entry| (name.clone(), entry)));
-                    scribe.delist(name);
-                }
-            }
-        }
-        let listed = catalog
-            .models
-            .iter()
-            .filter_map(|(name, entry)| {
-                let digest = entry.digest.parse().ok()?;
-                let CatalogEntry { archive, generation, held, .. } = entry.clone();
-                Some((name.clone(), Listed { archive, digest, generation, held }))
-            })
-            .collect();
-        let serves = catalog.models.iter().filter(|(_, entry)| !entry.serve.is_empty());
-        let serves = serves
-            .filter_map(|(name, entry)| Some((ModelName::parse(name).ok()?, entry.serve.clone())));
-        let serves = serves.collect();
-        let (outbox, inbox) = mpsc::unbounded_channel();
-        let reconciler = Reconciler::new(policy(&config, mode.once));
-        let shop = Workshop {
-            ended: Arc::new(Ended::of(&config)),
-            config: Arc::new(config),
-            store: Arc::new(store),
-            cancelled: Arc::new(AtomicBool::new(false)),
-            progress: Arc::clone(&mode.progress),
-            gate: None,
-        };
-        let clock = Clock::new();
-        let mut engine = Self {
-            clock,
-            mode,
-            shop,
-            reconciler,
-            states,
-            paused: paused::read(&hidden),
-            listed,
-            serves,
-            gone,
-            waiting: BTreeMap::new(),
-            orders: 0,
-            removing: BTreeMap::new(),
-            put_off: Vec::new(),
-            scribe,
-            outbox,
-            reports,
-            outstanding: 0,
-            churn: 0,
-            sees_all: loaded.is_all,
-        };
-        engine.configured();
-        for name in engine.paused.keys().cloned().collect::<Vec<_>>() {
-            engine.handle(Event::Paused(name));
-        }
-        Ok((engine, inbox))
-    }
-
     /// Where to send messages for this engine.
     pub fn outbox(&self) -> UnboundedSender<Message> {
         self.outbox.clone()
@@ -291,41 +178,6 @@ impl Engine {
         self.shop.cancelled.store(true, Ordering::Relaxed);
     }
 
-    /// How much work was given out and has not come back: builds, removals, listings.
-    pub fn outstanding(&self) -> usize {
-        self.outstanding
-    }
-
-    /// How many models there are.
-    pub fn models(&self) -> usize {
-        self.reconciler.models()
-    }
-
-    /// How many builds are under way.
-    pub fn building(&self) -> usize {
-        self.reconciler.running()
-    }
-
-    /// Whether a model in `folder` is known and present.
-    pub fn knows(&self, folder: &Path) -> bool {
-        self.reconciler.knows(folder)
-    }
-
-    /// Whether nothing is under way or waited for but changes.
-    pub fn is_idle(&self) -> bool {
-        self.outstanding == 0 && self.reconciler.is_idle()
-    }
-
-    /// Whether all that is to be looked at could be. What could not was said.
-    pub fn sees_all(&self) -> bool {
-        self.sees_all
-    }
-
-    /// When [`Engine::tick`] is wanted.
-    pub fn deadline(&self) -> Option<std::time::Instant> {
-        self.reconciler.deadline().map(|moment| self.clock.instant(moment))
-    }
-
     /// Time has passed.
     pub fn tick(&mut self) {
         self.handle(Event::Tick);
@@ -364,37 +216,6 @@ impl Engine {
             self.churn = 0;
             tokio::task::spawn_blocking(memory::give_back);
         }
-    }
-
-    /// Looks for the folder of a model by which an order for it goes, without looking at it or at any
-    /// other: one that was never published, or whose state is lost, is not remembered.
-    pub fn find(&mut self, name: &ModelName) {
-        for listing in discover::list(&self.shop.config, &self.states) {
-            for model in listing.models.into_iter().flatten() {
-                if model.name.as_ref() == Some(name) {
-                    self.reconciler.remember(model.folder, listing.root.clone(), name.clone());
-                }
-            }
-        }
-    }
-
-    /// Has something done that somebody asks for, at once.
-    pub fn order(&mut self, wish: Wish) {
-        let Wish { name, demand, reply } = wish;
-        let kind = match demand {
-            Demand::Order(OrderKind::Resume) if self.paused.contains_key(&name) => {
-                let _ = reply.send(self.pause(name, false));
-                return;
-            }
-            Demand::Pause => {
-                let _ = reply.send(self.pause(name, true));
-                return;
-            }
-            Demand::Order(kind) => kind,
-        };
-        self.orders += 1;
-        self.waiting.insert(self.orders, reply);
-        self.handle(Event::Ordered(Order { number: self.orders, name, kind }));
     }
 
     fn configured(&mut self) {

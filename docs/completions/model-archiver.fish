@@ -1,6 +1,6 @@
 complete -c model-archiver -l model-name -d 'The model\'s name; the archive is called NAME.mar' -r
 complete -c model-archiver -l model-path -d 'The folder with the model\'s files' -r -F
-complete -c model-archiver -l handler -d 'What the server calls: MODULE[:FUNCTION]' -r
+complete -c model-archiver -l handler -d 'What the server calls: MODULE, or MODULE:FUNCTION' -r
 complete -c model-archiver -l runtime -d 'Which interpreter runs the handler' -r -f -a "python\t'Whatever `python` is on the server; the default'
 python2\t'`python2`'
 python3\t'`python3`'"

@@ -38,7 +38,7 @@ pub(super) struct Args {
     /// The folder with the model's files
     #[arg(long, value_parser = path())]
     pub(super) model_path: PathBuf,
-    /// What the server calls: MODULE[:FUNCTION]
+    /// What the server calls: MODULE, or MODULE:FUNCTION
     #[arg(long)]
     pub(super) handler: String,
     /// Which interpreter runs the handler

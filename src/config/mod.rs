@@ -22,6 +22,7 @@ mod model_settings;
 mod outline;
 mod raw;
 mod reader;
+mod secret;
 mod sections;
 mod servers;
 mod size;
@@ -31,6 +32,7 @@ mod template;
 pub use load::{ConfigError, from_flags, load, parse, schema, settings_schema};
 pub use manifest_settings::parse_manifest_settings;
 pub use model_settings::{SETTINGS_FILE, parse_settings};
+pub use secret::read_secret;
 pub use template::template;
 
 use std::borrow::Cow;

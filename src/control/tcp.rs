@@ -4,7 +4,6 @@
 //! something done. On any other address the token is needed for everything but `/healthz` and
 //! `/readyz`.
 
-use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -19,6 +18,7 @@ use tokio::task::JoinHandle;
 use super::Desk;
 use super::routes::{refuse, router};
 use crate::build::report::Refusal;
+use crate::config::read_secret;
 
 /// Why a port is not answered.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +89,7 @@ impl Drop for Port {
 
 fn token(path: &Path) -> Result<blake3::Hash, PortError> {
     let text =
-        fs::read(path).map_err(|source| PortError::Token { path: path.to_owned(), source })?;
+        read_secret(path).map_err(|source| PortError::Token { path: path.to_owned(), source })?;
     match text.trim_ascii() {
         b"" => Err(PortError::EmptyToken(path.to_owned())),
         token => Ok(blake3::hash(token)),
@@ -165,6 +165,8 @@ fn names_loopback(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn objection(guard: &Guard, method: Method, path: &str, host: &str, token: &str) -> u16 {

@@ -2,9 +2,13 @@
 
 use std::fs;
 
+use tokio::sync::mpsc::UnboundedReceiver;
+
 use super::*;
 use crate::config::OnRemove;
+use crate::reconcile::OrderKind;
 use crate::results::{CATALOG_FILE, Catalog, Outcome, RESULTS_FILE};
+use crate::store::hidden_folder;
 
 /// Makes a single pass over the models in `dir` and returns the catalog.
 async fn pass(dir: &Path) -> Catalog {

@@ -1,5 +1,8 @@
 //! The engine's models as whoever asks sees them.
 
+use std::path::Path;
+use std::time::Instant;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Engine, folder_name};
@@ -8,6 +11,41 @@ use crate::reconcile::{Activity, View};
 use crate::status::now::{Doing, ModelNow};
 
 impl Engine {
+    /// How much work was given out and has not come back: builds, removals, listings.
+    pub fn outstanding(&self) -> usize {
+        self.outstanding
+    }
+
+    /// How many models there are.
+    pub fn models(&self) -> usize {
+        self.reconciler.models()
+    }
+
+    /// How many builds are under way.
+    pub fn building(&self) -> usize {
+        self.reconciler.running()
+    }
+
+    /// Whether a model in `folder` is known and present.
+    pub fn knows(&self, folder: &Path) -> bool {
+        self.reconciler.knows(folder)
+    }
+
+    /// Whether nothing is under way or waited for but changes.
+    pub fn is_idle(&self) -> bool {
+        self.outstanding == 0 && self.reconciler.is_idle()
+    }
+
+    /// Whether all that is to be looked at could be. What could not was said.
+    pub fn sees_all(&self) -> bool {
+        self.sees_all
+    }
+
+    /// When [`Engine::tick`] is wanted.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.reconciler.deadline().map(|moment| self.clock.instant(moment))
+    }
+
     /// What every model is doing.
     pub fn view(&self) -> Vec<ModelNow> {
         let (now, time) = (self.clock.now(), clock::timestamp());

@@ -4,13 +4,13 @@
 //! Where no daemon runs the last two alone still tell most of it.
 
 pub mod board;
+mod merge;
 pub mod metrics;
 pub mod now;
 pub mod past;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -20,10 +20,8 @@ use serde::{Deserialize, Serialize};
 use crate::problem::{Problem, as_text};
 use crate::results::catalog::{CatalogEntry, ServedState};
 use crate::results::record::Failure;
-use crate::results::{Catalog, Outcome, Record, Trigger};
-use board::{Kind, Trouble};
-use now::{Doing, ModelNow, Now};
-use past::{Past, PastModel};
+use crate::results::{Outcome, Record, Trigger};
+use past::PastModel;
 
 /// The version of the status's schema.
 pub const SCHEMA: u32 = 1;
@@ -221,39 +219,6 @@ impl LastAttempt {
 }
 
 impl Status {
-    /// Puts together what is known. Without `now` nobody runs, and the records tell.
-    pub fn of(
-        store: PathBuf,
-        time: Timestamp,
-        now: Option<Now>,
-        catalog: Catalog,
-        past: &Past,
-    ) -> Self {
-        let mut archives = catalog.models;
-        let mut models = Vec::new();
-        let daemon = now.map(|now| {
-            models.extend(now.models.into_iter().map(|model| {
-                let archive = archives.get(&model.name).cloned();
-                live(model, archive, past)
-            }));
-            now.daemon
-        });
-        if daemon.is_some() {
-            let seen: BTreeSet<&str> = models.iter().map(|model| &*model.model).collect();
-            let orphans: Vec<String> =
-                archives.keys().filter(|name| !seen.contains(name.as_str())).cloned().collect();
-            for name in orphans {
-                if let Some(entry) = archives.remove(&name) {
-                    models.push(orphan(name, entry, past));
-                }
-            }
-        } else {
-            models.extend(remembered(archives, past));
-        }
-        models.sort_by(|a, b| (&a.model, &a.folder).cmp(&(&b.model, &b.folder)));
-        Self { schema: SCHEMA, time, store, daemon, models }
-    }
-
     /// Whether nobody has to do anything: neither about a model, nor about a server.
     pub fn is_well(&self) -> bool {
         self.models.iter().all(|model| !model.state.is_bad() && model.unserved().is_none())
@@ -292,110 +257,6 @@ impl ModelStatus {
             archive,
             last: past.map(|past| LastAttempt::of(&past.last)),
             build_ms: past.map(|past| past.build_ms.iter().copied().collect()).unwrap_or_default(),
-        }
-    }
-}
-
-/// A model that the daemon knows.
-fn live(now: ModelNow, archive: Option<CatalogEntry>, past: &Past) -> ModelStatus {
-    let past = past.model(&now.name);
-    let (state, why) = match now.doing {
-        Doing::Settling => (State::Settling, now.waiting),
-        Doing::Queued => (State::Queued, None),
-        Doing::Building => (State::Building, None),
-        Doing::Retrying => (State::Retrying, now.trouble.map(|trouble| trouble.what)),
-        Doing::Paused => {
-            (State::Paused, Some(format!("left alone until `marwatch resume {}`", now.name)))
-        }
-        Doing::Missing => (State::Missing, Some("its folder is gone; its archive stays".into())),
-        Doing::Idle => match now.trouble {
-            Some(trouble) => (trouble.kind.into(), Some(trouble.what)),
-            None => at_rest(archive.as_ref()),
-        },
-    };
-    let since = now.since.or_else(|| since(state, archive.as_ref(), past));
-    ModelStatus {
-        folder: Some(now.folder),
-        since,
-        why,
-        next: now.next,
-        progress: now.progress,
-        ..ModelStatus::new(now.name, state, archive, past)
-    }
-}
-
-/// An archive whose model is not watched.
-fn orphan(name: String, archive: CatalogEntry, past: &Past) -> ModelStatus {
-    let past = past.model(&name);
-    ModelStatus {
-        since: past.map(|past| past.last.time),
-        why: Some("its folder is gone, or watched no longer; its archive stays".into()),
-        ..ModelStatus::new(name, State::Missing, Some(archive), past)
-    }
-}
-
-/// The models of which the catalog and the records tell.
-fn remembered(
-    mut archives: BTreeMap<String, CatalogEntry>,
-    past: &Past,
-) -> impl Iterator<Item = ModelStatus> {
-    let names: BTreeSet<String> =
-        archives.keys().cloned().chain(past.models().map(str::to_owned)).collect();
-    names.into_iter().filter_map(move |name| {
-        let archive = archives.remove(&name);
-        let past = past.model(&name);
-        let trouble = past.and_then(|past| Trouble::of(&past.last));
-        let is_gone = past.is_some_and(|past| past.last.outcome == Outcome::Removed);
-        let (state, why) = match trouble {
-            Some(trouble) => (trouble.kind.into(), Some(trouble.what)),
-            None if is_gone && archive.is_none() => return None,
-            None if is_gone => {
-                (State::Missing, Some("its folder is gone; its archive stays".into()))
-            }
-            None => at_rest(archive.as_ref()),
-        };
-        Some(ModelStatus {
-            folder: past.map(|past| past.last.folder.clone()),
-            since: since(state, archive.as_ref(), past),
-            why,
-            ..ModelStatus::new(name, state, archive, past)
-        })
-    })
-}
-
-/// How a model is with which nothing is wrong, going by its archive.
-fn at_rest(archive: Option<&CatalogEntry>) -> (State, Option<String>) {
-    match archive {
-        None => (State::New, None),
-        Some(CatalogEntry { held: Some(held), .. }) => {
-            let of = held.of;
-            let why = format!(
-                "content of generation {of}, until its folder changes or `marwatch resume`"
-            );
-            (State::Held, Some(why))
-        }
-        Some(_) => (State::Published, None),
-    }
-}
-
-fn since(
-    state: State,
-    archive: Option<&CatalogEntry>,
-    past: Option<&PastModel>,
-) -> Option<Timestamp> {
-    match state {
-        State::Published => archive.map(|archive| archive.published),
-        State::Held => archive.and_then(|archive| archive.held.as_ref()).map(|held| held.since),
-        _ => past.map(|past| past.last.time),
-    }
-}
-
-impl From<Kind> for State {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::Rejected => State::Rejected,
-            Kind::Failed => State::Failed,
-            Kind::NotAtRest => State::Unstable,
         }
     }
 }

@@ -1,10 +1,14 @@
 //! What is told of models in every state, with a daemon and without.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
+use super::board::{Kind, Trouble};
+use super::now::{Doing, ModelNow, Now};
+use super::past::Past;
 use super::*;
 use crate::model::Runtime;
 use crate::problem::Code;
+use crate::results::Catalog;
 use crate::results::catalog::{Held, Served};
 
 fn at(second: i64) -> Timestamp {

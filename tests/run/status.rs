@@ -9,6 +9,7 @@ use std::process::{Output, Stdio};
 use marwatch::results::Outcome;
 use serde_json::Value;
 
+use crate::common::daemon::Daemon;
 use crate::common::site::Site;
 use crate::common::{marwatch, service};
 
@@ -176,6 +177,29 @@ fn a_port_is_answered_and_moves_with_the_configuration() {
     fs::write(&site.config, &plain).unwrap();
     daemon.signal(rustix::process::Signal::HUP);
     daemon.wait("the end of the port", |_| TcpStream::connect(&before).is_err().then_some(()));
+    daemon.stop();
+}
+
+#[test]
+fn a_token_that_is_not_where_it_should_be_is_looked_for_among_credentials() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let site = Site::quick(&format!("control: {{listen: '{free}', token_file: a.token}}\n"));
+    let credentials = site.root.join("credentials");
+    fs::create_dir(&credentials).unwrap();
+    fs::write(credentials.join("a.token"), "secret\n").unwrap();
+    let mut command = marwatch();
+    command.args(["run", "--config"]).arg(&site.config).env("CREDENTIALS_DIRECTORY", &credentials);
+    let daemon = Daemon::start_command(&site, command);
+    let rescan = |token: &str| {
+        let mut stream = TcpStream::connect(free).unwrap();
+        let head = format!("POST /rescan HTTP/1.0\r\nHost: localhost\r\n{token}\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    assert!(rescan("").starts_with("HTTP/1.0 401"));
+    assert!(rescan("Authorization: Bearer secret\r\n").starts_with("HTTP/1.0 202"));
     daemon.stop();
 }
 

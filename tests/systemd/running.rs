@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use crate::common::{service, slow_text};
-use crate::machine::{MODELS, Machine, QUICK, STORE};
+use crate::machine::{MODELS, Machine, QUICK, STORE, repository};
 
 /// Packs slowly, so that there is time to act meanwhile.
 pub const SLOW: &str = "pack: {compression: deflate, level: 9}\n";
@@ -126,4 +126,33 @@ fn a_stuck_loop_is_started_again_and_a_long_build_is_let_alone() {
     let said = machine.run(&["journalctl", "-u", "marwatch"]);
     assert!(said.contains("Failed with result 'watchdog'"), "{said}");
     machine.wait_for_status(&["1 model"]);
+}
+
+#[test]
+#[ignore = "needs root, namespaces and systemd"]
+fn a_port_is_answered_on_this_machine() {
+    let machine =
+        Machine::installed("control: {listen: '127.0.0.1:8170', token_file: control.token}\n");
+    let port = repository().join("systemd/with-port/marwatch.service.d/port.conf");
+    let port = fs::read_to_string(port).unwrap();
+    machine.drop_in(port.split_once("[Service]\n").unwrap().1);
+    machine.put("/etc/marwatch/control.token", "secret");
+    machine.run(&["chgrp", "marwatch", "/etc/marwatch/control.token"]);
+    machine.run(&["chmod", "640", "/etc/marwatch/control.token"]);
+    machine.put_simple("good");
+    machine.run(&["systemctl", "daemon-reload"]);
+    machine.run(&["systemctl", "start", "marwatch"]);
+    machine.wait_for_generation("good", 1);
+    let ask = |line: &str, header: &str| {
+        let script = format!(
+            "exec 3<>/dev/tcp/127.0.0.1/8170; \
+             printf '{line} HTTP/1.0\\r\\nHost: localhost\\r\\n{header}\\r\\n' >&3; cat <&3"
+        );
+        machine.run(&["bash", "-c", &script])
+    };
+    let answer = ask("GET /metrics", "");
+    assert!(answer.contains("marwatch_models{state=\"published\"} 1"), "{answer}");
+    assert!(ask("POST /rescan", "").starts_with("HTTP/1.0 401"));
+    let answer = ask("POST /rescan", "Authorization: Bearer secret\\r\\n");
+    assert!(answer.starts_with("HTTP/1.0 202"), "{answer}");
 }

@@ -24,26 +24,28 @@ fn the_exposure_is_at_most_one() {
     assert!(!analyze(&["security", "--offline=true", "--threshold=1", "--no-pager"]).0);
 }
 
-/// With leave to speak to servers on this machine.
+/// With leave to speak to servers on this machine, and to be asked over a port.
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
-fn the_exposure_with_servers_is_at_most_one_and_a_half() {
-    let folder = tempfile::tempdir().unwrap();
-    let unit = folder.path().join("marwatch.service");
-    fs::copy(repository().join("systemd/marwatch.service"), &unit).unwrap();
-    let drop_in = "marwatch.service.d/servers.conf";
-    fs::create_dir(folder.path().join("marwatch.service.d")).unwrap();
-    let from = repository().join("systemd/with-servers").join(drop_in);
-    fs::copy(from, folder.path().join(drop_in)).unwrap();
-    let is_below = |threshold: u32| {
-        let mut command = Command::new("systemd-analyze");
-        command.args(["security", "--offline=true", "--no-pager"]);
-        command.arg(format!("--threshold={threshold}")).arg(&unit);
-        command.output().expect("needs systemd").status.success()
-    };
-    assert!(is_below(15));
-    // The drop-in is looked at.
-    assert!(!is_below(10));
+fn the_exposure_with_servers_or_a_port_is_at_most_one_and_a_half() {
+    for (which, name) in [("with-servers", "servers.conf"), ("with-port", "port.conf")] {
+        let folder = tempfile::tempdir().unwrap();
+        let unit = folder.path().join("marwatch.service");
+        fs::copy(repository().join("systemd/marwatch.service"), &unit).unwrap();
+        let drop_in = format!("marwatch.service.d/{name}");
+        fs::create_dir(folder.path().join("marwatch.service.d")).unwrap();
+        let from = repository().join("systemd").join(which).join(&drop_in);
+        fs::copy(from, folder.path().join(drop_in)).unwrap();
+        let is_below = |threshold: u32| {
+            let mut command = Command::new("systemd-analyze");
+            command.args(["security", "--offline=true", "--no-pager"]);
+            command.arg(format!("--threshold={threshold}")).arg(&unit);
+            command.output().expect("needs systemd").status.success()
+        };
+        assert!(is_below(15), "{which}");
+        // The drop-in is looked at.
+        assert!(!is_below(10), "{which}");
+    }
 }
 
 #[test]

@@ -1,13 +1,11 @@
 //! What a server is sent with each request, from files: it is never shown.
 
-use std::env;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
-use crate::config::Server;
+use crate::config::{Server, read_secret};
 
 /// Why a server cannot even be asked.
 #[derive(Debug, thiserror::Error)]
@@ -52,22 +50,12 @@ pub(super) fn of(server: &Server) -> Result<HeaderMap, ApiError> {
     Ok(secrets)
 }
 
-/// What is in a file, or in the credential of its name where it is not there.
+/// What is in a file.
 ///
 /// # Errors
 /// When it cannot be read.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, ApiError> {
-    let text = fs::read(path).or_else(|error| match credential(path) {
-        Some(path) if error.kind() == io::ErrorKind::NotFound => fs::read(path),
-        _ => Err(error),
-    });
-    text.map_err(|source| ApiError::Read { path: path.to_owned(), source })
-}
-
-/// The file of this name among systemd's credentials (`systemd.exec(5)`), where there are any.
-fn credential(path: &Path) -> Option<PathBuf> {
-    let folder = env::var_os("CREDENTIALS_DIRECTORY").filter(|folder| !folder.is_empty())?;
-    Some(Path::new(&folder).join(path.file_name()?))
+    read_secret(path).map_err(|source| ApiError::Read { path: path.to_owned(), source })
 }
 
 /// A value that is not shown by anything that prints a request.
