@@ -31,7 +31,7 @@ use crate::status::metrics::Metrics;
 use crate::status::now::Now;
 use crate::status::past::Past;
 use crate::store::hidden_folder;
-use tcp::Port;
+use tcp::{Port, PortError};
 
 /// The socket's name in the store's hidden folder.
 pub const SOCKET: &str = "control.sock";
@@ -105,16 +105,27 @@ impl Control {
     }
 
     fn listen(&mut self, config: &Config) {
-        // The one before has to go first: it may have the same address.
-        self.port = None;
-        let Some(address) = config.control.listen else { return };
-        match Port::open(address, config.control.token_file.as_deref(), self.desk.clone()) {
-            Ok(port) => {
-                tracing::info!(address = %port.address(), "answering on a port");
-                self.port = Some(port);
+        let Some(address) = config.control.listen else {
+            self.port = None;
+            return;
+        };
+        let fail = |error: PortError| {
+            tracing::error!(%address, "nothing is answered on this port: {}", chain(&error));
+        };
+        let token = config.control.token_file.as_deref().map(tcp::token).transpose();
+        // What stays is not closed and opened again: whoever is connected stays so.
+        let stays = self.port.as_ref().filter(|port| port.wanted() == address);
+        match (token, stays) {
+            (Ok(token), Some(port)) => port.set_token(token),
+            (Ok(token), None) => {
+                self.port = Port::open(address, token, self.desk.clone()).map_err(fail).ok();
+                if let Some(port) = &self.port {
+                    tracing::info!(address = %port.address(), "answering on a port");
+                }
             }
-            Err(error) => {
-                tracing::error!(%address, "nothing is answered on this port: {}", chain(&error));
+            (Err(error), _) => {
+                fail(error);
+                self.port = None;
             }
         }
     }

@@ -63,7 +63,11 @@ impl Desk {
         }
     }
 
-    async fn status(&self) -> Result<Status, Response> {
+    /// Tells how everything is: put together and made into what is sent off the loop's thread.
+    async fn status<T: Send + 'static>(
+        &self,
+        tell: impl FnOnce(Status) -> T + Send + 'static,
+    ) -> Result<T, Response> {
         let now = self.now().await?;
         let (desk, past) = (self.clone(), Arc::clone(&self.past).lock_owned().await);
         let read = tokio::task::spawn_blocking(move || {
@@ -72,7 +76,7 @@ impl Desk {
             let time = clock::timestamp();
             let catalog = Catalog::read(&hidden_folder(&desk.store).join(CATALOG_FILE))?;
             let catalog = catalog.unwrap_or_else(|| Catalog::empty(time));
-            Ok::<_, std::io::Error>(Status::of(desk.store, time, Some(now), catalog, &past))
+            Ok::<_, std::io::Error>(tell(Status::of(desk.store, time, Some(now), catalog, &past)))
         });
         let failed = |error: &dyn std::error::Error| {
             let message = format!("cannot read the catalog or the results log: {}", chain(error));
@@ -80,7 +84,7 @@ impl Desk {
             refuse(StatusCode::INTERNAL_SERVER_ERROR, Refusal { message, help })
         };
         match read.await {
-            Ok(status) => status.map_err(|error| failed(&error)),
+            Ok(told) => told.map_err(|error| failed(&error)),
             Err(error) => Err(failed(&error)),
         }
     }
@@ -95,23 +99,25 @@ async fn ready(State(desk): State<Desk>) -> Response {
     }
 }
 
-async fn models(State(desk): State<Desk>) -> Result<Json<Status>, Response> {
-    desk.status().await.map(Json)
+async fn models(State(desk): State<Desk>) -> Result<Response, Response> {
+    let text = desk.status(|status| serde_json::to_vec(&status).unwrap_or_default()).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
 }
 
 async fn model(State(desk): State<Desk>, UrlPath(name): UrlPath<String>) -> Response {
-    let status = match desk.status().await {
-        Ok(status) => status,
-        Err(refusal) => return refusal,
-    };
-    let mut of_name = status.models.into_iter().filter(|model| model.model == name);
-    match of_name.next() {
-        Some(model) => Json(model).into_response(),
-        None => {
+    let wanted = name.clone();
+    let found = desk.status(move |status| {
+        let mut models = status.models.into_iter();
+        models.find(|model| model.model == wanted)
+    });
+    match found.await {
+        Ok(Some(model)) => Json(model).into_response(),
+        Ok(None) => {
             let message = format!("there is no model `{name}`");
             let help = "GET /models names those that there are".to_owned();
             refuse(StatusCode::NOT_FOUND, Refusal { message, help })
         }
+        Err(refusal) => refusal,
     }
 }
 
@@ -130,8 +136,8 @@ async fn results(State(desk): State<Desk>) -> Response {
 }
 
 async fn text(State(desk): State<Desk>) -> Result<Response, Response> {
-    let status = desk.status().await?;
-    let text = desk.metrics.text(&status);
+    let metrics = Arc::clone(&desk.metrics);
+    let text = desk.status(move |status| metrics.text(&status)).await?;
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 

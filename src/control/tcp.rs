@@ -7,6 +7,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
@@ -38,41 +39,52 @@ pub(super) enum PortError {
 /// A port that is answered until it is dropped.
 #[derive(Debug)]
 pub(super) struct Port {
+    wanted: SocketAddr,
     address: SocketAddr,
+    guard: Guard,
     service: JoinHandle<()>,
 }
+
+/// The digest of a token: comparing digests takes the same time whatever differs.
+pub(super) type Token = blake3::Hash;
 
 /// Who may ask what.
 #[derive(Debug, Clone)]
 struct Guard {
-    /// The digest of the token: comparing digests takes the same time whatever differs.
-    token: Option<blake3::Hash>,
+    token: Arc<Mutex<Option<Token>>>,
     is_loopback: bool,
 }
 
 impl Port {
     /// Listens at `address`.
     pub(super) fn open(
-        address: SocketAddr,
-        token_file: Option<&Path>,
+        wanted: SocketAddr,
+        token: Option<Token>,
         desk: Desk,
     ) -> Result<Self, PortError> {
-        let guard = Guard {
-            token: token_file.map(token).transpose()?,
-            is_loopback: address.ip().is_loopback(),
-        };
-        let listener = std::net::TcpListener::bind(address)
+        let guard = Guard::new(token, wanted.ip().is_loopback());
+        let listener = std::net::TcpListener::bind(wanted)
             .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
             .and_then(TcpListener::from_std)
             .map_err(PortError::Listen)?;
         let address = listener.local_addr().map_err(PortError::Listen)?;
-        let router = router(desk).layer(from_fn_with_state(guard, watch_over));
+        let router = router(desk).layer(from_fn_with_state(guard.clone(), watch_over));
         let service = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
                 tracing::error!(%error, "the port is answered no longer");
             }
         });
-        Ok(Self { address, service })
+        Ok(Self { wanted, address, guard, service })
+    }
+
+    /// Where it was to listen.
+    pub(super) fn wanted(&self) -> SocketAddr {
+        self.wanted
+    }
+
+    /// Holds from now on, also for whoever is connected.
+    pub(super) fn set_token(&self, token: Option<Token>) {
+        *self.guard.token() = token;
     }
 
     /// Where it listens.
@@ -87,7 +99,8 @@ impl Drop for Port {
     }
 }
 
-fn token(path: &Path) -> Result<blake3::Hash, PortError> {
+/// What a file holds.
+pub(super) fn token(path: &Path) -> Result<Token, PortError> {
     let text =
         read_secret(path).map_err(|source| PortError::Token { path: path.to_owned(), source })?;
     match text.trim_ascii() {
@@ -106,6 +119,15 @@ async fn watch_over(State(guard): State<Guard>, request: Request, next: Next) ->
 }
 
 impl Guard {
+    fn new(token: Option<Token>, is_loopback: bool) -> Self {
+        Self { token: Arc::new(Mutex::new(token)), is_loopback }
+    }
+
+    fn token(&self) -> MutexGuard<'_, Option<Token>> {
+        // Plain data, whatever panicked meanwhile.
+        self.token.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What speaks against a request.
     fn objection(
         &self,
@@ -129,7 +151,7 @@ impl Guard {
         if self.is_loopback && is_read {
             return None;
         }
-        let Some(token) = self.token else {
+        let Some(token) = *self.token() else {
             let help = "use the control socket, or configure `control.token_file`";
             return Some((
                 StatusCode::FORBIDDEN,
@@ -182,7 +204,7 @@ mod tests {
 
     #[test]
     fn on_loopback_all_may_read_and_few_may_write() {
-        let open = Guard { token: None, is_loopback: true };
+        let open = Guard::new(None, true);
         for host in ["localhost", "localhost:80", "127.0.0.1:8", "127.0.0.1", "[::1]:8", "[::1]"] {
             assert_eq!(objection(&open, Method::GET, "/models", host, ""), 200, "{host}");
         }
@@ -191,7 +213,7 @@ mod tests {
         }
         assert_eq!(objection(&open, Method::POST, "/rescan", "localhost", ""), 403);
         assert_eq!(objection(&open, Method::POST, "/rescan", "localhost", "Bearer "), 403);
-        let guarded = Guard { token: Some(blake3::hash(b"secret")), is_loopback: true };
+        let guarded = Guard::new(Some(blake3::hash(b"secret")), true);
         let post = |token| objection(&guarded, Method::POST, "/rescan", "localhost", token);
         assert_eq!(post(""), 401);
         assert_eq!(post("Bearer wrong"), 401);
@@ -202,7 +224,7 @@ mod tests {
 
     #[test]
     fn elsewhere_only_probes_need_no_token() {
-        let guard = Guard { token: Some(blake3::hash(b"secret")), is_loopback: false };
+        let guard = Guard::new(Some(blake3::hash(b"secret")), false);
         for (path, token, status) in [
             ("/healthz", "", 200),
             ("/readyz", "", 200),

@@ -265,7 +265,8 @@ async fn over_the_port_only_who_has_the_token_has_something_done() {
     answering(asked);
     let token = hidden.join("token");
     fs::write(&token, "secret\n").unwrap();
-    let port = Port::open("127.0.0.1:0".parse().unwrap(), Some(&token), desk).unwrap();
+    let port = Port::open("127.0.0.1:0".parse().unwrap(), Some(tcp::token(&token).unwrap()), desk)
+        .unwrap();
     let address = port.address();
     let talk = move |line: &str, headers: &str| {
         let request =

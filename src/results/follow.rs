@@ -39,7 +39,9 @@ impl Follower {
                 if is_at(&self.path, (dev, ino)) {
                     return Ok(());
                 }
-                // It was put aside, and others perhaps behind it.
+                // It was put aside, and others perhaps behind it. What was still added to it before is
+                // the last.
+                read_from(file, *at, &mut take)?;
                 self.aside(Some((dev, ino)))?
             }
         };

@@ -189,7 +189,7 @@ fn a_token_that_is_not_where_it_should_be_is_looked_for_among_credentials() {
     fs::write(credentials.join("a.token"), "secret\n").unwrap();
     let mut command = marwatch();
     command.args(["run", "--config"]).arg(&site.config).env("CREDENTIALS_DIRECTORY", &credentials);
-    let daemon = Daemon::start_command(&site, command);
+    let mut daemon = Daemon::start_command(&site, command);
     let rescan = |token: &str| {
         let mut stream = TcpStream::connect(free).unwrap();
         let head = format!("POST /rescan HTTP/1.0\r\nHost: localhost\r\n{token}\r\n");
@@ -199,7 +199,13 @@ fn a_token_that_is_not_where_it_should_be_is_looked_for_among_credentials() {
         answer
     };
     assert!(rescan("").starts_with("HTTP/1.0 401"));
-    assert!(rescan("Authorization: Bearer secret\r\n").starts_with("HTTP/1.0 202"));
+    let with = |token: &str| rescan(&format!("Authorization: Bearer {token}\r\n"));
+    assert!(with("secret").starts_with("HTTP/1.0 202"));
+    // A reload takes another, and goes on to listen where it did.
+    fs::write(credentials.join("a.token"), "other\n").unwrap();
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.wait("the other token", |_| with("other").starts_with("HTTP/1.0 202").then_some(()));
+    assert!(with("secret").starts_with("HTTP/1.0 401"));
     daemon.stop();
 }
 
