@@ -117,6 +117,17 @@ pub(crate) fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok
     serializer.serialize_str(&path.to_string_lossy())
 }
 
+/// The same for a path that may be missing.
+pub(crate) fn some_as_text<S: Serializer>(
+    path: &Option<PathBuf>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match path {
+        Some(path) => as_text(path, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 /// Whether any of `problems` refuses the input.
 pub fn any_error(problems: &[Problem]) -> bool {
     problems.iter().any(Problem::is_error)

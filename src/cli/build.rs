@@ -209,27 +209,19 @@ fn write(rows: &[&Seen], out: &mut dyn Write) -> io::Result<()> {
     if rows.is_empty() {
         return writeln!(out, "there is no model yet");
     }
-    let mut table = comfy_table::Table::new();
-    table.load_style(comfy_table::TableStyle::new());
+    let mut table = super::table();
     table.set_header(["MODEL", "OUTCOME", "ARCHIVE", "SIZE", "TIME"]);
     for row in rows {
         table.add_row(cells(row));
     }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    for line in table.lines() {
-        writeln!(out, "{}", line.trim_end())?;
-    }
+    super::write_table(table, out)?;
     let records = rows.iter().filter_map(|row| row.record.as_ref());
     for record in records {
         for problem in &record.problems {
             writeln!(out, "{}", printable(&problem.to_string()))?;
         }
         if let Some(failure) = &record.failure {
-            let help = failure.help.as_ref().map(|help| format!(" – {help}")).unwrap_or_default();
-            let line =
-                format!("{}: {}: {}{help}", record.model, failure.stage.as_str(), failure.message);
+            let line = format!("{}: {failure}", record.model);
             writeln!(out, "{}", printable(&line))?;
         }
     }
@@ -249,7 +241,7 @@ fn cells(row: &Seen) -> [String; 5] {
         };
         return [model, outcome, String::new(), String::new(), String::new()];
     };
-    let ms: f64 = record.stages_ms.iter().map(|stage| stage.ms).sum();
+    let ms = record.took_ms();
     [
         model,
         record.outcome.as_str().to_owned(),

@@ -118,8 +118,7 @@ fn table(archives: &[Archives], out: &mut dyn Write) -> io::Result<()> {
     if archives.is_empty() {
         return writeln!(out, "there is no archive yet");
     }
-    let mut table = comfy_table::Table::new();
-    table.load_style(comfy_table::TableStyle::new());
+    let mut table = super::table();
     table.set_header(["MODEL", "GENERATION", "STATE", "PACKED", "SIZE", "DIGEST"]);
     let size = |bytes: Option<u64>| {
         bytes.map(|bytes| indicatif::HumanBytes(bytes).to_string()).unwrap_or_default()
@@ -161,11 +160,5 @@ fn table(archives: &[Archives], out: &mut dyn Write) -> io::Result<()> {
             ]);
         }
     }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    for line in table.lines() {
-        writeln!(out, "{}", line.trim_end())?;
-    }
-    Ok(())
+    super::write_table(table, out)
 }

@@ -106,7 +106,7 @@ fn show(record: &Record, args: &Args, out: &mut dyn Write) -> io::Result<()> {
     let mut line = format!("{}  {}  {}", time(record.time), record.model, record.outcome.as_str());
     if record.outcome == Outcome::Published {
         let size = record.bytes.map(HumanBytes).map(|size| size.to_string()).unwrap_or_default();
-        let ms: f64 = record.stages_ms.iter().map(|stage| stage.ms).sum();
+        let ms = record.took_ms();
         line += &format!(": generation {}, {size}, {ms:.1} ms", record.generation);
     }
     if let Some(of) = record.of_generation {
@@ -123,9 +123,7 @@ fn show(record: &Record, args: &Args, out: &mut dyn Write) -> io::Result<()> {
     }
     writeln!(out, "{}", printable(&line))?;
     if let Some(failure) = &record.failure {
-        let help = failure.help.as_ref().map(|help| format!(" – {help}")).unwrap_or_default();
-        let line = format!("{}: {}{help}", failure.stage.as_str(), failure.message);
-        writeln!(out, "  {}", printable(&line))?;
+        writeln!(out, "  {}", printable(&failure.to_string()))?;
     }
     for problem in &record.problems {
         writeln!(out, "  {}", printable(&problem.to_string()))?;

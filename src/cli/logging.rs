@@ -74,8 +74,7 @@ pub fn start(
     if format == Some(Format::Json) {
         builder.with_writer(|| PlainJson).json().flatten_event(true).with_target(false).init();
     } else {
-        let colour = io::stderr().is_terminal()
-            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let colour = io::stderr().is_terminal() && super::is_colour_wanted();
         let builder = builder.fmt_fields(Plain).with_target(false).with_ansi(colour);
         match above {
             Some(above) => builder.with_writer(above).init(),

@@ -147,6 +147,29 @@ fn note(message: &str) {
     let _ = writeln!(io::stderr(), "{priority}marwatch: {}", printable(message));
 }
 
+/// A table without lines.
+fn table() -> comfy_table::Table {
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::TableStyle::new());
+    table
+}
+
+/// Writes a table, its columns two blanks apart.
+fn write_table(mut table: comfy_table::Table, out: &mut dyn Write) -> io::Result<()> {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    for line in table.lines() {
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+/// Whether nobody has said that he wants no colour (<https://no-color.org>).
+fn is_colour_wanted() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 /// The exit of a command that only wrote something. A reader that went away (`| head`) is no
 /// failure of the command.
 fn written(result: io::Result<()>) -> Exit {

@@ -58,7 +58,7 @@ impl Screen {
         if !io::stderr().is_terminal() || is_dumb {
             return None;
         }
-        let is_coloured = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let is_coloured = super::is_colour_wanted();
         console::set_colors_enabled(is_coloured);
         console::set_colors_enabled_stderr(is_coloured);
         let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
@@ -105,7 +105,7 @@ impl View for Screen {
     }
 
     fn record(&mut self, record: &Record) {
-        let ms: f64 = record.stages_ms.iter().map(|stage| stage.ms).sum();
+        let ms = record.took_ms();
         let size = record.bytes.map(HumanBytes).map(|size| size.to_string()).unwrap_or_default();
         let words = match record.outcome {
             Outcome::Published => {
@@ -120,9 +120,7 @@ impl View for Screen {
             self.say("");
         }
         if let Some(failure) = &record.failure {
-            let help = failure.help.as_ref().map(|help| format!(" – {help}")).unwrap_or_default();
-            let (model, stage) = (&record.model, failure.stage.as_str());
-            let line = format!("{model}: {stage}: {}{help}", failure.message);
+            let line = format!("{}: {failure}", record.model);
             self.say(&printable(&line));
         }
     }

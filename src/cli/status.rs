@@ -180,8 +180,7 @@ fn table(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     if status.models.is_empty() {
         return writeln!(out, "there is no model yet");
     }
-    let mut table = comfy_table::Table::new();
-    table.load_style(comfy_table::TableStyle::new());
+    let mut table = super::table();
     let has_servers = status
         .models
         .iter()
@@ -195,13 +194,7 @@ fn table(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     for model in &status.models {
         table.add_row(cells(model, status.time, has_servers));
     }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    for line in table.lines() {
-        writeln!(out, "{}", line.trim_end())?;
-    }
-    Ok(())
+    super::write_table(table, out)
 }
 
 fn cells(model: &ModelStatus, now: Timestamp, has_servers: bool) -> Vec<String> {

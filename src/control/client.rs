@@ -5,9 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::{Method, Request, Response, header};
+use hyper::body::Bytes;
+use hyper::{Method, Request, header};
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::server::short;
@@ -53,14 +54,7 @@ pub async fn ask(hidden: &Path, name: &ModelName, demand: Demand) -> Result<Answ
     };
     // A name has no character that means something in a path.
     let path = format!("/models/{name}/{}", verb(demand));
-    let response = send(hidden, Method::POST, &path, body).await?;
-    let is_done = response.status().is_success();
-    let body = response.into_body().collect().await?.to_bytes();
-    if is_done {
-        Ok(serde_json::from_slice(&body)?)
-    } else {
-        Err(ClientError::Refused(serde_json::from_slice(&body)?))
-    }
+    send(hidden, Method::POST, &path, body).await
 }
 
 /// Asks the daemon how everything is.
@@ -68,22 +62,16 @@ pub async fn ask(hidden: &Path, name: &ModelName, demand: Demand) -> Result<Answ
 /// # Errors
 /// See [`ClientError`].
 pub async fn status(hidden: &Path) -> Result<Status, ClientError> {
-    let response = send(hidden, Method::GET, "/models", Vec::new()).await?;
-    let is_told = response.status().is_success();
-    let body = response.into_body().collect().await?.to_bytes();
-    if is_told {
-        Ok(serde_json::from_slice(&body)?)
-    } else {
-        Err(ClientError::Refused(serde_json::from_slice(&body)?))
-    }
+    send(hidden, Method::GET, "/models", Vec::new()).await
 }
 
-async fn send(
+/// Sends a request, and reads what it is answered.
+async fn send<T: DeserializeOwned>(
     hidden: &Path,
     method: Method,
     path: &str,
     body: Vec<u8>,
-) -> Result<Response<Incoming>, ClientError> {
+) -> Result<T, ClientError> {
     let stream = connect(hidden)
         .await
         .map_err(|source| ClientError::Connect { path: hidden.join(SOCKET), source })?;
@@ -96,7 +84,14 @@ async fn send(
         *request.uri_mut() = uri;
     }
     request.headers_mut().insert(header::HOST, header::HeaderValue::from_static("marwatch"));
-    Ok(sender.send_request(request).await?)
+    let response = sender.send_request(request).await?;
+    let is_good = response.status().is_success();
+    let body = response.into_body().collect().await?.to_bytes();
+    if is_good {
+        Ok(serde_json::from_slice(&body)?)
+    } else {
+        Err(ClientError::Refused(serde_json::from_slice(&body)?))
+    }
 }
 
 async fn connect(hidden: &Path) -> io::Result<UnixStream> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::problem::as_text;
+use crate::problem::some_as_text;
 
 /// What a model says about being served; what it does not say, the server's configuration says. None
 /// of it is part of the archive.
@@ -85,17 +85,6 @@ impl Batching {
     /// Whether it says nothing.
     pub fn is_empty(&self) -> bool {
         *self == Batching::default()
-    }
-}
-
-/// Whatever is not UTF-8 in it must not keep the rest from being written.
-fn some_as_text<S: serde::Serializer>(
-    path: &Option<PathBuf>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match path {
-        Some(path) => as_text(path, serializer),
-        None => serializer.serialize_none(),
     }
 }
 

@@ -178,7 +178,7 @@ impl Reconciler {
 
     /// Whether somebody wants this model left alone.
     fn is_paused(&self, model: &Model) -> bool {
-        model.name.as_ref().is_some_and(|name| self.paused.contains(name))
+        is_paused(&self.paused, model)
     }
 
     fn unpause(&mut self, now: Moment, name: &ModelName) {
@@ -196,8 +196,7 @@ impl Reconciler {
     /// What is paused waits for nothing: it is looked at when that ends.
     fn unqueue_paused(&mut self) {
         for model in self.models.values_mut() {
-            let is_paused = model.name.as_ref().is_some_and(|name| self.paused.contains(name));
-            if is_paused && !model.is_building() {
+            if is_paused(&self.paused, model) && !model.is_building() {
                 model.phase = Phase::Idle;
             }
         }
@@ -482,7 +481,7 @@ impl Reconciler {
         due.sort_unstable();
         for (_, folder) in due {
             if let Some(model) = self.models.get_mut(&folder) {
-                if model.name.as_ref().is_some_and(|name| self.paused.contains(name)) {
+                if is_paused(&self.paused, model) {
                     model.phase = Phase::Idle;
                     continue;
                 }
@@ -507,6 +506,11 @@ impl Reconciler {
             models.get(folder).is_some_and(|model| matches!(model.phase, Phase::Queued(_)))
         });
     }
+}
+
+/// Whether somebody wants a model left alone.
+fn is_paused(paused: &BTreeSet<ModelName>, model: &Model) -> bool {
+    model.name.as_ref().is_some_and(|name| paused.contains(name))
 }
 
 /// Whether a model has vanished and it is still to be seen whether it was removed.

@@ -1,5 +1,6 @@
 //! The record of one build attempt.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -314,6 +315,13 @@ pub struct Failure {
     pub help: Option<String>,
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.stage.as_str(), self.message)?;
+        self.help.as_ref().map_or(Ok(()), |help| write!(f, " – {help}"))
+    }
+}
+
 impl Record {
     /// A record of an attempt that came to nothing yet: whoever makes it fills in what it did.
     pub fn new(model: String, folder: PathBuf, trigger: Trigger) -> Self {
@@ -339,6 +347,11 @@ impl Record {
             failure: None,
             server: None,
         }
+    }
+
+    /// How long the attempt took, in milliseconds.
+    pub fn took_ms(&self) -> f64 {
+        self.stages_ms.iter().map(|stage| stage.ms).sum()
     }
 
     /// Names the archive of model `name` that is in the store.

@@ -9,8 +9,7 @@ use super::{Outcome, Record, Trigger};
 
 /// Logs what came of an attempt; problems get a line each.
 pub fn record(record: &Record) {
-    let ms: f64 = record.stages_ms.iter().map(|stage| stage.ms).sum();
-    let ms = (ms * 10.0).round() / 10.0;
+    let ms = (record.took_ms() * 10.0).round() / 10.0;
     let archive = record.archive.as_deref().unwrap_or_default();
     let (outcome, message_id) = (record.outcome.as_str(), record.outcome.message_id());
     match record.outcome {
@@ -81,110 +80,43 @@ pub fn record(record: &Record) {
 fn on_server(record: &Record, on: &OnServer) {
     let (outcome, message_id) = (record.outcome.as_str(), record.outcome.message_id());
     let (model, generation, server) = (&record.model, record.generation, &on.management);
-    let version = on.version.as_deref();
+    let version = on.version.as_deref().filter(|_| on.state != ServedState::Withdrawn);
     let why = on.error.as_deref().unwrap_or_default();
-    let is_drift = record.trigger == Trigger::Server;
+    // The level of an entry is known when it is compiled.
+    macro_rules! say {
+        ($level:ident, $($text:tt)+) => {
+            tracing::$level!(outcome, message_id, model, generation, server, version, $($text)+)
+        };
+    }
     match on.state {
-        ServedState::Serving => match on.found.as_deref() {
-            Some(found) if !is_drift => {
-                tracing::info!(
-                    outcome,
-                    message_id,
-                    model,
-                    generation,
-                    server,
-                    version,
-                    "{found}; the server serves it as is wanted now"
-                );
+        ServedState::Serving => {
+            let is_drift = record.trigger == Trigger::Server;
+            match on.found.as_deref() {
+                Some(found) if !is_drift => {
+                    say!(info, "{found}; the server serves it as is wanted now");
+                }
+                Some(found) => {
+                    say!(warn, "{found}; the server serves the archive in the store again");
+                }
+                None if is_drift => say!(info, "the server serves the archive in the store again"),
+                None => say!(info, "the server serves the new archive"),
             }
-            Some(found) => {
-                tracing::warn!(
-                    outcome,
-                    message_id,
-                    model,
-                    generation,
-                    server,
-                    version,
-                    "{found}; the server serves the archive in the store again"
-                );
-            }
-            None if is_drift => {
-                tracing::info!(
-                    outcome,
-                    message_id,
-                    model,
-                    generation,
-                    server,
-                    version,
-                    "the server serves the archive in the store again"
-                );
-            }
-            None => {
-                tracing::info!(
-                    outcome,
-                    message_id,
-                    model,
-                    generation,
-                    server,
-                    version,
-                    "the server serves the new archive"
-                );
-            }
-        },
-        ServedState::Refused => {
-            tracing::error!(
-                outcome,
-                message_id,
-                model,
-                generation,
-                server,
-                version,
-                "the server refused the archive in a trial and goes on with the one before: {why}"
-            );
         }
+        ServedState::Refused => say!(
+            error,
+            "the server refused the archive in a trial and goes on with the one before: {why}"
+        ),
         ServedState::RolledBack => {
-            tracing::error!(
-                outcome,
-                message_id,
-                model,
-                generation,
-                server,
-                version,
-                "the server refused the archive and serves the one before again: {why}"
-            );
+            say!(error, "the server refused the archive and serves the one before again: {why}");
         }
-        ServedState::Failed => {
-            tracing::error!(
-                outcome,
-                message_id,
-                model,
-                generation,
-                server,
-                version,
-                "the server refused the archive, and there is none before that it takes: {why}"
-            );
-        }
+        ServedState::Failed => say!(
+            error,
+            "the server refused the archive, and there is none before that it takes: {why}"
+        ),
         ServedState::Unreachable => {
-            tracing::warn!(
-                outcome,
-                message_id,
-                model,
-                generation,
-                server,
-                version,
-                "the server cannot be told of the archive; trying again: {why}"
-            );
+            say!(warn, "the server cannot be told of the archive; trying again: {why}");
         }
-        ServedState::Withdrawn => {
-            tracing::info!(
-                outcome,
-                message_id,
-                model,
-                generation,
-                server,
-                "removed from the server"
-            );
-        }
+        ServedState::Withdrawn => say!(info, "removed from the server"),
     }
 }
 

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::problem::{Problem, as_text};
+use crate::problem::{Problem, as_text, some_as_text};
 use crate::results::catalog::{CatalogEntry, ServedState};
 use crate::results::record::Failure;
 use crate::results::{Outcome, Record, Trigger};
@@ -74,7 +74,7 @@ pub struct ModelStatus {
     /// Its name; the folder's name where its settings give none that is valid.
     pub model: String,
     /// Its folder, where it has one that is known.
-    #[serde(serialize_with = "maybe_as_text", skip_serializing_if = "Option::is_none", default)]
+    #[serde(serialize_with = "some_as_text", skip_serializing_if = "Option::is_none", default)]
     pub folder: Option<PathBuf>,
     /// What it is doing, or how it is.
     pub state: State,
@@ -258,15 +258,5 @@ impl ModelStatus {
             last: past.map(|past| LastAttempt::of(&past.last)),
             build_ms: past.map(|past| past.build_ms.iter().copied().collect()).unwrap_or_default(),
         }
-    }
-}
-
-fn maybe_as_text<S: serde::Serializer>(
-    path: &Option<PathBuf>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match path {
-        Some(path) => as_text(path, serializer),
-        None => serializer.serialize_none(),
     }
 }

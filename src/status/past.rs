@@ -76,6 +76,5 @@ fn take(models: &mut BTreeMap<String, PastModel>, record: Record) {
 
 /// How long an attempt took, in milliseconds, to the tenth.
 pub(super) fn took(record: &Record) -> f64 {
-    let ms: f64 = record.stages_ms.iter().map(|stage| stage.ms).sum();
-    (ms * 10.0).round() / 10.0
+    (record.took_ms() * 10.0).round() / 10.0
 }

@@ -12,16 +12,6 @@ use crate::engine::Seen;
 use crate::results::Stage;
 use crate::results::record::CarriedOver;
 
-const STAGES: [Stage; 7] = [
-    Stage::Snapshot,
-    Stage::Validate,
-    Stage::Plan,
-    Stage::Pack,
-    Stage::Verify,
-    Stage::Publish,
-    Stage::Retire,
-];
-
 /// Measures the parts of a pass that belong to no model.
 #[derive(Debug)]
 pub(super) struct PassTimes {
@@ -42,25 +32,21 @@ impl PassTimes {
 
 /// Writes a line for each model, built or not, and one for the pass.
 pub(super) fn write(rows: &[&Seen], pass: &PassTimes, out: &mut dyn Write) -> io::Result<()> {
-    let mut table = comfy_table::Table::new();
-    table.load_style(comfy_table::TableStyle::new());
-    let stages = STAGES.map(|stage| stage.as_str().to_uppercase());
+    let mut table = crate::cli::table();
+    let stages = Stage::ALL.map(|stage| stage.as_str().to_uppercase());
     let bytes = ["READ", "COMPRESSED", "WRITTEN", "CARRIED OVER"].map(str::to_owned);
     table.set_header(["MODEL".to_owned()].into_iter().chain(stages).chain(bytes));
     for row in rows {
         table.add_row(cells(row));
     }
-    let last = 1 + STAGES.len() + 3;
+    let last = 1 + Stage::ALL.len() + 3;
     for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
         if index > 0 && index < last {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
     writeln!(out)?;
-    for line in table.lines() {
-        writeln!(out, "{}", line.trim_end())?;
-    }
+    crate::cli::write_table(table, out)?;
     let total = pass.parts.iter().map(|(_, time)| *time).sum();
     let parts: Vec<_> =
         pass.parts.iter().map(|(part, time)| format!("{part} {}", duration(*time))).collect();
@@ -77,7 +63,7 @@ fn cells(row: &Seen) -> Vec<String> {
     let bytes = [cost.read, cost.compressed, cost.written].map(|n| HumanBytes(n).to_string());
     [printable(&row.model)]
         .into_iter()
-        .chain(STAGES.map(stage))
+        .chain(Stage::ALL.map(stage))
         .chain(bytes)
         .chain([carried(cost.carried_over)])
         .collect()
@@ -122,7 +108,7 @@ mod tests {
             held: None,
             since_change: None,
             record: None,
-            took: Took { stages_ms: STAGES.iter().zip(ms).map(time).collect(), cost },
+            took: Took { stages_ms: Stage::ALL.iter().zip(ms).map(time).collect(), cost },
         }
     }
 
