@@ -7,10 +7,12 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use super::{Change, LookReason, RootKind, WatchMode, WatchPlan, WatchRoot, Watcher};
+use crate::sink::Sink;
 
 /// How long a change may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -29,7 +31,7 @@ impl Watched {
         let (sink, changes) = channel();
         let plan = plan(dir.path(), mode);
         let watcher =
-            Watcher::start(plan, Box::new(move |change| drop(sink.send(change)))).unwrap();
+            Watcher::start(plan, Sink::new(move |change| drop(sink.send(change)))).unwrap();
         Self { dir, watcher, changes }
     }
 
@@ -137,7 +139,7 @@ fn a_new_folder_is_watched_with_all_that_is_in_it() {
 }
 
 #[test]
-fn renames_in_out_and_within() {
+fn renames_into_out_of_and_within_a_model_are_reported() {
     let watched = Watched::new();
     fs::create_dir_all(watched.path("elsewhere/deep/er")).unwrap();
     fs::write(watched.path("elsewhere/deep/er/f"), "1").unwrap();
@@ -230,7 +232,7 @@ fn a_folder_renamed_there_and_back_is_still_watched() {
 }
 
 #[test]
-fn what_we_do_ourselves_is_not_seen() {
+fn reads_and_writes_to_the_store_are_not_reported() {
     let watched = Watched::with(WatchMode::Native, |dir| {
         fs::create_dir_all(dir.join("drop/m")).unwrap();
         fs::create_dir_all(dir.join("drop/store/.marwatch/staging")).unwrap();
@@ -255,7 +257,7 @@ fn what_we_do_ourselves_is_not_seen() {
 }
 
 #[test]
-fn a_file_that_is_being_written_is_said_to_be() {
+fn a_file_that_is_being_written_is_reported_as_such() {
     let watched = Watched::new();
     let said = |file: &str| (watched.model("m"), PathBuf::from(file));
     let writing = |file| {
@@ -290,7 +292,7 @@ fn a_file_that_is_being_written_is_said_to_be() {
 }
 
 #[test]
-fn symlinks_are_followed_within_the_model_alone() {
+fn symlinks_are_followed_only_within_the_model() {
     let watched = Watched::with(WatchMode::Native, |dir| {
         for folder in ["drop/m/.blobs/deep", "drop/m/.unused", "outside"] {
             fs::create_dir_all(dir.join(folder)).unwrap();
@@ -334,20 +336,21 @@ fn a_root_may_be_a_symlink_and_is_called_by_its_own_name() {
 }
 
 #[test]
-fn more_than_the_queues_hold_is_an_overflow() {
+fn more_events_than_the_queues_hold_are_an_overflow() {
     let dir = tempfile::tempdir().unwrap();
     let model = dir.path().join("drop/m");
     fs::create_dir_all(&model).unwrap();
     let files = ["a", "b"].map(|name| File::create(model.join(name)).unwrap());
     let (sink, changes) = channel();
     let (open_gate, gate) = channel::<()>();
+    let gate = Mutex::new(gate);
     let plan = plan(dir.path(), WatchMode::Native);
     let watcher = Watcher::start(
         plan,
-        Box::new(move |change| {
+        Sink::new(move |change| {
             sink.send(change).unwrap();
             // Holds the worker until the gate is opened for good.
-            let _ = gate.recv();
+            let _ = gate.lock().unwrap().recv();
         }),
     )
     .unwrap();
@@ -378,7 +381,7 @@ fn more_than_the_queues_hold_is_an_overflow() {
 }
 
 #[test]
-fn another_plan() {
+fn a_replaced_plan_is_followed() {
     let watched = Watched::new();
     fs::create_dir_all(watched.path("one/sub")).unwrap();
     let mut next = plan(watched.dir.path(), WatchMode::Native);
@@ -394,7 +397,7 @@ fn another_plan() {
 }
 
 #[test]
-fn polling_finds_the_same() {
+fn polling_reports_the_same_changes() {
     let watched = Watched::with(WatchMode::Poll, |dir| {
         fs::create_dir_all(dir.join("drop/m/sub")).unwrap();
     });
