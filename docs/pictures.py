@@ -23,7 +23,7 @@ from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
 COLUMNS, ROWS = 88, 24
-PAGE_WIDTH = 980
+PAGE_WIDTH = 1180
 GOOD = "def handle(data, context):\n    return [{} for _ in data or []]\n"
 BROKEN = "import json\n\n\ndef handle(data, context)\n    return [json.dumps(row) for row in data]\n"
 SETTINGS = """\
