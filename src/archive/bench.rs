@@ -2,8 +2,8 @@
 //! the crate's interface.
 
 use super::deflate::Deflater;
-use super::pack::content::{FileSums, PieceHasher};
 use super::plan::CHUNK;
+use super::sums::{FileSums, PieceHasher};
 use super::{Entry, zip_writer};
 
 /// All headers of an archive of `entries`: local ones, central directory, end.

@@ -4,12 +4,12 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use super::pack::content::{FileSums, PieceHasher, PieceSums};
-use super::pack::in_order::in_order;
-use super::pack::reading;
-use super::pack::reading::{Piece, pieces};
-use super::pack::{Control, PackError};
+use super::in_order::in_order;
+use super::input;
+use super::input::{Piece, pieces};
 use super::plan::is_large;
+use super::sums::{FileSums, PieceHasher, PieceSums};
+use super::{Control, PackError};
 use super::{Input, Source};
 
 /// Small files that one job hashes.
@@ -70,7 +70,7 @@ pub fn hash(
                     lane.give(Job::Small(inputs))?;
                     continue;
                 }
-                let file = Arc::new(reading::open(source, &input.path)?);
+                let file = Arc::new(input::open(source, &input.path)?);
                 for piece in pieces(input.size) {
                     lane.give(Job::Piece { input, file: Arc::clone(&file), piece })?;
                 }
@@ -86,7 +86,7 @@ fn run(job: Job<'_>, source: &dyn Source, buffer: &mut Vec<u8>) -> Result<Done, 
         Job::Small(inputs) => {
             let mut hashes = Vec::with_capacity(inputs.len());
             for input in inputs {
-                let content = reading::read_small(source, input, buffer)?;
+                let content = input::read_small(source, input, buffer)?;
                 hashes.push(*blake3::hash(content).as_bytes());
             }
             Ok(Done::Small(hashes))
@@ -94,9 +94,9 @@ fn run(job: Job<'_>, source: &dyn Source, buffer: &mut Vec<u8>) -> Result<Done, 
         Job::Piece { input, file, piece } => {
             buffer.resize(buffer.len().max(piece.len), 0);
             let bytes = &mut buffer[..piece.len];
-            reading::read_at(&file, &input.path, piece.at, bytes)?;
+            input::read_at(&file, &input.path, piece.at, bytes)?;
             if piece.last {
-                reading::expect_end(&file, &input.path, input.size)?;
+                input::expect_end(&file, &input.path, input.size)?;
             }
             let mut hasher = PieceHasher::at(piece.at);
             hasher.update(bytes);

@@ -8,57 +8,32 @@
 
 #[doc(hidden)]
 pub mod bench;
-mod central;
+mod control;
 mod deflate;
 pub mod digest;
-#[cfg(test)]
-pub(crate) mod fixture;
 pub mod hash;
+mod in_order;
+mod input;
 pub mod inspect;
-mod listing;
 pub mod pack;
 pub mod plan;
 pub mod probe;
+pub mod read;
 pub mod renamed;
-pub mod stream;
+mod sums;
+#[cfg(test)]
+pub(crate) mod tests;
 pub mod verify;
-mod window;
 mod zip_writer;
 
-use std::fs::File;
-use std::io;
-
+pub use control::{Control, PackError};
 pub use digest::Digest;
-pub use pack::{Carried, Control, Cost, PackError, Packed, pack_folder, pack_tgz, pack_zip};
+pub use input::{Input, Source};
+pub use pack::{Carried, Cost, Packed, pack_folder, pack_tgz, pack_zip};
 pub use plan::{Plan, Profile, Step, plan};
 pub use probe::probe;
 
 use crate::model::EntryPath;
-
-/// Where the packer gets the model's files from.
-pub trait Source: Sync {
-    /// Opens a listed file for reading, never one outside the model.
-    ///
-    /// # Errors
-    /// When it cannot be opened, or is no longer the file that was listed.
-    fn open(&self, path: &EntryPath) -> io::Result<File>;
-
-    /// Whether a change of the file since it was listed is sure to show in its stat. Only then may
-    /// its blocks be shared first and summed afterwards.
-    fn is_settled(&self, path: &EntryPath) -> bool {
-        let _ = path;
-        false
-    }
-}
-
-/// A file of the model as it was listed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Input {
-    /// Its path in the model and in the archive.
-    pub path: EntryPath,
-    /// Its length in bytes when it was listed.
-    pub size: u64,
-}
 
 /// How an entry's bytes stand in the archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]

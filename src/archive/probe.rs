@@ -9,9 +9,9 @@ use std::fs::File;
 use std::sync::Arc;
 
 use super::deflate::{Deflater, measure};
-use super::pack::in_order::in_order;
-use super::pack::{Control, PackError, reading};
+use super::in_order::in_order;
 use super::plan::{Profile, is_large};
+use super::{Control, PackError, input};
 use super::{Input, Method, Source};
 use crate::model::Compression;
 
@@ -43,7 +43,7 @@ pub fn probe(
         |(deflater, sample, scratch), (index, file, offset): (usize, Arc<File>, u64)| {
             control.check()?;
             let input: &Input = &inputs[index];
-            reading::read_at(&file, &input.path, offset, sample)?;
+            input::read_at(&file, &input.path, offset, sample)?;
             Ok((index, measure(deflater, sample, scratch)))
         },
         |measured| {
@@ -53,7 +53,7 @@ pub fn probe(
         },
         |lane| {
             for (index, input) in inputs.iter().enumerate().filter(|(_, input)| is_large(input)) {
-                let file = Arc::new(reading::open(source, &input.path)?);
+                let file = Arc::new(input::open(source, &input.path)?);
                 for offset in sample_offsets(input.size) {
                     lane.give((index, Arc::clone(&file), offset))?;
                 }

@@ -11,7 +11,7 @@ use crate::model::EntryPath;
 
 /// The boundary on which the data of large stored entries begins: a page, and a block of every
 /// file system that can share blocks.
-pub(crate) const PAGE: u64 = 4096;
+pub const PAGE: u64 = 4096;
 
 /// From here on a 32-bit field says "see the zip64 extra field".
 const MAX_32: u64 = 0xffff_ffff;
@@ -37,28 +37,28 @@ const MADE_BY: u16 = 3 << 8 | 45;
 const NEEDS_DEFLATE: u16 = 20;
 const NEEDS_ZIP64: u16 = 45;
 /// Names are UTF-8.
-pub(crate) const FLAGS: u16 = 1 << 11;
+pub const FLAGS: u16 = 1 << 11;
 const DOS_TIME: u16 = 0;
 const DOS_DATE: u16 = 1 << 5 | 1;
 /// Both in one, as they stand.
-pub(crate) const MODIFIED: u32 = (DOS_DATE as u32) << 16 | DOS_TIME as u32;
+pub const MODIFIED: u32 = (DOS_DATE as u32) << 16 | DOS_TIME as u32;
 /// A regular file of mode 0644, where unix keeps it.
 const EXTERNAL_ATTRIBUTES: u32 = 0o100_644 << 16;
 
 /// The version of the format that a reader of an entry of so many bytes needs.
-pub(crate) fn version(size: u64) -> u16 {
+pub fn version(size: u64) -> u16 {
     if needs_zip64(size) { NEEDS_ZIP64 } else { NEEDS_DEFLATE }
 }
 
 /// Bytes of the local header of an entry that is not aligned.
-pub(crate) fn local_header_len(path: &EntryPath, size: u64) -> u64 {
+pub fn local_header_len(path: &EntryPath, size: u64) -> u64 {
     let zip64 = if needs_zip64(size) { ZIP64_LOCAL_LEN } else { 0 };
     LOCAL_HEADER_LEN + path.as_str().len() as u64 + zip64
 }
 
 /// Bytes of the alignment field that moves data from `offset` to a page boundary: none, or as many
 /// as the field has at least.
-pub(crate) fn alignment_len(offset: u64) -> u64 {
+pub fn alignment_len(offset: u64) -> u64 {
     match (PAGE - offset % PAGE) % PAGE {
         0 => 0,
         short if short < ALIGNMENT_MIN_LEN => short + PAGE,
@@ -68,7 +68,7 @@ pub(crate) fn alignment_len(offset: u64) -> u64 {
 
 /// Appends the local header of `entry`, filled up with an alignment field to where its data
 /// begins.
-pub(crate) fn local_header(entry: &Entry, out: &mut Vec<u8>) {
+pub fn local_header(entry: &Entry, out: &mut Vec<u8>) {
     let start = out.len();
     let zip64 = needs_zip64(entry.size);
     let length = local_header_len(&entry.path, entry.size);
@@ -97,7 +97,7 @@ pub(crate) fn local_header(entry: &Entry, out: &mut Vec<u8>) {
 }
 
 /// Appends the record of `entry` in the central directory.
-pub(crate) fn central_header(entry: &Entry, out: &mut Vec<u8>) {
+pub fn central_header(entry: &Entry, out: &mut Vec<u8>) {
     let values = [entry.size, entry.packed_size, entry.header_offset];
     let large: Vec<u64> = values.into_iter().filter(|&value| needs_zip64(value)).collect();
     let extra = if large.is_empty() { 0 } else { 4 + 8 * large.len() };
@@ -126,7 +126,7 @@ pub(crate) fn central_header(entry: &Entry, out: &mut Vec<u8>) {
 
 /// Appends the end of an archive whose central directory of `length` bytes and `count` records
 /// begins at `offset`.
-pub(crate) fn end(count: u64, offset: u64, length: u64, out: &mut Vec<u8>) {
+pub fn end(count: u64, offset: u64, length: u64, out: &mut Vec<u8>) {
     if count >= MAX_16 || needs_zip64(offset) || needs_zip64(length) {
         u32(out, ZIP64_END);
         u64(out, 44); // bytes that follow this field

@@ -28,9 +28,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::archive::Digest;
-use crate::archive::pack::{Control, PackError, Packed};
+use crate::archive::pack::Packed;
 use crate::archive::plan::{Profile, plan};
 use crate::archive::probe::probe;
+use crate::archive::{Control, PackError};
 use crate::config::Config;
 use crate::failpoints::{Protection, is_disabled};
 use crate::fs::identity::Identity;

@@ -8,20 +8,20 @@ use std::ptr::{self, NonNull};
 use libdeflate_sys as sys;
 
 /// A decoder; it keeps its tables from one stream to the next.
-pub(crate) struct Inflater(NonNull<sys::libdeflate_decompressor>);
+pub struct Inflater(NonNull<sys::libdeflate_decompressor>);
 
 /// How far a stream that was decoded without a fault reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Reach {
+pub struct Reach {
     /// Bytes of the stream.
-    pub(crate) packed: usize,
+    pub packed: usize,
     /// Bytes of its content.
-    pub(crate) plain: usize,
+    pub plain: usize,
 }
 
 impl Inflater {
     /// A decoder.
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         #[expect(unsafe_code, reason = "the safe wrapper hides how much of its input was read")]
         // SAFETY: takes nothing; gives a decoder of its own, or null.
         let decoder = unsafe { sys::libdeflate_alloc_decompressor() };
@@ -31,7 +31,7 @@ impl Inflater {
 
     /// Decodes the stream at the beginning of `packed` into the front of `plain`. Nothing where
     /// there is no complete stream, or its content is longer than `plain`.
-    pub(crate) fn inflate(&mut self, packed: &[u8], plain: &mut [u8]) -> Option<Reach> {
+    pub fn inflate(&mut self, packed: &[u8], plain: &mut [u8]) -> Option<Reach> {
         let mut reach = Reach { packed: 0, plain: 0 };
         #[expect(unsafe_code, reason = "the safe wrapper hides how much of its input was read")]
         // SAFETY: the decoder is alive and nobody else has it; both buffers are as long as is said,

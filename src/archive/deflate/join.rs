@@ -24,7 +24,7 @@ const END: u8 = 0x40;
 /// Takes the complete stream from `start` on in `out` for one that goes on: clears the mark of its
 /// last block and appends a sync flush, after which a further stream may follow. Returns false, and
 /// leaves `out` as it was, if that is no complete stream.
-pub(super) fn open_end(out: &mut Vec<u8>, start: usize) -> bool {
+pub fn open_end(out: &mut Vec<u8>, start: usize) -> bool {
     let length = out.len() - start;
     out.resize(out.len() + PADDING, 0);
     let ends = Walk { stream: &out[start..], bit: 0 }.run();

@@ -18,7 +18,7 @@ const MAX_DESCRIPTION_BITS: u8 = 7;
 const ORDER: [usize; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
 
 /// The codes for the blocks of some content.
-pub(super) struct Literals<'d> {
+pub struct Literals<'d> {
     blocks: Vec<(&'d [u8], Codes)>,
 }
 
@@ -33,18 +33,18 @@ struct Codes {
 
 impl<'d> Literals<'d> {
     /// Finds the codes for `data`.
-    pub(super) fn of(data: &'d [u8]) -> Self {
+    pub fn of(data: &'d [u8]) -> Self {
         Self { blocks: data.chunks(BLOCK).map(|block| (block, Codes::of(block))).collect() }
     }
 
     /// About how many bytes the data takes: what its codes are described by is left out.
-    pub(super) fn len(&self) -> u64 {
+    pub fn len(&self) -> u64 {
         self.blocks.iter().map(|(_, codes)| codes.bits).sum::<u64>().div_ceil(8)
     }
 
     /// Appends a complete stream, or, where it is not the last, one that goes on behind a sync
     /// flush.
-    pub(super) fn write(&self, last: bool, out: &mut Vec<u8>) {
+    pub fn write(&self, last: bool, out: &mut Vec<u8>) {
         let mut bits = Bits { out, word: 0, count: 0 };
         for (i, (block, codes)) in self.blocks.iter().enumerate() {
             let ends = last && i + 1 == self.blocks.len();

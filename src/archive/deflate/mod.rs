@@ -9,7 +9,7 @@ mod inflate;
 mod join;
 mod literals;
 
-pub(crate) use inflate::Inflater;
+pub use inflate::Inflater;
 use std::sync::{Mutex, PoisonError};
 
 use libdeflater::{CompressionLvl, Compressor};
@@ -25,7 +25,7 @@ const WORTH_JUDGING: usize = 8 * SAMPLE;
 /// level 6, 10 go into clearing tables, as they do at level 2 (and 7 at level 1). One level less
 /// takes about 7 % less time there and makes text up to 0.1 % larger than zlib's level 6 does: not
 /// worth a rule of its own. Tables are kept from one input to the next.
-pub(crate) struct Deflater {
+pub struct Deflater {
     level: u8,
     /// Made at the first use: it is some hundred kilobytes.
     compressor: Option<Compressor>,
@@ -59,12 +59,12 @@ impl Drop for Deflater {
 
 impl Deflater {
     /// Levels are 1 to 9, as zlib's; libdeflate's own go up to 12.
-    pub(crate) fn new(level: u8) -> Self {
+    pub fn new(level: u8) -> Self {
         Self { level: level.clamp(1, 9), compressor: None }
     }
 
     /// Appends `data` to `out` as a complete stream; returns its length.
-    pub(crate) fn whole(&mut self, data: &[u8], out: &mut Vec<u8>) -> usize {
+    pub fn whole(&mut self, data: &[u8], out: &mut Vec<u8>) -> usize {
         let start = out.len();
         match self.without_matches(data, out) {
             Some(literals) => literals.write(true, out),
@@ -75,7 +75,7 @@ impl Deflater {
 
     /// Appends one chunk of a stream to `out`; `last` ends the stream. A chunk refers to nothing
     /// before it.
-    pub(crate) fn chunk(&mut self, data: &[u8], last: bool, out: &mut Vec<u8>) {
+    pub fn chunk(&mut self, data: &[u8], last: bool, out: &mut Vec<u8>) {
         if let Some(literals) = self.without_matches(data, out) {
             return literals.write(last, out);
         }
@@ -123,14 +123,14 @@ impl Deflater {
 }
 
 /// Bytes that `data` takes at the fastest level, to judge whether it shrinks at all.
-pub(crate) fn measure(fastest: &mut Deflater, data: &[u8], scratch: &mut Vec<u8>) -> usize {
+pub fn measure(fastest: &mut Deflater, data: &[u8], scratch: &mut Vec<u8>) -> usize {
     scratch.clear();
     fastest.whole(data, scratch)
 }
 
 /// Appends `data` to `out` as stored blocks, of which none is the last: what a stream holds of
 /// data that does not shrink. The blocks end on a byte, so any chunk may follow.
-pub(crate) fn stored_blocks(data: &[u8], out: &mut Vec<u8>) {
+pub fn stored_blocks(data: &[u8], out: &mut Vec<u8>) {
     for block in data.chunks(usize::from(u16::MAX)) {
         let length = block.len() as u16;
         out.push(0);
@@ -141,7 +141,7 @@ pub(crate) fn stored_blocks(data: &[u8], out: &mut Vec<u8>) {
 }
 
 /// The last block of a stream that ends with nothing: a stored one of no bytes.
-pub(crate) const LAST_BLOCK: [u8; 5] = [1, 0, 0, 0xff, 0xff];
+pub const LAST_BLOCK: [u8; 5] = [1, 0, 0, 0xff, 0xff];
 
 #[cfg(test)]
 mod tests {
@@ -151,7 +151,7 @@ mod tests {
 
     use super::*;
 
-    pub(super) fn inflate(stream: &[u8]) -> Vec<u8> {
+    pub fn inflate(stream: &[u8]) -> Vec<u8> {
         let mut plain = Vec::new();
         let mut decoder = flate2::bufread::DeflateDecoder::new(stream);
         decoder.read_to_end(&mut plain).unwrap();
@@ -160,7 +160,7 @@ mod tests {
     }
 
     /// Runs of repeated text and noise, so that all kinds of blocks occur.
-    pub(super) fn data() -> impl Strategy<Value = Vec<u8>> {
+    pub fn data() -> impl Strategy<Value = Vec<u8>> {
         let run = (proptest::collection::vec(any::<u8>(), 1..300), 1..200usize);
         proptest::collection::vec(run, 0..8).prop_map(|runs| {
             runs.into_iter().flat_map(|(bytes, times)| bytes.repeat(times)).collect()

@@ -10,9 +10,9 @@ use std::os::unix::fs::FileExt as _;
 use rustix::fs::copy_file_range;
 use rustix::io::Errno;
 
-use super::PackError;
-use super::kernel::clone_range;
+use crate::archive::PackError;
 use crate::archive::zip_writer::PAGE;
+use crate::fs::kernel::clone_range;
 
 /// Bytes that are copied in one go, so that cancelling and progress do not wait for long and the
 /// disk gets something to do.
@@ -22,15 +22,15 @@ const BUFFER: usize = 256 << 10;
 
 /// Which bytes go where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Slice {
-    pub(super) from: u64,
-    pub(super) to: u64,
-    pub(super) length: u64,
+pub struct Slice {
+    pub from: u64,
+    pub to: u64,
+    pub length: u64,
 }
 
 impl Slice {
     /// The same in pieces.
-    pub(super) fn pieces(self) -> impl Iterator<Item = Slice> {
+    pub fn pieces(self) -> impl Iterator<Item = Slice> {
         (0..self.length.div_ceil(SLICE)).map(move |i| {
             let done = i * SLICE;
             let length = SLICE.min(self.length - done);
@@ -41,7 +41,7 @@ impl Slice {
 
 /// Makes the two files share the blocks of `slice`; says whether they do. Bytes behind the last
 /// whole page are copied.
-pub(super) fn share(from: &File, to: &File, slice: Slice) -> Result<bool, PackError> {
+pub fn share(from: &File, to: &File, slice: Slice) -> Result<bool, PackError> {
     let whole = slice.length - slice.length % PAGE;
     // What it cannot do, for whatever reason, is copied; a true failure comes back there.
     if whole == 0 || clone_range(from, slice.from, to, slice.to, whole).is_err() {
@@ -54,12 +54,7 @@ pub(super) fn share(from: &File, to: &File, slice: Slice) -> Result<bool, PackEr
 }
 
 /// Copies `slice`.
-pub(super) fn copy(
-    from: &File,
-    to: &File,
-    slice: Slice,
-    buffer: &mut Vec<u8>,
-) -> Result<(), PackError> {
+pub fn copy(from: &File, to: &File, slice: Slice, buffer: &mut Vec<u8>) -> Result<(), PackError> {
     let Slice { from: mut at, to: mut place, length: mut left } = slice;
     while left > 0 {
         let length = usize::try_from(left).unwrap_or(usize::MAX);
@@ -96,7 +91,7 @@ fn copy_through_memory(
 }
 
 /// Fills `bytes` from the archive before.
-pub(super) fn read(previous: &File, bytes: &mut [u8], offset: u64) -> Result<(), PackError> {
+pub fn read(previous: &File, bytes: &mut [u8], offset: u64) -> Result<(), PackError> {
     let previous_ended = |source: io::Error| PackError::Previous { source };
     previous.read_exact_at(bytes, offset).map_err(previous_ended)
 }

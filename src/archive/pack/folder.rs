@@ -6,11 +6,12 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::in_order::{Lane, in_order};
-use super::reading;
-use super::reading::pieces;
-use super::{Control, Cost, PackError, Packed};
+use super::{Cost, Packed};
+use crate::archive::in_order::{Lane, in_order};
+use crate::archive::input;
+use crate::archive::input::pieces;
 use crate::archive::plan::{CHUNK, Plan, Step, is_large, manifest_path};
+use crate::archive::{Control, PackError};
 use crate::archive::{Entry, Input, Method, Source};
 use crate::model::EntryPath;
 
@@ -107,7 +108,7 @@ fn copy_all(
                 target.copy_large(input, source, control, buffer)?
             }
             Step::Small(input) => {
-                let content = reading::read_small(source, input, buffer)?;
+                let content = input::read_small(source, input, buffer)?;
                 target.write(input.path.clone(), content)?
             }
             Step::Carry(_) => return Err(PackError::nothing_before()),
@@ -152,7 +153,7 @@ impl Target<'_> {
         let file = self.create(&path)?;
         file.write_all_at(content, 0).map_err(PackError::write)?;
         self.close(&file)?;
-        let (crc32, blake3) = super::content::sums(content);
+        let (crc32, blake3) = crate::archive::sums::sums(content);
         Ok(entry(path, content.len() as u64, crc32, blake3))
     }
 
@@ -163,7 +164,7 @@ impl Target<'_> {
         control: &Control<'_>,
         buffer: &mut Vec<u8>,
     ) -> Result<Entry, PackError> {
-        let from = reading::open(source, &input.path)?;
+        let from = input::open(source, &input.path)?;
         let to = self.create(&input.path)?;
         let (mut crc32, mut blake3) = (crc32fast::Hasher::new(), blake3::Hasher::new());
         buffer.resize(buffer.len().max(CHUNK), 0);
@@ -172,13 +173,13 @@ impl Target<'_> {
             for start in (0..piece.len).step_by(BLOCK) {
                 let block = &mut buffer[..BLOCK.min(piece.len - start)];
                 let at = piece.at + start as u64;
-                reading::read_at(&from, &input.path, at, block)?;
+                input::read_at(&from, &input.path, at, block)?;
                 to.write_all_at(block, at).map_err(PackError::write)?;
                 crc32.update(block);
                 blake3.update(block);
             }
         }
-        reading::expect_end(&from, &input.path, input.size)?;
+        input::expect_end(&from, &input.path, input.size)?;
         self.close(&to)?;
         Ok(entry(input.path.clone(), input.size, crc32.finalize(), *blake3.finalize().as_bytes()))
     }

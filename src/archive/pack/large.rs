@@ -8,26 +8,26 @@ use std::io;
 
 use super::carry;
 use super::carry::Slice;
-use super::{PackError, reading};
 use crate::archive::plan::{Plan, Step};
 use crate::archive::{Entry, Input, Method, Source, zip_writer};
+use crate::archive::{PackError, input};
 use crate::model::EntryPath;
 
 /// The large stored entries of an archive.
-pub(super) struct Large<'p> {
+pub struct Large<'p> {
     /// In their order; of those that are still to be read the sums are missing.
-    pub(super) entries: Vec<Entry>,
+    pub entries: Vec<Entry>,
     /// Where each comes from.
-    pub(super) origins: Vec<Origin<'p>>,
+    pub origins: Vec<Origin<'p>>,
     /// Where the last one ends; 0 where there is none.
-    pub(super) end: u64,
+    pub end: u64,
     /// Whether all their data stands in the file already.
-    pub(super) in_place: bool,
+    pub in_place: bool,
 }
 
 /// Where the bytes of an entry come from.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Origin<'p> {
+pub enum Origin<'p> {
     /// A file of the model.
     Model(&'p Input),
     /// The archive before, where the data begins at this offset.
@@ -36,7 +36,7 @@ pub(super) enum Origin<'p> {
 
 /// What is left to do for an entry.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Way {
+pub enum Way {
     /// Nothing.
     Done,
     /// It shares the blocks of the model's file, which is still to be summed.
@@ -54,7 +54,7 @@ impl<'p> Large<'p> {
     ///
     /// # Errors
     /// [`PackError::Spare`] if they are not.
-    pub(super) fn place(plan: &'p Plan, start: u64, in_place: &[Entry]) -> Result<Self, PackError> {
+    pub fn place(plan: &'p Plan, start: u64, in_place: &[Entry]) -> Result<Self, PackError> {
         let mut large = Self { entries: vec![], origins: vec![], end: 0, in_place: false };
         let mut end = start;
         for step in plan.steps.iter().filter(|step| step.is_aligned()) {
@@ -87,7 +87,7 @@ impl<'p> Large<'p> {
     }
 
     /// Puts in place whatever needs no copying; says what is left to do for each.
-    pub(super) fn begin(
+    pub fn begin(
         &self,
         out: &File,
         previous: Option<&File>,
@@ -110,7 +110,7 @@ impl<'p> Large<'p> {
                 }
                 // What is summed after its blocks are shared has to be what was shared.
                 Origin::Model(input) if from_model && source.is_settled(&input.path) => {
-                    let file = reading::open(source, &input.path)?;
+                    let file = input::open(source, &input.path)?;
                     let slice = Slice { from: 0, to: entry.data_offset, length: entry.size };
                     let shared = carry::share(&file, out, slice);
                     from_model = shared.map_err(|error| of_model(&input.path, error))?;

@@ -9,8 +9,8 @@ use std::os::unix::fs::FileExt as _;
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-use super::PackError;
 use super::write_back::WriteBack;
+use crate::archive::PackError;
 
 /// Bytes that are gathered before they are written.
 const BUFFER: usize = 256 << 10;
@@ -20,7 +20,7 @@ const AHEAD: u64 = 16 << 20;
 const SMALL: u64 = 1 << 20;
 
 /// A file under construction.
-pub(crate) struct Output<'a> {
+pub struct Output<'a> {
     file: &'a File,
     /// Bytes that follow those written, to be written next.
     buffer: Vec<u8>,
@@ -37,28 +37,28 @@ pub(crate) struct Output<'a> {
 impl<'a> Output<'a> {
     /// Writes `file` from its beginning. If it is to be `durable` in the end, the disk is kept busy
     /// meanwhile; the last flush is the caller's.
-    pub(crate) fn new(file: &'a File, durable: bool) -> Self {
+    pub fn new(file: &'a File, durable: bool) -> Self {
         let write_back = durable.then(|| WriteBack::of(file));
         Self { file, buffer: Vec::new(), flushed: 0, reserved: 0, written: 0, write_back }
     }
 
     /// The file, for whoever writes into a part that was skipped, and [counts](Self::count) it.
-    pub(crate) fn file(&self) -> &'a File {
+    pub fn file(&self) -> &'a File {
         self.file
     }
 
     /// Where the next byte goes.
-    pub(crate) fn position(&self) -> u64 {
+    pub fn position(&self) -> u64 {
         self.flushed + self.buffer.len() as u64
     }
 
     /// Bytes written so far.
-    pub(crate) fn written(&self) -> u64 {
+    pub fn written(&self) -> u64 {
         self.written + self.buffer.len() as u64
     }
 
     /// Reserves blocks up to `end`, which will be needed in any case.
-    pub(crate) fn reserve(&mut self, end: u64) -> Result<(), PackError> {
+    pub fn reserve(&mut self, end: u64) -> Result<(), PackError> {
         if end <= self.reserved.max(SMALL) {
             return Ok(());
         }
@@ -72,7 +72,7 @@ impl<'a> Output<'a> {
     }
 
     /// Appends `bytes`.
-    pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), PackError> {
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), PackError> {
         if self.buffer.len() + bytes.len() > BUFFER {
             self.flush()?;
             if bytes.len() >= BUFFER {
@@ -86,7 +86,7 @@ impl<'a> Output<'a> {
     }
 
     /// Writes `bytes` at an earlier `offset`, or into a part that was skipped.
-    pub(crate) fn patch(&mut self, offset: u64, bytes: &[u8]) -> Result<(), PackError> {
+    pub fn patch(&mut self, offset: u64, bytes: &[u8]) -> Result<(), PackError> {
         self.flush()?;
         self.file.write_all_at(bytes, offset).map_err(PackError::write)?;
         self.written += bytes.len() as u64;
@@ -94,7 +94,7 @@ impl<'a> Output<'a> {
     }
 
     /// Continues at `position`, before or behind the present one.
-    pub(crate) fn seek(&mut self, position: u64) -> Result<(), PackError> {
+    pub fn seek(&mut self, position: u64) -> Result<(), PackError> {
         if position != self.position() {
             self.flush()?;
             self.flushed = position;
@@ -103,7 +103,7 @@ impl<'a> Output<'a> {
     }
 
     /// Counts bytes that somebody else has written, at `offset`, into a part that was skipped.
-    pub(crate) fn count(&mut self, offset: u64, bytes: u64) {
+    pub fn count(&mut self, offset: u64, bytes: u64) {
         self.written += bytes;
         if let Some(write_back) = &mut self.write_back {
             write_back.wrote(offset, bytes);
@@ -111,12 +111,12 @@ impl<'a> Output<'a> {
     }
 
     /// Leaves out `bytes` at the position, into which somebody else writes.
-    pub(crate) fn skip(&mut self, bytes: u64) -> Result<(), PackError> {
+    pub fn skip(&mut self, bytes: u64) -> Result<(), PackError> {
         self.seek(self.position() + bytes)
     }
 
     /// Writes what is left and cuts the file off at the position, which is returned.
-    pub(crate) fn finish(mut self) -> Result<u64, PackError> {
+    pub fn finish(mut self) -> Result<u64, PackError> {
         self.flush()?;
         self.file.set_len(self.flushed).map_err(PackError::write)?;
         Ok(self.flushed)

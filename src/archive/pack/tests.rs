@@ -10,16 +10,17 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::LazyLock;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
 use crate::archive::plan::{CHUNK, Plan, Profile, plan};
+use crate::archive::{Control, PackError};
 use crate::archive::{Input, Method, Source, probe};
 use crate::model::manifest::MANIFEST_PATH;
-use crate::model::{Compression, ModelName};
+use crate::model::{Compression, EntryPath, ModelName};
 
 pub(crate) const PROFILE: Profile =
     Profile { compression: Compression::Auto, level: 6, store_above: 0.85 };

@@ -7,13 +7,14 @@ use std::fs::File;
 
 use tar::{EntryType, Header};
 
-use super::in_order::{Lane, in_order};
 use super::output::Output;
-use super::reading;
-use super::reading::pieces;
-use super::{Control, Cost, PackError, Packed};
+use super::{Cost, Packed};
 use crate::archive::deflate::{Deflater, LAST_BLOCK, stored_blocks};
+use crate::archive::in_order::{Lane, in_order};
+use crate::archive::input;
+use crate::archive::input::pieces;
 use crate::archive::plan::{CHUNK, Plan, Profile, Step, is_large, manifest_path};
+use crate::archive::{Control, PackError};
 use crate::archive::{Entry, Input, Method, Source, probe};
 use crate::model::{EntryPath, ModelName};
 
@@ -157,13 +158,13 @@ impl Tar<'_, '_> {
 
     fn append_file(&mut self, input: &Input, source: &dyn Source) -> Result<(), PackError> {
         self.control.check()?;
-        let file = reading::open(source, &input.path)?;
+        let file = input::open(source, &input.path)?;
         let mut entry = self.begin(input.path.clone(), input.size)?;
         let (mut crc32, mut blake3) = (crc32fast::Hasher::new(), blake3::Hasher::new());
         let mut buffer = Vec::new();
         for piece in pieces(input.size) {
             buffer.resize(piece.len, 0);
-            reading::read_at(&file, &input.path, piece.at, &mut buffer)?;
+            input::read_at(&file, &input.path, piece.at, &mut buffer)?;
             crc32.update(&buffer);
             blake3.update(&buffer);
             self.write(&buffer)?;
@@ -172,7 +173,7 @@ impl Tar<'_, '_> {
                 (self.control.progress)(self.read);
             }
         }
-        reading::expect_end(&file, &input.path, input.size)?;
+        input::expect_end(&file, &input.path, input.size)?;
         self.pad()?;
         (self.control.progress)(self.read);
         entry.crc32 = crc32.finalize();

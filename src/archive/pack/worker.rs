@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use super::carry;
 use super::carry::Slice;
-use super::content::{PieceHasher, PieceSums, sums};
-use super::reading;
-use super::reading::Piece;
-use super::{Control, PackError};
 use crate::archive::deflate::Deflater;
+use crate::archive::input;
+use crate::archive::input::Piece;
 use crate::archive::plan::{CHUNK, Profile, Step, manifest_path};
+use crate::archive::sums::{PieceHasher, PieceSums, sums};
+use crate::archive::{Control, PackError};
 use crate::archive::{Entry, Input, Method, Source, probe, zip_writer};
 use crate::model::EntryPath;
 
@@ -19,7 +19,7 @@ use crate::model::EntryPath;
 const BLOCK: usize = 256 << 10;
 
 /// What a worker is to do. Large stored entries are named by their place among the entries.
-pub(super) enum Job<'p> {
+pub enum Job<'p> {
     /// Sum a piece of a large file, and copy it to `to` if the archive does not share its blocks
     /// already.
     Read { entry: usize, input: &'p Input, file: Arc<File>, piece: Piece, to: Option<u64> },
@@ -35,7 +35,7 @@ pub(super) enum Job<'p> {
 }
 
 /// What a worker has done.
-pub(super) enum Done<'p> {
+pub enum Done<'p> {
     Read { entry: usize, piece: Piece, to: Option<u64>, sums: PieceSums },
     Carried { slice: Slice },
     Deflated { input: &'p Input, piece: Piece, sums: PieceSums, bytes: Vec<u8> },
@@ -45,15 +45,15 @@ pub(super) enum Done<'p> {
 
 /// Small entries one after the other, their offsets counted from the first.
 #[derive(Default)]
-pub(super) struct Batch {
-    pub(super) bytes: Vec<u8>,
-    pub(super) entries: Vec<Entry>,
-    pub(super) read: u64,
-    pub(super) compressed: u64,
+pub struct Batch {
+    pub bytes: Vec<u8>,
+    pub entries: Vec<Entry>,
+    pub read: u64,
+    pub compressed: u64,
 }
 
 /// A thread's compressors and buffers.
-pub(super) struct Worker<'a> {
+pub struct Worker<'a> {
     profile: &'a Profile,
     source: &'a dyn Source,
     out: &'a File,
@@ -66,7 +66,7 @@ pub(super) struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    pub(super) fn new(
+    pub fn new(
         profile: &'a Profile,
         source: &'a dyn Source,
         ground: &super::Ground<'a>,
@@ -85,7 +85,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    pub(super) fn run<'p>(&mut self, job: Job<'p>) -> Result<Done<'p>, PackError> {
+    pub fn run<'p>(&mut self, job: Job<'p>) -> Result<Done<'p>, PackError> {
         self.control.check()?;
         match job {
             Job::Read { entry, input, file, piece, to } => {
@@ -116,7 +116,7 @@ impl<'a> Worker<'a> {
         let mut done = 0;
         while done < piece.len {
             let block = &mut self.plain[..BLOCK.min(piece.len - done)];
-            reading::read_at(file, &input.path, piece.at + done as u64, block)?;
+            input::read_at(file, &input.path, piece.at + done as u64, block)?;
             if let Some(to) = to {
                 self.out.write_all_at(block, to + done as u64).map_err(PackError::write)?;
             }
@@ -124,7 +124,7 @@ impl<'a> Worker<'a> {
             done += block.len();
         }
         if piece.last {
-            reading::expect_end(file, &input.path, input.size)?;
+            input::expect_end(file, &input.path, input.size)?;
         }
         Ok(hasher.finish())
     }
@@ -137,9 +137,9 @@ impl<'a> Worker<'a> {
     ) -> Result<Done<'p>, PackError> {
         self.plain.resize(self.plain.len().max(CHUNK), 0);
         let plain = &mut self.plain[..piece.len];
-        reading::read_at(file, &input.path, piece.at, plain)?;
+        input::read_at(file, &input.path, piece.at, plain)?;
         if piece.last {
-            reading::expect_end(file, &input.path, input.size)?;
+            input::expect_end(file, &input.path, input.size)?;
         }
         let mut hasher = PieceHasher::at(piece.at);
         hasher.update(plain);
@@ -153,7 +153,7 @@ impl<'a> Worker<'a> {
         for input in steps.iter().filter_map(Step::input) {
             self.control.check()?;
             let mut plain = std::mem::take(&mut self.plain);
-            let content = reading::read_small(self.source, input, &mut plain)?;
+            let content = input::read_small(self.source, input, &mut plain)?;
             self.pack(input.path.clone(), content, &mut batch);
             batch.read += input.size;
             self.plain = plain;
@@ -161,7 +161,7 @@ impl<'a> Worker<'a> {
         Ok(batch)
     }
 
-    pub(super) fn pack_manifest(&mut self, bytes: &[u8]) -> Batch {
+    pub fn pack_manifest(&mut self, bytes: &[u8]) -> Batch {
         let mut batch = Batch::default();
         self.pack(manifest_path(), bytes, &mut batch);
         batch

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
-use super::kernel::start_write_back;
+use crate::fs::kernel::start_write_back;
 
 /// Bytes after which the disk is given them: enough to be worth a request.
 const STEP: u64 = 8 << 20;
@@ -18,7 +18,7 @@ const STEP: u64 = 8 << 20;
 const WORTHWHILE: u64 = 4 * STEP;
 
 /// Gathers what was written, and has it written back piece by piece.
-pub(crate) struct WriteBack<'a> {
+pub struct WriteBack<'a> {
     file: &'a File,
     /// Bytes that were written in all.
     written: u64,
@@ -37,12 +37,12 @@ struct Asking {
 
 impl<'a> WriteBack<'a> {
     /// For `file`.
-    pub(crate) fn of(file: &'a File) -> Self {
+    pub fn of(file: &'a File) -> Self {
         Self { file, written: 0, from: 0, to: 0, thread: None }
     }
 
     /// Says that `length` bytes have been written at `offset`.
-    pub(crate) fn wrote(&mut self, offset: u64, length: u64) {
+    pub fn wrote(&mut self, offset: u64, length: u64) {
         self.written += length;
         if offset != self.to {
             // A header that is filled in afterwards is too little to be worth it.

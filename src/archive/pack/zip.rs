@@ -11,15 +11,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::carry;
 use super::carry::Slice;
-use super::content::FileSums;
-use super::in_order::{Lane, in_order};
 use super::large::{Large, Origin, Way};
 use super::output::Output;
-use super::reading;
-use super::reading::pieces;
 use super::worker::{Batch, Done, Job, Worker};
-use super::{Control, Cost, PackError, Packed};
+use super::{Cost, Packed};
+use crate::archive::in_order::{Lane, in_order};
+use crate::archive::input;
+use crate::archive::input::pieces;
 use crate::archive::plan::{CHUNK, Plan, Profile, Step};
+use crate::archive::sums::FileSums;
+use crate::archive::{Control, PackError};
 use crate::archive::{Entry, Input, Method, Source, zip_writer};
 
 /// Input for which it is not worth to start a thread.
@@ -132,7 +133,7 @@ fn feed_large<'p>(
             }
             (Way::Copy | Way::Sum, Origin::Model(input)) => {
                 let start = matches!(way, Way::Copy).then(|| large.entries[i].data_offset);
-                let file = Arc::new(reading::open(source, &input.path)?);
+                let file = Arc::new(input::open(source, &input.path)?);
                 for piece in pieces(input.size) {
                     let (entry, file) = (FIRST_LARGE + i, Arc::clone(&file));
                     let to = start.map(|start| start + piece.at);
@@ -155,7 +156,7 @@ fn feed_rest<'p>(
     while let Some((step, after)) = steps.split_first() {
         steps = match step {
             Step::DeflateLarge(input) => {
-                let file = Arc::new(reading::open(source, &input.path)?);
+                let file = Arc::new(input::open(source, &input.path)?);
                 for piece in pieces(input.size) {
                     lane.give(Job::Deflate { input, file: Arc::clone(&file), piece })?;
                 }
@@ -401,13 +402,13 @@ impl Zip<'_> {
 
     /// Appends a large file as it is and returns the BLAKE3 of what it is now.
     fn append_stored(&mut self, input: &Input) -> Result<[u8; 32], PackError> {
-        let file = reading::open(self.source, &input.path)?;
+        let file = input::open(self.source, &input.path)?;
         let mut hasher = blake3::Hasher::new();
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.resize(CHUNK, 0);
         for piece in pieces(input.size) {
             let bytes = &mut buffer[..piece.len];
-            reading::read_at(&file, &input.path, piece.at, bytes)?;
+            input::read_at(&file, &input.path, piece.at, bytes)?;
             hasher.update(bytes);
             self.cost.read += piece.len as u64;
             self.output.append(bytes)?;

@@ -17,9 +17,9 @@ use memchr::memmem;
 
 use super::VerifyError;
 use crate::archive::deflate::{Inflater, LAST_BLOCK};
-use crate::archive::pack::in_order::Lane;
+use crate::archive::in_order::Lane;
 use crate::archive::plan::CHUNK;
-use crate::archive::stream::LocalHeaders;
+use crate::archive::read::stream::LocalHeaders;
 use crate::archive::{Entry, Method};
 
 /// Bytes of a run of small entries, headers included, beyond which no further one joins it.
@@ -37,7 +37,7 @@ const FEW_BYTES: u64 = 1 << 20;
 const SYNC_FLUSH: [u8; 4] = [0, 0, 0xff, 0xff];
 
 /// How many threads it is worth to read `bytes` of data with.
-pub(super) fn threads(bytes: u64) -> usize {
+pub fn threads(bytes: u64) -> usize {
     match bytes {
         ..=FEW_BYTES => 1,
         _ => std::thread::available_parallelism().map_or(1, usize::from),
@@ -45,7 +45,7 @@ pub(super) fn threads(bytes: u64) -> usize {
 }
 
 /// What a worker is to read.
-pub(super) enum Job<'e> {
+pub enum Job<'e> {
     /// Small entries that stand one behind the other.
     Run(&'e [Entry]),
     /// Bytes of a stored entry.
@@ -57,7 +57,7 @@ pub(super) enum Job<'e> {
 }
 
 /// What a worker has found.
-pub(super) enum Found<'e> {
+pub enum Found<'e> {
     /// On entries as a whole.
     Verdict(Result<(), VerifyError>),
     /// The sums of a piece of a large entry, where it could be decoded.
@@ -66,7 +66,7 @@ pub(super) enum Found<'e> {
 
 /// Of the content of a piece.
 #[derive(Default)]
-pub(super) struct Sums {
+pub struct Sums {
     crc32: crc32fast::Hasher,
     size: u64,
 }
@@ -88,10 +88,10 @@ impl Sums {
 }
 
 /// The lane into which the walk over the headers puts what is to be read.
-pub(super) type Jobs<'l, 'e> = Lane<'l, Job<'e>, Found<'e>, VerifyError>;
+pub type Jobs<'l, 'e> = Lane<'l, Job<'e>, Found<'e>, VerifyError>;
 
 /// Entries whose data is to be read, gathered into jobs.
-pub(super) struct Feeder<'e> {
+pub struct Feeder<'e> {
     file: &'e File,
     entries: &'e [Entry],
     /// The run that is being gathered.
@@ -99,16 +99,12 @@ pub(super) struct Feeder<'e> {
 }
 
 impl<'e> Feeder<'e> {
-    pub(super) fn new(file: &'e File, entries: &'e [Entry]) -> Self {
+    pub fn new(file: &'e File, entries: &'e [Entry]) -> Self {
         Self { file, entries, run: 0..0 }
     }
 
     /// Has the data of the entry at `index` read.
-    pub(super) fn give(
-        &mut self,
-        index: usize,
-        jobs: &mut Jobs<'_, 'e>,
-    ) -> Result<(), VerifyError> {
+    pub fn give(&mut self, index: usize, jobs: &mut Jobs<'_, 'e>) -> Result<(), VerifyError> {
         let entry = &self.entries[index];
         if entry.size > CHUNK as u64 || entry.packed_size > MOST_PACKED as u64 {
             self.finish(jobs)?;
@@ -127,7 +123,7 @@ impl<'e> Feeder<'e> {
     }
 
     /// Gives the run that was gathered last.
-    pub(super) fn finish(&mut self, jobs: &mut Jobs<'_, 'e>) -> Result<(), VerifyError> {
+    pub fn finish(&mut self, jobs: &mut Jobs<'_, 'e>) -> Result<(), VerifyError> {
         let run = std::mem::replace(&mut self.run, 0..0);
         if run.is_empty() { Ok(()) } else { jobs.give(Job::Run(&self.entries[run])) }
     }
@@ -181,7 +177,7 @@ fn end(entry: &Entry) -> u64 {
 }
 
 /// A thread's decoder and buffers.
-pub(super) struct Worker<'e> {
+pub struct Worker<'e> {
     file: &'e File,
     bytes: u64,
     inflater: Inflater,
@@ -191,11 +187,11 @@ pub(super) struct Worker<'e> {
 
 impl<'e> Worker<'e> {
     /// For a file of `bytes` bytes.
-    pub(super) fn new(file: &'e File, bytes: u64) -> Self {
+    pub fn new(file: &'e File, bytes: u64) -> Self {
         Self { file, bytes, inflater: Inflater::new(), packed: Vec::new(), plain: Vec::new() }
     }
 
-    pub(super) fn run(&mut self, job: Job<'e>) -> Found<'e> {
+    pub fn run(&mut self, job: Job<'e>) -> Found<'e> {
         match job {
             Job::Run(entries) => Found::Verdict(self.run_of_entries(entries)),
             Job::Whole(entry) => Found::Verdict(judge(self.file, self.bytes, entry)),
@@ -282,7 +278,7 @@ fn judge(file: &File, bytes: u64, entry: &Entry) -> Result<(), VerifyError> {
 }
 
 /// Puts together what the workers find, in the order of the archive.
-pub(super) struct Collector<'e> {
+pub struct Collector<'e> {
     file: &'e File,
     bytes: u64,
     inflater: Option<Worker<'e>>,
@@ -295,12 +291,12 @@ pub(super) struct Collector<'e> {
 }
 
 impl<'e> Collector<'e> {
-    pub(super) fn new(file: &'e File, bytes: u64) -> Self {
+    pub fn new(file: &'e File, bytes: u64) -> Self {
         let sums = Sums::default();
         Self { file, bytes, inflater: None, sums, odd: None, is_lost: false }
     }
 
-    pub(super) fn take(&mut self, found: Found<'e>) -> Result<(), VerifyError> {
+    pub fn take(&mut self, found: Found<'e>) -> Result<(), VerifyError> {
         match found {
             Found::Verdict(verdict) => {
                 // Pieces that came before it are of the same entry, which was given up.

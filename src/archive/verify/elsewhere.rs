@@ -10,8 +10,8 @@ use zip::CompressionMethod;
 
 use super::{Check, VerifyError, id};
 use crate::archive::Entry;
-use crate::archive::stream::{DEFLATED, STORED};
-use crate::archive::window::{HEADER_PIECE, WindowReader};
+use crate::archive::read::stream::{DEFLATED, STORED};
+use crate::archive::read::window::{HEADER_PIECE, WindowReader};
 
 /// Entries up to which it is asked. It needs more than a microsecond for each, and what an entry
 /// looks like does not depend on how many there are.
@@ -19,7 +19,7 @@ const MOST_ENTRIES: usize = 2_000;
 
 /// Has an archive of `bytes` bytes opened, and compares what is seen with `expected`. One with very
 /// many entries is not looked at.
-pub(super) fn compare(file: &File, expected: &[Entry], bytes: u64) -> Result<(), VerifyError> {
+pub fn compare(file: &File, expected: &[Entry], bytes: u64) -> Result<(), VerifyError> {
     if expected.len() > MOST_ENTRIES {
         return Ok(());
     }

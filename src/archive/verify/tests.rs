@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 
 use super::*;
-use crate::archive::fixture::{Item, finish, good, parts, zip};
+use crate::archive::tests::zips::{Item, finish, good, parts, zip};
 use crate::model::EntryPath;
 
 /// What the packer would say of the good archive made of these items.
@@ -59,7 +59,7 @@ fn the_good_archive_is_good_at_every_depth() {
 
 #[test]
 fn every_difference_is_seen() {
-    let listed = |items: &mut Vec<Item>, edit: fn(&mut crate::archive::fixture::Listed)| {
+    let listed = |items: &mut Vec<Item>, edit: fn(&mut crate::archive::tests::zips::Listed)| {
         edit(items[2].listed.as_mut().unwrap());
     };
     let behind = |tail: &[u8]| [zip(&good()), tail.to_vec()].concat();

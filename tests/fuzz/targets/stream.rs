@@ -2,7 +2,7 @@
 //!
 //! Passing over data and decoding it lead to the same headers wherever both know where an entry
 //! ends; decoding never gives more than is stated; every step goes forward.
-use marwatch::archive::stream::{End, LocalHeader, LocalHeaders};
+use marwatch::archive::read::stream::{End, LocalHeader, LocalHeaders};
 
 fn walk(bytes: &[u8], decode: bool) -> (Vec<LocalHeader>, End, bool) {
     let mut headers = LocalHeaders::new(bytes, bytes.len() as u64);

@@ -43,7 +43,7 @@ unsafe impl Ioctl for CloneRange {
 /// # Errors
 /// What the kernel answers; among others that the file system cannot, or that the two files are not
 /// on the same one.
-pub(crate) fn clone_range(
+pub fn clone_range(
     from: &File,
     from_offset: u64,
     to: &File,
@@ -64,7 +64,7 @@ pub(crate) fn clone_range(
 
 /// Starts to write a part of a file to the disk and does not wait for it, so that a later `fsync`
 /// finds little to do. Only a matter of speed: a failure shows in that `fsync`.
-pub(crate) fn start_write_back(file: &File, offset: u64, length: u64) {
+pub fn start_write_back(file: &File, offset: u64, length: u64) {
     let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) else { return };
     let descriptor: RawFd = file.as_raw_fd();
     #[expect(unsafe_code, reason = "no safe wrapper of sync_file_range(2) exists")]

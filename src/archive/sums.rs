@@ -8,23 +8,23 @@ use blake3::hazmat::{
     ChainingValue, HasherExt as _, Mode, merge_subtrees_non_root, merge_subtrees_root,
 };
 
-use crate::archive::plan::CHUNK;
+use super::plan::CHUNK;
 
 /// The sums of a piece while it is read.
-pub(crate) struct PieceHasher {
+pub struct PieceHasher {
     crc32: crc32fast::Hasher,
     blake3: blake3::Hasher,
 }
 
 /// The sums of one piece of a file of several.
-pub(crate) struct PieceSums {
+pub struct PieceSums {
     crc32: crc32fast::Hasher,
     blake3: ChainingValue,
 }
 
 /// Puts the sums of a file of several pieces together, given in order.
 #[derive(Default)]
-pub(crate) struct FileSums {
+pub struct FileSums {
     crc32: crc32fast::Hasher,
     /// Chaining values of the subtrees to the left, the largest first: as many as the number of
     /// pieces that went into them has bits set.
@@ -34,13 +34,13 @@ pub(crate) struct FileSums {
 }
 
 /// CRC-32 and BLAKE3 of a file that is in memory as a whole.
-pub(crate) fn sums(content: &[u8]) -> (u32, [u8; 32]) {
+pub fn sums(content: &[u8]) -> (u32, [u8; 32]) {
     (crc32fast::hash(content), *blake3::hash(content).as_bytes())
 }
 
 impl PieceHasher {
     /// For the piece that begins at `offset`, a multiple of [`CHUNK`].
-    pub(crate) fn at(offset: u64) -> Self {
+    pub fn at(offset: u64) -> Self {
         debug_assert_eq!(offset % CHUNK as u64, 0);
         let mut blake3 = blake3::Hasher::new();
         blake3.set_input_offset(offset);
@@ -48,20 +48,20 @@ impl PieceHasher {
     }
 
     /// Adds the next bytes; a piece is never empty.
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
+    pub fn update(&mut self, bytes: &[u8]) {
         self.crc32.update(bytes);
         self.blake3.update(bytes);
     }
 
     /// The sums of the piece.
-    pub(crate) fn finish(self) -> PieceSums {
+    pub fn finish(self) -> PieceSums {
         PieceSums { crc32: self.crc32, blake3: self.blake3.finalize_non_root() }
     }
 }
 
 impl FileSums {
     /// Adds the next piece. All but the last have the length [`CHUNK`].
-    pub(crate) fn add(&mut self, piece: &PieceSums) {
+    pub fn add(&mut self, piece: &PieceSums) {
         self.crc32.combine(&piece.crc32);
         // What was last is so no more and may join the subtrees on its left.
         if let Some(mut value) = self.last.replace(piece.blake3) {
@@ -75,7 +75,7 @@ impl FileSums {
     }
 
     /// CRC-32 and BLAKE3 of the file, which had at least two pieces; leaves it as new.
-    pub(crate) fn finish(&mut self) -> (u32, [u8; 32]) {
+    pub fn finish(&mut self) -> (u32, [u8; 32]) {
         let FileSums { crc32, mut left, last, .. } = std::mem::take(self);
         debug_assert!(!left.is_empty(), "a file of one piece has no tree above it");
         let mut value = last.unwrap_or_default();

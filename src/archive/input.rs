@@ -5,23 +5,47 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 
 use super::PackError;
-use crate::archive::plan::CHUNK;
-use crate::archive::{Input, Source};
+use super::plan::CHUNK;
 use crate::model::EntryPath;
+
+/// Where the packer gets the model's files from.
+pub trait Source: Sync {
+    /// Opens a listed file for reading, never one outside the model.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or is no longer the file that was listed.
+    fn open(&self, path: &EntryPath) -> io::Result<File>;
+
+    /// Whether a change of the file since it was listed is sure to show in its stat. Only then may
+    /// its blocks be shared first and summed afterwards.
+    fn is_settled(&self, path: &EntryPath) -> bool {
+        let _ = path;
+        false
+    }
+}
+
+/// A file of the model as it was listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Input {
+    /// Its path in the model and in the archive.
+    pub path: EntryPath,
+    /// Its length in bytes when it was listed.
+    pub size: u64,
+}
 
 /// A piece of a large file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Piece {
+pub struct Piece {
     /// Where it begins, a multiple of [`CHUNK`].
-    pub(crate) at: u64,
+    pub at: u64,
     /// [`CHUNK`] bytes, or fewer when it is the last.
-    pub(crate) len: usize,
+    pub len: usize,
     /// Whether the file ends with it.
-    pub(crate) last: bool,
+    pub last: bool,
 }
 
 /// The pieces of a file of `size` bytes, in order.
-pub(crate) fn pieces(size: u64) -> impl Iterator<Item = Piece> {
+pub fn pieces(size: u64) -> impl Iterator<Item = Piece> {
     (0..size.div_ceil(CHUNK as u64)).map(move |i| {
         let at = i * CHUNK as u64;
         let left = size - at;
@@ -31,12 +55,12 @@ pub(crate) fn pieces(size: u64) -> impl Iterator<Item = Piece> {
 }
 
 /// Opens a file of the model.
-pub(crate) fn open(source: &dyn Source, path: &EntryPath) -> Result<File, PackError> {
+pub fn open(source: &dyn Source, path: &EntryPath) -> Result<File, PackError> {
     source.open(path).map_err(|error| PackError::read(path, error))
 }
 
 /// Fills `buffer` with the bytes at `offset`.
-pub(crate) fn read_at(
+pub fn read_at(
     file: &File,
     path: &EntryPath,
     offset: u64,
@@ -51,7 +75,7 @@ pub(crate) fn read_at(
 }
 
 /// Checks that a file ends where it was listed to end.
-pub(crate) fn expect_end(file: &File, path: &EntryPath, size: u64) -> Result<(), PackError> {
+pub fn expect_end(file: &File, path: &EntryPath, size: u64) -> Result<(), PackError> {
     match file.read_at(&mut [0], size) {
         Ok(0) => Ok(()),
         Ok(_) => Err(PackError::Moved { path: path.clone() }),
@@ -61,7 +85,7 @@ pub(crate) fn expect_end(file: &File, path: &EntryPath, size: u64) -> Result<(),
 
 /// Reads a file of at most [`CHUNK`] bytes into the front of `buffer`, which grows as needed, and
 /// returns it.
-pub(crate) fn read_small<'b>(
+pub fn read_small<'b>(
     source: &dyn Source,
     input: &Input,
     buffer: &'b mut Vec<u8>,

@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 const DEPTH: usize = 4;
 
 /// Where jobs go in.
-pub(crate) struct Lane<'a, J, R, E> {
+pub struct Lane<'a, J, R, E> {
     hand: Hand<'a, J, R>,
     take: &'a mut dyn FnMut(R) -> Result<(), E>,
 }
@@ -30,7 +30,7 @@ enum Hand<'a, J, R> {
 ///
 /// # Errors
 /// The first that `feed` or `take` returns; nothing is taken after it.
-pub(crate) fn in_order<J, R, E, S, T>(
+pub fn in_order<J, R, E, S, T>(
     threads: usize,
     state: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, J) -> R + Sync,
@@ -80,7 +80,7 @@ fn next<T>(queue: &Mutex<Receiver<T>>) -> Option<T> {
 impl<J, R, E> Lane<'_, J, R, E> {
     /// Gives a job. When so many are under way that the memory says no, takes the oldest result
     /// first.
-    pub(crate) fn give(&mut self, job: J) -> Result<(), E> {
+    pub fn give(&mut self, job: J) -> Result<(), E> {
         match &mut self.hand {
             Hand::Own(work) => (self.take)(work(job)),
             Hand::Crew { jobs, due, most } => {

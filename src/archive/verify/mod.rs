@@ -22,12 +22,12 @@ use std::path::Path;
 use thiserror::Error;
 
 use self::data::{Collector, Feeder, Jobs, Worker};
-use super::central;
-use super::central::CentralEntry;
-use super::listing::{Item, Kind, read_folder, read_tgz};
-use super::pack::in_order::in_order;
-use super::stream::{DEFLATED, End, Fault, LocalHeader, LocalHeaders, STORED};
-use super::window::{DATA_PIECE, WindowReader};
+use super::in_order::in_order;
+use super::read::central;
+use super::read::central::CentralEntry;
+use super::read::listing::{Item, Kind, read_folder, read_tgz};
+use super::read::stream::{DEFLATED, End, Fault, LocalHeader, LocalHeaders, STORED};
+use super::read::window::{DATA_PIECE, WindowReader};
 use super::{Entry, Method, zip_writer};
 use crate::model::ModelName;
 use crate::model::manifest::MANIFEST_PATH;
