@@ -398,7 +398,7 @@ impl Attempt<'_> {
         });
         // It has told before anything was written: some large entry is another one now. It goes at
         // once, as the new archive may need the room.
-        let on_spare = on_spare.filter(|(_, packed)| !matches!(packed, Err(PackError::Spare)));
+        let on_spare = on_spare.filter(|(_, packed)| !matches!(packed, Err(PackError::Recycled)));
         let (staged, packed) = match on_spare {
             None => {
                 let staged = self.stage(model, seen)?;
@@ -415,7 +415,7 @@ impl Attempt<'_> {
             }
             packed => packed.map_err(|error| self.pack_failed(seen, Stage::Pack, &error))?,
         };
-        self.spend(packed.cost.into());
+        self.spend(packed.cost);
         self.laps.done(Stage::Pack);
         self.unmoved(seen)?;
         let verified = match staged.verify(&packed, control.durable) {
