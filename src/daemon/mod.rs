@@ -97,7 +97,7 @@ async fn follow(source: &dyn ConfigSource, config: Config, view: Option<Box<dyn 
             return refused(&error);
         }
     };
-    let changes = engine.sink(Message::Change);
+    let changes = engine.sink(Message::Changed);
     let watcher = match Watcher::start(watch_plan(engine.config()), changes) {
         Ok(watcher) => watcher,
         Err(error) => {
@@ -110,7 +110,7 @@ async fn follow(source: &dyn ConfigSource, config: Config, view: Option<Box<dyn 
     let (questions, mut asked) = mpsc::unbounded_channel();
     let desk = Desk {
         store: engine.config().store.clone(),
-        commands: engine.sink(Message::Ordered),
+        commands: engine.sink(Message::Command),
         questions,
         records: onlookers.records(),
         metrics,
@@ -120,13 +120,13 @@ async fn follow(source: &dyn ConfigSource, config: Config, view: Option<Box<dyn 
     let mut announcer = Announcer::start(
         engine.config(),
         engine.sink(|output| match output {
-            servers::Output::Report(report) => Message::Served(report),
-            servers::Output::Command(request) => Message::Ordered(request),
+            servers::Output::Report(report) => Message::Server(report),
+            servers::Output::Command(request) => Message::Command(request),
         }),
         onlookers,
     );
-    engine.announce_to(announcer.news());
-    engine.look_at_all(Trigger::Start);
+    engine.subscribe(announcer.news());
+    engine.scan_all(Trigger::Start);
     tracing::info!(
         store = %engine.config().store.display(),
         watched_folders = watcher.watched(),
@@ -149,7 +149,7 @@ async fn follow(source: &dyn ConfigSource, config: Config, view: Option<Box<dyn 
                 Question::Rescan(reply) => {
                     tracing::info!("looking at everything, as asked");
                     watcher.rearm();
-                    engine.look_at_all(Trigger::Rescan);
+                    engine.scan_all(Trigger::Rescan);
                     let _ = reply.send(());
                 }
             },
@@ -171,14 +171,14 @@ async fn follow(source: &dyn ConfigSource, config: Config, view: Option<Box<dyn 
                 Some(Signal::Rescan) => {
                     tracing::info!("SIGUSR1: looking at everything");
                     watcher.rearm();
-                    engine.look_at_all(Trigger::Rescan);
+                    engine.scan_all(Trigger::Rescan);
                 }
                 None => {}
             },
             () = sleep_until(rescan) => {
                 rescan = Instant::now() + engine.config().rescan_interval;
                 watcher.rearm();
-                engine.look_at_all(Trigger::Rescan);
+                engine.scan_all(Trigger::Rescan);
             }
             () = sleep_until(deadline.unwrap_or(rescan)), if deadline.is_some() => engine.tick(),
             () = sleep_until(telling.unwrap_or(rescan)), if telling.is_some() => {
