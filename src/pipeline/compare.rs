@@ -1,36 +1,9 @@
 //! What has changed since the last archive, decided by stats, and where those differ by content.
 
-use crate::archive::{Packed, Profile};
-use crate::config::Config;
-use crate::model::{ArchiveFormat, Serve, Settings};
+use crate::archive::Packed;
 use crate::results::record::EntryCounts;
 use crate::source::snapshot::Snapshot;
 use crate::store::ModelState;
-
-/// Raised whenever the same input would give other bytes than before, be it by another version of
-/// the compressor: archives of older packers are then packed anew instead of being taken for up to
-/// date, and nothing of them is carried over.
-const PACKER_VERSION: u32 = 2;
-
-/// What an archive depends on besides its files.
-pub fn recipe(settings: &Settings, format: ArchiveFormat, config: &Config) -> [u8; 32] {
-    // How it is served is no part of it.
-    let settings = Settings { serve: Serve::default(), ..settings.clone() };
-    // The debug form covers every field; another form after an upgrade costs one build.
-    let pack = &config.pack;
-    let mut text = format!("{PACKER_VERSION} {settings:?} {format:?} {pack:?}");
-    if !config.servers.is_empty() {
-        text.push_str(" marked version");
-    }
-    *blake3::hash(text.as_bytes()).as_bytes()
-}
-
-/// What the packed form of a file depends on besides its content: entries of an archive for which
-/// it was the same are those that packing anew would make.
-pub fn packing(profile: &Profile) -> [u8; 32] {
-    let text = format!("{PACKER_VERSION} {profile:?}");
-    *blake3::hash(text.as_bytes()).as_bytes()
-}
 
 /// Whether, by all that stats can tell, the files are those that are known.
 pub fn has_files(known: &ModelState, snapshot: &Snapshot) -> bool {
@@ -61,6 +34,7 @@ pub fn counts(known: Option<&ModelState>, packed: &Packed) -> EntryCounts {
     counts.removed = before - kept;
     counts
 }
+<<<<<<< HEAD
 
 #[cfg(test)]
 mod tests {
@@ -93,3 +67,5 @@ mod tests {
         assert_eq!((PACKER_VERSION, digest), (2, "4d58ba61a7770bc4"));
     }
 }
+=======
+>>>>>>> w-pipe

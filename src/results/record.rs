@@ -35,6 +35,10 @@ pub struct Record {
     pub outcome: Outcome,
     /// What caused the attempt.
     pub trigger: Trigger,
+    /// Why an archive was packed, for example "service.py changed"; absent where none was. At most three
+    /// files are named.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub why: Vec<String>,
     /// Whether the attempt ended without a record, as marwatch was killed or the disk refused it, and
     /// the next start wrote this one: it says what the store tells, and no more. Of an archive, `time`
     /// is then when it was made.
@@ -288,6 +292,7 @@ impl Record {
             folder,
             outcome: Outcome::Failed,
             trigger,
+            why: vec![],
             recovered: false,
             generation: 0,
             of_generation: None,

@@ -24,6 +24,8 @@ pub struct PastModel {
     pub last: Record,
     /// How long the last builds took that published, in milliseconds, the oldest first.
     pub build_ms: VecDeque<f64>,
+    /// Why the archive that was published last was packed.
+    pub why: Vec<String>,
 }
 
 impl Past {
@@ -57,16 +59,22 @@ fn take(models: &mut BTreeMap<String, PastModel>, record: Record) {
     if record.server.is_some() {
         return;
     }
-    let published = (record.outcome == Outcome::Published).then(|| took(&record));
+    let published =
+        (record.outcome == Outcome::Published).then(|| (took(&record), record.why.clone()));
     let name = record.model.clone();
     let past = match models.get_mut(&name) {
         Some(past) => {
             past.last = record;
             past
         }
-        None => models.entry(name).or_insert(PastModel { last: record, build_ms: VecDeque::new() }),
+        None => models.entry(name).or_insert(PastModel {
+            last: record,
+            build_ms: VecDeque::new(),
+            why: vec![],
+        }),
     };
-    if let Some(ms) = published {
+    if let Some((ms, why)) = published {
+        past.why = why;
         if past.build_ms.len() == MOST_TIMES {
             past.build_ms.pop_front();
         }

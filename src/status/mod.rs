@@ -101,6 +101,9 @@ pub struct ModelStatus {
     /// How long the last builds took that published, in milliseconds, the oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub build_ms: Vec<f64>,
+    /// Why the archive that was published last was packed, as in its record.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub packed_why: Vec<String>,
 }
 
 /// How a model is.
@@ -257,6 +260,7 @@ impl ModelStatus {
             archive,
             last: past.map(|past| LastAttempt::of(&past.last)),
             build_ms: past.map(|past| past.build_ms.iter().copied().collect()).unwrap_or_default(),
+            packed_why: past.map(|past| past.why.clone()).unwrap_or_default(),
         }
     }
 }

@@ -188,6 +188,15 @@ fn the_times_of_the_last_builds_are_kept() {
 }
 
 #[test]
+fn a_status_says_why_the_last_published_archive_was_packed() {
+    let why = vec!["service.py changed".to_owned()];
+    let published = Record { why: why.clone(), ..record("m", Outcome::Published) };
+    let (_dir, past) = past(&[published, record("m", Outcome::Rejected)]);
+    let status = status(None, &[("m", entry(1))], &past);
+    assert_eq!(status.models[0].packed_why, why);
+}
+
+#[test]
 fn a_status_is_what_its_schema_says() {
     let (_dir, past) = past(&[record("a", Outcome::Rejected)]);
     let progress = Some(Progress { done: 1, total: 2 });
