@@ -2,9 +2,10 @@
 
 use super::screen::Screen;
 use super::source::Source;
-use crate::daemon::{self, View};
+use crate::daemon;
+use crate::daemon::View;
+use crate::daemon::service;
 use crate::exit::Exit;
-use crate::service;
 
 /// Watch model folders and build what changes, until SIGTERM or Ctrl-C
 ///

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::build::report::chain;
-use crate::config::{self, Config, ConfigError};
+use crate::config;
+use crate::config::{Config, ConfigError};
 use crate::daemon::ConfigSource;
 use crate::exit::Exit;
-use crate::problem::Problem;
+use crate::model::problem::Problem;
+use crate::text::chain;
 
 /// The file that is read when nothing else is said.
 pub const DEFAULT_FILE: &str = "marwatch.yaml";
