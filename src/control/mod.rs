@@ -131,10 +131,11 @@ impl Control {
         }
     }
 
-    /// Takes no more requests. Whoever still waits for an answer gets one once the loop and all that
-    /// it has taken are gone: [`Closed::answered`].
+    /// Removes the socket. Requests on the socket's open connections and on the port are answered until
+    /// [`Closed::answered`]; once the loop and all that it has taken are gone, the answer is that
+    /// marwatch is ending.
     pub fn close(self) -> Closed {
-        self.socket.map(Socket::close).unwrap_or_default()
+        self.socket.map(Socket::close).unwrap_or_default().and(self.port.map(Port::close))
     }
 }
 

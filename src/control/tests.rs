@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
@@ -285,6 +286,61 @@ async fn over_the_port_only_who_has_the_token_has_something_done() {
         assert!(answer.starts_with(&said), "{line} {headers}: {answer}");
     }
     drop(port);
-    tokio::task::yield_now().await;
-    assert!(TcpStream::connect(address).is_err());
+    let closed = async {
+        while TcpStream::connect(address).is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), closed).await.expect("the port is closed");
 }
+
+#[test]
+fn a_request_that_is_being_answered_at_the_end_gets_its_answer_over_socket_and_port() {
+    let answer_of = |mut stream: Box<dyn ReadWrite>| {
+        stream
+            .write_all(b"GET /models HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        answer
+    };
+    for over in ["socket", "port"] {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (_dir, client) = runtime.block_on(async {
+            let Served { _dir, hidden, socket, desk, mut asked, .. } = served();
+            let mut config = Config::with_defaults(desk.store.clone(), vec![]);
+            config.control.listen = Some("127.0.0.1:0".parse().unwrap());
+            drop(socket);
+            let control = Control::start(&config, desk.clone());
+            let stream: Box<dyn ReadWrite> = if over == "port" {
+                let address = control.port.as_ref().unwrap().address();
+                Box::new(TcpStream::connect(address).unwrap())
+            } else {
+                let folder = fs::File::open(&hidden).unwrap();
+                Box::new(UnixStream::connect(short(&folder, SOCKET)).unwrap())
+            };
+            // What the log tells is read by somebody else, for whom the answer has to wait.
+            let past = Arc::clone(&desk.past).lock_owned().await;
+            let client = std::thread::spawn(move || answer_of(stream));
+            let Some(Question::Now(reply)) = asked.recv().await else { panic!() };
+            reply.send(now()).unwrap();
+            // The loop ends, as on SIGTERM.
+            let closed = control.close();
+            drop(asked);
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                drop(past);
+            });
+            closed.answered().await;
+            (_dir, client)
+        });
+        // As the process ends: nothing that still runs is waited for.
+        runtime.shutdown_background();
+        let answer = client.join().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "over the {over}: {answer}");
+        assert!(answer.contains("weights is open for writing"), "over the {over}: {answer}");
+    }
+}
+
+trait ReadWrite: Read + Write + Send {}
+impl<T: Read + Write + Send> ReadWrite for T {}

@@ -3,6 +3,8 @@
 
 pub mod identity;
 pub mod lease;
+#[cfg(test)]
+pub(crate) mod test_folder;
 pub mod threads;
 
 mod atomic;
