@@ -28,6 +28,7 @@ use marwatch::source::discover::{ListedModel, RootListing};
 use marwatch::source::snapshot::{Snapshot, SourceFile};
 use marwatch::store::ModelState;
 use marwatch::store::state::{ArchiveState, KnownFile, StateDir};
+use marwatch::watch::Change;
 use tempfile::TempDir;
 
 const FILES: usize = 20_000;
@@ -166,7 +167,7 @@ fn reconciling(c: &mut Criterion) {
         reconciler
     };
     let events: Vec<Event> =
-        (0..10_000).map(|i| Event::Touched { folder: folder(i % 100) }).collect();
+        (0..10_000).map(|i| Event::Changed(Change::Touched { folder: folder(i % 100) })).collect();
     c.bench_function("10,000 touches of 100 models", |b| {
         b.iter_batched(
             || (started(), events.clone()),

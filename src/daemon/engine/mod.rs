@@ -229,24 +229,22 @@ impl Engine {
     }
 
     fn change(&mut self, change: Change) {
-        match change {
-            Change::Touched { folder } => self.handle(Event::Touched { folder }),
-            Change::Writing { folder, file } => self.handle(Event::Writing { folder, file }),
-            Change::Closed { folder, file } => self.handle(Event::Closed { folder, file }),
-            Change::RootChanged { .. } => self.handle(Event::RootChanged),
-            // The watches are new because somebody asked for them: nothing was missed.
-            Change::LookAtAll { reason: LookReason::Rearmed } => {
-                self.look_at_all(Trigger::Rescan);
-            }
+        match &change {
+            // Asked for: no change was missed.
+            Change::LookAtAll { reason: LookReason::Rearmed } => {}
             Change::LookAtAll { reason } => {
-                tracing::warn!(?reason, "changes may have been missed; looking at everything");
-                self.look_at_all(Trigger::Rescan);
+                tracing::warn!(?reason, "changes may have been missed; rescanning everything");
             }
             Change::Degraded { root, reason } => {
-                let root = root.map(|root| root.display().to_string());
+                let root = root.as_ref().map(|root| root.display().to_string());
                 tracing::warn!(root, "watching by polling: {reason}");
             }
+            Change::Touched { .. }
+            | Change::Writing { .. }
+            | Change::Closed { .. }
+            | Change::RootChanged { .. } => {}
         }
+        self.handle(Event::Changed(change));
     }
 
     fn execute(&mut self, effect: Effect) {

@@ -14,6 +14,7 @@ use crate::results::record::Failure;
 use crate::results::writer::CatalogChange;
 use crate::results::{Outcome, Stage};
 use crate::store::{ModelState, Removed};
+use crate::watch::Change;
 
 /// What became of a removed model.
 #[derive(Debug, Clone)]
@@ -195,7 +196,9 @@ impl Engine {
                     "no folder any more but a link or a file, which is no model; its archive stays (a `models:` entry may be a link)"
                 );
             }
-            self.handle(Event::RootChanged);
+            if let Some(root) = root_of(&report.folder, self.config()) {
+                self.handle(Event::Changed(Change::RootChanged { root }));
+            }
             return;
         }
         // Whoever took the name over meanwhile has published under it: then nothing is gone.
