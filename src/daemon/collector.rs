@@ -15,7 +15,7 @@ use crate::pipeline::OnProgress;
 use crate::pipeline::report::Summary;
 use crate::results::{Outcome, Record};
 use crate::status::Daemon;
-use crate::status::issues::Board;
+use crate::status::issues::Issues;
 use crate::status::metrics::Metrics;
 use crate::status::now::{Now, Underway};
 use crate::watch::Watcher;
@@ -42,7 +42,7 @@ pub(super) struct Lookout {
     view: Option<Box<dyn View>>,
     /// When it is to be shown how everything is.
     show: Option<Instant>,
-    board: Board,
+    issues: Issues,
     underway: Underway,
     metrics: Arc<Metrics>,
     started: Timestamp,
@@ -55,9 +55,9 @@ impl Lookout {
         view: Option<Box<dyn View>>,
     ) -> (Self, UnboundedSender<Summary>) {
         let (sender, reports) = mpsc::unbounded_channel();
-        let (board, underway) = (Board::default(), Underway::default());
+        let (issues, underway) = (Issues::default(), Underway::default());
         let started = clock::timestamp();
-        (Self { reports, view, show: None, board, underway, metrics, started }, sender)
+        (Self { reports, view, show: None, issues, underway, metrics, started }, sender)
     }
 
     /// What builds are to call as they get on.
@@ -105,24 +105,24 @@ impl Lookout {
             if let (Some(Outcome::Published), Some(time)) = (outcome, seen.since_change) {
                 self.metrics.published_after(time);
             }
-            self.board.take(seen);
+            self.issues.update(seen);
         }
     }
 
     /// With which models something is wrong.
-    pub(super) fn board(&mut self, engine: &Engine) -> &Board {
+    pub(super) fn issues(&mut self, engine: &Engine) -> &Issues {
         self.catch_up();
-        self.board.retain(|folder| engine.knows(folder));
-        &self.board
+        self.issues.retain(|folder| engine.knows(folder));
+        &self.issues
     }
 
     /// How everything is.
     pub(super) fn now(&mut self, engine: &Engine, watcher: &Watcher) -> Now {
-        self.board(engine);
+        self.issues(engine);
         let models = engine.view().into_iter();
         let limit = fs::read_to_string(WATCH_LIMIT).ok();
         Now {
-            models: models.map(|model| model.with(&self.board, &self.underway)).collect(),
+            models: models.map(|model| model.with(&self.issues, &self.underway)).collect(),
             daemon: Daemon {
                 pid: process::id(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -21,12 +21,12 @@ use tokio::time::{Instant, sleep_until};
 use tokio_stream::StreamExt;
 
 use crate::config::Config;
-use crate::control::{Control, Desk, Question};
+use crate::control::{AppState, Control, Question};
 use crate::exit::Exit;
 use crate::results::Trigger;
 use crate::servers;
 use crate::source::discover;
-use crate::status::history::Past;
+use crate::status::history::AttemptHistory;
 use crate::status::metrics::Metrics;
 use crate::store::{StoreError, hidden_folder};
 use crate::subscribers::Subscribers;
@@ -108,15 +108,15 @@ async fn follow(source: &dyn ConfigSource, config: Config, view: Option<Box<dyn 
     };
     let onlookers = Subscribers::new(Arc::clone(&metrics));
     let (questions, mut asked) = mpsc::unbounded_channel();
-    let desk = Desk {
+    let app = AppState {
         store: engine.config().store.clone(),
         commands: engine.sink(Message::Ordered),
         questions,
         records: onlookers.records(),
         metrics,
-        past: Arc::new(Mutex::new(Past::of(&hidden_folder(&engine.config().store)))),
+        history: Arc::new(Mutex::new(AttemptHistory::of(&hidden_folder(&engine.config().store)))),
     };
-    let mut control = Control::start(engine.config(), desk);
+    let mut control = Control::start(engine.config(), app);
     let mut announcer = Announcer::start(
         engine.config(),
         engine.sink(|output| match output {
@@ -182,7 +182,7 @@ async fn follow(source: &dyn ConfigSource, config: Config, view: Option<Box<dyn 
             }
             () = sleep_until(deadline.unwrap_or(rescan)), if deadline.is_some() => engine.tick(),
             () = sleep_until(telling.unwrap_or(rescan)), if telling.is_some() => {
-                herald.tick(&engine, lookout.board(&engine));
+                herald.tick(&engine, lookout.issues(&engine));
                 continue;
             }
             () = sleep_until(showing.unwrap_or(rescan)), if showing.is_some() => {
@@ -263,7 +263,7 @@ async fn drain(
                 }
             }
             () = sleep_until(telling.unwrap_or(until)), if telling.is_some() => {
-                herald.tick(engine, lookout.board(engine));
+                herald.tick(engine, lookout.issues(engine));
             }
             () = sleep_until(until) => {
                 if cancelled {

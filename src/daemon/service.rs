@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::engine::Engine;
 use crate::clock;
 use crate::status::issues;
-use crate::status::issues::Board;
+use crate::status::issues::Issues;
 
 /// How long changes gather before the status is told. What is over by then is not worth a word: an
 /// edit that is in the store after 300 ms leaves the status as it was.
@@ -81,7 +81,7 @@ impl Herald {
     }
 
     /// Time has passed.
-    pub fn tick(&mut self, engine: &Engine, board: &Board) {
+    pub fn tick(&mut self, engine: &Engine, issues: &Issues) {
         let now = Instant::now();
         if self.feed.is_some_and(|due| due <= now) {
             self.tell(&[NotifyState::Watchdog]);
@@ -89,7 +89,7 @@ impl Herald {
         }
         if self.say.is_some_and(|due| due <= now) {
             self.say = None;
-            let mut line = board.line(engine.models(), engine.building());
+            let mut line = issues.line(engine.models(), engine.building());
             if let Some(problem) = &self.kept_old {
                 line = format!(
                     "the new configuration is not valid, the old one holds: {problem}; {line}"

@@ -11,7 +11,7 @@ use crate::archive;
 use crate::clock;
 use crate::model::ModelName;
 use crate::model::problem::{Problem, as_text};
-use crate::results::served::OnServer;
+use crate::results::server_report::ServerResult;
 use crate::store::state::ArchiveState;
 
 /// The version of the record's schema; raised when a field changes its meaning or goes away.
@@ -77,7 +77,7 @@ pub struct Record {
     pub failure: Option<Failure>,
     /// The server that the record tells of, where it tells of one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub server: Option<OnServer>,
+    pub server: Option<ServerResult>,
 }
 
 /// What came of an attempt.
