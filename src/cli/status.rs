@@ -12,9 +12,9 @@ use super::{fail, written};
 use crate::clock;
 use crate::control::{ClientError, client};
 use crate::exit::Exit;
-use crate::results::catalog::ServedState;
+use crate::results::catalog::ServingState;
 use crate::results::{CATALOG_FILE, Catalog};
-use crate::status::history::Past;
+use crate::status::history::AttemptHistory;
 use crate::status::{ModelStatus, Status};
 use crate::store::hidden_folder;
 use crate::text::chain;
@@ -62,8 +62,9 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Exit {
         Ok(runtime) => runtime,
         Err(error) => return fail(Exit::Unavailable, &format!("cannot start: {error}")),
     };
-    let mut past = Past::of(&hidden_folder(&store));
-    let mut look = || runtime.block_on(look(&store, &mut past)).map(|status| select(status, args));
+    let mut history = AttemptHistory::of(&hidden_folder(&store));
+    let mut look =
+        || runtime.block_on(look(&store, &mut history)).map(|status| select(status, args));
     if args.watch {
         return match watch(args, out, &mut look) {
             Ok(exit) => exit,
@@ -88,7 +89,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Exit {
 }
 
 /// Asks the daemon, or finds out without one.
-async fn look(store: &Path, past: &mut Past) -> Result<Status, Exit> {
+async fn look(store: &Path, history: &mut AttemptHistory) -> Result<Status, Exit> {
     let hidden = hidden_folder(store);
     match client::status(&hidden).await {
         Ok(status) => return Ok(status),
@@ -97,11 +98,11 @@ async fn look(store: &Path, past: &mut Past) -> Result<Status, Exit> {
         Err(error) => return Err(fail(Exit::Unavailable, &chain(&error))),
     }
     let time = clock::timestamp();
-    let catalog = past.refresh().and_then(|()| Catalog::read(&hidden.join(CATALOG_FILE)));
+    let catalog = history.refresh().and_then(|()| Catalog::read(&hidden.join(CATALOG_FILE)));
     match catalog {
         Ok(catalog) => {
             let catalog = catalog.unwrap_or_else(|| Catalog::empty(time));
-            Ok(Status::of(store.to_owned(), time, None, catalog, past))
+            Ok(Status::of(store.to_owned(), time, None, catalog, history))
         }
         Err(error) => Err(fail(
             Exit::Unavailable,
@@ -215,9 +216,9 @@ fn cells(model: &ModelStatus, now: Timestamp, has_servers: bool) -> Vec<String> 
     ];
     if has_servers {
         let servers = archive.map(|archive| archive.servers.values());
-        let count = |servers: &mut dyn Iterator<Item = ServedState>| {
+        let count = |servers: &mut dyn Iterator<Item = ServingState>| {
             let all: Vec<_> = servers.collect();
-            let serving = all.iter().filter(|state| **state == ServedState::Serving).count();
+            let serving = all.iter().filter(|state| **state == ServingState::Serving).count();
             if all.is_empty() { String::new() } else { format!("{serving} of {}", all.len()) }
         };
         cells.push(servers.map(|all| count(&mut all.map(|of| of.state))).unwrap_or_default());

@@ -34,38 +34,3 @@ pub fn counts(known: Option<&ModelState>, packed: &Packed) -> EntryCounts {
     counts.removed = before - kept;
     counts
 }
-<<<<<<< HEAD
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::archive::CHUNK;
-    use crate::archive::pack::tests::{Files, bytes_of, noise, text};
-    use crate::model::Compression;
-
-    /// Without another version, what an older one has packed would be carried over beside what this
-    /// one packs, and the same content would give other bytes than a cold build.
-    #[test]
-    fn who_changes_what_is_packed_raises_the_version() {
-        let quantised =
-            |length| noise(length).into_iter().map(|byte| byte & 0x0b).collect::<Vec<_>>();
-        let files = Files::new([
-            ("empty", vec![]),
-            ("small.txt", text(9_000)),
-            ("some.txt", text(700_000)),
-            ("large.txt", text(2 * CHUNK + 9)),
-            ("small.bin", quantised(500_000)),
-            ("large.bin", quantised(2 * CHUNK + 9)),
-            ("weights", noise(CHUNK + 9)),
-        ]);
-        let mut hasher = blake3::Hasher::new();
-        for level in [1, 6, 9] {
-            let profile = Profile { compression: Compression::Auto, level, store_above: 0.85 };
-            hasher.update(&bytes_of(&files.zip(&profile, 2).0));
-        }
-        let digest = &hasher.finalize().to_hex()[..16];
-        assert_eq!((PACKER_VERSION, digest), (2, "4d58ba61a7770bc4"));
-    }
-}
-=======
->>>>>>> w-pipe

@@ -13,12 +13,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::archive::CHUNK;
 use crate::archive::pack::tests::{noise, text};
-<<<<<<< HEAD
-=======
-use crate::archive::plan::CHUNK;
 use crate::pipeline::fingerprint::Changes;
 use crate::store::BuildFingerprint;
->>>>>>> w-pipe
 use crate::store::state::KnownFile;
 
 #[derive(Debug, Clone)]
