@@ -269,7 +269,15 @@ fn build_without_a_file() {
         &site,
         ["build", "--watch", "models", "--store", "other/store"],
         ["build", "--watch", "drop", "--store", "empty"],
+        ["build", "--watch", "models", "echo"],
+        ["build", "--watch", "models", "--watch", "drop", "nosuch"],
     );
+    let built: Vec<_> = fs::read_dir(site.root.join("model-store"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    assert_eq!(built, ["echo.mar"], "only the model that is named, in the default store");
 }
 
 #[test]
@@ -528,8 +536,15 @@ fn wrong_usage() {
         ["build"],
         ["check"],
         ["run"],
-        ["run", "--watch", "drop"],
+        ["run", "--store", "s"],
         ["run", "--config", "a.yaml", "--store", "s", "--watch", "drop"],
+        ["run", "--server", "http://127.0.0.1:8081"],
+        ["run", "--server", "http://127.0.0.1:8081", "--config", "a.yaml"],
+        ["run", "--watch", "drop", "--server", "u:secret@localhost:8081"],
+        ["run", "--watch", "drop", "--server", "http://h:1", "--server", "http://h:1/"],
+        ["build", "--watch", "drop", "--server", "http://h:1"],
+        ["status", "--watch"],
+        ["status", "-w", "echo"],
         ["run", "--config", "nosuch.yaml"],
         ["inspect"],
         ["schema", "nosuch"],

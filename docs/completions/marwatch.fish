@@ -47,9 +47,10 @@ complete -c marwatch -n "__fish_marwatch_needs_command" -f -a "schema" -d 'Print
 complete -c marwatch -n "__fish_marwatch_needs_command" -f -a "man" -d 'Print a manual page'
 complete -c marwatch -n "__fish_marwatch_needs_command" -f -a "completions" -d 'Print what lets a shell complete the command line'
 complete -c marwatch -n "__fish_marwatch_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c marwatch -n "__fish_marwatch_using_subcommand run" -l server -d 'Management address of a running server, such as http://127.0.0.1:8081. Can be repeated' -r
 complete -c marwatch -n "__fish_marwatch_using_subcommand run" -s c -l config -d 'The configuration file [default: marwatch.yaml here, if there is one]' -r -F
-complete -c marwatch -n "__fish_marwatch_using_subcommand run" -l watch -d 'Drop folders, every direct sub-folder of which is a model; needs --store' -r -F
-complete -c marwatch -n "__fish_marwatch_using_subcommand run" -l store -d 'The model store; needs --watch' -r -F
+complete -c marwatch -n "__fish_marwatch_using_subcommand run" -l watch -d 'Drop folder: each of its direct sub-folders is a model. Can be repeated' -r -F
+complete -c marwatch -n "__fish_marwatch_using_subcommand run" -l store -d 'The model store [default with --watch: model-store in the current folder]' -r -F
 complete -c marwatch -n "__fish_marwatch_using_subcommand run" -l log-level -d 'What to log: error, warn, info, debug, trace, or a filter such as marwatch::watch=debug [default: RUST_LOG, or info for `run`]' -r
 complete -c marwatch -n "__fish_marwatch_using_subcommand run" -l log-format -d 'How to log to standard error [default: text; journal where it leads to systemd\'s journal]' -r -f -a "text\t'Lines for people; in colour on a terminal unless NO_COLOR is set'
 json\t'One JSON object a line'
@@ -57,8 +58,8 @@ journal\t'Entries of systemd\'s journal, with fields such as MODEL= and OUTCOME=
 complete -c marwatch -n "__fish_marwatch_using_subcommand run" -l plain -d 'Print plain lines on a terminal too'
 complete -c marwatch -n "__fish_marwatch_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c marwatch -n "__fish_marwatch_using_subcommand build" -s c -l config -d 'The configuration file [default: marwatch.yaml here, if there is one]' -r -F
-complete -c marwatch -n "__fish_marwatch_using_subcommand build" -l watch -d 'Drop folders, every direct sub-folder of which is a model; needs --store' -r -F
-complete -c marwatch -n "__fish_marwatch_using_subcommand build" -l store -d 'The model store; needs --watch' -r -F
+complete -c marwatch -n "__fish_marwatch_using_subcommand build" -l watch -d 'Drop folder: each of its direct sub-folders is a model. Can be repeated' -r -F
+complete -c marwatch -n "__fish_marwatch_using_subcommand build" -l store -d 'The model store [default with --watch: model-store in the current folder]' -r -F
 complete -c marwatch -n "__fish_marwatch_using_subcommand build" -l log-level -d 'What to log: error, warn, info, debug, trace, or a filter such as marwatch::watch=debug [default: RUST_LOG, or info for `run`]' -r
 complete -c marwatch -n "__fish_marwatch_using_subcommand build" -l log-format -d 'How to log to standard error [default: text; journal where it leads to systemd\'s journal]' -r -f -a "text\t'Lines for people; in colour on a terminal unless NO_COLOR is set'
 json\t'One JSON object a line'
@@ -66,8 +67,8 @@ journal\t'Entries of systemd\'s journal, with fields such as MODEL= and OUTCOME=
 complete -c marwatch -n "__fish_marwatch_using_subcommand build" -l timings -d 'Also show what each model took: time by stage, bytes read, compressed, written and carried over from the archive before'
 complete -c marwatch -n "__fish_marwatch_using_subcommand build" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c marwatch -n "__fish_marwatch_using_subcommand check" -s c -l config -d 'The configuration file [default: marwatch.yaml here, if there is one]' -r -F
-complete -c marwatch -n "__fish_marwatch_using_subcommand check" -l watch -d 'Drop folders, every direct sub-folder of which is a model; needs --store' -r -F
-complete -c marwatch -n "__fish_marwatch_using_subcommand check" -l store -d 'The model store; needs --watch' -r -F
+complete -c marwatch -n "__fish_marwatch_using_subcommand check" -l watch -d 'Drop folder: each of its direct sub-folders is a model. Can be repeated' -r -F
+complete -c marwatch -n "__fish_marwatch_using_subcommand check" -l store -d 'The model store [default with --watch: model-store in the current folder]' -r -F
 complete -c marwatch -n "__fish_marwatch_using_subcommand check" -l log-level -d 'What to log: error, warn, info, debug, trace, or a filter such as marwatch::watch=debug [default: RUST_LOG, or info for `run`]' -r
 complete -c marwatch -n "__fish_marwatch_using_subcommand check" -l log-format -d 'How to log to standard error [default: text; journal where it leads to systemd\'s journal]' -r -f -a "text\t'Lines for people; in colour on a terminal unless NO_COLOR is set'
 json\t'One JSON object a line'
@@ -80,8 +81,8 @@ complete -c marwatch -n "__fish_marwatch_using_subcommand status" -l log-level -
 complete -c marwatch -n "__fish_marwatch_using_subcommand status" -l log-format -d 'How to log to standard error [default: text; journal where it leads to systemd\'s journal]' -r -f -a "text\t'Lines for people; in colour on a terminal unless NO_COLOR is set'
 json\t'One JSON object a line'
 journal\t'Entries of systemd\'s journal, with fields such as MODEL= and OUTCOME='"
-complete -c marwatch -n "__fish_marwatch_using_subcommand status" -l json -d 'Print an object, or with --watch one a line: `marwatch schema status` describes it'
-complete -c marwatch -n "__fish_marwatch_using_subcommand status" -s w -l watch -d 'Go on showing it, until Ctrl-C'
+complete -c marwatch -n "__fish_marwatch_using_subcommand status" -l json -d 'Print an object, or with --follow one a line: `marwatch schema status` describes it'
+complete -c marwatch -n "__fish_marwatch_using_subcommand status" -s f -l follow -d 'Keep showing the state, until Ctrl-C'
 complete -c marwatch -n "__fish_marwatch_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c marwatch -n "__fish_marwatch_using_subcommand log" -s m -l model -d 'Only those of this model; can be given several times' -r
 complete -c marwatch -n "__fish_marwatch_using_subcommand log" -s n -l lines -d 'How many of those that there are' -r
@@ -96,8 +97,8 @@ complete -c marwatch -n "__fish_marwatch_using_subcommand log" -l failed -d 'Onl
 complete -c marwatch -n "__fish_marwatch_using_subcommand log" -l json -d 'Print the records as they are, an object a line: `marwatch schema results` describes it'
 complete -c marwatch -n "__fish_marwatch_using_subcommand log" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c marwatch -n "__fish_marwatch_using_subcommand history" -s c -l config -d 'The configuration file [default: marwatch.yaml here, if there is one]' -r -F
-complete -c marwatch -n "__fish_marwatch_using_subcommand history" -l watch -d 'Drop folders, every direct sub-folder of which is a model; needs --store' -r -F
-complete -c marwatch -n "__fish_marwatch_using_subcommand history" -l store -d 'The model store; needs --watch' -r -F
+complete -c marwatch -n "__fish_marwatch_using_subcommand history" -l watch -d 'Drop folder: each of its direct sub-folders is a model. Can be repeated' -r -F
+complete -c marwatch -n "__fish_marwatch_using_subcommand history" -l store -d 'The model store [default with --watch: model-store in the current folder]' -r -F
 complete -c marwatch -n "__fish_marwatch_using_subcommand history" -l log-level -d 'What to log: error, warn, info, debug, trace, or a filter such as marwatch::watch=debug [default: RUST_LOG, or info for `run`]' -r
 complete -c marwatch -n "__fish_marwatch_using_subcommand history" -l log-format -d 'How to log to standard error [default: text; journal where it leads to systemd\'s journal]' -r -f -a "text\t'Lines for people; in colour on a terminal unless NO_COLOR is set'
 json\t'One JSON object a line'
@@ -106,32 +107,32 @@ complete -c marwatch -n "__fish_marwatch_using_subcommand history" -l json -d 'P
 complete -c marwatch -n "__fish_marwatch_using_subcommand history" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c marwatch -n "__fish_marwatch_using_subcommand rollback" -l to -d 'The generation to put back, as `marwatch history` shows it' -r
 complete -c marwatch -n "__fish_marwatch_using_subcommand rollback" -s c -l config -d 'The configuration file [default: marwatch.yaml here, if there is one]' -r -F
-complete -c marwatch -n "__fish_marwatch_using_subcommand rollback" -l watch -d 'Drop folders, every direct sub-folder of which is a model; needs --store' -r -F
-complete -c marwatch -n "__fish_marwatch_using_subcommand rollback" -l store -d 'The model store; needs --watch' -r -F
+complete -c marwatch -n "__fish_marwatch_using_subcommand rollback" -l watch -d 'Drop folder: each of its direct sub-folders is a model. Can be repeated' -r -F
+complete -c marwatch -n "__fish_marwatch_using_subcommand rollback" -l store -d 'The model store [default with --watch: model-store in the current folder]' -r -F
 complete -c marwatch -n "__fish_marwatch_using_subcommand rollback" -l log-level -d 'What to log: error, warn, info, debug, trace, or a filter such as marwatch::watch=debug [default: RUST_LOG, or info for `run`]' -r
 complete -c marwatch -n "__fish_marwatch_using_subcommand rollback" -l log-format -d 'How to log to standard error [default: text; journal where it leads to systemd\'s journal]' -r -f -a "text\t'Lines for people; in colour on a terminal unless NO_COLOR is set'
 json\t'One JSON object a line'
 journal\t'Entries of systemd\'s journal, with fields such as MODEL= and OUTCOME='"
 complete -c marwatch -n "__fish_marwatch_using_subcommand rollback" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c marwatch -n "__fish_marwatch_using_subcommand pause" -s c -l config -d 'The configuration file [default: marwatch.yaml here, if there is one]' -r -F
-complete -c marwatch -n "__fish_marwatch_using_subcommand pause" -l watch -d 'Drop folders, every direct sub-folder of which is a model; needs --store' -r -F
-complete -c marwatch -n "__fish_marwatch_using_subcommand pause" -l store -d 'The model store; needs --watch' -r -F
+complete -c marwatch -n "__fish_marwatch_using_subcommand pause" -l watch -d 'Drop folder: each of its direct sub-folders is a model. Can be repeated' -r -F
+complete -c marwatch -n "__fish_marwatch_using_subcommand pause" -l store -d 'The model store [default with --watch: model-store in the current folder]' -r -F
 complete -c marwatch -n "__fish_marwatch_using_subcommand pause" -l log-level -d 'What to log: error, warn, info, debug, trace, or a filter such as marwatch::watch=debug [default: RUST_LOG, or info for `run`]' -r
 complete -c marwatch -n "__fish_marwatch_using_subcommand pause" -l log-format -d 'How to log to standard error [default: text; journal where it leads to systemd\'s journal]' -r -f -a "text\t'Lines for people; in colour on a terminal unless NO_COLOR is set'
 json\t'One JSON object a line'
 journal\t'Entries of systemd\'s journal, with fields such as MODEL= and OUTCOME='"
 complete -c marwatch -n "__fish_marwatch_using_subcommand pause" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c marwatch -n "__fish_marwatch_using_subcommand resume" -s c -l config -d 'The configuration file [default: marwatch.yaml here, if there is one]' -r -F
-complete -c marwatch -n "__fish_marwatch_using_subcommand resume" -l watch -d 'Drop folders, every direct sub-folder of which is a model; needs --store' -r -F
-complete -c marwatch -n "__fish_marwatch_using_subcommand resume" -l store -d 'The model store; needs --watch' -r -F
+complete -c marwatch -n "__fish_marwatch_using_subcommand resume" -l watch -d 'Drop folder: each of its direct sub-folders is a model. Can be repeated' -r -F
+complete -c marwatch -n "__fish_marwatch_using_subcommand resume" -l store -d 'The model store [default with --watch: model-store in the current folder]' -r -F
 complete -c marwatch -n "__fish_marwatch_using_subcommand resume" -l log-level -d 'What to log: error, warn, info, debug, trace, or a filter such as marwatch::watch=debug [default: RUST_LOG, or info for `run`]' -r
 complete -c marwatch -n "__fish_marwatch_using_subcommand resume" -l log-format -d 'How to log to standard error [default: text; journal where it leads to systemd\'s journal]' -r -f -a "text\t'Lines for people; in colour on a terminal unless NO_COLOR is set'
 json\t'One JSON object a line'
 journal\t'Entries of systemd\'s journal, with fields such as MODEL= and OUTCOME='"
 complete -c marwatch -n "__fish_marwatch_using_subcommand resume" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c marwatch -n "__fish_marwatch_using_subcommand verify" -s c -l config -d 'The configuration file [default: marwatch.yaml here, if there is one]' -r -F
-complete -c marwatch -n "__fish_marwatch_using_subcommand verify" -l watch -d 'Drop folders, every direct sub-folder of which is a model; needs --store' -r -F
-complete -c marwatch -n "__fish_marwatch_using_subcommand verify" -l store -d 'The model store; needs --watch' -r -F
+complete -c marwatch -n "__fish_marwatch_using_subcommand verify" -l watch -d 'Drop folder: each of its direct sub-folders is a model. Can be repeated' -r -F
+complete -c marwatch -n "__fish_marwatch_using_subcommand verify" -l store -d 'The model store [default with --watch: model-store in the current folder]' -r -F
 complete -c marwatch -n "__fish_marwatch_using_subcommand verify" -l log-level -d 'What to log: error, warn, info, debug, trace, or a filter such as marwatch::watch=debug [default: RUST_LOG, or info for `run`]' -r
 complete -c marwatch -n "__fish_marwatch_using_subcommand verify" -l log-format -d 'How to log to standard error [default: text; journal where it leads to systemd\'s journal]' -r -f -a "text\t'Lines for people; in colour on a terminal unless NO_COLOR is set'
 json\t'One JSON object a line'

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio_stream::StreamExt;
 
 use super::source::Source;
-use super::{fail, written};
+use super::{fail, note, written};
 use crate::archive::inspect::printable;
 use crate::build::pipeline::{OnProgress, Progress};
 use crate::build::report::chain;
@@ -38,7 +38,7 @@ Examples:
   marwatch build                                         everything in marwatch.yaml
   marwatch build resnet                                  one model
   marwatch build --timings                               with what each model took
-  marwatch build --watch models --store model-store      without a file")]
+  marwatch build --watch models                          without a configuration file")]
 pub struct Args {
     /// Names of models; all without any
     #[arg(value_name = "MODEL")]
@@ -64,6 +64,9 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Exit {
         }
         Err(error) => return error.say(),
     };
+    if let Some(store) = args.source.default_store(&config) {
+        note(&store);
+    }
     times.done("configuration");
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

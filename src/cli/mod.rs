@@ -24,6 +24,7 @@ pub mod verify;
 
 use std::io::{self, Write};
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 
 use crate::archive::inspect::printable;
@@ -57,8 +58,9 @@ Start with:
   marwatch new resnet --in models                 make a model folder that works
   marwatch check                                  see what is wrong with configuration and models
   marwatch run                                    watch and build until you stop it
-Without any file:
-  marwatch run --watch models --store model-store
+Without a configuration file:
+  marwatch run --watch models
+  marwatch run --watch models --server http://127.0.0.1:8081
 
 Exit codes: 0 all is well; 1 a model was rejected, failed or is not at rest, or an archive has
 problems; 2 wrong usage; 3 the configuration is not valid; 4 another marwatch holds the store;
@@ -84,6 +86,30 @@ pub enum Command {
     Schema(schema::Args),
     Man(man::Args),
     Completions(completions::Args),
+}
+
+/// Reads the command line; ends the process where it cannot be understood.
+pub fn parse() -> Cli {
+    Cli::try_parse().unwrap_or_else(|mut error| {
+        suggest_follow(&mut error);
+        error.exit()
+    })
+}
+
+/// `--follow` of `status` was `--watch` up to 0.1.0. A hidden argument would show in completions.
+fn suggest_follow(error: &mut clap::Error) {
+    let is_watch = matches!(
+        error.get(ContextKind::InvalidArg),
+        Some(ContextValue::String(argument)) if argument == "--watch" || argument == "-w"
+    );
+    let is_of_status = matches!(
+        error.get(ContextKind::Usage),
+        Some(ContextValue::StyledStr(usage)) if usage.to_string().contains("marwatch status ")
+    );
+    if error.kind() == ErrorKind::UnknownArgument && is_watch && is_of_status {
+        let tip = "to keep showing the status, use '-f' or '--follow'".into();
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+    }
 }
 
 /// Does what the command line asks for.

@@ -1,8 +1,10 @@
 //! `marwatch run`.
 
 use super::screen::Screen;
-use super::source::Source;
-use crate::daemon::{self, View};
+use super::source::{NoConfig, Source};
+use crate::archive::inspect::printable;
+use crate::config::Config;
+use crate::daemon::{self, ConfigSource, View};
 use crate::exit::Exit;
 use crate::service;
 
@@ -21,12 +23,21 @@ use crate::service;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
-  marwatch run --watch models --store model-store
+  marwatch run --watch models
+  marwatch run --watch models --server http://127.0.0.1:8081
   marwatch run --config /etc/marwatch.yaml --log-format json")]
 pub struct Args {
     /// Print plain lines on a terminal too
     #[arg(long)]
     pub plain: bool,
+    /// Management address of a running server, such as http://127.0.0.1:8081. Can be repeated
+    ///
+    /// The server is given each new archive, after a trial under another name (`preflight: true`).
+    /// It must use the same folder as its model store (`--model-store`), and be able to read the
+    /// hidden folder .marwatch in it. Only with --watch: a configuration file lists its servers
+    /// under `servers:`.
+    #[arg(long, value_name = "URL")]
+    pub server: Vec<String>,
     /// Where the configuration comes from.
     #[command(flatten)]
     pub source: Source,
@@ -39,15 +50,32 @@ impl Args {
     }
 }
 
+impl Args {
+    fn load(&self) -> Result<Config, NoConfig> {
+        let (config, warnings) = self.source.load_with(&self.server)?;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(config)
+    }
+}
+
+impl ConfigSource for Args {
+    fn read(&self) -> Result<Config, Vec<String>> {
+        self.load().map_err(|error| error.lines())
+    }
+}
+
 /// Runs the daemon in the foreground.
 pub fn run(args: &Args, screen: Option<Screen>) -> Exit {
-    match args.source.load() {
-        Ok((config, warnings)) => {
-            for warning in warnings {
-                tracing::warn!("{warning}");
+    match args.load() {
+        Ok(config) => {
+            // Without the screen, the log says it of any store.
+            if let (Some(screen), Some(store)) = (&screen, args.source.default_store(&config)) {
+                screen.say(&printable(&store));
             }
             let view = screen.map(|screen| Box::new(screen) as Box<dyn View>);
-            daemon::run(&args.source, config, view)
+            daemon::run(args, config, view)
         }
         Err(error) => {
             service::cannot_start(error.lines().first().map_or("", String::as_str));

@@ -73,7 +73,7 @@ impl Screen {
         Above(self.bars.clone())
     }
 
-    fn say(&self, text: &str) {
+    pub(super) fn say(&self, text: &str) {
         // Fails where nobody is left to see it.
         let _ = Above(self.bars.clone()).write_all(format!("{text}\n").as_bytes());
     }

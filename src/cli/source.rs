@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use crate::build::report::chain;
-use crate::config::{self, Config, ConfigError};
-use crate::daemon::ConfigSource;
+use crate::config::{self, Config, ConfigError, Flags};
 use crate::exit::Exit;
 use crate::problem::Problem;
 
-/// The file that is read when nothing else is said.
+/// The configuration file that is read by default.
 pub const DEFAULT_FILE: &str = "marwatch.yaml";
+/// The store of `--watch` without `--store`.
+const DEFAULT_STORE: &str = "model-store";
 
 /// Where the configuration comes from.
 #[derive(Debug, Clone, clap::Args)]
@@ -17,10 +18,10 @@ pub struct Source {
     /// The configuration file [default: marwatch.yaml here, if there is one]
     #[arg(long, short, value_name = "FILE", conflicts_with_all = ["watch", "store"])]
     pub config: Option<PathBuf>,
-    /// Drop folders, every direct sub-folder of which is a model; needs --store
-    #[arg(long, value_name = "DIR", num_args = 1.., requires = "store")]
+    /// Drop folder: each of its direct sub-folders is a model. Can be repeated
+    #[arg(long, value_name = "DIR")]
     pub watch: Vec<PathBuf>,
-    /// The model store; needs --watch
+    /// The model store [default with --watch: model-store in the current folder]
     #[arg(long, value_name = "DIR", requires = "watch")]
     pub store: Option<PathBuf>,
 }
@@ -66,19 +67,30 @@ pub struct NoConfig {
 }
 
 impl Source {
-    /// Reads it.
+    /// Reads the configuration, with warnings about it.
     ///
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load(&self) -> Result<(Config, Vec<Problem>), NoConfig> {
+        self.load_with(&[])
+    }
+
+    /// Reads the configuration with the servers of `--server`, with warnings about it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load_with(&self, servers: &[String]) -> Result<(Config, Vec<Problem>), NoConfig> {
         let invalid = |problems| NoConfig { exit: Exit::Configuration, problems, message: None };
-        if let Some(store) = &self.store {
+        let usage =
+            |message| NoConfig { exit: Exit::Usage, problems: vec![], message: Some(message) };
+        if !self.watch.is_empty() {
             let cwd = std::env::current_dir().map_err(|error| NoConfig {
                 exit: Exit::Unavailable,
                 problems: vec![],
                 message: Some(format!("cannot tell the current folder: {error}")),
             })?;
-            return config::from_flags(&self.watch, store, &cwd)
+            let store = self.store.as_deref().unwrap_or(Path::new(DEFAULT_STORE));
+            return config::from_flags(Flags { watch: &self.watch, store, servers }, &cwd)
                 .map(|config| (config, vec![]))
                 .map_err(invalid);
         }
@@ -86,15 +98,17 @@ impl Source {
             Some(path) => path.as_path(),
             None if Path::new(DEFAULT_FILE).exists() => Path::new(DEFAULT_FILE),
             None => {
-                return Err(NoConfig {
-                    exit: Exit::Usage,
-                    problems: vec![],
-                    message: Some(format!(
-                        "nothing to watch: there is no {DEFAULT_FILE} here; name a file with --config, give --watch DIR --store DIR, or write one with `marwatch init`"
-                    )),
-                });
+                return Err(usage(format!(
+                    "nothing to watch: there is no {DEFAULT_FILE} in the current folder; name a drop folder with --watch DIR or a configuration with --config FILE, or write {DEFAULT_FILE} with `marwatch init`"
+                )));
             }
         };
+        if !servers.is_empty() {
+            return Err(usage(format!(
+                "`--server` cannot be combined with a configuration file: list the server in {} under `servers:`, as `- management: http://HOST:PORT`",
+                path.display()
+            )));
+        }
         config::load(path).map_err(|error| match error {
             ConfigError::Invalid { problems } => invalid(problems),
             error @ ConfigError::Read { .. } => NoConfig {
@@ -103,6 +117,12 @@ impl Source {
                 message: Some(chain(&error)),
             },
         })
+    }
+
+    /// The store that is used by default, for the user to know; `None` where one is named.
+    pub fn default_store(&self, config: &Config) -> Option<String> {
+        let is_default = self.store.is_none() && !self.watch.is_empty();
+        is_default.then(|| format!("the model store is {}", config.store.display()))
     }
 }
 
@@ -119,18 +139,5 @@ impl NoConfig {
             super::fail(self.exit, &line);
         }
         self.exit
-    }
-}
-
-impl ConfigSource for Source {
-    fn read(&self) -> Result<Config, Vec<String>> {
-        self.load()
-            .map(|(config, warnings)| {
-                for warning in warnings {
-                    tracing::warn!("{warning}");
-                }
-                config
-            })
-            .map_err(|error| error.lines())
     }
 }

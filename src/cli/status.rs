@@ -20,7 +20,7 @@ use crate::status::past::Past;
 use crate::status::{ModelStatus, Status};
 use crate::store::hidden_folder;
 
-/// How often is looked with `--watch`.
+/// Time between two looks with `--follow`.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Show what every model is doing, since when, and why not
@@ -32,7 +32,7 @@ const EVERY: Duration = Duration::from_secs(1);
 #[command(after_long_help = "\
 Examples:
   marwatch status
-  marwatch status --watch resnet
+  marwatch status -f resnet
   marwatch status --json | jq -r '.models[] | select(.state == \"rejected\") | .model'
 States: published, held (an earlier archive, by `marwatch rollback`), new (nothing came of it yet),
 settling (it has changed and has to come to rest), queued, building, retrying, unstable (it does not
@@ -41,12 +41,12 @@ pub struct Args {
     /// Names of models; all without any
     #[arg(value_name = "MODEL")]
     pub models: Vec<String>,
-    /// Print an object, or with --watch one a line: `marwatch schema status` describes it
+    /// Print an object, or with --follow one a line: `marwatch schema status` describes it
     #[arg(long)]
     pub json: bool,
-    /// Go on showing it, until Ctrl-C
+    /// Keep showing the state, until Ctrl-C
     #[arg(long, short)]
-    pub watch: bool,
+    pub follow: bool,
     /// Where the store is.
     #[command(flatten)]
     pub source: StoreSource,
@@ -64,8 +64,8 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Exit {
     };
     let mut past = Past::of(&hidden_folder(&store));
     let mut look = || runtime.block_on(look(&store, &mut past)).map(|status| select(status, args));
-    if args.watch {
-        return match watch(args, out, &mut look) {
+    if args.follow {
+        return match follow(args, out, &mut look) {
             Ok(exit) => exit,
             Err(error) => written(Err(error)),
         };
@@ -117,7 +117,7 @@ fn select(mut status: Status, args: &Args) -> Status {
     status
 }
 
-fn watch(
+fn follow(
     args: &Args,
     out: &mut dyn Write,
     look: &mut dyn FnMut() -> Result<Status, Exit>,

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::num::NonZero;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -28,14 +28,16 @@ struct Terminal {
 
 impl Terminal {
     fn start(site: &Site, args: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut command = marwatch();
+        command.arg("run").args(args).arg("--config").arg(&site.config);
+        Self::start_command(command, environment)
+    }
+
+    fn start_command(mut command: Command, environment: &[(&str, &str)]) -> Self {
         let size = Winsize { ws_row: 20, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
         let ends = openpty(Some(&size), None).unwrap();
         let inside = || Stdio::from(ends.slave.try_clone().unwrap());
-        let child = marwatch()
-            .arg("run")
-            .args(args)
-            .arg("--config")
-            .arg(&site.config)
+        let child = command
             .env("TERM", "xterm-256color")
             .env_remove("NO_COLOR")
             .envs(environment.iter().copied())
@@ -138,6 +140,20 @@ fn plain_lines_where_they_are_asked_for_and_no_colour_where_it_is_not_wanted() {
         (code.as_bytes()[end] == b'm' && &code[..end] != "0").then(|| code[..end].to_owned())
     });
     assert_eq!(colours.collect::<Vec<_>>(), [""; 0]);
+}
+
+#[test]
+fn the_default_store_is_named_above_the_models() {
+    let site = Site::quick("");
+    site.put_simple("good");
+    let mut command = marwatch();
+    command.current_dir(&site.root).args(["run", "--watch", "drop"]);
+    let mut terminal = Terminal::start_command(command, &[]);
+    let store = site.root.join("model-store");
+    let named = format!("the model store is {}\n", store.display());
+    terminal.wait(&[&named, "✔ good  published: generation 1, "]);
+    terminal.press_ctrl_c();
+    assert!(store.join("good.mar").exists());
 }
 
 #[test]

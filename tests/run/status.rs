@@ -144,6 +144,32 @@ fn the_log_is_followed_over_what_comes() {
 }
 
 #[test]
+fn a_status_is_followed_and_shown_again_when_it_changes() {
+    let site = Site::quick("");
+    site.put_simple("a");
+    let mut daemon = site.start();
+    daemon.next("a", Outcome::Published);
+    let mut follow = marwatch()
+        .args(["status", "-f", "--json", "a", "--config"])
+        .arg(&site.config)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+    let mut next = || {
+        let line = lines.next().unwrap().unwrap();
+        serde_json::from_str::<Value>(&line).unwrap()["models"][0]["state"].clone()
+    };
+    assert_eq!(next(), "published");
+    fs::write(site.drop.join("a/service.py"), BROKEN).unwrap();
+    // A line may tell of the wait or the build between the two.
+    while next() != "rejected" {}
+    follow.kill().unwrap();
+    follow.wait().unwrap();
+    daemon.stop();
+}
+
+#[test]
 fn a_port_is_answered_and_moves_with_the_configuration() {
     let site = Site::quick("");
     site.put_simple("a");
