@@ -15,16 +15,18 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use marwatch::archive::{
     Control, Digest, Entry, Input, Method, Profile, Source, bench, plan, probe,
 };
-use marwatch::build::compare::has_files;
-use marwatch::build::kept::Kept;
-use marwatch::build::snapshot::{FileId, Snapshot, SourceFile};
 use marwatch::clock::Moment;
 use marwatch::config::{Config, Durability, PackDefaults, Settle};
+use marwatch::fs::identity::FileId;
+use marwatch::fs::identity::Identity;
 use marwatch::model::{ArchiveFormat, EntryPath, ModelName};
-use marwatch::reconcile::{End, Event, ListedModel, Policy, Reconciler, RootListing};
+use marwatch::pipeline::compare::has_files;
+use marwatch::pipeline::reuse::Kept;
+use marwatch::reconcile::{End, Event, Policy, Reconciler};
 use marwatch::results::Trigger;
+use marwatch::source::discover::{ListedModel, RootListing};
+use marwatch::source::snapshot::{Snapshot, SourceFile};
 use marwatch::store::ModelState;
-use marwatch::store::publish::Identity;
 use marwatch::store::state::{ArchiveState, KnownFile, StateDir};
 use tempfile::TempDir;
 
@@ -80,7 +82,7 @@ fn probing(c: &mut Criterion) {
     std::fs::write(folder.path().join("w"), weights(64 * MIB)).unwrap();
     let source = Folder(folder.path().to_owned());
     let inputs = [Input { path: EntryPath::parse("w").unwrap(), size: 64 * MIB as u64 }];
-    let profile: Profile = PackDefaults::default().profile();
+    let profile: Profile = Profile::from(PackDefaults::default());
     let cancelled = AtomicBool::new(false);
     let control = Control { threads: 1, durable: false, cancelled: &cancelled, progress: &|_| {} };
     c.bench_function("probe of a file of 64 MiB, one thread", |b| {

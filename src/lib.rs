@@ -1,38 +1,73 @@
 //! marwatch keeps a Multi-Model-Server model store true to the model folders that it watches.
 //!
+//! The way of an edit, from the notification to the server and the hook:
+//!
 //! ```text
 //!  notify ──┐                                   ┌───────────── one build, on a blocking worker ─────────────┐
 //!  poll   ──┤ Change                     Effect │ snapshot → validate → plan → pack → verify → publish     │
 //!  signals ─┼──────► Reconciler (pure) ───────► │   IO         pure      pure    IO      IO       IO        │
 //!  timers ──┤        one state per model        └───────────────────────────┬───────────────────────────────┘
-//!  outcomes ┘◄──────────────────────────────────────────── Outcome ─────────┴──► results log, catalog
+//!  commands ┤                                                               │ Report
+//!  reports  ┘◄──────────────────────────────────────────────────────────────┤
+//!                                                                           ▼
+//!      hooks ◄──┐                                    ResultsWriter: results.jsonl, then catalog.json
+//!  subscribers ◄┼── StoreEvent, once both are written ────────────────────────┘
+//!    servers ◄──┘
+//!       └─ compares what each server serves with the catalog, and swaps what differs;
+//!          what came of it goes back to the ResultsWriter as a record
 //! ```
 //!
 //! `docs/architecture.md` describes the parts and the promises they keep.
+//!
+//! The modules below stand in layers, from the top down: a module imports only modules of the layers
+//! under its own. `tests/layers.rs` holds that.
 
-pub mod announce;
-pub mod archive;
-pub mod archiver;
-pub mod audit;
-pub mod build;
+// Command lines.
 pub mod cli;
-pub mod clock;
-pub mod config;
-pub mod control;
+
+pub mod model_archiver;
+
+// The daemon: the loop and the engine that carries out what the reconciler decides.
 pub mod daemon;
-pub mod discover;
-pub mod engine;
-pub mod exit;
-pub mod memory;
-pub mod model;
-pub mod problem;
-pub mod python;
-pub mod reconcile;
-pub mod results;
-pub mod sabotage;
-pub mod service;
-pub mod signals;
+
+// What others can ask of the daemon, and what they are told.
+pub mod control;
+
+pub mod servers;
+
+pub mod hooks;
+pub mod subscribers;
+
 pub mod status;
+
+// A build, stage by stage.
+pub mod pipeline;
+
+// When a model is built, decided in pure code.
+pub mod reconcile;
+
+// What became of it: records and the catalog.
+pub mod results;
+
+// The model folders, and the store.
+pub mod source;
+
 pub mod store;
-pub mod threads;
+
 pub mod watch;
+
+// Archives, handlers, settings.
+pub mod archive;
+
+pub mod config;
+pub mod python;
+
+pub mod model;
+
+// What every layer may use.
+pub mod clock;
+pub mod exit;
+pub mod failpoints;
+pub mod fs;
+pub mod sink;
+pub mod text;

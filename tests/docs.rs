@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use marwatch::problem::Code;
+use marwatch::model::problem::Code;
 use marwatch::status::Status;
 use marwatch::status::metrics::Metrics;
 use serde_json::Value;

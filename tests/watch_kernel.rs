@@ -11,6 +11,7 @@ use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use marwatch::sink::Sink;
 use marwatch::watch::{Change, LookReason, RootKind, WatchMode, WatchPlan, WatchRoot, Watcher};
 
 const WATCHES: &str = "/proc/sys/user/max_inotify_watches";
@@ -36,7 +37,7 @@ fn within(limit: &str, value: u32, inner: &str) {
 fn start(dir: &Path, mode: WatchMode) -> (Watcher, Receiver<Change>) {
     let (sink, changes) = channel();
     let watcher =
-        Watcher::start(plan(dir, mode), Box::new(move |change| drop(sink.send(change)))).unwrap();
+        Watcher::start(plan(dir, mode), Sink::new(move |change| drop(sink.send(change)))).unwrap();
     (watcher, changes)
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::pack::content::{FileSums, PieceHasher, PieceSums};
 use super::pack::in_order::in_order;
-use super::pack::reading::{self, Piece, pieces};
+use super::pack::reading;
+use super::pack::reading::{Piece, pieces};
 use super::pack::{Control, PackError};
 use super::plan::is_large;
 use super::{Input, Source};

@@ -20,16 +20,13 @@ use serde::Serialize;
 use thiserror::Error;
 
 pub(crate) use names::MAX_PATH;
-#[cfg(test)]
-pub(crate) use names::is_unprintable;
-pub use names::{printable, printable_json, shown};
 
 use self::findings::Findings;
 use super::Digest;
 use super::listing::open_plain;
 use super::window::ReadAt;
 use crate::model::Manifest;
-use crate::problem::{Problem, any_error};
+use crate::model::problem::{Problem, any_error};
 
 /// What an archive holds, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -4,6 +4,7 @@
 //! path. It depends on the inputs alone, not on the order in which they were listed.
 
 use super::{Entry, Input, Method};
+use crate::config::PackDefaults;
 use crate::model::{Compression, EntryPath, manifest};
 
 /// Bytes up to which a file is packed in one go. Larger ones are *large*: they are probed, read in
@@ -21,6 +22,14 @@ pub struct Profile {
     /// With [`Compression::Auto`], the ratio of compressed to plain size above which a file is
     /// stored.
     pub store_above: f64,
+}
+
+impl From<PackDefaults> for Profile {
+    /// The profile of a model whose settings say nothing else.
+    fn from(pack: PackDefaults) -> Self {
+        let PackDefaults { compression, level, store_above } = pack;
+        Self { compression, level, store_above }
+    }
 }
 
 impl Profile {

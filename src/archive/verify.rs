@@ -22,7 +22,8 @@ use std::path::Path;
 use thiserror::Error;
 
 use self::data::{Collector, Feeder, Jobs, Worker};
-use super::central::{self, CentralEntry};
+use super::central;
+use super::central::CentralEntry;
 use super::listing::{Item, Kind, read_folder, read_tgz};
 use super::pack::in_order::in_order;
 use super::stream::{DEFLATED, End, Fault, LocalHeader, LocalHeaders, STORED};

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    marwatch::archiver::main(std::env::args_os())
+    marwatch::model_archiver::main(std::env::args_os())
 }

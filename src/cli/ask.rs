@@ -8,20 +8,22 @@ use tokio::sync::oneshot;
 
 use super::source::Source;
 use super::{fail, written};
-use crate::archive::inspect::printable;
-use crate::build::report::{Answer, chain};
 use crate::config::Config;
 use crate::control::{ClientError, client};
+use crate::daemon::engine::{Engine, Mode};
 use crate::daemon::refused;
-use crate::engine::{Demand, Engine, Mode, Wish};
 use crate::exit::Exit;
 use crate::model::ModelName;
 use crate::model::name::NameError;
+use crate::pipeline::command::Answer;
+use crate::pipeline::command::{Command, CommandRequest};
 use crate::reconcile::OrderKind;
 use crate::store::{LockError, StoreError, hidden_folder};
+use crate::text::chain;
+use crate::text::printable;
 
 /// Has it done, and prints the answer.
-pub(super) fn run(source: &Source, name: &str, demand: Demand, out: &mut dyn Write) -> Exit {
+pub(super) fn run(source: &Source, name: &str, demand: Command, out: &mut dyn Write) -> Exit {
     let name = match ModelName::parse(name) {
         Ok(name) => name,
         Err(error) => return fail(Exit::Usage, &format!("{error} – {}", NameError::HELP)),
@@ -44,7 +46,7 @@ fn tell(answer: &Answer, out: &mut dyn Write) -> io::Result<()> {
 ///
 /// # Errors
 /// How to end where it was not done; why was said.
-pub(super) fn ask(config: Config, name: &ModelName, demand: Demand) -> Result<Answer, Exit> {
+pub(super) fn ask(config: Config, name: &ModelName, demand: Command) -> Result<Answer, Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| fail(Exit::Unavailable, &format!("cannot start: {error}")))?;
@@ -53,7 +55,7 @@ pub(super) fn ask(config: Config, name: &ModelName, demand: Demand) -> Result<An
     answer
 }
 
-async fn decide(config: Config, name: &ModelName, demand: Demand) -> Result<Answer, Exit> {
+async fn decide(config: Config, name: &ModelName, demand: Command) -> Result<Answer, Exit> {
     let hidden = hidden_folder(&config.store);
     let only = Some(BTreeSet::from([name.to_string()]));
     let mode = Mode { once: true, only, progress: Arc::new(|_, _| {}) };
@@ -72,7 +74,7 @@ async fn decide(config: Config, name: &ModelName, demand: Demand) -> Result<Answ
     };
     engine.find(name);
     let (reply, mut answer) = oneshot::channel();
-    engine.order(Wish { name: name.clone(), demand, reply });
+    engine.order(CommandRequest { name: name.clone(), demand, reply });
     let mut told = None;
     loop {
         if told.is_none() {
@@ -82,7 +84,7 @@ async fn decide(config: Config, name: &ModelName, demand: Demand) -> Result<Answ
         // Nothing follows from anything else.
         let is_done = match &told {
             None => engine.is_idle(),
-            Some(Ok(_)) if demand == Demand::Order(OrderKind::Resume) => engine.is_idle(),
+            Some(Ok(_)) if demand == Command::Order(OrderKind::Resume) => engine.is_idle(),
             Some(_) => true,
         };
         if is_done {

@@ -14,16 +14,18 @@ use tokio_stream::StreamExt;
 
 use super::source::Source;
 use super::{fail, note, written};
-use crate::archive::inspect::printable;
-use crate::build::pipeline::{OnProgress, Progress};
-use crate::build::report::chain;
 use crate::config::Config;
+use crate::daemon::engine::{Engine, Message, Mode};
 use crate::daemon::refused;
-use crate::engine::{Engine, Message, Mode, Seen};
+use crate::daemon::signals;
+use crate::daemon::signals::Signal;
 use crate::exit::Exit;
+use crate::pipeline::report::Summary;
+use crate::pipeline::{OnProgress, Progress};
 use crate::reconcile::End;
 use crate::results::{Outcome, Trigger};
-use crate::signals::{self, Signal};
+use crate::text::chain;
+use crate::text::printable;
 use timings::PassTimes;
 
 /// Bring the store up to date in one pass, and end
@@ -86,7 +88,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Exit {
 }
 
 /// The last report of each folder.
-type Rows = BTreeMap<PathBuf, Seen>;
+type Rows = BTreeMap<PathBuf, Summary>;
 
 async fn pass(
     config: Config,
@@ -144,7 +146,7 @@ async fn stop(engine: &mut Engine, inbox: &mut UnboundedReceiver<Message>) {
     }
 }
 
-fn rows(mut seen: UnboundedReceiver<Seen>) -> Rows {
+fn rows(mut seen: UnboundedReceiver<Summary>) -> Rows {
     let mut rows = Rows::new();
     while let Ok(report) = seen.try_recv() {
         // A look without an attempt says less than the attempt before it.
@@ -165,7 +167,7 @@ fn conclude(
 ) -> Exit {
     let folder_name =
         |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let is_wanted = |row: &Seen| {
+    let is_wanted = |row: &Summary| {
         only.is_empty()
             || only.contains(&row.model)
             || folder_name(&row.folder).is_some_and(|name| only.contains(&name))
@@ -179,7 +181,7 @@ fn conclude(
         })
         .cloned()
         .collect();
-    let wanted: Vec<&Seen> = rows.values().filter(|row| is_wanted(row)).collect();
+    let wanted: Vec<&Summary> = rows.values().filter(|row| is_wanted(row)).collect();
     if unknown.is_empty() || !wanted.is_empty() {
         let shown = write(&wanted, out).and_then(|()| match times {
             Some(times) if !wanted.is_empty() => timings::write(&wanted, times, out),
@@ -199,7 +201,7 @@ fn conclude(
     if wanted.iter().all(|row| is_good(row)) { Exit::Success } else { Exit::ModelProblems }
 }
 
-fn is_good(row: &Seen) -> bool {
+fn is_good(row: &Summary) -> bool {
     match &row.record {
         Some(record) => {
             matches!(record.outcome, Outcome::Published | Outcome::Unchanged | Outcome::Removed)
@@ -208,7 +210,7 @@ fn is_good(row: &Seen) -> bool {
     }
 }
 
-fn write(rows: &[&Seen], out: &mut dyn Write) -> io::Result<()> {
+fn write(rows: &[&Summary], out: &mut dyn Write) -> io::Result<()> {
     if rows.is_empty() {
         return writeln!(out, "there is no model yet");
     }
@@ -231,7 +233,7 @@ fn write(rows: &[&Seen], out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-fn cells(row: &Seen) -> [String; 5] {
+fn cells(row: &Summary) -> [String; 5] {
     let model = printable(&row.model);
     let Some(record) = &row.record else {
         let outcome = match &row.end {

@@ -9,12 +9,13 @@ use serde::Serialize;
 
 use super::source::Source;
 use super::{fail, written};
-use crate::archive::inspect::{printable, printable_json};
-use crate::build::check::check;
-use crate::config::{self, Config, ConfigError};
-use crate::discover;
+use crate::config;
+use crate::config::{Config, ConfigError};
 use crate::exit::Exit;
-use crate::problem::{Code, Problem};
+use crate::model::problem::{Code, Problem};
+use crate::pipeline::check::check;
+use crate::source::discover;
+use crate::text::{printable, printable_json};
 
 /// Say what is wrong with the configuration and the models, building nothing
 ///

@@ -6,8 +6,8 @@ use clap::{Command, CommandFactory, ValueEnum};
 use clap_complete::Shell;
 
 use super::{Cli, written};
-use crate::archiver;
 use crate::exit::Exit;
+use crate::model_archiver;
 
 /// Print what lets a shell complete the command line
 #[derive(Debug, clap::Args)]
@@ -37,7 +37,7 @@ impl Program {
     fn command(self) -> Command {
         match self {
             Self::Marwatch => Cli::command(),
-            Self::ModelArchiver => archiver::command(),
+            Self::ModelArchiver => model_archiver::command(),
         }
     }
 }

@@ -9,13 +9,13 @@ use serde::Serialize;
 
 use super::source::Source;
 use super::{fail, written};
-use crate::archive::inspect::printable;
-use crate::build::report::chain;
 use crate::exit::Exit;
 use crate::model::ModelName;
 use crate::results::catalog::CatalogEntry;
 use crate::results::{CATALOG_FILE, Catalog};
 use crate::store::{History, hidden_folder};
+use crate::text::chain;
+use crate::text::printable;
 
 /// Show which earlier archives of models are kept and can be put back
 ///

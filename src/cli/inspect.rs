@@ -11,9 +11,8 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::archive::inspect::{
-    Form, InspectError, InspectedEntry, Inspection, inspect, printable, printable_json,
-};
+use crate::archive::inspect::{Form, InspectError, InspectedEntry, Inspection, inspect};
+use crate::text::{printable, printable_json};
 
 /// More entries than this are not listed unless asked for.
 const LISTED: usize = 40;

@@ -12,8 +12,9 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::archive::inspect::printable;
-use crate::sabotage::{self, Protection};
+use crate::failpoints;
+use crate::failpoints::Protection;
+use crate::text::printable;
 
 /// Whether what is written to standard error goes to the journal. systemd says in `JOURNAL_STREAM`
 /// where the journal is, which children inherit, also those that write elsewhere
@@ -79,7 +80,8 @@ struct Escaped(Vec<(Field, String)>);
 
 impl Escaped {
     fn take(&mut self, field: &Field, text: String) {
-        let text = if sabotage::is_out(Protection::LogEscapes) { text } else { printable(&text) };
+        let text =
+            if failpoints::is_disabled(Protection::LogEscapes) { text } else { printable(&text) };
         self.0.push((field.clone(), text));
     }
 }

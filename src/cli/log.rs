@@ -10,12 +10,12 @@ use jiff::tz::TimeZone;
 
 use super::source::StoreSource;
 use super::{fail, written};
-use crate::archive::inspect::{printable, printable_json};
 use crate::clock;
 use crate::exit::Exit;
 use crate::results::follow::Follower;
 use crate::results::{Outcome, RESULTS_FILE, Record};
 use crate::store::hidden_folder;
+use crate::text::{printable, printable_json};
 
 /// How often is looked for new records with `--follow`.
 const EVERY: Duration = Duration::from_millis(250);

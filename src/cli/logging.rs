@@ -13,8 +13,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::journal;
 use super::screen::Above;
-use crate::archive::inspect::{printable, printable_json};
-use crate::sabotage::{self, Protection};
+use crate::failpoints;
+use crate::failpoints::Protection;
+use crate::text::{printable, printable_json};
 
 /// How lines are logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -121,7 +122,8 @@ struct PlainLine<'w> {
 impl PlainLine<'_> {
     fn write(&mut self, name: &str, value: &dyn fmt::Debug) -> fmt::Result {
         let text = format!("{value:?}");
-        let text = if sabotage::is_out(Protection::LogEscapes) { text } else { printable(&text) };
+        let text =
+            if failpoints::is_disabled(Protection::LogEscapes) { text } else { printable(&text) };
         let to = &mut self.to;
         if !std::mem::take(&mut self.is_empty) {
             to.write_char(' ')?;

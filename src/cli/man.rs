@@ -12,8 +12,8 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use super::{Cli, fail, written};
-use crate::archiver;
 use crate::exit::Exit;
+use crate::model_archiver;
 
 /// Print a manual page
 ///
@@ -96,7 +96,7 @@ pub fn pages() -> io::Result<Vec<Page>> {
     root.build();
     let subcommands: Vec<Command> = root.get_subcommands().cloned().collect();
     let names: Vec<String> = subcommands.iter().map(name).collect();
-    let mut archiver = archiver::command();
+    let mut archiver = model_archiver::command();
     archiver.build();
 
     let mut of_root = vec!["marwatch.yaml(5)".to_owned(), "model-archiver(1)".to_owned()];

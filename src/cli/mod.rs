@@ -27,9 +27,9 @@ use std::io::{self, Write};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 
-use crate::archive::inspect::printable;
-use crate::build::report::chain;
 use crate::exit::Exit;
+use crate::text::chain;
+use crate::text::printable;
 use screen::Screen;
 
 /// Keep an MMS model store true to the model folders that you edit

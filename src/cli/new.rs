@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use super::schema::for_editors;
 use super::{fail, written};
-use crate::archive::inspect::printable;
 use crate::config::{SETTINGS_FILE, settings_schema};
 use crate::exit::Exit;
 use crate::model::ModelName;
 use crate::model::name::NameError;
+use crate::text::printable;
 
 /// Make a model folder that works, to start from
 ///

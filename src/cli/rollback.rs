@@ -4,8 +4,8 @@ use std::io::Write;
 
 use super::ask;
 use super::source::Source;
-use crate::engine::Demand;
 use crate::exit::Exit;
+use crate::pipeline::command::Command;
 use crate::reconcile::OrderKind;
 
 /// Put an earlier archive of a model back into the store
@@ -34,7 +34,7 @@ pub struct Args {
 
 /// Rolls back.
 pub fn run(args: &Args, out: &mut dyn Write) -> Exit {
-    ask::run(&args.source, &args.model, Demand::Order(OrderKind::RollBack { to: args.to }), out)
+    ask::run(&args.source, &args.model, Command::Order(OrderKind::RollBack { to: args.to }), out)
 }
 
 /// Leave a model alone: nothing of it is built or removed until `marwatch resume`
@@ -53,7 +53,7 @@ pub struct PauseArgs {
 
 /// Pauses.
 pub fn pause(args: &PauseArgs, out: &mut dyn Write) -> Exit {
-    ask::run(&args.source, &args.model, Demand::Pause, out)
+    ask::run(&args.source, &args.model, Command::Pause, out)
 }
 
 /// Let a model's folder decide again what is in the store, after a rollback or a pause
@@ -71,5 +71,5 @@ pub struct ResumeArgs {
 
 /// Resumes.
 pub fn resume(args: &ResumeArgs, out: &mut dyn Write) -> Exit {
-    ask::run(&args.source, &args.model, Demand::Order(OrderKind::Resume), out)
+    ask::run(&args.source, &args.model, Command::Order(OrderKind::Resume), out)
 }

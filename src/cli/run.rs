@@ -2,11 +2,11 @@
 
 use super::screen::Screen;
 use super::source::{NoConfig, Source};
-use crate::archive::inspect::printable;
 use crate::config::Config;
-use crate::daemon::{self, ConfigSource, View};
+use crate::daemon;
+use crate::daemon::{ConfigSource, View, service};
 use crate::exit::Exit;
-use crate::service;
+use crate::text::printable;
 
 /// Watch model folders and build what changes, until SIGTERM or Ctrl-C
 ///

@@ -13,11 +13,11 @@ use jiff::tz::TimeZone;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::snippet;
-use crate::archive::inspect::printable;
-use crate::build::pipeline::{OnProgress, Progress};
 use crate::daemon::View;
+use crate::pipeline::{OnProgress, Progress};
 use crate::results::{Outcome, Record};
 use crate::status::now::{Doing, ModelNow, Now};
+use crate::text::printable;
 
 /// How often a spinner moves.
 const TICK: Duration = Duration::from_millis(120);

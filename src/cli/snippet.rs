@@ -7,9 +7,9 @@ use std::path::Path;
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
-use crate::archive::inspect::printable;
-use crate::build::confined::Confined;
-use crate::problem::Problem;
+use crate::model::problem::Problem;
+use crate::source::confined::Confined;
+use crate::text::printable;
 
 /// Bytes of a source file that are looked into. A longer one was written by a machine.
 const MOST: u64 = 1 << 20;
@@ -66,7 +66,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::problem::Code;
+    use crate::model::problem::Code;
 
     #[test]
     fn the_line_stands_there_with_a_mark_below() {

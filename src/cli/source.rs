@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::build::report::chain;
-use crate::config::{self, Config, ConfigError, Flags};
+use crate::config;
+use crate::config::{Config, ConfigError, Flags};
 use crate::exit::Exit;
-use crate::problem::Problem;
+use crate::model::problem::Problem;
+use crate::text::chain;
 
 /// The configuration file that is read by default.
 pub const DEFAULT_FILE: &str = "marwatch.yaml";

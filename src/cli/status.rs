@@ -9,16 +9,16 @@ use jiff::Timestamp;
 
 use super::source::StoreSource;
 use super::{fail, written};
-use crate::archive::inspect::printable;
-use crate::build::report::chain;
 use crate::clock;
 use crate::control::{ClientError, client};
 use crate::exit::Exit;
 use crate::results::catalog::ServedState;
 use crate::results::{CATALOG_FILE, Catalog};
-use crate::status::past::Past;
+use crate::status::history::Past;
 use crate::status::{ModelStatus, Status};
 use crate::store::hidden_folder;
+use crate::text::chain;
+use crate::text::printable;
 
 /// Time between two looks with `--follow`.
 const EVERY: Duration = Duration::from_secs(1);
@@ -157,7 +157,7 @@ fn json(status: &Status, out: &mut dyn Write, is_pretty: bool) -> io::Result<()>
         true => serde_json::to_string_pretty(status)?,
         false => serde_json::to_string(status)?,
     };
-    writeln!(out, "{}", crate::archive::inspect::printable_json(&text))
+    writeln!(out, "{}", crate::text::printable_json(&text))
 }
 
 fn table(status: &Status, out: &mut dyn Write) -> io::Result<()> {

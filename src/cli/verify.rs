@@ -5,14 +5,14 @@ use std::io::{self, Write};
 
 use super::source::Source;
 use super::{ask, fail, note, written};
-use crate::archive::inspect::printable;
-use crate::audit::{Audit, Verdict, audit};
 use crate::config::Config;
-use crate::engine::Demand;
 use crate::exit::Exit;
 use crate::model::ModelName;
-use crate::problem::any_error;
+use crate::model::problem::any_error;
+use crate::pipeline::command::Command;
 use crate::reconcile::OrderKind;
+use crate::results::audit::{Audit, Verdict, audit};
+use crate::text::printable;
 
 /// Read the whole store back and say what is wrong with it
 ///
@@ -89,7 +89,7 @@ fn repair(config: &Config, found: &Audit) {
     for name in &found.repairable {
         let Ok(name) = ModelName::parse(name) else { continue };
         // Why it could not be done is said where it is asked for.
-        if let Ok(answer) = ask::ask(config.clone(), &name, Demand::Order(OrderKind::Rebuild)) {
+        if let Ok(answer) = ask::ask(config.clone(), &name, Command::Order(OrderKind::Rebuild)) {
             note(&answer.message);
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::outline::{Content, Node, Place};
-use crate::problem::{Code, Problem};
+use crate::model::problem::{Code, Problem};
 
 /// A key of a settings file, known by its full name and, if it is there, by its position.
 #[derive(Debug, Clone)]

@@ -13,7 +13,7 @@ use serde_yaml::{Mapping, Value};
 use super::cursor::Cursor;
 use super::lenient::Lenient;
 use super::outline::{Content, Node, outline};
-use crate::problem::{Code, Problem};
+use crate::model::problem::{Code, Problem};
 
 /// More than this is no settings file.
 pub(super) const MAX_BYTES: usize = 1 << 20;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::STORE_DIR;
 use super::cursor::Cursor;
 use super::outline::Place;
-use crate::problem::{Code, Problem};
+use crate::model::problem::{Code, Problem};
 
 /// A folder and where it was named.
 #[derive(Debug, Clone)]

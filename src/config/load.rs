@@ -8,9 +8,11 @@ use thiserror::Error;
 
 use super::control::control;
 use super::cursor::Cursor;
-use super::document::{self, MAX_BYTES};
+use super::document;
+use super::document::MAX_BYTES;
 use super::field::{Field, List, Wrong};
-use super::folders::{self, Folder, Folders};
+use super::folders;
+use super::folders::{Folder, Folders};
 use super::leaf::{PathText, path_flaw};
 use super::model_settings::{SETTINGS_FILE, in_order, settings};
 use super::raw::{RawConfig, RawModel, RawSettings, schema_of};
@@ -18,7 +20,7 @@ use super::reader::{Reader, absolute};
 use super::sections::{history, limits, pack, results, retry, settle};
 use super::servers::{by_flag, hooks, servers};
 use super::{Config, ModelEntry};
-use crate::problem::{Code, Problem, Severity, any_error};
+use crate::model::problem::{Code, Problem, Severity, any_error};
 
 /// More jobs than this are threads that wait for one disk.
 const MAX_JOBS: usize = 256;

@@ -12,9 +12,9 @@ use super::leaf::{Any, Choice, Map, Text, Version};
 use super::model_settings::{handler, in_order, name, required, version};
 use super::outline::outline;
 use super::reader::Reader;
+use crate::model::problem::Problem;
 use crate::model::settings::{Engine, Publisher};
 use crate::model::{Runtime, Settings};
-use crate::problem::Problem;
 
 /// What the manifest of an unpacked archive says, and everything that is wrong with it. `path` is
 /// only for the problems.

@@ -360,17 +360,6 @@ impl Default for ResultsLog {
     }
 }
 
-impl PackDefaults {
-    /// The profile of a model that says nothing else.
-    pub fn profile(&self) -> crate::archive::Profile {
-        crate::archive::Profile {
-            compression: self.compression,
-            level: self.level,
-            store_above: self.store_above,
-        }
-    }
-}
-
 impl Default for PackDefaults {
     fn default() -> Self {
         Self { compression: crate::model::Compression::Auto, level: 6, store_above: 0.85 }

@@ -13,12 +13,13 @@ use super::raw::{RawEngine, RawPublisher, RawSettings};
 use super::reader::Reader;
 use super::servers::serve;
 use crate::model::entry_path::EntryPathError;
-use crate::model::exclude::{self, GlobError};
+use crate::model::exclude;
+use crate::model::exclude::GlobError;
 use crate::model::handler::HandlerError;
 use crate::model::name::NameError;
+use crate::model::problem::{Code, Problem};
 use crate::model::settings::{Engine, Publisher};
 use crate::model::{EntryPath, Exclude, Handler, ModelName, Settings};
-use crate::problem::{Code, Problem};
 
 /// The settings file in a model's folder. Hidden, so that it is never packed.
 pub const SETTINGS_FILE: &str = ".mar.yaml";

@@ -8,7 +8,7 @@ use super::field::{Field, List, shown};
 use super::leaf::{Choice, Count, PathText, Size, Span, Switch};
 use super::raw::{Section, keys_of, schema_of};
 use super::suggest;
-use crate::problem::{Code, Problem};
+use crate::model::problem::{Code, Problem};
 
 /// Unknown keys of one section that are reported; with more it is no settings file of ours.
 const MAX_UNKNOWN: usize = 50;

@@ -8,7 +8,7 @@ use super::leaf::{Count, Ratio};
 use super::raw::{RawHistory, RawLimits, RawPack, RawResults, RawRetry, RawSettle};
 use super::reader::Reader;
 use super::{History, Limits, PackDefaults, ResultsLog, Retry, Settle};
-use crate::problem::{Code, Problem, Severity};
+use crate::model::problem::{Code, Problem, Severity};
 
 /// A smaller results log would be put aside every few records.
 const MIN_RESULTS_SIZE: u64 = 1024;

@@ -9,8 +9,8 @@ use super::leaf::{Count, Span, Text};
 use super::raw::{RawHooks, RawProbe, RawServe, RawServer};
 use super::reader::Reader;
 use super::{Hooks, Preflight, Server};
+use crate::model::problem::Code;
 use crate::model::{Batching, Probe, Serve};
-use crate::problem::Code;
 
 const WORKERS: usize = 1;
 /// A server starts no more workers than this by mistake.

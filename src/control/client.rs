@@ -11,11 +11,11 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::server::short;
+use super::socket::short;
 use super::{RollBack, SOCKET, verb};
-use crate::build::report::{Answer, Refusal};
-use crate::engine::Demand;
 use crate::model::ModelName;
+use crate::pipeline::command::Command;
+use crate::pipeline::command::{Answer, Refusal};
 use crate::reconcile::OrderKind;
 use crate::status::Status;
 
@@ -47,9 +47,9 @@ pub enum ClientError {
 ///
 /// # Errors
 /// See [`ClientError`].
-pub async fn ask(hidden: &Path, name: &ModelName, demand: Demand) -> Result<Answer, ClientError> {
+pub async fn ask(hidden: &Path, name: &ModelName, demand: Command) -> Result<Answer, ClientError> {
     let body = match demand {
-        Demand::Order(OrderKind::RollBack { to }) => serde_json::to_vec(&RollBack { to })?,
+        Command::Order(OrderKind::RollBack { to }) => serde_json::to_vec(&RollBack { to })?,
         _ => Vec::new(),
     };
     // A name has no character that means something in a path.

@@ -6,9 +6,9 @@
 
 pub mod client;
 mod page;
+mod port;
 mod routes;
-mod server;
-mod tcp;
+mod socket;
 #[cfg(test)]
 mod tests;
 
@@ -20,18 +20,19 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Mutex, broadcast, oneshot};
 
 pub use client::ClientError;
-pub use server::{Closed, Socket};
+pub use socket::{Closed, Socket};
 
-use crate::build::report::chain;
 use crate::config::Config;
-use crate::engine::{Demand, Message};
+use crate::pipeline::command::{Command, CommandRequest};
 use crate::reconcile::OrderKind;
 use crate::results::Record;
+use crate::sink::Sink;
+use crate::status::history::Past;
 use crate::status::metrics::Metrics;
 use crate::status::now::Now;
-use crate::status::past::Past;
 use crate::store::hidden_folder;
-use tcp::{Port, PortError};
+use crate::text::chain;
+use port::{Port, PortError};
 
 /// The socket's name in the store's hidden folder.
 pub const SOCKET: &str = "control.sock";
@@ -59,8 +60,8 @@ pub enum Question {
 pub struct Desk {
     /// The model store.
     pub store: PathBuf,
-    /// Where orders go.
-    pub outbox: UnboundedSender<Message>,
+    /// Where commands go.
+    pub commands: Sink<CommandRequest>,
     /// Where questions go.
     pub questions: UnboundedSender<Question>,
     /// The records as they come.
@@ -112,7 +113,7 @@ impl Control {
         let fail = |error: PortError| {
             tracing::error!(%address, "nothing is answered on this port: {}", chain(&error));
         };
-        let token = config.control.token_file.as_deref().map(tcp::token).transpose();
+        let token = config.control.token_file.as_deref().map(port::token).transpose();
         // What stays is not closed and opened again: whoever is connected stays so.
         let stays = self.port.as_ref().filter(|port| port.wanted() == address);
         match (token, stays) {
@@ -138,11 +139,11 @@ impl Control {
 }
 
 /// The last part of the path that asks for it.
-const fn verb(demand: Demand) -> &'static str {
+const fn verb(demand: Command) -> &'static str {
     match demand {
-        Demand::Order(OrderKind::RollBack { .. } | OrderKind::PutBack { .. }) => "rollback",
-        Demand::Order(OrderKind::Resume) => "resume",
-        Demand::Order(OrderKind::Rebuild) => "rebuild",
-        Demand::Pause => "pause",
+        Command::Order(OrderKind::RollBack { .. } | OrderKind::PutBack { .. }) => "rollback",
+        Command::Order(OrderKind::Resume) => "resume",
+        Command::Order(OrderKind::Rebuild) => "rebuild",
+        Command::Pause => "pause",
     }
 }

@@ -16,16 +16,17 @@ use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
 use super::{Desk, Question, RollBack, page};
-use crate::build::report::{Answer, Refusal, chain};
 use crate::clock;
-use crate::engine::{Demand, Message, Wish};
 use crate::model::ModelName;
 use crate::model::name::NameError;
+use crate::pipeline::command::{Answer, Refusal};
+use crate::pipeline::command::{Command, CommandRequest};
 use crate::reconcile::OrderKind;
 use crate::results::{CATALOG_FILE, Catalog, Record};
 use crate::status::now::Now;
 use crate::status::{Status, metrics};
 use crate::store::hidden_folder;
+use crate::text::chain;
 
 /// A loop that takes longer is stuck.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -157,7 +158,7 @@ async fn roll_back(desk: State<Desk>, name: UrlPath<String>, body: Bytes) -> Res
     // Without a body it is the newest one.
     let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
     match serde_json::from_slice::<RollBack>(body) {
-        Ok(RollBack { to }) => ask(desk, name, Demand::Order(OrderKind::RollBack { to })).await,
+        Ok(RollBack { to }) => ask(desk, name, Command::Order(OrderKind::RollBack { to })).await,
         Err(error) => {
             let message = format!("the request is not understood: {error}");
             let help = "send {\"to\": GENERATION}, or nothing".into();
@@ -167,18 +168,22 @@ async fn roll_back(desk: State<Desk>, name: UrlPath<String>, body: Bytes) -> Res
 }
 
 async fn resume(desk: State<Desk>, name: UrlPath<String>) -> Response {
-    ask(desk, name, Demand::Order(OrderKind::Resume)).await
+    ask(desk, name, Command::Order(OrderKind::Resume)).await
 }
 
 async fn rebuild(desk: State<Desk>, name: UrlPath<String>) -> Response {
-    ask(desk, name, Demand::Order(OrderKind::Rebuild)).await
+    ask(desk, name, Command::Order(OrderKind::Rebuild)).await
 }
 
 async fn pause(desk: State<Desk>, name: UrlPath<String>) -> Response {
-    ask(desk, name, Demand::Pause).await
+    ask(desk, name, Command::Pause).await
 }
 
-async fn ask(State(desk): State<Desk>, UrlPath(name): UrlPath<String>, demand: Demand) -> Response {
+async fn ask(
+    State(desk): State<Desk>,
+    UrlPath(name): UrlPath<String>,
+    demand: Command,
+) -> Response {
     let name = match ModelName::parse(&name) {
         Ok(name) => name,
         Err(error) => {
@@ -187,7 +192,7 @@ async fn ask(State(desk): State<Desk>, UrlPath(name): UrlPath<String>, demand: D
         }
     };
     let (reply, answer) = oneshot::channel();
-    let _ = desk.outbox.send(Message::Ordered(Wish { name, demand, reply }));
+    desk.commands.send(CommandRequest { name, demand, reply });
     match answer.await {
         Ok(Ok(answer)) => Json(answer).into_response(),
         Ok(Err(refusal)) => refuse(StatusCode::CONFLICT, refusal),

@@ -10,16 +10,16 @@ use std::path::Path;
 use jiff::Timestamp;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
-use super::server::short;
+use super::socket::short;
 use super::*;
-use crate::announce::onlookers::Onlookers;
-use crate::build::report::Answer;
 use crate::config::SocketAccess;
-use crate::engine::Wish;
 use crate::model::ModelName;
+use crate::pipeline::command::Answer;
+use crate::pipeline::command::CommandRequest;
 use crate::results::{Outcome, Trigger};
 use crate::status::now::{Doing, ModelNow};
 use crate::status::{Daemon, State};
+use crate::subscribers::Onlookers;
 
 /// A socket whose path is longer than a socket's name may be, and what it hands on.
 struct Served {
@@ -27,7 +27,7 @@ struct Served {
     hidden: PathBuf,
     socket: Socket,
     desk: Desk,
-    inbox: UnboundedReceiver<Message>,
+    inbox: UnboundedReceiver<CommandRequest>,
     asked: UnboundedReceiver<Question>,
     onlookers: Onlookers,
 }
@@ -44,7 +44,8 @@ fn served() -> Served {
     let onlookers = Onlookers::new(Arc::clone(&metrics));
     let past = Arc::new(Mutex::new(Past::of(&hidden)));
     let records = onlookers.records();
-    let desk = Desk { store, outbox, questions, records, metrics, past };
+    let commands = Sink::new(move |request| drop(outbox.send(request)));
+    let desk = Desk { store, commands, questions, records, metrics, past };
     socket.serve(desk.clone());
     Served { _dir: dir, hidden, socket, desk, inbox, asked, onlookers }
 }
@@ -86,13 +87,6 @@ fn answering(mut asked: UnboundedReceiver<Question>) {
     });
 }
 
-fn wish(message: Option<Message>) -> Wish {
-    match message {
-        Some(Message::Ordered(wish)) => wish,
-        other => panic!("{other:?}"),
-    }
-}
-
 /// What is answered to these bytes.
 async fn talk(hidden: &Path, request: Vec<u8>) -> String {
     let folder = fs::File::open(hidden).unwrap();
@@ -120,15 +114,15 @@ async fn what_is_asked_for_is_handed_on_and_answered() {
     let Served { hidden, inbox, .. } = &mut served();
     let name = ModelName::parse("m").unwrap();
     for demand in [
-        Demand::Order(OrderKind::RollBack { to: None }),
-        Demand::Order(OrderKind::RollBack { to: Some(7) }),
-        Demand::Order(OrderKind::Resume),
-        Demand::Order(OrderKind::Rebuild),
-        Demand::Pause,
+        Command::Order(OrderKind::RollBack { to: None }),
+        Command::Order(OrderKind::RollBack { to: Some(7) }),
+        Command::Order(OrderKind::Resume),
+        Command::Order(OrderKind::Rebuild),
+        Command::Pause,
     ] {
         let asked = client::ask(hidden, &name, demand);
         let served = async {
-            let wish = wish(inbox.recv().await);
+            let wish = inbox.recv().await.unwrap();
             assert_eq!((&wish.name, wish.demand), (&name, demand));
             let answer = Answer { message: "done".into(), record: None };
             wish.reply.send(Ok(answer)).unwrap();
@@ -142,9 +136,9 @@ async fn what_is_asked_for_is_handed_on_and_answered() {
 async fn whoever_still_waits_at_the_end_is_told() {
     let Served { _dir, hidden, socket, mut inbox, .. } = served();
     let name = ModelName::parse("m").unwrap();
-    let asked = client::ask(&hidden, &name, Demand::Order(OrderKind::Resume));
+    let asked = client::ask(&hidden, &name, Command::Order(OrderKind::Resume));
     let ended = async {
-        let wish = wish(inbox.recv().await);
+        let wish = inbox.recv().await.unwrap();
         let closed = socket.close();
         assert!(!hidden.join(SOCKET).exists(), "nobody else comes");
         drop((wish, inbox));
@@ -155,7 +149,7 @@ async fn whoever_still_waits_at_the_end_is_told() {
         Err(ClientError::Refused(refusal)) => assert_eq!(refusal.message, "marwatch is ending"),
         other => panic!("{other:?}"),
     }
-    let again = client::ask(&hidden, &name, Demand::Order(OrderKind::Resume)).await;
+    let again = client::ask(&hidden, &name, Command::Order(OrderKind::Resume)).await;
     assert!(matches!(again, Err(ClientError::Connect { .. })), "{again:?}");
 }
 
@@ -265,7 +259,7 @@ async fn over_the_port_only_who_has_the_token_has_something_done() {
     answering(asked);
     let token = hidden.join("token");
     fs::write(&token, "secret\n").unwrap();
-    let port = Port::open("127.0.0.1:0".parse().unwrap(), Some(tcp::token(&token).unwrap()), desk)
+    let port = Port::open("127.0.0.1:0".parse().unwrap(), Some(port::token(&token).unwrap()), desk)
         .unwrap();
     let address = port.address();
     let talk = move |line: &str, headers: &str| {

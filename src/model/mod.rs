@@ -8,9 +8,11 @@ pub mod exclude;
 pub mod handler;
 pub mod manifest;
 pub mod name;
+pub mod problem;
 pub mod runtime;
 pub mod serve;
 pub mod settings;
+pub mod version;
 
 pub use entry_path::EntryPath;
 pub use exclude::Exclude;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::problem::some_as_text;
+use super::problem::some_as_text;
 
 /// What a model says about being served; what it does not say, the server's configuration says. None
 /// of it is part of the archive.

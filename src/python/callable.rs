@@ -7,7 +7,7 @@ use super::facts::is_generator;
 use super::members::{Member, Module};
 use super::signature::{Misfit, first, misfit, render, short};
 use super::value::{Bound, Value};
-use crate::problem::Code;
+use crate::model::problem::Code;
 
 /// What is wrong with a value, and where.
 #[derive(Debug, Clone, PartialEq)]

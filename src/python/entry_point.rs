@@ -24,7 +24,7 @@ use super::service_class::{check_classes, only_class};
 use super::signature::short;
 use super::value::Value;
 use crate::model::Handler;
-use crate::problem::{Code, Severity};
+use crate::model::problem::{Code, Severity};
 
 /// A fault and its weight; without a place when it concerns the module as a whole.
 #[derive(Debug, Clone, PartialEq)]

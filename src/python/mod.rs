@@ -36,8 +36,8 @@ use ruff_python_parser::parse_unchecked_source;
 
 pub use resolve::{module_candidates, module_missing};
 
+use crate::model::problem::{Code, Problem, Severity};
 use crate::model::{EntryPath, Handler, Runtime};
-use crate::problem::{Code, Problem, Severity};
 use entry_point::Finding;
 use facts::Facts;
 use members::Module;

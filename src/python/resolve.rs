@@ -11,8 +11,8 @@
 //! (`model_loader.MmsModelLoader.load`), by `importlib.import_module`: `lstm-service` is then a
 //! fine name, dots lead into packages, and a folder with an `__init__.py` hides a module beside it.
 
+use crate::model::problem::{Code, Problem};
 use crate::model::{EntryPath, Handler};
-use crate::problem::{Code, Problem};
 
 use super::nearest::nearest;
 

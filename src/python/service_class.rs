@@ -12,7 +12,7 @@ use super::nearest::nearest;
 use super::signature::short;
 use super::value::Value;
 use crate::model::Handler;
-use crate::problem::{Code, Severity};
+use crate::model::problem::{Code, Severity};
 
 /// The classes that the server would count, by name, and whether each is certainly one.
 fn classes<'m, 'a>(

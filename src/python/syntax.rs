@@ -9,7 +9,7 @@ use ruff_text_size::{Ranged, TextSize};
 
 use super::source::Lines;
 use super::{MAX_SYNTAX_ERRORS, TEST_IT};
-use crate::problem::{Code, Problem, Severity};
+use crate::model::problem::{Code, Problem, Severity};
 
 /// The first syntax errors of a module. What only a newer Python understands is none: which one the
 /// server runs is not known. `lenient`: the server may read the text in another way than Python 3;

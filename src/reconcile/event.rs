@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::build::rest::Waiting;
 use crate::config::{Retry, Settle};
 use crate::model::ModelName;
 use crate::results::Trigger;
+use crate::source::discover::RootListing;
+use crate::source::readiness::Waiting;
 
 /// What the reconciler goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,26 +113,6 @@ pub enum OrderKind {
     Resume,
     /// Pack everything anew, whatever stands in the store under this name.
     Rebuild,
-}
-
-/// What was found at a root.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RootListing {
-    /// The drop folder, or the model's own folder.
-    pub root: PathBuf,
-    /// Its models; `None` where the root itself is not there.
-    pub models: Option<Vec<ListedModel>>,
-}
-
-/// A model that was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListedModel {
-    /// Its folder.
-    pub folder: PathBuf,
-    /// The name that it claims, unless that is not valid.
-    pub name: Option<ModelName>,
-    /// Whether an archive of it was published before.
-    pub known: bool,
 }
 
 /// How a build ended, as far as the next step goes. What it did is in its record.

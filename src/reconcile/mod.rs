@@ -25,10 +25,8 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::model::ModelName;
 use crate::results::Trigger;
-pub use event::{
-    Effect, End, Event, Fingerprint, ListedModel, Notice, Order, OrderKind, Policy, RootListing,
-    Ticket,
-};
+use crate::source::discover::{ListedModel, RootListing};
+pub use event::{Effect, End, Event, Fingerprint, Notice, Order, OrderKind, Policy, Ticket};
 use model::{Burst, Model, Phase};
 pub use view::{Activity, View};
 

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Fingerprint, Notice, Order, OrderKind, Policy, Ticket, growing};
-use crate::build::rest::Waiting;
 use crate::clock::Moment;
 use crate::config::{Retry, Settle};
+use crate::failpoints::{Protection, is_disabled};
 use crate::model::ModelName;
 use crate::model::exclude::is_built_in;
 use crate::results::Trigger;
-use crate::sabotage::{Protection, is_out};
+use crate::source::readiness::Waiting;
 
 /// How often it is seen whether a writer has closed its files: where close-write events come, they
 /// are quicker.
@@ -150,7 +150,7 @@ impl Model {
     /// The quiet time: short for an edit of a known model, longer for a new one and for one that
     /// has been changing for long.
     fn quiet(&self, burst: &Burst, settle: &Settle) -> Duration {
-        if is_out(Protection::QuietTime) {
+        if is_disabled(Protection::QuietTime) {
             return Duration::ZERO;
         }
         let longest = settle.quiet_long.max(settle.quiet);

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::build::rest::Waiting;
 use crate::config::{Retry, Settle};
+use crate::source::readiness::Waiting;
 
 const SETTLE: Settle = Settle {
     quiet: Duration::from_millis(300),

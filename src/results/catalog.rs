@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::fs::write_atomically;
 use crate::model::{Batching, Runtime, Serve};
-use crate::store::state::write_atomically;
 
 /// The version of the catalog's schema.
 pub const SCHEMA: u32 = 1;

@@ -7,10 +7,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::{Outcome, Record};
-use crate::archive::inspect::printable_json;
 use crate::config::ResultsLog;
-use crate::sabotage::{Protection, is_out};
-use crate::store::sync_folder;
+use crate::failpoints::{Protection, is_disabled};
+use crate::fs::sync_folder;
+use crate::text::printable_json;
 
 /// The results log. One owner appends to it; anybody may read it.
 #[derive(Debug)]
@@ -79,8 +79,9 @@ impl Log {
             self.doubtful = None;
         }
         let Some((file, length)) = &mut self.open else { return Ok(()) };
-        let flush =
-            |file: &File| if is_out(Protection::RecordFlush) { Ok(()) } else { file.sync_data() };
+        let flush = |file: &File| {
+            if is_disabled(Protection::RecordFlush) { Ok(()) } else { file.sync_data() }
+        };
         if let Err(error) = file.write_all(lines).and_then(|()| flush(file)) {
             // Half a line is no record, and what is not durable is written again: a disk that fails
             // must leave neither.

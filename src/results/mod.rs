@@ -2,17 +2,19 @@
 //!
 //! Both are documented in `docs/results.md`; their JSON Schemas are generated from the types here.
 
+pub mod audit;
 pub mod catalog;
+pub mod events;
 pub mod follow;
 pub mod log;
+pub mod log_line;
 pub mod record;
-pub mod say;
-pub mod scribe;
 pub mod served;
+pub mod writer;
 
 pub use catalog::Catalog;
 pub use record::{Outcome, Record, Stage, Trigger};
-pub use scribe::Scribe;
+pub use writer::Scribe;
 
 /// The name of the results log in the store's hidden folder.
 pub const RESULTS_FILE: &str = "results.jsonl";

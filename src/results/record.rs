@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::archive;
 use crate::clock;
 use crate::model::ModelName;
-use crate::problem::{Problem, as_text};
+use crate::model::problem::{Problem, as_text};
 use crate::results::served::OnServer;
 use crate::store::state::ArchiveState;
 

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
-use super::board::{Kind, Trouble};
+use super::history::{Past, PastModel};
+use super::issues::{Kind, Trouble};
 use super::now::{Doing, ModelNow, Now};
-use super::past::{Past, PastModel};
 use super::{ModelStatus, SCHEMA, State, Status};
 use crate::results::catalog::CatalogEntry;
 use crate::results::{Catalog, Outcome};

@@ -3,11 +3,11 @@
 //!
 //! Where no daemon runs the last two alone still tell most of it.
 
-pub mod board;
+pub mod history;
+pub mod issues;
 mod merge;
 pub mod metrics;
 pub mod now;
-pub mod past;
 #[cfg(test)]
 mod tests;
 
@@ -17,11 +17,11 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::problem::{Problem, as_text, some_as_text};
+use crate::model::problem::{Problem, as_text, some_as_text};
 use crate::results::catalog::{CatalogEntry, ServedState};
 use crate::results::record::Failure;
 use crate::results::{Outcome, Record, Trigger};
-use past::PastModel;
+use history::PastModel;
 
 /// The version of the status's schema.
 pub const SCHEMA: u32 = 1;
@@ -211,7 +211,7 @@ impl LastAttempt {
             time: record.time,
             outcome: record.outcome,
             trigger: record.trigger,
-            ms: past::took(record),
+            ms: history::took(record),
             problems: record.problems.clone(),
             failure: record.failure.clone(),
         }

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
-use super::board::{Board, Trouble};
+use super::issues::{Board, Trouble};
 use super::{Daemon, Progress};
-use crate::build::pipeline::{self, OnProgress};
+use crate::pipeline;
+use crate::pipeline::OnProgress;
 
 /// What the loop tells of itself and of its models.
 #[derive(Debug, Clone)]

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::board::{Kind, Trouble};
+use super::history::Past;
+use super::issues::{Kind, Trouble};
 use super::now::{Doing, ModelNow, Now};
-use super::past::Past;
 use super::*;
 use crate::model::Runtime;
-use crate::problem::Code;
+use crate::model::problem::Code;
 use crate::results::Catalog;
 use crate::results::catalog::{Held, Served};
 

@@ -10,10 +10,11 @@ use super::publish::{Publication, PublishError, Removed};
 use super::spare::Ground;
 use super::staging::{Staged, Verified};
 use super::state::{ArchiveState, KnownFile, KnownText};
-use super::{Identity, ModelState, Store};
+use super::{ModelState, Store};
 use crate::archive::{Digest, Entry, Method};
-use crate::build::snapshot::FileId;
 use crate::config::Config;
+use crate::fs::identity::FileId;
+use crate::fs::identity::Identity;
 use crate::model::{ArchiveFormat, EntryPath, ModelName};
 
 /// A store, and what is known of the model `m` in it.

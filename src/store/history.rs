@@ -12,8 +12,8 @@ use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
 use super::place::rename;
-use super::sync_folder;
 use crate::archive::Digest;
+use crate::fs::sync_folder;
 use crate::model::{ArchiveFormat, ModelName};
 
 /// Hexadecimal digits of the digest in a name: 64 bits tell the archives of one model apart.

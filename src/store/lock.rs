@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::clock::{self, Clock, Moment};
+use crate::clock;
+use crate::clock::{Clock, Moment};
 
 /// How long a holder that was killed is waited for.
 const MOST_WAIT: Duration = Duration::from_secs(10);

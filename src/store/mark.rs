@@ -12,8 +12,8 @@ use std::path::Path;
 
 use rustix::fs::XattrFlags;
 
-use super::identity::Identity;
 use super::staging::Staged;
+use crate::fs::identity::Identity;
 
 const NAME: &str = "user.marwatch";
 

@@ -7,7 +7,6 @@
 #[cfg(test)]
 mod fixture;
 pub mod history;
-pub mod identity;
 pub mod lock;
 mod mark;
 mod next;
@@ -26,7 +25,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use history::{History, Kept};
-pub use identity::Identity;
 pub use lock::{Lock, LockError};
 pub(crate) use place::{flush, identity, place_in};
 pub use publish::{Publication, PublishError, Published, Removed};
@@ -37,6 +35,7 @@ pub use staging::{Staged, Staging, Verified};
 pub use state::{Held, ModelState, StateDir};
 
 use crate::config::{Config, STORE_DIR};
+use crate::fs::Identity;
 use crate::model::ModelName;
 use spare::Ground;
 use sweep::Sweeper;
@@ -152,9 +151,4 @@ fn make_folder(path: &Path) -> Result<(), StoreError> {
         _ => Err(error),
     });
     made.map_err(|source| StoreError::Prepare { path: path.to_owned(), source })
-}
-
-/// Makes the entries of a folder durable: without it a rename can be undone by a power cut.
-pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
-    fs::File::open(path)?.sync_all()
 }

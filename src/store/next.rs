@@ -6,9 +6,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::state::{HEAD, MAGIC, ModelState, StateDir, create, decode, encode, head};
-use super::sync_folder;
+use super::state::{HEAD, MAGIC, ModelState, StateDir, decode, encode, head};
 use crate::archive::pack::kernel::start_write_back;
+use crate::fs::create;
+use crate::fs::sync_folder;
 use crate::model::ModelName;
 
 const SUFFIX: &str = ".next";

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
-use super::identity::{Identity, Stat};
 use super::lock::LockError;
 use super::staging::{Staged, Verified};
-use crate::sabotage::{Protection, is_out};
+use crate::failpoints::{Protection, is_disabled};
+use crate::fs::identity::{Identity, Stat};
 
 /// Why an archive could not be published. The store is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +75,7 @@ pub(crate) struct Placed {
 /// When it cannot be flushed.
 pub(crate) fn flush(verified: &Verified) -> Result<(), PublishError> {
     let path = verified.staged.path();
-    if is_out(Protection::ArchiveFlush) {
+    if is_disabled(Protection::ArchiveFlush) {
         return Ok(());
     }
     match verified.staged.file() {
@@ -111,11 +111,11 @@ pub(crate) fn place_in(
     let staged = &mut verified.staged;
     let path = folder.join(staged.format.file_name(&staged.name));
     let place = |source: io::Error| PublishError::Place { path: path.clone(), source };
-    if is_out(Protection::Rename) {
+    if is_disabled(Protection::Rename) {
         fs::copy(&staged.path, &path).map_err(place)?;
     }
     let came = match expected {
-        None if is_out(Protection::Rename) => Came::Nothing,
+        None if is_disabled(Protection::Rename) => Came::Nothing,
         None => match rename(&staged.path, &path, RenameFlags::NOREPLACE) {
             Ok(()) => Came::Nothing,
             Err(Errno::EXIST) => return Err(PublishError::Foreign { path }),

@@ -24,18 +24,21 @@ use std::path::{Path, PathBuf};
 use rustix::fs::RenameFlags;
 
 use super::history::Label;
-pub use super::identity::Identity;
 use super::mark;
 use super::next::Next;
+use super::place;
 pub use super::place::PublishError;
-use super::place::{self, Placed, place_in, rename};
+use super::place::{Placed, place_in, rename};
 use super::retire::{Leaving, Retained};
 use super::staging::Verified;
 use super::state::ArchiveState;
-use super::{ModelState, Store, spare, sync_folder};
-use crate::config::{self, Durability, SpareMode};
+use super::{ModelState, Store, spare};
+use crate::config;
+use crate::config::{Durability, SpareMode};
+use crate::failpoints::{Protection, is_disabled};
+pub use crate::fs::identity::Identity;
+use crate::fs::sync_folder;
 use crate::model::{ArchiveFormat, ModelName};
-use crate::sabotage::{Protection, is_out};
 
 /// How often an archive is marked anew whose time has moved meanwhile.
 const MARKED_ROUNDS: usize = 2;
@@ -171,7 +174,7 @@ impl Store {
         if is_alone || next.is_none() {
             self.settle(&name, next, &mut state, retained, durability);
         }
-        let is_synced = durability.is_full() && !is_out(Protection::FolderFlush);
+        let is_synced = durability.is_full() && !is_disabled(Protection::FolderFlush);
         let synced = if is_synced { sync_folder(&self.root) } else { Ok(()) };
         let not_durable =
             synced.err().map(|error| format!("the folder could not be flushed: {error}"));
@@ -231,7 +234,7 @@ impl Store {
         is_marked: bool,
     ) -> Result<(Option<Next>, Identity), PublishError> {
         let identity = &state.archive.identity;
-        let is_marked = is_out(Protection::Mark)
+        let is_marked = is_disabled(Protection::Mark)
             || is_marked && (self.mark)(&self.root, &verified.staged, identity).is_ok();
         let next = self.noted(next, is_marked && state.held.is_none())?;
         // So that the journal commits it with the archive, and the flush that follows later has

@@ -2,14 +2,16 @@
 
 use std::fs::File;
 
-use super::identity::Stat;
 use super::state::ArchiveState;
 use super::{ModelState, Store};
 use crate::archive::Entry;
 use crate::archive::inspect::inspect;
-use crate::archive::verify::{self, VerifyDepth};
+use crate::archive::verify;
+use crate::archive::verify::VerifyDepth;
+use crate::failpoints;
+use crate::failpoints::Protection;
+use crate::fs::identity::Stat;
 use crate::model::{ArchiveFormat, ModelName};
-use crate::sabotage::{self, Protection};
 
 impl Store {
     /// Opens the archive that was published last, if by its stat it is just as it was then: nobody
@@ -26,7 +28,7 @@ impl Store {
 
     /// Whether an opened archive still is the one that was published.
     pub fn is_published(&self, file: &File, archive: &ArchiveState) -> bool {
-        if sabotage::is_out(Protection::ArchiveIdentity) {
+        if failpoints::is_disabled(Protection::ArchiveIdentity) {
             return true;
         }
         Stat::of(file).is_ok_and(|stat| {

@@ -10,7 +10,8 @@ use std::path::Path;
 
 use super::Store;
 use super::history::Kept;
-use super::staging::{self, MOST_IN_THE_WAY, Staged, Verified};
+use super::staging;
+use super::staging::{MOST_IN_THE_WAY, Staged, Verified};
 use crate::archive::inspect::{InspectError, Inspection, inspect};
 use crate::model::ModelName;
 

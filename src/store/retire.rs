@@ -8,12 +8,15 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::history::{self, Kept, Label};
-use super::identity::{Identity, Stat};
-use super::spare::{self, SpareNote};
+use super::history;
+use super::history::{Kept, Label};
+use super::spare;
+use super::spare::SpareNote;
 use super::{ModelState, Store};
 use crate::archive::Entry;
-use crate::config::{self, SpareMode};
+use crate::config;
+use crate::config::SpareMode;
+use crate::fs::identity::{Identity, Stat};
 use crate::model::{ArchiveFormat, ModelName};
 
 /// What is known of an archive in the history that may become a spare when it leaves it.

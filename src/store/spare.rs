@@ -22,13 +22,13 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 
 use super::Store;
-use super::identity::{Identity, Stat};
 use super::staging::Staged;
 use crate::archive::Entry;
-use crate::build::lease;
 use crate::config::SpareMode;
+use crate::failpoints::{Protection, is_disabled};
+use crate::fs::identity::{Identity, Stat};
+use crate::fs::lease;
 use crate::model::{ArchiveFormat, ModelName};
-use crate::sabotage::{Protection, is_out};
 
 /// Bytes of large entries from which on a spare is worth its space: less is copied in a moment.
 pub const WORTHWHILE: u64 = 16 << 20;
@@ -242,7 +242,7 @@ fn is_still(place: &Path, note: &SpareNote) -> Result<(), String> {
 /// Whether a power cut may have taken something of what was written without a flush in this boot, if
 /// that is so.
 pub(super) fn may_be_lost(unflushed: Option<u128>) -> bool {
-    unflushed.is_some_and(|then| boot() != Some(then)) && !is_out(Protection::Doubt)
+    unflushed.is_some_and(|then| boot() != Some(then)) && !is_disabled(Protection::Doubt)
 }
 
 /// What tells this boot of the system from every other (`proc_sys_kernel(5)`, `random/boot_id`).

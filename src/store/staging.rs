@@ -10,14 +10,16 @@ use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
 use super::history::{History, Label};
-use super::identity::Identity;
 use super::place::rename;
 use super::state::StateDir;
-use crate::archive::pack::{self, Control, Ground, Modes, PackError, Packed};
-use crate::archive::verify::{self, VerifyDepth, VerifyError};
+use crate::archive::pack;
+use crate::archive::pack::{Control, Ground, Modes, PackError, Packed};
+use crate::archive::verify;
+use crate::archive::verify::{VerifyDepth, VerifyError};
 use crate::archive::{Entry, Plan, Profile, Source};
+use crate::failpoints::{Protection, is_disabled};
+use crate::fs::identity::Identity;
 use crate::model::{ArchiveFormat, ModelName};
-use crate::sabotage::{Protection, is_out};
 
 /// Bytes from which on flushing an archive while it is read back is worth a thread.
 const LARGE: u64 = 16 << 20;
@@ -37,7 +39,7 @@ impl Staging {
     /// and is reported; it costs space, nothing else.
     pub(super) fn sweep(folder: PathBuf) -> Self {
         let left = fs::read_dir(&folder).into_iter().flatten().flatten();
-        for entry in left.filter(|_| !is_out(Protection::Sweep)) {
+        for entry in left.filter(|_| !is_disabled(Protection::Sweep)) {
             let path = entry.path();
             if is_set_aside(&path) {
                 tracing::warn!(path = %path.display(), "somebody else's archive, which came out of the store and could not be kept in the history; move it away");

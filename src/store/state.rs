@@ -9,22 +9,23 @@
 //! writes the state once, and whatever a crash of marwatch leaves, one of the two knows what stands
 //! in the store. After a power cut neither may, and then the mark on the archive tells whose it is.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::publish::Identity;
 use super::retire::HistoryNote;
-use super::spare::{self, SpareNote};
-use super::sync_folder;
+use super::spare;
+use super::spare::SpareNote;
 use crate::archive::{Digest, Entry};
-use crate::build::snapshot::FileId;
 use crate::config::Durability;
+use crate::fs::identity::FileId;
+use crate::fs::identity::Identity;
+use crate::fs::threads::in_shares;
+use crate::fs::{NEW_SUFFIX, remove_left, replace};
 use crate::model::{ArchiveFormat, EntryPath, ModelName};
-use crate::threads::in_shares;
 
 /// Begins every state file; the last byte is the version of the format.
 pub(super) const MAGIC: [u8; 8] = *b"marwst\0\x07";
@@ -65,7 +66,7 @@ pub struct Held {
     /// Since when.
     pub since: Timestamp,
     /// What the folder's own settings files said then: see
-    /// [`Resolved::said`](crate::build::resolve::Resolved::said).
+    /// [`Resolved::said`](crate::source::resolve::Resolved::said).
     pub said: [u8; 32],
 }
 
@@ -265,7 +266,7 @@ impl StateDir {
         durability: Durability,
     ) -> io::Result<()> {
         // Without a flush of the folder a power cut leaves the old or the new state, either whole.
-        write(&self.path(name), &encode(state), durability)
+        replace(&self.path(name), &encode(state), durability.is_full())
     }
 
     /// Forgets `name`, and what was prepared for it and could not take effect. What was known of it
@@ -329,8 +330,6 @@ impl StateDir {
 const SUFFIX: &str = ".state";
 /// Of what was known of a model that is removed, until a record says so.
 const GONE_SUFFIX: &str = ".gone";
-/// Of a file that is being written and takes the place of another.
-const NEW_SUFFIX: &str = ".new";
 
 /// State files that are worth a thread.
 const SHARE: usize = 16;
@@ -377,70 +376,10 @@ pub(super) fn decode(bytes: &[u8]) -> Option<ModelState> {
     Some(state)
 }
 
-/// Replaces the file at `path` in one step, durably: readers see the old content or the new.
-///
-/// # Errors
-/// When it cannot be written; the old content is then still there.
-pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
-    write(path, content, Durability::Full)?;
-    sync_folder(path.parent().unwrap_or(Path::new(".")))
-}
-
-/// The same, without a flush of the folder. The content is flushed before it gets its name, or a
-/// power cut could leave the name without it.
-fn write(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
-    let staged = staged_for(path);
-    let written = create(&staged).and_then(|mut file| {
-        file.write_all(content)?;
-        if durability.is_full() {
-            file.sync_data()?;
-        }
-        fs::rename(&staged, path)
-    });
-    if written.is_err() {
-        let _ = fs::remove_file(&staged);
-    }
-    written
-}
-
-/// Where the file that is to replace the one at `path` is written.
-fn staged_for(path: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(NEW_SUFFIX);
-    path.with_file_name(name)
-}
-
-/// Removes what a crash has left of a file that was to replace the one at `path`.
-pub(crate) fn sweep_staged_for(path: &Path) {
-    remove_left(&staged_for(path));
-}
-
-fn remove_left(path: &Path) {
-    match fs::remove_file(path) {
-        Ok(()) => tracing::info!(path = %path.display(), "swept what a crash had left"),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => tracing::warn!(path = %path.display(), %error, "cannot sweep"),
-    }
-}
-
 fn unless_missing(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
-    }
-}
-
-/// An empty file at `path`, whatever was there.
-pub(super) fn create(path: &Path) -> io::Result<File> {
-    let open = || OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path);
-    match open() {
-        // Somebody has cleaned the store: its folder is made anew.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
-            open()
-        }
-        opened => opened,
     }
 }
 

@@ -45,6 +45,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 pub use crate::config::WatchMode;
+use crate::sink::Sink;
 use source::Outbox;
 use watching::Watching;
 use worker::{Message, Worker};
@@ -158,7 +159,7 @@ impl Watcher {
     ///
     /// # Errors
     /// When no thread can be made.
-    pub fn start(plan: WatchPlan, sink: Box<dyn FnMut(Change) + Send>) -> io::Result<Watcher> {
+    pub fn start(plan: WatchPlan, sink: Sink<Change>) -> io::Result<Watcher> {
         let (messages, inbox) = sync_channel(QUEUE);
         let (armed, is_armed) = sync_channel::<()>(1);
         let watched = Arc::new(AtomicUsize::new(0));

@@ -76,8 +76,9 @@ impl OpenFiles {
 
     /// Forgets files in places that are no longer watched.
     pub(super) fn retain_in(&mut self, scope: &Scope) -> Vec<Change> {
-        let is_out = |path: &PathBuf| scope.spots(path).is_empty();
-        let out: Vec<PathBuf> = self.open.iter().filter(|path| is_out(path)).cloned().collect();
+        let is_disabled = |path: &PathBuf| scope.spots(path).is_empty();
+        let out: Vec<PathBuf> =
+            self.open.iter().filter(|path| is_disabled(path)).cloned().collect();
         out.iter().for_each(|path| self.closed(path));
         self.flush(scope)
     }

@@ -19,7 +19,7 @@ use notify::{
 
 use super::translate::Raw;
 use super::worker::Message;
-use crate::sabotage::{Protection, is_out};
+use crate::failpoints::{Protection, is_disabled};
 
 /// Why folders cannot be watched.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +79,7 @@ impl Outbox {
 
     fn send(&self, message: Message) {
         if self.messages.try_send(message).is_err() {
-            self.lost.store(!is_out(Protection::Overflow), Ordering::Release);
+            self.lost.store(!is_disabled(Protection::Overflow), Ordering::Release);
             // Room may have come since, and then the worker may be about to sleep. With no room
             // it has messages to handle, and asks for the flag after them.
             let _ = self.messages.try_send(Message::Wake);
@@ -103,7 +103,7 @@ impl Source {
             let _ = &alive;
             match event {
                 Ok(event) if event.need_rescan() => {
-                    if !is_out(Protection::Overflow) {
+                    if !is_disabled(Protection::Overflow) {
                         outbox.send(Message::Overflow { generation });
                     }
                 }

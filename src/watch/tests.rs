@@ -7,10 +7,12 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use super::{Change, LookReason, RootKind, WatchMode, WatchPlan, WatchRoot, Watcher};
+use crate::sink::Sink;
 
 /// How long a change may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -29,7 +31,7 @@ impl Watched {
         let (sink, changes) = channel();
         let plan = plan(dir.path(), mode);
         let watcher =
-            Watcher::start(plan, Box::new(move |change| drop(sink.send(change)))).unwrap();
+            Watcher::start(plan, Sink::new(move |change| drop(sink.send(change)))).unwrap();
         Self { dir, watcher, changes }
     }
 
@@ -341,13 +343,14 @@ fn more_than_the_queues_hold_is_an_overflow() {
     let files = ["a", "b"].map(|name| File::create(model.join(name)).unwrap());
     let (sink, changes) = channel();
     let (open_gate, gate) = channel::<()>();
+    let gate = Mutex::new(gate);
     let plan = plan(dir.path(), WatchMode::Native);
     let watcher = Watcher::start(
         plan,
-        Box::new(move |change| {
+        Sink::new(move |change| {
             sink.send(change).unwrap();
             // Holds the worker until the gate is opened for good.
-            let _ = gate.recv();
+            let _ = gate.lock().unwrap().recv();
         }),
     )
     .unwrap();

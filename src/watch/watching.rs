@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::arming::{self, Arming, Depth};
+use super::arming;
+use super::arming::{Arming, Depth};
 use super::limits;
 use super::poll::Poller;
-use super::roots::{self, Place, RootState};
+use super::roots;
+use super::roots::{Place, RootState};
 use super::scope::Scope;
 use super::source::{Outbox, Source, WatchError};
 use super::tree::WatchTree;

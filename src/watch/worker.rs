@@ -12,6 +12,7 @@ use super::source::WatchError;
 use super::translate::{Look, Raw};
 use super::watching::Watching;
 use super::{Change, LookReason, QUEUE, WatchMode, WatchPlan};
+use crate::sink::Sink;
 
 /// What reaches the worker. Messages of an earlier generation of the source or the poller are
 /// void: paths in them may belong to watches that have been replaced.
@@ -45,14 +46,14 @@ impl Message {
 pub(super) struct Worker {
     watching: Watching,
     files: OpenFiles,
-    sink: Box<dyn FnMut(Change) + Send>,
+    sink: Sink<Change>,
 }
 
 /// Events handled at a time. Long enough to see a burst as one, short enough to bound memory.
 const BATCH: usize = 4096;
 
 impl Worker {
-    pub(super) fn new(watching: Watching, sink: Box<dyn FnMut(Change) + Send>) -> Self {
+    pub(super) fn new(watching: Watching, sink: Sink<Change>) -> Self {
         Self { watching, files: OpenFiles::default(), sink }
     }
 
@@ -254,7 +255,7 @@ impl Worker {
         let (roots, others): (Vec<_>, Vec<_>) =
             changes.into_iter().partition(|change| matches!(change, Change::RootChanged { .. }));
         for change in roots.into_iter().chain(others) {
-            (self.sink)(change);
+            self.sink.send(change);
         }
     }
 }

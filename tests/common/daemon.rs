@@ -59,12 +59,12 @@ impl<'a> Daemon<'a> {
         Self::started(site, command)
     }
 
-    /// The same, leaving out a protection (`marwatch::sabotage`).
+    /// The same, leaving out a protection (`marwatch::failpoints`).
     #[track_caller]
     pub fn start_without(site: &'a Site, protection: Option<&str>) -> Self {
         let mut command = marwatch();
         command.args(["run", "--config"]).arg(&site.config);
-        command.env(marwatch::sabotage::VARIABLE, protection.unwrap_or_default());
+        command.env(marwatch::failpoints::VARIABLE, protection.unwrap_or_default());
         Self::started(site, command)
     }
 

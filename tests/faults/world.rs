@@ -86,7 +86,7 @@ impl World {
     pub fn disturbed(&self, args: &[&str]) -> Command {
         let mut command = self.command(args);
         if let Some(protections) = self.sabotage {
-            command.env(marwatch::sabotage::VARIABLE, protections);
+            command.env(marwatch::failpoints::VARIABLE, protections);
         }
         command
     }

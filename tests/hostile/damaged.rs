@@ -55,7 +55,7 @@ fn rounds(way: Way, sabotage: Option<&str>) -> Option<usize> {
     }
     let build = |site: &Site| {
         let mut command = way.marwatch(site, &["build", "-c", "marwatch.yaml"]);
-        command.envs(sabotage.map(|name| (marwatch::sabotage::VARIABLE, name)));
+        command.envs(sabotage.map(|name| (marwatch::failpoints::VARIABLE, name)));
         crate::way::ended(command).unwrap();
     };
     build(&site);

@@ -184,7 +184,7 @@ fn control_a_limit_that_does_not_hold_is_noticed() {
     let model = site.put("m", &[("service.py", &service("one"))]);
     File::create(model.join("large")).unwrap().set_len((1 << 20) + 1).unwrap();
     let mut command = Way::Kernel.marwatch(&site, &["build", "-c", "marwatch.yaml"]);
-    command.env(marwatch::sabotage::VARIABLE, "file-size-limit");
+    command.env(marwatch::failpoints::VARIABLE, "file-size-limit");
     crate::way::ended(command).unwrap();
     let refused = || refused(Way::Kernel, &site, "limit-file-size", &[]);
     assert_eq!(last(&site, "m").outcome, Outcome::Published, "it was packed");

@@ -133,7 +133,7 @@ fn links_multiply_nothing_without_end() {
         way.build(&site);
         let record = last(&site, "m");
         let is_limit =
-            |problem: &marwatch::problem::Problem| problem.code.as_str() == "limit-files";
+            |problem: &marwatch::model::problem::Problem| problem.code.as_str() == "limit-files";
         assert!(record.problems.iter().any(is_limit), "{way:?}");
     }
 }

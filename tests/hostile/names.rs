@@ -203,7 +203,7 @@ fn logged(site: &Site, format: &str, sabotage: Option<&str>) -> String {
     let (file, path) = tempfile::NamedTempFile::new().unwrap().into_parts();
     let mut command = Way::Kernel.marwatch(site, &["--log-level", "debug", "--log-format", format]);
     command.args(["run", "--config"]).arg(&site.config);
-    command.envs(sabotage.map(|name| (marwatch::sabotage::VARIABLE, name)));
+    command.envs(sabotage.map(|name| (marwatch::failpoints::VARIABLE, name)));
     let mut child = command.stdout(Stdio::null()).stderr(file).spawn().unwrap();
     let clock = marwatch::clock::Clock::new();
     let start = clock.now();

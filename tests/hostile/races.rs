@@ -108,7 +108,7 @@ fn passes(way: Way, prey: Prey, sabotage: Option<&str>) -> (Damage, BTreeMap<&'s
         }
         assert!(pass < 2_000, "{way:?}: {:?}", outcomes(&site));
         let mut command = way.marwatch(&site, &["build", "-c", "marwatch.yaml"]);
-        command.envs(sabotage.map(|name| (marwatch::sabotage::VARIABLE, name)));
+        command.envs(sabotage.map(|name| (marwatch::failpoints::VARIABLE, name)));
         let output = ended(command).unwrap_or_else(|| panic!("{way:?}: the build hangs"));
         // 1 where some model came to nothing, never because of the configuration.
         assert!(matches!(output.status.code(), Some(0 | 1)), "{output:?}");

@@ -106,7 +106,7 @@ fn control_a_fifo_that_is_opened_is_noticed() {
     fifo(&model.join("fifo"));
     for way in Way::BOTH {
         let mut command = way.marwatch(&site, &["build", "-c", "marwatch.yaml"]);
-        command.env(marwatch::sabotage::VARIABLE, "special-files");
+        command.env(marwatch::failpoints::VARIABLE, "special-files");
         let output = crate::way::ended_within(&mut command, Duration::from_secs(3));
         assert!(output.is_none(), "{way:?}: it does not hang: {output:?}");
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use marwatch::problem::Code;
+use marwatch::model::problem::Code;
 use marwatch::results::{Outcome, Trigger};
 
 use crate::common::archives::names;

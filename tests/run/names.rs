@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
-use marwatch::problem::Code;
+use marwatch::model::problem::Code;
 use marwatch::results::Outcome;
 use rustix::process::Signal;
 

@@ -7,12 +7,13 @@ use std::path::Path;
 use super::super::listing::{Item, Kind, Listing, MAX_MANIFEST, read_folder, read_tgz};
 use super::super::window::{DATA_PIECE, WindowReader};
 use super::findings::Findings;
-use super::names::{self, printable, shown};
+use super::names;
 use super::{Form, InspectedEntry, Inspection, Totals, blank, manifest};
 use crate::archive::Digest;
 use crate::model::EntryPath;
 use crate::model::manifest::MANIFEST_PATH;
-use crate::problem::Code;
+use crate::model::problem::Code;
+use crate::text::{printable, shown};
 
 /// A file or folder as its form gave it, relative to the model.
 pub(super) struct Part {

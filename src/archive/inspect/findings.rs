@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::model::manifest::MANIFEST_PATH;
-use crate::problem::{Code, Problem, Severity};
+use crate::model::problem::{Code, Problem, Severity};
 
 /// More problems of one kind are counted, not listed: an archive can be made to have millions.
 const PER_KIND: usize = 40;
@@ -60,7 +60,7 @@ impl Findings {
 
     /// Whether an error was found.
     pub(super) fn any_error(&self) -> bool {
-        crate::problem::any_error(&self.problems)
+        crate::model::problem::any_error(&self.problems)
     }
 
     /// All of them, errors first and otherwise in the order in which they were found.

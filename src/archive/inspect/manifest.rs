@@ -9,13 +9,13 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use super::findings::Findings;
-use super::names::printable;
 use crate::model::handler::HandlerError;
 use crate::model::manifest::MANIFEST_PATH;
 use crate::model::name::NameError;
+use crate::model::problem::Code;
 use crate::model::{EntryPath, Handler, ModelName};
-use crate::problem::Code;
 use crate::python;
+use crate::text::printable;
 
 /// Checks the manifest's bytes, and against `files`, the paths of all files, whether the handler's
 /// module is there. `stem` is the name that the archive's file name says.

@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
-use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 
 use super::findings::Findings;
 use crate::model::exclude::is_built_in;
 use crate::model::manifest::{MANIFEST_PATH, MAR_INF};
-use crate::problem::Code;
+use crate::model::problem::Code;
+use crate::text::shown;
 
 /// The longest component of a path on the server's disk (`NAME_MAX`).
 const MAX_COMPONENT: usize = 255;
@@ -139,51 +139,4 @@ fn check_excluded<'a>(names: impl Iterator<Item = &'a [u8]>, findings: &mut Find
             "leave out hidden files, Python caches and archives when packing",
         );
     }
-}
-
-/// A name as it can be shown: what is not UTF-8 as `\xNN`, and as [`printable`].
-pub fn shown(name: &[u8]) -> String {
-    let mut text = String::with_capacity(name.len());
-    for chunk in name.utf8_chunks() {
-        text.push_str(&printable(chunk.valid()));
-        for byte in chunk.invalid() {
-            let _ = write!(text, "\\x{byte:02x}");
-        }
-    }
-    text
-}
-
-/// The text with everything escaped that a terminal could obey: control characters, and those that
-/// turn the direction of writing or break lines.
-pub fn printable(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for character in text.chars() {
-        if is_unprintable(character) {
-            safe.extend(character.escape_default());
-        } else {
-            safe.push(character);
-        }
-    }
-    safe
-}
-
-/// JSON with everything escaped that a terminal could obey. Outside of texts JSON has none of it but
-/// line breaks, which stay.
-pub fn printable_json(json: &str) -> String {
-    let mut safe = String::with_capacity(json.len());
-    for character in json.chars() {
-        if character == '\n' || !is_unprintable(character) {
-            safe.push(character);
-        } else {
-            // All of them have four digits.
-            safe.push_str(&format!("\\u{:04x}", u32::from(character)));
-        }
-    }
-    safe
-}
-
-/// Whether a terminal could obey the character instead of showing it.
-pub(crate) fn is_unprintable(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

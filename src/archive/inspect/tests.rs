@@ -9,6 +9,7 @@ use super::*;
 use crate::archive::fixture::{Item, MANIFEST, finish, good, good_and, parts, zip};
 use crate::model::EntryPath;
 use crate::model::manifest::MANIFEST_PATH;
+use crate::text::{is_unprintable, printable, shown};
 
 fn look(bytes: &[u8]) -> Inspection {
     inspect_bytes(Path::new("cats.mar"), bytes)
@@ -313,7 +314,7 @@ fn odd_things_in_the_other_forms() {
     let broken = folder.path().join("cats.tar.gz");
     fs::write(&broken, [0x1f, 0x8b, 8, 0, 1, 2, 3]).unwrap();
     let inspection = inspect(&broken).unwrap();
-    assert_eq!(inspection.problems[0].code, crate::problem::Code::ArchiveDamaged);
+    assert_eq!(inspection.problems[0].code, crate::model::problem::Code::ArchiveDamaged);
 }
 
 proptest! {

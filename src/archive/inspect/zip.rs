@@ -5,17 +5,18 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
-use super::super::central::{self, CentralDirectory, CentralEntry, MAX_ENTRIES};
+use super::super::central::{CentralDirectory, CentralEntry, MAX_ENTRIES};
 use super::super::listing::MAX_MANIFEST;
 use super::super::stream::{
     DEFLATED, Decoded, End, Fault, LocalHeader, LocalHeaders, ReadAt, STORED,
 };
 use super::content::{Part, finish};
 use super::findings::Findings;
-use super::names::shown;
 use super::{CentralSummary, Form, InspectedEntry, Inspection, blank};
+use crate::archive::central;
 use crate::model::manifest::MANIFEST_PATH;
-use crate::problem::Code;
+use crate::model::problem::Code;
+use crate::text::shown;
 
 const ANEW: &str = "build the archive anew";
 

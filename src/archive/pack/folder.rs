@@ -7,7 +7,8 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::in_order::{Lane, in_order};
-use super::reading::{self, pieces};
+use super::reading;
+use super::reading::pieces;
 use super::{Control, Cost, PackError, Packed};
 use crate::archive::plan::{CHUNK, Plan, Step, is_large, manifest_path};
 use crate::archive::{Entry, Input, Method, Source};

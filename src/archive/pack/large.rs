@@ -6,7 +6,8 @@
 use std::fs::File;
 use std::io;
 
-use super::carry::{self, Slice};
+use super::carry;
+use super::carry::Slice;
 use super::{PackError, reading};
 use crate::archive::plan::{Plan, Step};
 use crate::archive::{Entry, Input, Method, Source, zip_writer};

@@ -9,7 +9,8 @@ use tar::{EntryType, Header};
 
 use super::in_order::{Lane, in_order};
 use super::output::Output;
-use super::reading::{self, pieces};
+use super::reading;
+use super::reading::pieces;
 use super::{Control, Cost, PackError, Packed};
 use crate::archive::deflate::{Deflater, LAST_BLOCK, stored_blocks};
 use crate::archive::plan::{CHUNK, Plan, Profile, Step, is_large, manifest_path};

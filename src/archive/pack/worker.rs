@@ -4,9 +4,11 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
-use super::carry::{self, Slice};
+use super::carry;
+use super::carry::Slice;
 use super::content::{PieceHasher, PieceSums, sums};
-use super::reading::{self, Piece};
+use super::reading;
+use super::reading::Piece;
 use super::{Control, PackError};
 use crate::archive::deflate::Deflater;
 use crate::archive::plan::{CHUNK, Profile, Step, manifest_path};

@@ -9,12 +9,14 @@
 use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::carry::{self, Slice};
+use super::carry;
+use super::carry::Slice;
 use super::content::FileSums;
 use super::in_order::{Lane, in_order};
 use super::large::{Large, Origin, Way};
 use super::output::Output;
-use super::reading::{self, pieces};
+use super::reading;
+use super::reading::pieces;
 use super::worker::{Batch, Done, Job, Worker};
 use super::{Control, Cost, PackError, Packed};
 use crate::archive::plan::{CHUNK, Plan, Profile, Step};

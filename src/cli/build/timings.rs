@@ -6,11 +6,11 @@ use std::time::Duration;
 use comfy_table::CellAlignment;
 use indicatif::HumanBytes;
 
-use crate::archive::inspect::printable;
 use crate::clock::Stopwatch;
-use crate::engine::Seen;
+use crate::pipeline::report::Summary;
 use crate::results::Stage;
 use crate::results::record::CarriedOver;
+use crate::text::printable;
 
 /// Measures the parts of a pass that belong to no model.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl PassTimes {
 }
 
 /// Writes a line for each model, built or not, and one for the pass.
-pub(super) fn write(rows: &[&Seen], pass: &PassTimes, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write(rows: &[&Summary], pass: &PassTimes, out: &mut dyn Write) -> io::Result<()> {
     let mut table = crate::cli::table();
     let stages = Stage::ALL.map(|stage| stage.as_str().to_uppercase());
     let bytes = ["READ", "COMPRESSED", "WRITTEN", "CARRIED OVER"].map(str::to_owned);
@@ -53,7 +53,7 @@ pub(super) fn write(rows: &[&Seen], pass: &PassTimes, out: &mut dyn Write) -> io
     writeln!(out, "\nthe pass took {}: {}", duration(total), parts.join(", "))
 }
 
-fn cells(row: &Seen) -> Vec<String> {
+fn cells(row: &Summary) -> Vec<String> {
     let took = &row.took;
     let stage = |stage: Stage| {
         let time = took.stages_ms.iter().find(|time| time.stage == stage);
@@ -95,13 +95,13 @@ fn duration(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::build::report::Took;
+    use crate::pipeline::report::Took;
     use crate::reconcile::End;
     use crate::results::record::{Cost, StageTime};
 
-    fn seen(model: &str, ms: &[f64], cost: Cost) -> Seen {
+    fn seen(model: &str, ms: &[f64], cost: Cost) -> Summary {
         let time = |(&stage, &ms): (&Stage, &f64)| StageTime { stage, ms };
-        Seen {
+        Summary {
             folder: model.into(),
             model: model.into(),
             end: End::UpToDate,

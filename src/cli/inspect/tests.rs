@@ -4,7 +4,7 @@ use std::fs;
 
 use super::*;
 use crate::archive::fixture::{Item, MANIFEST, good, good_and, zip};
-use crate::archive::inspect::is_unprintable;
+use crate::text::is_unprintable;
 
 /// What is printed for an archive of these bytes, with its path shortened to its name.
 fn print(name: &str, bytes: &[u8], edit: impl FnOnce(&mut Args)) -> (bool, String) {

@@ -8,7 +8,7 @@ mod template;
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::problem::{Problem, Severity};
+use crate::model::problem::{Problem, Severity};
 
 const FILE: &str = "/etc/mw/marwatch.yaml";
 /// What a configuration needs at least, on two lines.

@@ -1,8 +1,9 @@
 //! What is kept of archives that were replaced or removed.
 
 use super::*;
-use crate::config::{self, SpareMode};
-use crate::store::Identity;
+use crate::config;
+use crate::config::SpareMode;
+use crate::fs::identity::Identity;
 use crate::store::fixture::{World, state};
 use crate::store::publish::Removed;
 use crate::store::retire::Leaving;

@@ -1,8 +1,9 @@
 //! Archives that take their places, and somebody else's that keep theirs.
 
 use super::*;
-use crate::store::fixture::{self, World};
-use crate::store::identity::Stat;
+use crate::fs::identity::Stat;
+use crate::store::fixture;
+use crate::store::fixture::World;
 use crate::store::state::Held;
 
 #[test]

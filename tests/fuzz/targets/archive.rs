@@ -24,7 +24,7 @@ pub fn check(bytes: &[u8]) {
     let said = found.problems.iter().map(ToString::to_string).collect::<String>();
     // Nothing of the file reaches a terminal as it is.
     let obeyed = |text: &str| text.chars().any(|c| c.is_control());
-    assert!(!obeyed(&marwatch::archive::inspect::printable(&said)), "{said:?}");
+    assert!(!obeyed(&marwatch::text::printable(&said)), "{said:?}");
     assert!(found.entries.iter().all(|entry| !obeyed(&entry.path)), "{found:?}");
     let is_perfect = found.problems.is_empty();
     if !is_perfect || found.form != Form::Zip || found.central_directory.is_none() {

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use marwatch::config::parse;
-use marwatch::problem::any_error;
+use marwatch::model::problem::any_error;
 
 pub fn check(text: &[u8]) {
     let Ok(text) = std::str::from_utf8(text) else { return };

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use marwatch::config::parse_manifest_settings;
 use marwatch::model::{Handler, Manifest, ModelName};
-use marwatch::problem::any_error;
+use marwatch::model::problem::any_error;
 
 pub fn check(text: &[u8]) {
     let path = Path::new("MAR-INF/MANIFEST.json");

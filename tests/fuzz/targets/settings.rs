@@ -6,7 +6,7 @@ use std::path::Path;
 
 use marwatch::config::parse_settings;
 use marwatch::model::{Exclude, Handler, Manifest, ModelName};
-use marwatch::problem::any_error;
+use marwatch::model::problem::any_error;
 
 pub fn check(text: &[u8]) {
     let (settings, problems) = parse_settings(Path::new(".mar.yaml"), text);

@@ -1,0 +1,249 @@
+//! The port: the same answers for browsers and monitoring.
+//!
+//! On a loopback address everybody on the machine may read, and only who has the token may have
+//! something done. On any other address the token is needed for everything but `/healthz` and
+//! `/readyz`.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::Desk;
+use super::routes::{refuse, router};
+use crate::config::read_secret;
+use crate::pipeline::command::Refusal;
+
+/// Why a port is not answered.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PortError {
+    #[error("cannot read the token in {}", path.display())]
+    Token {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{} is empty; write a token into it", .0.display())]
+    EmptyToken(PathBuf),
+    #[error("cannot listen")]
+    Listen(#[source] io::Error),
+}
+
+/// A port that is answered until it is dropped.
+#[derive(Debug)]
+pub(super) struct Port {
+    wanted: SocketAddr,
+    address: SocketAddr,
+    guard: Guard,
+    service: JoinHandle<()>,
+}
+
+/// The digest of a token: comparing digests takes the same time whatever differs.
+pub(super) type Token = blake3::Hash;
+
+/// Who may ask what.
+#[derive(Debug, Clone)]
+struct Guard {
+    token: Arc<Mutex<Option<Token>>>,
+    is_loopback: bool,
+}
+
+impl Port {
+    /// Listens at `address`.
+    pub(super) fn open(
+        wanted: SocketAddr,
+        token: Option<Token>,
+        desk: Desk,
+    ) -> Result<Self, PortError> {
+        let guard = Guard::new(token, wanted.ip().is_loopback());
+        let listener = std::net::TcpListener::bind(wanted)
+            .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+            .and_then(TcpListener::from_std)
+            .map_err(PortError::Listen)?;
+        let address = listener.local_addr().map_err(PortError::Listen)?;
+        let router = router(desk).layer(from_fn_with_state(guard.clone(), watch_over));
+        let service = tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, router).await {
+                tracing::error!(%error, "the port is answered no longer");
+            }
+        });
+        Ok(Self { wanted, address, guard, service })
+    }
+
+    /// Where it was to listen.
+    pub(super) fn wanted(&self) -> SocketAddr {
+        self.wanted
+    }
+
+    /// Holds from now on, also for whoever is connected.
+    pub(super) fn set_token(&self, token: Option<Token>) {
+        *self.guard.token() = token;
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.service.abort();
+    }
+}
+
+/// What a file holds.
+pub(super) fn token(path: &Path) -> Result<Token, PortError> {
+    let text =
+        read_secret(path).map_err(|source| PortError::Token { path: path.to_owned(), source })?;
+    match text.trim_ascii() {
+        b"" => Err(PortError::EmptyToken(path.to_owned())),
+        token => Ok(blake3::hash(token)),
+    }
+}
+
+async fn watch_over(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    match guard.objection(request.method(), request.uri().path(), request.headers()) {
+        Some((status, message, help)) => {
+            refuse(status, Refusal { message: message.into(), help: help.into() })
+        }
+        None => next.run(request).await,
+    }
+}
+
+impl Guard {
+    fn new(token: Option<Token>, is_loopback: bool) -> Self {
+        Self { token: Arc::new(Mutex::new(token)), is_loopback }
+    }
+
+    fn token(&self) -> MutexGuard<'_, Option<Token>> {
+        // Plain data, whatever panicked meanwhile.
+        self.token.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What speaks against a request.
+    fn objection(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Option<(StatusCode, &'static str, &'static str)> {
+        if matches!(path, "/healthz" | "/readyz") {
+            return None;
+        }
+        // A page from elsewhere can have a name of its own lead here; it cannot change the header.
+        if self.is_loopback && !names_loopback(headers) {
+            let help = "ask for it as 127.0.0.1 or localhost";
+            return Some((
+                StatusCode::MISDIRECTED_REQUEST,
+                "this is not the host that was asked for",
+                help,
+            ));
+        }
+        let is_read = matches!(*method, Method::GET | Method::HEAD);
+        if self.is_loopback && is_read {
+            return None;
+        }
+        let Some(token) = *self.token() else {
+            let help = "use the control socket, or configure `control.token_file`";
+            return Some((
+                StatusCode::FORBIDDEN,
+                "nothing can be ordered here without a token",
+                help,
+            ));
+        };
+        let said = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
+        let said = said.and_then(|value| value.strip_prefix(b"Bearer "));
+        if said.is_some_and(|said| blake3::hash(said.trim_ascii()) == token) {
+            return None;
+        }
+        let help = "send `Authorization: Bearer TOKEN`, with the token in `control.token_file`";
+        Some((StatusCode::UNAUTHORIZED, "the token is missing or wrong", help))
+    }
+}
+
+/// Whether a request was meant for this machine by name.
+fn names_loopback(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else {
+        return false;
+    };
+    if let Ok(address) = host.parse::<SocketAddr>() {
+        return address.ip().is_loopback();
+    }
+    // `[::1]`, `name:port`, `name`.
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    if let Ok(ip) = bare.parse::<IpAddr>() {
+        return ip.is_loopback();
+    }
+    host.rsplit_once(':').map_or(host, |(name, _)| name) == "localhost"
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn objection(guard: &Guard, method: Method, path: &str, host: &str, token: &str) -> u16 {
+        let mut headers = HeaderMap::new();
+        if !host.is_empty() {
+            headers.insert(header::HOST, host.parse().unwrap());
+        }
+        if !token.is_empty() {
+            headers.insert(header::AUTHORIZATION, token.parse().unwrap());
+        }
+        guard.objection(&method, path, &headers).map_or(200, |(status, ..)| status.as_u16())
+    }
+
+    #[test]
+    fn on_loopback_all_may_read_and_few_may_write() {
+        let open = Guard::new(None, true);
+        for host in ["localhost", "localhost:80", "127.0.0.1:8", "127.0.0.1", "[::1]:8", "[::1]"] {
+            assert_eq!(objection(&open, Method::GET, "/models", host, ""), 200, "{host}");
+        }
+        for host in ["", "evil.example:8", "10.0.0.1:8", "localhost.evil.example", "[::2]"] {
+            assert_eq!(objection(&open, Method::GET, "/models", host, ""), 421, "{host}");
+        }
+        assert_eq!(objection(&open, Method::POST, "/rescan", "localhost", ""), 403);
+        assert_eq!(objection(&open, Method::POST, "/rescan", "localhost", "Bearer "), 403);
+        let guarded = Guard::new(Some(blake3::hash(b"secret")), true);
+        let post = |token| objection(&guarded, Method::POST, "/rescan", "localhost", token);
+        assert_eq!(post(""), 401);
+        assert_eq!(post("Bearer wrong"), 401);
+        assert_eq!(post("secret"), 401);
+        assert_eq!(post("Bearer secret"), 200);
+        assert_eq!(objection(&guarded, Method::GET, "/models", "localhost", ""), 200);
+    }
+
+    #[test]
+    fn elsewhere_only_probes_need_no_token() {
+        let guard = Guard::new(Some(blake3::hash(b"secret")), false);
+        for (path, token, status) in [
+            ("/healthz", "", 200),
+            ("/readyz", "", 200),
+            ("/models", "", 401),
+            ("/metrics", "Bearer secret", 200),
+            ("/", "Bearer s", 401),
+        ] {
+            assert_eq!(objection(&guard, Method::GET, path, "m.example", token), status, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_what_its_file_holds_without_the_line_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        assert!(token(&path).unwrap_err().to_string().contains("cannot read"));
+        fs::write(&path, " \n").unwrap();
+        assert!(token(&path).unwrap_err().to_string().contains("is empty"));
+        fs::write(&path, "secret\n").unwrap();
+        assert_eq!(token(&path).unwrap(), blake3::hash(b"secret"));
+    }
+}

@@ -1,0 +1,81 @@
+//! Models that somebody wants left alone, remembered over restarts.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use super::Engine;
+use crate::clock;
+use crate::fs::write_atomically;
+use crate::model::ModelName;
+use crate::pipeline::command::{Answer, Refusal};
+use crate::reconcile::Event;
+use crate::store::hidden_folder;
+use crate::text::chain;
+
+/// The file's name in the store's hidden folder.
+const FILE: &str = "paused.json";
+
+/// The models that are paused, and since when.
+pub(super) type Paused = BTreeMap<ModelName, Timestamp>;
+
+/// What the store's hidden folder tells of it.
+pub(super) fn read(hidden: &Path) -> Paused {
+    let path = hidden.join(FILE);
+    let read = match fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice::<BTreeMap<String, Timestamp>>(&bytes)
+            .map_err(|error| error.to_string()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Paused::new(),
+        Err(error) => Err(error.to_string()),
+    };
+    let paused = read.unwrap_or_else(|error| {
+        tracing::error!(path = %path.display(), error, "cannot read which models are paused; none is now");
+        BTreeMap::new()
+    });
+    let names = paused.into_iter();
+    names.filter_map(|(name, since)| Some((ModelName::parse(&name).ok()?, since))).collect()
+}
+
+fn write(hidden: &Path, paused: &Paused) -> io::Result<()> {
+    let names: BTreeMap<&str, Timestamp> =
+        paused.iter().map(|(name, since)| (name.as_str(), *since)).collect();
+    let mut bytes = serde_json::to_vec_pretty(&names)?;
+    bytes.push(b'\n');
+    write_atomically(&hidden.join(FILE), &bytes)
+}
+
+impl Engine {
+    /// Leaves a model alone from now on, or no longer. It holds only once it is on the disk, and it is
+    /// rare: the loop waits for that.
+    pub(super) fn pause(&mut self, name: ModelName, is_wanted: bool) -> Result<Answer, Refusal> {
+        let is_known = self.states.contains_key(&name) || self.reconciler.is_claimed(&name);
+        if is_wanted && !is_known {
+            let message = format!("there is no model `{name}`");
+            let help = "`marwatch status` shows those that there are".to_owned();
+            return Err(Refusal { message, help });
+        }
+        let mut paused = self.paused.clone();
+        if is_wanted {
+            paused.entry(name.clone()).or_insert_with(clock::timestamp);
+        } else {
+            paused.remove(&name);
+        }
+        write(&hidden_folder(self.shop.store.root()), &paused).map_err(|error| Refusal {
+            message: format!("cannot remember that for `{name}`: {}", chain(&error)),
+            help: "see to the store's hidden folder, and ask again".to_owned(),
+        })?;
+        self.paused = paused;
+        let (event, message) = if is_wanted {
+            let message = format!("`{name}` is left alone until `marwatch resume {name}`");
+            (Event::Paused(name.clone()), message)
+        } else {
+            (Event::Unpaused(name.clone()), format!("`{name}` is looked at again"))
+        };
+        tracing::info!(model = %name, "{message}");
+        self.handle(event);
+        Ok(Answer { message, record: None })
+    }
+}

@@ -1,0 +1,13 @@
+//! What marwatch asks of the kernel about files: identities, atomic writes, leases, threads for
+//! many calls.
+
+pub mod identity;
+pub mod lease;
+pub mod threads;
+
+mod atomic;
+
+pub use atomic::{
+    NEW_SUFFIX, create, remove_left, replace, sweep_staged_for, sync_folder, write_atomically,
+};
+pub use identity::{FileId, Identity, Stat};

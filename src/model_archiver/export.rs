@@ -1,0 +1,243 @@
+//! From the command line to an archive in its place.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::args::Args;
+use super::order::{Order, shown};
+use super::place::{Standing, write_manifest};
+use crate::archive::verify::VerifyError;
+use crate::archive::{Control, PackError, Profile, plan, probe};
+use crate::config::{Limits, PackDefaults};
+use crate::model::problem::{Code, Problem, Severity};
+use crate::model::{EntryPath, Exclude, Manifest, Settings};
+use crate::pipeline::validate::{check_handler, gather};
+use crate::source::files::ListedFiles;
+use crate::source::partial;
+use crate::source::snapshot;
+use crate::source::snapshot::{Request, Snapshot, SnapshotError, Transfers};
+use crate::store::PublishError;
+use crate::store::staging::Before;
+use crate::text::chain;
+use crate::text::printable;
+
+/// What a model may have: whatever the form of the archive can hold.
+const UNLIMITED: Limits =
+    Limits { total_size: u64::MAX, file_size: u64::MAX, files: usize::MAX, depth: usize::MAX };
+
+/// Why there is no new archive. What was in its place is as it was.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ExportError {
+    /// The input is refused, for all these reasons.
+    #[error("the input is refused")]
+    Refused(Vec<String>),
+    /// Something wrote to the model.
+    #[error(
+        "the model changed while it was packed; run the command again when nothing writes to it"
+    )]
+    Moved,
+    /// A folder of the model cannot be listed.
+    #[error(transparent)]
+    List(SnapshotError),
+    /// A file of the model cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// Packing failed.
+    #[error(transparent)]
+    Pack(PackError),
+    /// What was written is not what was to be written.
+    #[error(transparent)]
+    Verify(VerifyError),
+    /// The export folder cannot be written.
+    #[error("cannot write to {}", path.display())]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// Somebody else put an archive there meanwhile.
+    #[error("{} came or changed while the archive was made; it is left alone", path.display())]
+    Taken { path: PathBuf },
+    /// The archive could not be put in its place.
+    #[error(transparent)]
+    Publish(PublishError),
+    /// Somebody asked to stop.
+    #[error("interrupted; no archive was made")]
+    Interrupted,
+}
+
+impl ExportError {
+    /// What to say of it, each reason by itself.
+    pub(super) fn lines(&self) -> Vec<String> {
+        match self {
+            ExportError::Refused(reasons) => reasons.clone(),
+            error => vec![printable(&chain(error))],
+        }
+    }
+}
+
+/// Makes the archive that `args` ask for. What is worth saying goes into `warnings`.
+pub(super) fn export(
+    args: &Args,
+    cancelled: &AtomicBool,
+    warnings: &mut Vec<String>,
+) -> Result<(), ExportError> {
+    let order = Order::read(args)?;
+    order.warn(warnings);
+    let exclude = order.exclude();
+    let snapshot = order.list(&exclude)?;
+    order.check(&snapshot, warnings)?;
+    if order.place.standing() == &Standing::Model {
+        let write = |source| ExportError::Write { path: order.model.path().to_owned(), source };
+        write_manifest(order.model.path(), &order.manifest()).map_err(write)?;
+    } else {
+        warnings.extend(order.pack(&snapshot, &exclude, cancelled)?);
+    }
+    if order.place.standing() != &Standing::Nothing {
+        warnings.insert(0, format!("Overwriting {} ...", shown(order.place.path())));
+    }
+    Ok(())
+}
+
+impl Order<'_> {
+    /// What stays out: what always does, and the former archive where it lies in the model.
+    fn exclude(&self) -> Exclude {
+        let former = match self.place.standing() {
+            Standing::Old { in_model: Some(path), .. } => path.to_str(),
+            _ => None,
+        };
+        let patterns = former.map(|path| format!("/{}", globset::escape(path)));
+        Exclude::new(patterns.as_slice(), None).unwrap_or_else(|_| Exclude::built_in())
+    }
+
+    fn list(&self, exclude: &Exclude) -> Result<Snapshot, ExportError> {
+        let request = Request {
+            exclude,
+            limits: &UNLIMITED,
+            ready_marker: None,
+            transfers: Transfers::Packed,
+        };
+        let snapshot = snapshot::take(&self.model, &request).map_err(ExportError::List)?;
+        if snapshot.moving { Err(ExportError::Moved) } else { Ok(snapshot) }
+    }
+
+    /// Holds the model against the rules. Of the handler it is only warned: scripts rely on an
+    /// archive being made all the same.
+    fn check(&self, snapshot: &Snapshot, warnings: &mut Vec<String>) -> Result<(), ExportError> {
+        let settings = self.settings();
+        let evidence = gather(&self.model, snapshot, &settings)
+            .map_err(|(path, source)| self.unreadable(&path, source))?;
+        let verdict = check_handler(&settings, &evidence);
+        warnings.extend(verdict.problems.iter().chain(evidence.json()).map(|p| self.say(p)));
+        let unfinished =
+            |path: &Path| path.file_name().is_some_and(|n| partial::is_partial(n, false));
+        for file in snapshot.files.iter().filter(|file| unfinished(file.path.as_path())) {
+            let path = shown(&self.model.path().join(file.path.as_path()));
+            warnings.push(format!("{path}: this looks like an unfinished transfer; it is packed"));
+        }
+        // Listed in the order of the disk, which tells nobody anything.
+        let mut problems: Vec<&Problem> = snapshot.problems.iter().collect();
+        problems.sort_by(|a, b| a.path.cmp(&b.path));
+        let (errors, notes): (Vec<_>, Vec<_>) =
+            problems.into_iter().partition(|problem| problem.is_error());
+        warnings.extend(notes.into_iter().map(|problem| self.say(problem)));
+        if errors.is_empty() {
+            return Ok(());
+        }
+        Err(ExportError::Refused(errors.into_iter().map(|problem| self.say(problem)).collect()))
+    }
+
+    /// A problem in one line; how bad it is stands in front of it.
+    fn say(&self, problem: &Problem) -> String {
+        let help = match problem.code {
+            // The daemon's remedy is a setting, of which this command has none.
+            Code::SymlinkCircle | Code::SpecialFile => "remove it from the model",
+            Code::JsonSyntax => "mend it, or remove it if nothing reads it",
+            _ => &problem.help,
+        };
+        let problem = Problem {
+            severity: Severity::Error,
+            help: help.to_owned(),
+            ..problem.clone().under(self.model.path())
+        };
+        printable(&problem.to_string())
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            handler: Some(self.handler.clone()),
+            runtime: Some(self.args.runtime),
+            ..Settings::default()
+        }
+    }
+
+    fn manifest(&self) -> Vec<u8> {
+        let mut manifest = Manifest::new(&self.name, &self.handler, &self.settings());
+        // As it was written: whoever reads the manifest may look for just that.
+        manifest.model.handler.clone_from(&self.args.handler);
+        manifest.to_bytes()
+    }
+
+    /// Packs, reads back and publishes. Returns why the archive may not outlive a power cut.
+    fn pack(
+        &self,
+        snapshot: &Snapshot,
+        exclude: &Exclude,
+        cancelled: &AtomicBool,
+    ) -> Result<Option<String>, ExportError> {
+        let profile: Profile = Profile::from(PackDefaults::default());
+        let threads = crate::fs::threads::processors();
+        let control = Control { threads, durable: true, cancelled, progress: &|_| {} };
+        let source = ListedFiles::new(&self.model, snapshot, i64::MIN);
+        let packing = |error| self.pack_failed(snapshot, exclude, error);
+        let inputs = snapshot.inputs();
+        let methods = probe(&inputs, &profile, &source, &control).map_err(packing)?;
+        let plan = plan(self.manifest(), &inputs, &methods, vec![]);
+        let format = self.args.archive_format;
+        let staged = self
+            .place
+            .stage(&self.name, format)
+            .map_err(|source| ExportError::Write { path: self.place.path().to_owned(), source })?;
+        let packed =
+            staged.pack(&plan, &profile, &source, Before::default(), &control).map_err(packing)?;
+        self.unmoved(snapshot, exclude)?;
+        let verified = staged.verify(&packed, control.durable).map_err(ExportError::Verify)?;
+        if cancelled.load(Ordering::Relaxed) {
+            return Err(ExportError::Interrupted);
+        }
+        self.place.publish(verified).map_err(|error| match error {
+            PublishError::Foreign { path } => ExportError::Taken { path },
+            error => ExportError::Publish(error),
+        })
+    }
+
+    /// Looks at the model again: unless the same files are there, unchanged, what was read may
+    /// never have been a state of the model.
+    fn unmoved(&self, snapshot: &Snapshot, exclude: &Exclude) -> Result<(), ExportError> {
+        let again = self.list(exclude)?;
+        if again.files == snapshot.files { Ok(()) } else { Err(ExportError::Moved) }
+    }
+
+    fn unreadable(&self, path: &EntryPath, source: io::Error) -> ExportError {
+        ExportError::Read { path: self.model.path().join(path.as_path()), source }
+    }
+
+    fn pack_failed(&self, snapshot: &Snapshot, exclude: &Exclude, error: PackError) -> ExportError {
+        let error = match error {
+            PackError::Cancelled => return ExportError::Interrupted,
+            PackError::Moved { .. } => return ExportError::Moved,
+            PackError::Read { path, source } => self.unreadable(&path, source),
+            error => ExportError::Pack(error),
+        };
+        // Whatever went wrong with a model that moved, went wrong because it moved.
+        match self.unmoved(snapshot, exclude) {
+            Err(moved @ ExportError::Moved) => moved,
+            _ => error,
+        }
+    }
+}

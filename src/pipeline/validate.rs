@@ -1,0 +1,267 @@
+//! Validation: whether a model may become an archive.
+//!
+//! [`gather`] reads what the checks need to see, [`validate`] is pure and reports every problem at
+//! once. Only validation makes a [`ValidModel`], and only a valid model is packed.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufReader, Read};
+
+use crate::model::problem::{Code, Problem, any_error};
+use crate::model::{EntryPath, Handler, Manifest, ModelName, Runtime, Settings};
+use crate::python;
+use crate::source::confined::Confined;
+use crate::source::files;
+use crate::source::resolve::Resolved;
+use crate::source::snapshot::{Snapshot, SourceFile};
+
+/// What validation looks at, read from the disk.
+#[derive(Debug)]
+pub struct Evidence {
+    /// The texts of the modules that could hold the handler.
+    modules: BTreeMap<EntryPath, Vec<u8>>,
+    /// What to say of a configured handler whose module is not in the model.
+    missing: Option<Problem>,
+    /// What the JSON files at the top level have wrong.
+    json: Vec<Problem>,
+}
+
+impl Evidence {
+    /// What the JSON files at the top level have wrong.
+    pub(crate) fn json(&self) -> &[Problem] {
+        &self.json
+    }
+}
+
+/// A model that may be packed.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct ValidModel {
+    name: ModelName,
+    handler: Handler,
+    manifest: Manifest,
+    warnings: Vec<Problem>,
+}
+
+impl ValidModel {
+    /// Its name.
+    pub fn name(&self) -> &ModelName {
+        &self.name
+    }
+
+    /// Its entry point, configured or inferred.
+    pub fn handler(&self) -> &Handler {
+        &self.handler
+    }
+
+    /// The manifest of its archive.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// What is worth saying about it.
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
+    }
+}
+
+/// Reads the modules that could hold the handler, and the JSON files at the top level.
+///
+/// # Errors
+/// When one of them cannot be read.
+pub fn gather(
+    folder: &Confined,
+    snapshot: &Snapshot,
+    settings: &Settings,
+) -> Result<Evidence, (EntryPath, io::Error)> {
+    let listed = |path: EntryPath| {
+        let at = snapshot.files.binary_search_by(|file| file.path.cmp(&path)).ok()?;
+        snapshot.files.get(at)
+    };
+    let wanted: Vec<&SourceFile> = match &settings.handler {
+        Some(handler) => {
+            python::module_candidates(handler).into_iter().find_map(listed).into_iter().collect()
+        }
+        None => snapshot
+            .files
+            .iter()
+            .filter(|file| file.path.is_top_level() && file.path.as_str().ends_with(".py"))
+            .collect(),
+    };
+    let mut modules = BTreeMap::new();
+    for file in wanted {
+        match read(folder, file) {
+            Ok(text) => modules.insert(file.path.clone(), text),
+            Err(error) => return Err((file.path.clone(), error)),
+        };
+    }
+    let missing = settings.handler.as_ref().filter(|_| modules.is_empty()).map(|handler| {
+        python::module_missing(handler, snapshot.files.iter().map(|file| &file.path))
+    });
+    let json = snapshot
+        .files
+        .iter()
+        .filter(|file| file.path.is_top_level() && file.path.as_str().ends_with(".json"))
+        // What is refused for its size is not read for its syntax.
+        .filter(|file| !snapshot.problems.iter().any(|p| p.path == file.path.as_path()))
+        .filter_map(|file| check_json(folder, file).transpose())
+        .collect::<Result<_, _>>()?;
+    Ok(Evidence { modules, missing, json })
+}
+
+fn read(folder: &Confined, file: &SourceFile) -> io::Result<Vec<u8>> {
+    // Room for most modules: without it they are read in small pieces.
+    let mut text = Vec::with_capacity(16 << 10);
+    // One byte more than is parsed tells that there is more.
+    let most = file.id.size.min(python::MAX_SOURCE as u64 + 1);
+    files::open(folder, &file.path, file.id)?.take(most).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+fn check_json(
+    folder: &Confined,
+    file: &SourceFile,
+) -> Result<Option<Problem>, (EntryPath, io::Error)> {
+    let path = &file.path;
+    let opened = files::open(folder, path, file.id).map_err(|error| (path.clone(), error))?;
+    // No more than was listed: somebody may append to it faster than it is read.
+    let reader = BufReader::new(opened.take(file.id.size));
+    // Read as a stream: a vocabulary of a gigabyte is checked without being held in memory.
+    match serde_json::from_reader::<_, serde::de::IgnoredAny>(reader) {
+        Ok(_) => Ok(None),
+        Err(error) if error.is_io() => Err((path.clone(), error.into())),
+        Err(error) => {
+            let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).max(1);
+            let text = error.to_string();
+            // The position is said by the problem itself.
+            let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
+            Ok(Some(
+                Problem::warning(
+                    Code::JsonSyntax,
+                    path.as_path(),
+                    format!("this JSON does not parse: {what}"),
+                    "mend it, or leave it out with `exclude` if nothing reads it",
+                )
+                .at(count(error.line()), count(error.column())),
+            ))
+        }
+    }
+}
+
+/// What the handler rules say about a model.
+#[derive(Debug)]
+pub struct HandlerVerdict {
+    /// The entry point, configured or inferred; `None` where none could be found.
+    pub handler: Option<Handler>,
+    /// What is wrong with it.
+    pub problems: Vec<Problem>,
+}
+
+/// Holds the handler setting against the modules. Shared with `model-archiver`, which only warns.
+pub fn check_handler(settings: &Settings, evidence: &Evidence) -> HandlerVerdict {
+    let Some(handler) = &settings.handler else {
+        let modules = evidence.modules.iter().map(|(path, text)| (path, text.as_slice()));
+        return match python::infer(modules) {
+            Ok(handler) => HandlerVerdict { handler: Some(handler), problems: vec![] },
+            Err(problem) => {
+                HandlerVerdict { handler: None, problems: not_inferred(evidence, problem) }
+            }
+        };
+    };
+    let runtime = settings.runtime.unwrap_or_default();
+    let problems = match evidence.modules.iter().next() {
+        Some((path, text)) => python::check(handler, runtime, path.as_path(), text),
+        None => evidence.missing.iter().cloned().collect(),
+    };
+    HandlerVerdict { handler: Some(handler.clone()), problems }
+}
+
+/// Why no handler could be inferred. A module that does not parse may well be the one: its errors
+/// are told with their places, and instead of `problem` where it is the only module.
+fn not_inferred(evidence: &Evidence, problem: Problem) -> Vec<Problem> {
+    let broken = evidence.modules.iter().filter_map(|(path, text)| {
+        let handler = Handler::parse(path.as_str().strip_suffix(".py")?).ok()?;
+        let problems = python::check(&handler, Runtime::Python, path.as_path(), text);
+        Some(
+            problems
+                .into_iter()
+                .filter(|found| found.code == Code::HandlerSyntax && found.is_error()),
+        )
+    });
+    let broken: Vec<_> = broken.flatten().collect();
+    if problem.code == Code::HandlerAmbiguous || broken.is_empty() {
+        return vec![problem];
+    }
+    let others = evidence.modules.len() > 1;
+    others.then_some(problem).into_iter().chain(broken).collect()
+}
+
+/// Checks everything and reports everything.
+///
+/// # Errors
+/// All problems, of which at least one refuses the model.
+pub fn validate(
+    resolved: &Resolved,
+    snapshot: &Snapshot,
+    evidence: &Evidence,
+) -> Result<ValidModel, Vec<Problem>> {
+    let mut problems = resolved.problems.clone();
+    problems.extend(snapshot.problems.iter().cloned());
+    let verdict = if snapshot.files.is_empty() && !any_error(&problems) {
+        problems.push(Problem::error(
+            Code::ModelEmpty,
+            "",
+            "the model has no file to pack",
+            "add the model's files, or remove the folder",
+        ));
+        HandlerVerdict { handler: None, problems: vec![] }
+    } else {
+        check_handler(&resolved.settings, evidence)
+    };
+    problems.extend(verdict.problems);
+    problems.extend(evidence.json.iter().cloned());
+    match (&resolved.name, verdict.handler) {
+        (Some(name), Some(handler)) if !any_error(&problems) => Ok(ValidModel {
+            name: name.clone(),
+            manifest: Manifest::new(name, &handler, &resolved.settings),
+            handler,
+            warnings: problems,
+        }),
+        _ => Err(problems),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of the modules of a model that sets no handler.
+    fn said(modules: &[(&str, &str)]) -> Vec<String> {
+        let modules = modules
+            .iter()
+            .map(|&(path, text)| (EntryPath::parse(path).unwrap(), text.as_bytes().to_vec()));
+        let evidence = Evidence { modules: modules.collect(), missing: None, json: vec![] };
+        let verdict = check_handler(&Settings::default(), &evidence);
+        let place = |problem: Problem| match problem.line {
+            Some(line) => format!("{}:{line} {}", problem.path.display(), problem.code),
+            None => problem.code.to_string(),
+        };
+        verdict.problems.into_iter().map(place).collect()
+    }
+
+    #[test]
+    fn a_module_that_does_not_parse_is_said_to_be_just_that() {
+        const BROKEN: &str = "x = 1\nhandle = 1 +\n";
+        const HANDLER: &str = "def handle(data, context):\n    return data\n";
+        assert_eq!(said(&[("a.py", BROKEN)]), ["a.py:2 handler-syntax"]);
+        assert_eq!(
+            said(&[("a.py", BROKEN), ("b.py", "x = 1\n")]),
+            ["handler-not-found", "a.py:2 handler-syntax"]
+        );
+        assert_eq!(said(&[("a.py", "x = 1\n")]), ["handler-entry-point"], "of the only module");
+        assert_eq!(said(&[("a.py", BROKEN), ("b.py", HANDLER)]), [""; 0]);
+        assert_eq!(
+            said(&[("a.py", BROKEN), ("b.py", HANDLER), ("c.py", HANDLER)]),
+            ["handler-ambiguous"]
+        );
+    }
+}
