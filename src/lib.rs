@@ -28,15 +28,15 @@ pub mod cli;
 pub mod model_archiver;
 
 // The daemon: the loop and the engine that carries out what the reconciler decides.
-pub mod daemon;
+pub(crate) mod daemon;
 
 // What others can ask of the daemon, and what they are told.
-pub mod control;
+pub(crate) mod control;
 
-pub mod servers;
+pub(crate) mod servers;
 
-pub mod hooks;
-pub mod subscribers;
+pub(crate) mod hooks;
+pub(crate) mod subscribers;
 
 pub mod status;
 

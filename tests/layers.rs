@@ -7,8 +7,12 @@ use std::path::Path;
 
 /// The layer of each module: `lib.rs` declares those of one layer together, the top layer first.
 fn layers(lib: &str) -> BTreeMap<&str, usize> {
-    let blocks = lib.split("\n\n").filter(|block| block.contains("pub mod "));
-    let modules = |block| str::lines(block).filter_map(|line| line.strip_prefix("pub mod "));
+    let blocks = lib.split("\n\n").filter(|block| block.contains("mod "));
+    let modules = |block| {
+        str::lines(block).filter_map(|line| {
+            line.strip_prefix("pub mod ").or_else(|| line.strip_prefix("pub(crate) mod "))
+        })
+    };
     let layers = blocks.enumerate().flat_map(|(layer, block)| {
         modules(block).map(move |name| (name.trim_end_matches(';'), layer))
     });

@@ -117,11 +117,6 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Where to send messages for this engine.
-    pub fn outbox(&self) -> UnboundedSender<Message> {
-        self.outbox.clone()
-    }
-
     /// Where a part of the daemon sends its output; `message` makes it one for this engine.
     pub fn sink<T>(&self, message: impl Fn(T) -> Message + Send + Sync + 'static) -> Sink<T> {
         let outbox = self.outbox.clone();
