@@ -28,6 +28,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 
 use crate::exit::Exit;
+use crate::results::log_line;
 use crate::text::chain;
 use crate::text::printable;
 use screen::Screen;
@@ -118,16 +119,17 @@ pub fn main(cli: Cli) -> Exit {
         Command::Run(args) if cli.log_format.is_none() => args.screen(),
         _ => None,
     };
+    let without_results = format!("warn,{}=off", log_line::TARGET);
     let default = match cli.command {
         // The screen shows what came of each attempt.
-        Command::Run(_) if screen.is_some() => "warn,marwatch::results::say=off",
+        Command::Run(_) if screen.is_some() => &without_results,
         Command::Run(_) => "info",
         // The table shows what the log would say again.
         Command::Build(_)
         | Command::Rollback(_)
         | Command::Pause(_)
         | Command::Resume(_)
-        | Command::Verify(_) => "warn,marwatch::results::say=off",
+        | Command::Verify(_) => &without_results,
         _ => "warn",
     };
     let above = screen.as_ref().map(Screen::above);

@@ -9,7 +9,7 @@ use crate::pipeline::report::Summary;
 use crate::pipeline::report::Took;
 use crate::reconcile::{End, Notice};
 use crate::results::record::Failure;
-use crate::results::{Outcome, Record, Stage, Trigger};
+use crate::results::{Outcome, Record, Stage, Trigger, log_line};
 use crate::source::readiness;
 use crate::store::ModelState;
 
@@ -55,7 +55,7 @@ impl Engine {
         let seconds = since.as_secs();
         // Where records are shown in another way, this is not said twice.
         tracing::warn!(
-            target: "marwatch::results::say",
+            target: log_line::TARGET,
             outcome = Outcome::Unstable.as_str(),
             message_id = Outcome::Unstable.message_id(),
             model,
