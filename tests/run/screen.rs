@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::num::NonZero;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use marwatch::clock::pause;
@@ -24,6 +24,7 @@ struct Terminal {
     screen: Arc<Mutex<vt100::Parser>>,
     raw: Arc<Mutex<Vec<u8>>>,
     keyboard: File,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Terminal {
@@ -50,7 +51,7 @@ impl Terminal {
         let raw = Arc::new(Mutex::new(Vec::new()));
         let mut from = File::from(ends.master.try_clone().unwrap());
         let (to_screen, to_raw) = (Arc::clone(&screen), Arc::clone(&raw));
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             let mut block = [0; 4096];
             // Reading fails when the other end is closed.
             while let Ok(length @ 1..) = from.read(&mut block) {
@@ -59,7 +60,7 @@ impl Terminal {
                 to_raw.lock().unwrap().extend_from_slice(&block[..length]);
             }
         });
-        Self { child, screen, raw, keyboard: File::from(ends.master) }
+        Self { child, screen, raw, keyboard: File::from(ends.master), reader: Some(reader) }
     }
 
     fn text(&self) -> String {
@@ -85,6 +86,8 @@ impl Terminal {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
         assert!(self.child.wait().unwrap().success());
+        // What the program wrote last may still be on its way to the screen.
+        self.reader.take().unwrap().join().unwrap();
     }
 }
 
@@ -108,7 +111,7 @@ fn a_line_a_model_and_what_is_wrong_with_the_line_of_the_source() {
         "  = help: correct it",
         "✖ bad-one  service.py:3: not valid Python",
         "✔ good     published: generation 1, ",
-        "watching 2 models; Ctrl-C ends",
+        "watching 2 models; Ctrl-C stops",
     ]);
     assert!(terminal.raw.lock().unwrap().windows(4).any(|part| part == b"\x1b[32"), "in colour");
     fs::write(bad.join("service.py"), service("mended")).unwrap();
@@ -118,7 +121,7 @@ fn a_line_a_model_and_what_is_wrong_with_the_line_of_the_source() {
     terminal.wait(&[" good     packing ", "MiB"]);
     terminal.wait(&["✔ good     published: generation 2, "]);
     terminal.press_ctrl_c();
-    assert!(!terminal.text().contains("Ctrl-C ends"), "{}", terminal.text());
+    assert!(!terminal.text().contains("Ctrl-C stops"), "{}", terminal.text());
 }
 
 #[test]
