@@ -4,5 +4,5 @@ use marwatch::cli;
 use marwatch::exit::Exit;
 
 fn main() -> Exit {
-    cli::main(cli::parse())
+    cli::main()
 }

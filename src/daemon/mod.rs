@@ -42,13 +42,6 @@ use signals::Signal;
 /// How long builds that were told to stop may take to do so.
 const STOP_WAIT: Duration = Duration::from_secs(2);
 
-/// How long a thread that builds stays without work: always. A model that is edited now and then
-/// would otherwise pay for a new thread each time, and an idle thread for waking up to end.
-const THREADS_STAY: Duration = Duration::from_secs(365 * 24 * 3600);
-/// Such threads at most, unless `jobs` asks for more. Many removals at once wait for each other
-/// rather than leave hundreds of threads.
-const MOST_THREADS: usize = 16;
-
 /// Where the configuration comes from, for the start and for each SIGHUP.
 pub trait ConfigSource {
     /// Reads the configuration as a whole.
@@ -58,27 +51,8 @@ pub trait ConfigSource {
     fn read(&self) -> Result<Config, Vec<String>>;
 }
 
-/// Runs until a signal ends it, and shows what it does to whoever looks on.
-pub fn run(source: &dyn ConfigSource, config: Config, view: Option<Box<dyn View>>) -> Exit {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .thread_keep_alive(THREADS_STAY)
-        .max_blocking_threads(config.jobs + MOST_THREADS)
-        .build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!(%error, "cannot start");
-            return Exit::Unavailable;
-        }
-    };
-    let exit = runtime.block_on(follow(source, config, view));
-    // A build that does not stop must not keep the process: what it leaves in staging is swept.
-    runtime.shutdown_background();
-    exit
-}
-
-async fn follow(source: &dyn ConfigSource, config: Config, view: Option<Box<dyn View>>) -> Exit {
+/// Runs until a signal ends it, and shows its work in `view`.
+pub async fn run(source: &dyn ConfigSource, config: Config, view: Option<Box<dyn View>>) -> Exit {
     let mut signals = match signals::listen() {
         Ok(signals) => signals,
         Err(error) => {

@@ -46,7 +46,10 @@ fn a_status_says_what_is_wrong_with_a_daemon_and_without() {
         lines[0].clone()
     };
     let first = told(&site);
-    assert!(first.starts_with(&format!("marwatch {} runs", env!("CARGO_PKG_VERSION"))), "{first}");
+    assert!(
+        first.starts_with(&format!("marwatch {}, started", env!("CARGO_PKG_VERSION"))),
+        "{first}"
+    );
     assert_eq!(site.run(&["status", "good"]).status.code(), Some(0));
     assert_eq!(site.run(&["status", "none"]).status.code(), Some(2));
     fs::write(site.drop.join("bad/service.py"), service("mended")).unwrap();
@@ -56,7 +59,7 @@ fn a_status_says_what_is_wrong_with_a_daemon_and_without() {
     fs::write(site.drop.join("bad/service.py"), BROKEN).unwrap();
     daemon.next("bad", Outcome::Rejected);
     daemon.stop();
-    assert!(told(&site).starts_with("no marwatch holds"));
+    assert!(told(&site).starts_with("no daemon holds"));
     assert_eq!(model(&site, "bad")["archive"]["generation"], 1);
 }
 
