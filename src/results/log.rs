@@ -24,7 +24,7 @@ pub struct Log {
 
 /// What records tell of archives that came and went.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct RecordedHistory {
     /// Models, and the generations that were in the store.
     archives: HashSet<(String, u64)>,
     /// The models that were removed and did not come back, and their generations.
@@ -98,10 +98,10 @@ impl Log {
     ///
     /// # Errors
     /// When a file of it is there and cannot be read.
-    pub fn told(&self) -> io::Result<Told> {
-        let mut told = Told::default();
-        read(&self.path, self.rotation.keep, |record| told.read(record))?;
-        Ok(told)
+    pub fn recorded(&self) -> io::Result<RecordedHistory> {
+        let mut history = RecordedHistory::default();
+        read(&self.path, self.rotation.keep, |record| history.add(record))?;
+        Ok(history)
     }
 
     /// `results.jsonl` becomes `results.jsonl.1`, that one `.2` and so on; the oldest goes.
@@ -157,16 +157,16 @@ pub(super) fn numbered(path: &Path, number: usize) -> PathBuf {
     PathBuf::from(name)
 }
 
-impl Told {
+impl RecordedHistory {
     /// Whether a record has told what this one does.
-    pub fn tells(&self, record: &Record) -> bool {
+    pub fn has(&self, record: &Record) -> bool {
         if record.outcome == Outcome::Removed {
             return self.removals.get(&record.model) == Some(&record.generation);
         }
         self.archives.contains(&(record.model.clone(), record.generation))
     }
 
-    fn read(&mut self, record: Record) {
+    fn add(&mut self, record: Record) {
         match record.outcome {
             Outcome::Removed => drop(self.removals.insert(record.model, record.generation)),
             Outcome::Published | Outcome::Unchanged | Outcome::RolledBack => {
@@ -319,22 +319,24 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_is_known_also_from_files_that_were_put_aside() {
+    fn rotated_files_count_as_recorded_history() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("results.jsonl");
         let mut log = Log::new(path.clone(), ResultsLog { max_size: 10, keep: 4 });
         let of = |outcome, generation| Record { outcome, generation, ..record("m") };
         let (came, went) = (of(Outcome::Published, 7), of(Outcome::Removed, 7));
-        assert!(!log.told().unwrap().tells(&came));
+        assert!(!log.recorded().unwrap().has(&came));
         log.append(&[&came]).unwrap();
         log.append(&[&of(Outcome::Failed, 8)]).unwrap();
-        let told = log.told().unwrap();
-        assert!(told.tells(&came) && !told.tells(&went) && !told.tells(&of(Outcome::Published, 8)));
+        let history = log.recorded().unwrap();
+        assert!(
+            history.has(&came) && !history.has(&went) && !history.has(&of(Outcome::Published, 8))
+        );
         log.append(&[&went]).unwrap();
-        assert!(log.told().unwrap().tells(&went));
+        assert!(log.recorded().unwrap().has(&went));
         // It is back, and goes once more.
         log.append(&[&of(Outcome::Unchanged, 7)]).unwrap();
-        assert!(!log.told().unwrap().tells(&went));
+        assert!(!log.recorded().unwrap().has(&went));
         assert_eq!(last_generations(&path, 4).unwrap()["m"], 8);
     }
 }
