@@ -124,3 +124,24 @@ fn show(record: &Record, args: &Args, out: &mut dyn Write) -> io::Result<()> {
 fn time(time: Timestamp) -> String {
     time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::Trigger;
+
+    #[test]
+    fn failures_are_rejected_failed_unstable_and_not_served() {
+        let source = StoreSource { config: None, store: None };
+        let args =
+            Args { follow: false, model: vec![], failed: true, lines: 1, json: false, source };
+        let mut record = Record::new("m".into(), "m".into(), Trigger::Change);
+        let outcomes = Outcome::OF_ATTEMPTS.into_iter().chain(Outcome::OF_SERVERS);
+        let shown = outcomes.filter(|&outcome| {
+            record.outcome = outcome;
+            is_wanted(&record, &args)
+        });
+        let shown: Vec<_> = shown.map(Outcome::as_str).collect();
+        assert_eq!(shown, ["rejected", "unstable", "failed", "not_served"]);
+    }
+}

@@ -32,10 +32,10 @@ pub(super) struct Source {
 pub(super) struct StoreSource {
     /// The configuration file [default: marwatch.yaml in the current folder, if it exists]
     #[arg(long, short, value_name = "FILE", conflicts_with = "store")]
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     /// The model store, instead of a configuration
     #[arg(long, value_name = "DIR")]
-    store: Option<PathBuf>,
+    pub(super) store: Option<PathBuf>,
 }
 
 /// Why there is no configuration.
