@@ -49,7 +49,7 @@ fn broken() -> Site {
 }
 
 #[test]
-fn help() {
+fn every_command_has_help() {
     let site = Site::new();
     assert_transcript!("help", &site, ["--help"]);
     assert_transcript!("help-short", &site, ["-h"]);
@@ -72,7 +72,7 @@ fn help() {
 }
 
 #[test]
-fn build_says_what_became_of_each_model() {
+fn build_prints_the_result_of_each_model() {
     let site = samples();
     assert_transcript!("build", &site, ["build"], ["build"], ["build", "echo"]);
     fs::write(site.root.join("models/echo/echo.py"), service("louder")).unwrap();
@@ -90,7 +90,7 @@ fn build_says_what_became_of_each_model() {
 }
 
 #[test]
-fn build_says_what_each_model_took() {
+fn build_prints_the_cost_of_each_model() {
     let site = samples();
     let plain = site.run(&["build"]);
     assert!(!String::from_utf8(plain.stdout).unwrap().contains("SNAPSHOT"));
@@ -126,7 +126,7 @@ fn build_says_what_each_model_took() {
 }
 
 #[test]
-fn earlier_archives_are_put_back() {
+fn rollback_puts_earlier_archives_back_and_resume_ends_it() {
     let site = Site::with(
         "settle: {quiet: 10ms, quiet_long: 20ms, max_wait: 300ms}\nhistory: {keep: 3}\n",
     );
@@ -161,7 +161,7 @@ fn earlier_archives_are_put_back() {
 }
 
 #[test]
-fn verify_says_what_is_wrong_with_a_store_and_mends_what_it_can() {
+fn verify_lists_the_problems_of_a_store_and_repairs_what_it_can() {
     let site = Site::with(
         "settle: {quiet: 10ms, quiet_long: 20ms, max_wait: 300ms}\nhistory: {keep: 3}\n",
     );
@@ -201,7 +201,7 @@ fn verify_says_what_is_wrong_with_a_store_and_mends_what_it_can() {
 }
 
 #[test]
-fn records_say_what_an_attempt_cost() {
+fn records_contain_the_cost_of_a_build() {
     let site = samples();
     site.run(&["build"]);
     for record in site.records() {
@@ -223,7 +223,7 @@ fn records_say_what_an_attempt_cost() {
 }
 
 #[test]
-fn inspect_finds_a_handler_where_build_does() {
+fn inspect_finds_a_handler_in_a_package_as_build_does() {
     let site = Site::new();
     let settings = "handler: pkg/mod:f\n";
     let module = "def f(data, context):\n    return data\n";
@@ -234,7 +234,7 @@ fn inspect_finds_a_handler_where_build_does() {
 }
 
 #[test]
-fn build_says_which_models_are_gone() {
+fn build_lists_removed_models() {
     let site = samples();
     site.run(&["build"]);
     fs::remove_dir_all(site.root.join("models/echo")).unwrap();
@@ -243,14 +243,14 @@ fn build_says_which_models_are_gone() {
 }
 
 #[test]
-fn build_says_why_models_are_not_built() {
+fn build_prints_why_models_are_rejected() {
     let site = broken();
     assert_transcript!("build-broken", &site, ["build"]);
     site.check_store();
 }
 
 #[test]
-fn build_waits_only_so_long_for_a_model_that_is_not_at_rest() {
+fn build_waits_only_until_max_wait_for_a_model_that_does_not_settle() {
     let site = Site::with("settle: {quiet: 10ms, quiet_long: 20ms, max_wait: 300ms}\n");
     site.put_simple("fine");
     site.put("download", &[("service.py", &service("")), ("w.bin.part", "")]);
@@ -261,7 +261,7 @@ fn build_waits_only_so_long_for_a_model_that_is_not_at_rest() {
 }
 
 #[test]
-fn build_without_a_file() {
+fn build_works_without_a_configuration_file() {
     let site = samples();
     fs::remove_file(&site.config).unwrap();
     assert_transcript!(
@@ -281,7 +281,7 @@ fn build_without_a_file() {
 }
 
 #[test]
-fn check_of_good_models() {
+fn check_passes_good_models_and_writes_nothing() {
     let site = samples();
     assert_transcript!(
         "check-good",
@@ -294,7 +294,7 @@ fn check_of_good_models() {
 }
 
 #[test]
-fn check_of_broken_models() {
+fn check_lists_every_problem_of_broken_models() {
     let site = broken();
     assert_transcript!("check-broken", &site, ["check"]);
     assert_transcript!(
@@ -307,7 +307,7 @@ fn check_of_broken_models() {
 }
 
 #[test]
-fn check_of_a_broken_configuration() {
+fn check_lists_every_problem_of_a_broken_configuration() {
     let site = Site::new();
     fs::write(
         &site.config,
@@ -333,7 +333,7 @@ fn check_of_a_broken_configuration() {
 }
 
 #[test]
-fn init_writes_a_file_that_works() {
+fn init_writes_a_configuration_that_works() {
     let site = Site::new();
     fs::remove_file(&site.config).unwrap();
     assert_transcript!("init", &site, ["init"], ["init"], ["init", "nosuch/file.yaml"]);
@@ -357,7 +357,7 @@ fn schema_beside(folder: &Path, text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn init_leaves_nothing_where_the_schema_cannot_be_written() {
+fn init_leaves_no_file_if_the_schema_cannot_be_written() {
     let site = Site::new();
     fs::create_dir_all(site.root.join("conf/.marwatch.schema.json")).unwrap();
     assert_eq!(site.run(&["init", "conf/marwatch.yaml"]).status.code(), Some(5));
@@ -365,7 +365,7 @@ fn init_leaves_nothing_where_the_schema_cannot_be_written() {
 }
 
 #[test]
-fn new_makes_a_model_that_works() {
+fn new_creates_a_model_that_works() {
     let site = Site::new();
     assert_transcript!(
         "new",
@@ -391,7 +391,7 @@ fn new_makes_a_model_that_works() {
 }
 
 #[test]
-fn new_touches_nothing_that_is_there() {
+fn new_touches_no_existing_file() {
     let site = Site::new();
     let folder = site.put("mine", &[("notes.md", "mine")]);
     fs::create_dir(site.drop.join("empty")).unwrap();
@@ -476,7 +476,7 @@ fn man_prints_and_installs_pages() {
 }
 
 #[test]
-fn schemas_are_what_programs_rely_on() {
+fn schemas_accept_what_marwatch_writes() {
     let site = Site::new();
     assert_transcript!("schema-results", &site, ["schema", "results"]);
     assert_transcript!("schema-catalog", &site, ["schema", "catalog"]);
@@ -523,7 +523,7 @@ fn schemas_refuse_what_they_should() {
 }
 
 #[test]
-fn wrong_usage() {
+fn wrong_usage_is_explained() {
     let site = Site::new();
     fs::remove_file(&site.config).unwrap();
     assert_transcript!(
@@ -555,7 +555,7 @@ fn wrong_usage() {
 }
 
 #[test]
-fn each_exit_code() {
+fn commands_end_with_the_documented_exit_codes() {
     let site = Site::new();
     let ends = |args: &[&str]| site.run(args).status.code().unwrap();
     assert_eq!(ends(&["build"]), 0);
