@@ -199,7 +199,7 @@ impl Line {
                 let wait = model.next.map(|next| next.duration_since(crate::clock::timestamp()));
                 let wait = wait.and_then(|wait| Duration::try_from(wait).ok()).unwrap_or_default();
                 let wait = HumanDuration(Duration::from_secs(wait.as_secs() + 1));
-                let text = format!("{}; again in {wait}", trouble().unwrap_or_default());
+                let text = format!("{}; retry in {wait}", trouble().unwrap_or_default());
                 (console::style("✖").red(), text)
             }
             Doing::Paused => (console::style("‖").yellow(), "paused".to_owned()),
