@@ -1,4 +1,4 @@
-//! The command lines as people meet them: what is printed, and how each one ends.
+//! The command lines as users meet them: output and exit codes.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
@@ -30,7 +30,7 @@ fn samples() -> Site {
     site
 }
 
-/// A site with models that have something wrong, one thing each but `many`.
+/// A site of models with one problem each; `many` has several.
 fn broken() -> Site {
     let site = Site::with("settle: {quiet: 10ms, quiet_long: 20ms, max_wait: 300ms}\n");
     site.put_simple("fine");
@@ -94,7 +94,7 @@ fn build_prints_the_cost_of_each_model() {
     let site = samples();
     let plain = site.run(&["build"]);
     assert!(!String::from_utf8(plain.stdout).unwrap().contains("SNAPSHOT"));
-    // A touch has the file hashed, and nothing is written.
+    // A touched file is hashed, and nothing is written.
     let touched = site.root.join("models/echo/echo.py");
     let size = fs::metadata(&touched).unwrap().len();
     {
@@ -105,7 +105,7 @@ fn build_prints_the_cost_of_each_model() {
     let output = site.run(&["build", "--timings"]);
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
-    // The second table: a heading and, by its first words, a line for each model.
+    // The second table: a header, and a line for each model.
     let table = text.split("\n\n").nth(1).unwrap();
     let lines: Vec<&str> = table.lines().collect();
     assert!(lines[0].starts_with("MODEL ") && lines[0].ends_with("CARRIED OVER"), "{text}");
@@ -116,9 +116,9 @@ fn build_prints_the_cost_of_each_model() {
     let echo = line("echo");
     assert!(echo[1].ends_with(" ms"), "{text}");
     assert_eq!(echo[2..], [&format!("{size} B"), "0 B", "0 B"], "{text}");
-    // Nothing was built of it, and it is told what the look took.
-    let looked_at = line("sentiment-en");
-    assert!(looked_at[1].ends_with(" ms") && looked_at[4] == "0 B", "{text}");
+    // The model was not built; the table has the time of its scan.
+    let scanned = line("sentiment-en");
+    assert!(scanned[1].ends_with(" ms") && scanned[4] == "0 B", "{text}");
     let stages = line("word-count").iter().filter(|cell| cell.ends_with(" ms")).count();
     assert_eq!(stages, 7, "{text}");
     let pass = text.split("\n\n").nth(2).unwrap();
@@ -177,7 +177,7 @@ fn verify_lists_the_problems_of_a_store_and_repairs_what_it_can() {
     assert_transcript!("verify-good", &site, ["verify"], ["verify", "a"], ["verify", "nosuch"]);
     let damage = |path: &Path| {
         let mut bytes = fs::read(path).unwrap();
-        // In the compressed handler, which stands behind the manifest.
+        // In the compressed handler, after the manifest.
         let at = bytes.len() - 200;
         bytes[at] ^= 0x55;
         fs::write(path, bytes).unwrap();
@@ -255,7 +255,7 @@ fn build_waits_only_until_max_wait_for_a_model_that_does_not_settle() {
     site.put_simple("fine");
     site.put("download", &[("service.py", &service("")), ("w.bin.part", "")]);
     site.put("marked", &[("service.py", &service("")), (".mar.yaml", "ready_marker: READY\n")]);
-    assert_transcript!("build-not-at-rest", &site, ["build"]);
+    assert_transcript!("build-not-settled", &site, ["build"]);
     assert!(site.archive("fine").exists());
     site.check_store();
 }
@@ -348,7 +348,7 @@ fn init_writes_a_configuration_that_works() {
     assert_transcript!("init-then-check", &site, ["check"]);
 }
 
-/// The schema that an editor finds by the first line of a file in `folder`.
+/// The schema that the first line of a file in `folder` names.
 #[track_caller]
 fn schema_beside(folder: &Path, text: &str) -> Vec<u8> {
     let first = text.lines().next().unwrap();
@@ -429,7 +429,7 @@ fn inspect_shows_an_archive() {
     );
 }
 
-/// What bash would offer for the last of `words`.
+/// The completions of bash for the last of `words`.
 fn completed(words: &[&str]) -> Vec<String> {
     let program = words[0];
     let script = format!(
@@ -471,7 +471,7 @@ fn man_prints_and_installs_pages() {
     for key in schema["properties"].as_object().unwrap().keys() {
         assert!(page.contains(&format!("\n.SS {key}\n")), "{key} has no section");
     }
-    // That is said of the file, and not true of the page.
+    // True of the file, not of the page.
     assert!(!page.contains("commented out"), "{page}");
 }
 
@@ -570,7 +570,7 @@ fn commands_end_with_the_documented_exit_codes() {
     let daemon = site.start();
     assert_eq!(ends(&["build"]), 4);
     assert_eq!(ends(&["run"]), 4);
-    assert_eq!(ends(&["check"]), 1, "a check needs no store");
+    assert_eq!(ends(&["check"]), 1, "check needs no store");
     daemon.stop();
     fs::write(site.root.join("file"), "").unwrap();
     for command in ["build", "run"] {
