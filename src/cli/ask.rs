@@ -62,7 +62,7 @@ async fn decide(config: Config, name: &ModelName, demand: Command) -> Result<Ans
 async fn carry_out(mut pass: OnePass, name: &ModelName, demand: Command) -> Result<Answer, Stop> {
     pass.engine.find(name);
     let (reply, mut receiver) = oneshot::channel();
-    pass.engine.order(CommandRequest { name: name.clone(), demand, reply });
+    pass.engine.command(CommandRequest { name: name.clone(), demand, reply });
     let mut answer = None;
     loop {
         answer = answer.or_else(|| receiver.try_recv().ok());

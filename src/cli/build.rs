@@ -88,7 +88,7 @@ async fn pass(
     let mut signals = signals::listen()
         .map_err(|error| Stop::new(Exit::Unavailable, format!("cannot handle signals: {error}")))?;
     times.done("opening the store");
-    pass.engine.look_at_all(Trigger::Request);
+    pass.engine.scan_all(Trigger::Request);
     while !pass.engine.is_idle() {
         tokio::select! {
             () = pass.step() => {}

@@ -62,9 +62,13 @@ impl ConfigSource for Args {
 
 /// Runs the daemon in the foreground.
 pub(super) fn run(args: &Args, view: Option<LiveView>) -> Result<Exit, Stop> {
-    let config = args.config().inspect_err(|stop| {
+    start(args, view).inspect_err(|stop| {
         service::cannot_start(stop.lines.first().map_or("", String::as_str));
-    })?;
+    })
+}
+
+fn start(args: &Args, view: Option<LiveView>) -> Result<Exit, Stop> {
+    let config = args.config()?;
     // Without the view, the log names the store.
     if let (Some(view), Some(store)) = (&view, args.source.default_store(&config)) {
         view.print(&printable(&store));

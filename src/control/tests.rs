@@ -16,8 +16,9 @@ use crate::config::SocketAccess;
 use crate::model::ModelName;
 use crate::pipeline::command::Answer;
 use crate::pipeline::command::CommandRequest;
+use crate::reconcile::Activity;
 use crate::results::{Outcome, Trigger};
-use crate::status::now::{Doing, ModelNow};
+use crate::status::now::ModelNow;
 use crate::status::{Daemon, State};
 use crate::subscribers::Subscribers;
 
@@ -55,7 +56,7 @@ fn now() -> Now {
     let model = ModelNow {
         name: "m".into(),
         folder: "/models/m".into(),
-        doing: Doing::Settling,
+        activity: Activity::Settling,
         since: Some(Timestamp::UNIX_EPOCH),
         next: None,
         trouble: None,

@@ -2,6 +2,7 @@
 //! many calls.
 
 pub mod identity;
+pub mod kernel;
 pub mod lease;
 pub mod threads;
 

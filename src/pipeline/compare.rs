@@ -65,8 +65,8 @@ pub fn counts(known: Option<&ModelState>, packed: &Packed) -> EntryCounts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::CHUNK;
     use crate::archive::pack::tests::{Files, bytes_of, noise, text};
-    use crate::archive::plan::CHUNK;
     use crate::model::Compression;
 
     /// Without another version, what an older one has packed would be carried over beside what this

@@ -7,8 +7,9 @@ use jiff::Timestamp;
 
 use super::history::{Past, PastModel};
 use super::issues::{Kind, Trouble};
-use super::now::{Doing, ModelNow, Now};
+use super::now::{ModelNow, Now};
 use super::{ModelStatus, SCHEMA, State, Status};
+use crate::reconcile::Activity;
 use crate::results::catalog::CatalogEntry;
 use crate::results::{Catalog, Outcome};
 
@@ -50,16 +51,16 @@ impl Status {
 /// A model that the daemon knows.
 fn live(now: ModelNow, archive: Option<CatalogEntry>, past: &Past) -> ModelStatus {
     let past = past.model(&now.name);
-    let (state, why) = match now.doing {
-        Doing::Settling => (State::Settling, now.waiting),
-        Doing::Queued => (State::Queued, None),
-        Doing::Building => (State::Building, None),
-        Doing::Retrying => (State::Retrying, now.trouble.map(|trouble| trouble.what)),
-        Doing::Paused => {
+    let (state, why) = match now.activity {
+        Activity::Settling => (State::Settling, now.waiting),
+        Activity::Queued => (State::Queued, None),
+        Activity::Building => (State::Building, None),
+        Activity::Retrying => (State::Retrying, now.trouble.map(|trouble| trouble.what)),
+        Activity::Paused => {
             (State::Paused, Some(format!("left alone until `marwatch resume {}`", now.name)))
         }
-        Doing::Missing => (State::Missing, Some("its folder is gone; its archive stays".into())),
-        Doing::Idle => match now.trouble {
+        Activity::Missing => (State::Missing, Some("its folder is gone; its archive stays".into())),
+        Activity::Idle => match now.trouble {
             Some(trouble) => (trouble.kind.into(), Some(trouble.what)),
             None => at_rest(archive.as_ref()),
         },

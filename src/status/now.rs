@@ -10,6 +10,7 @@ use super::issues::{Board, Trouble};
 use super::{Daemon, Progress};
 use crate::pipeline;
 use crate::pipeline::OnProgress;
+use crate::reconcile::Activity;
 
 /// What the loop tells of itself and of its models.
 #[derive(Debug, Clone)]
@@ -28,7 +29,7 @@ pub struct ModelNow {
     /// Its folder.
     pub folder: PathBuf,
     /// What it is doing.
-    pub doing: Doing,
+    pub activity: Activity,
     /// Since when, where it is known.
     pub since: Option<Timestamp>,
     /// When it is looked at or tried again.
@@ -41,31 +42,12 @@ pub struct ModelNow {
     pub progress: Option<Progress>,
 }
 
-/// What a model is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Doing {
-    /// Nothing: it waits for a change.
-    Idle,
-    /// It has changed and has to come to rest.
-    Settling,
-    /// It waits for a place.
-    Queued,
-    /// It is being built.
-    Building,
-    /// A build has failed.
-    Retrying,
-    /// It is left alone.
-    Paused,
-    /// Its folder is not there.
-    Missing,
-}
-
 impl ModelNow {
     /// Adds what was seen of it.
     pub fn with(mut self, board: &Board, underway: &Underway) -> Self {
         self.trouble = board.trouble(&self.folder).cloned();
         self.waiting = board.waiting(&self.folder).map(str::to_owned);
-        if self.doing == Doing::Building {
+        if self.activity == Activity::Building {
             self.progress = underway.of(&self.folder);
         }
         self

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::history::Past;
 use super::issues::{Kind, Trouble};
-use super::now::{Doing, ModelNow, Now};
+use super::now::{ModelNow, Now};
 use super::*;
 use crate::model::Runtime;
 use crate::model::problem::Code;
+use crate::reconcile::Activity;
 use crate::results::Catalog;
 use crate::results::catalog::{Held, Served};
 
@@ -66,11 +67,11 @@ fn now(models: Vec<ModelNow>) -> Now {
     Now { daemon, models }
 }
 
-fn model(name: &str, doing: Doing) -> ModelNow {
+fn model(name: &str, activity: Activity) -> ModelNow {
     ModelNow {
         name: name.into(),
         folder: format!("/m/{name}").into(),
-        doing,
+        activity,
         since: None,
         next: None,
         trouble: None,
@@ -96,11 +97,11 @@ fn what_the_loop_knows_comes_before_what_was_recorded() {
     let trouble = Trouble { kind: Kind::Rejected, model: "b".into(), what: "b.py:1: no".into() };
     let (_dir, past) = past(&[record("a", Outcome::Rejected), record("b", Outcome::Published)]);
     let models = vec![
-        model("a", Doing::Idle),
-        ModelNow { trouble: Some(trouble.clone()), ..model("b", Doing::Idle) },
-        ModelNow { trouble: Some(trouble.clone()), ..model("c", Doing::Building) },
-        ModelNow { trouble: Some(trouble), ..model("d", Doing::Retrying) },
-        model("e", Doing::Paused),
+        model("a", Activity::Idle),
+        ModelNow { trouble: Some(trouble.clone()), ..model("b", Activity::Idle) },
+        ModelNow { trouble: Some(trouble.clone()), ..model("c", Activity::Building) },
+        ModelNow { trouble: Some(trouble), ..model("d", Activity::Retrying) },
+        model("e", Activity::Paused),
     ];
     let held = CatalogEntry { held: Some(Held { of: 2, since: at(5) }), ..entry(3) };
     let status = status(Some(now(models)), &[("a", entry(1)), ("z", held)], &past);
@@ -164,7 +165,7 @@ fn a_server_that_is_behind_is_not_well() {
         since: at(1),
     };
     entry.servers.insert("http://a".into(), served.clone());
-    let models = || Some(now(vec![model("m", Doing::Idle)]));
+    let models = || Some(now(vec![model("m", Activity::Idle)]));
     assert!(status(models(), &[("m", entry.clone())], &past).is_well());
     (served.state, served.error) = (ServedState::Refused, Some("no".into()));
     entry.servers.insert("http://b".into(), served);
@@ -190,7 +191,7 @@ fn the_times_of_the_last_builds_are_kept() {
 fn a_status_is_what_its_schema_says() {
     let (_dir, past) = past(&[record("a", Outcome::Rejected)]);
     let progress = Some(Progress { done: 1, total: 2 });
-    let models = vec![ModelNow { progress, ..model("a", Doing::Building) }];
+    let models = vec![ModelNow { progress, ..model("a", Activity::Building) }];
     let status = status(Some(now(models)), &[("a", entry(1))], &past);
     let json = serde_json::to_value(&status).unwrap();
     let validator = jsonschema::validator_for(&Status::json_schema()).unwrap();

@@ -7,8 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::state::{HEAD, MAGIC, ModelState, StateDir, decode, encode, head};
-use crate::archive::pack::kernel::start_write_back;
 use crate::fs::create;
+use crate::fs::kernel::start_write_back;
 use crate::fs::sync_folder;
 use crate::model::ModelName;
 

@@ -7,7 +7,6 @@ use super::{ModelState, Store};
 use crate::archive::Entry;
 use crate::archive::inspect::inspect;
 use crate::archive::verify;
-use crate::archive::verify::VerifyDepth;
 use crate::failpoints;
 use crate::failpoints::Protection;
 use crate::fs::identity::Stat;
@@ -52,7 +51,7 @@ impl Store {
         }
         File::open(place).is_ok_and(|file| match format {
             ArchiveFormat::Tgz => verify::verify_tgz(&file, name, &entries).is_ok(),
-            _ => verify::verify_zip(&file, &entries, *bytes, VerifyDepth::Data).is_ok(),
+            _ => verify::verify_zip(&file, &entries, *bytes).is_ok(),
         })
     }
 }

@@ -1,9 +1,8 @@
 //! The status page in headless Chromium, driven through pipes (the DevTools protocol: JSON messages,
 //! each ended by a NUL).
 //!
-//! With `MARWATCH_PICTURES=FOLDER` the tests leave screenshots of the page there. The picture in the
-//! README is made by
-//! `MARWATCH_PICTURES=docs cargo test --test run -- --ignored page::the_documentation_has_a_picture`.
+//! With `MARWATCH_PICTURES=FOLDER` the tests leave screenshots of the page there, to look at.
+//! `docs/pictures.py` makes those of the README.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};

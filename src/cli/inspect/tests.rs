@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::*;
-use crate::archive::fixture::{Item, MANIFEST, good, good_and, zip};
+use crate::archive::tests::zips::{Item, MANIFEST, good, good_and, zip};
 use crate::text::is_unprintable;
 
 /// The output for an archive of these bytes, with its path shortened to its name.

@@ -14,8 +14,9 @@ use super::{is_colour_allowed, snippet};
 use crate::cli::output::{count, size};
 use crate::daemon::View;
 use crate::pipeline::{OnProgress, Progress};
+use crate::reconcile::Activity;
 use crate::results::{Outcome, Record};
-use crate::status::now::{Doing, ModelNow, Now};
+use crate::status::now::{ModelNow, Now};
 use crate::text::printable;
 
 /// Interval between two frames of a spinner.
@@ -83,7 +84,7 @@ impl LiveView {
         let room = usize::from(rows.saturating_sub(OTHER_LINES)).max(1);
         let mut shown: Vec<&ModelNow> = now.models.iter().collect();
         if shown.len() > room {
-            shown.retain(|model| model.doing != Doing::Idle || model.trouble.is_some());
+            shown.retain(|model| model.activity != Activity::Idle || model.trouble.is_some());
             shown.truncate(room);
         }
         shown.sort_by(|a, b| (&a.name, &a.folder).cmp(&(&b.name, &b.folder)));
@@ -166,7 +167,7 @@ impl Drop for LiveView {
 
 impl Line {
     fn show(&mut self, model: &ModelNow, last: Option<&String>) {
-        let is_building = model.doing == Doing::Building;
+        let is_building = model.activity == Activity::Building;
         if is_building != self.is_building {
             self.is_building = is_building;
             self.bar.set_style(if is_building { busy_style() } else { idle_style() });
@@ -192,19 +193,19 @@ impl Line {
         };
         let last = || last.map_or_else(|| "up to date".to_owned(), |last| printable(last));
         let trouble = || model.trouble.as_ref().map(|trouble| printable(&trouble.what));
-        let (mark, text) = match model.doing {
-            Doing::Settling => (console::style("…").cyan(), waits("settling")),
-            Doing::Queued => (console::style("…").cyan(), "queued".to_owned()),
-            Doing::Retrying => {
+        let (mark, text) = match model.activity {
+            Activity::Settling => (console::style("…").cyan(), waits("settling")),
+            Activity::Queued => (console::style("…").cyan(), "queued".to_owned()),
+            Activity::Retrying => {
                 let wait = model.next.map(|next| next.duration_since(crate::clock::timestamp()));
                 let wait = wait.and_then(|wait| Duration::try_from(wait).ok()).unwrap_or_default();
                 let wait = HumanDuration(Duration::from_secs(wait.as_secs() + 1));
                 let text = format!("{}; retry in {wait}", trouble().unwrap_or_default());
                 (console::style("✖").red(), text)
             }
-            Doing::Paused => (console::style("‖").yellow(), "paused".to_owned()),
-            Doing::Missing => (console::style("?").yellow(), "its folder is gone".to_owned()),
-            Doing::Idle | Doing::Building => match trouble() {
+            Activity::Paused => (console::style("‖").yellow(), "paused".to_owned()),
+            Activity::Missing => (console::style("?").yellow(), "its folder is gone".to_owned()),
+            Activity::Idle | Activity::Building => match trouble() {
                 Some(trouble) => (console::style("✖").red(), trouble),
                 None => (console::style("✔").green(), last()),
             },

@@ -3,8 +3,8 @@
 use std::os::unix::fs::FileExt as _;
 
 use super::*;
+use crate::archive::CHUNK;
 use crate::archive::pack::tests::noise;
-use crate::archive::plan::CHUNK;
 use crate::config::Durability;
 use crate::fs::identity::Stat;
 
