@@ -15,7 +15,6 @@ pub mod signals;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use signal_hook_tokio::Signals;
 use tokio::sync::Mutex;
@@ -42,12 +41,6 @@ use forwarder::EventForwarder;
 use service::ServiceNotifier;
 use signals::Signal;
 
-/// Idle build threads stay: always. A model that is edited now and then would otherwise pay for a new
-/// thread each time, and an idle thread for waking up to end.
-const THREADS_STAY: Duration = Duration::from_secs(365 * 24 * 3600);
-/// The most such threads, unless `jobs` asks for more. Many removals at once wait for each other
-/// rather than leave hundreds of threads.
-const MOST_THREADS: usize = 16;
 /// Messages that are handled in one turn, so that a burst costs one turn, and a flood of changes
 /// does not hold up signals and timers.
 const MOST_AT_ONCE: usize = 256;
@@ -62,25 +55,11 @@ pub trait ConfigSource {
 }
 
 /// Runs until a signal ends it, and shows its work in `view`.
-pub fn run(source: &dyn ConfigSource, config: Config, view: Option<Box<dyn View>>) -> Exit {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .thread_keep_alive(THREADS_STAY)
-        .max_blocking_threads(config.jobs + MOST_THREADS)
-        .build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => return cannot("start", &error),
-    };
-    let exit = runtime.block_on(async {
-        match Daemon::start(config, view) {
-            Ok(daemon) => daemon.run(source).await,
-            Err(exit) => exit,
-        }
-    });
-    // A build that does not stop must not keep the process: the next start sweeps its staging files.
-    runtime.shutdown_background();
-    exit
+pub async fn run(source: &dyn ConfigSource, config: Config, view: Option<Box<dyn View>>) -> Exit {
+    match Daemon::start(config, view) {
+        Ok(daemon) => daemon.run(source).await,
+        Err(exit) => exit,
+    }
 }
 
 /// Logs why the store cannot be used; the exit code for that.

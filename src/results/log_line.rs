@@ -7,6 +7,9 @@ use super::catalog::ServingState;
 use super::server_report::ServerResult;
 use super::{Outcome, Record, Trigger};
 
+/// The target of these lines in log filters.
+pub const TARGET: &str = module_path!();
+
 /// Logs what came of an attempt; problems get a line each.
 pub fn record(record: &Record) {
     let ms = (record.took_ms() * 10.0).round() / 10.0;
