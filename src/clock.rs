@@ -3,6 +3,8 @@
 //! Pure code takes a [`Moment`] or a wall-clock [`Timestamp`] as an argument. Moments come from a
 //! clock that never jumps, so a changed wall clock alters timestamps in records and nothing else.
 
+use std::fs;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -73,6 +75,15 @@ pub fn since_boot() -> Duration {
     // Neither is ever negative.
     let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
     Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or_default())
+}
+
+/// Tells this boot of the system from every other (`proc_sys_kernel(5)`, `random/boot_id`).
+pub(crate) fn boot_id() -> Option<u128> {
+    static BOOT: OnceLock<Option<u128>> = OnceLock::new();
+    *BOOT.get_or_init(|| {
+        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        u128::from_str_radix(&text.trim().replace('-', ""), 16).ok()
+    })
 }
 
 /// Holds this thread up. Only where nothing else can go on meanwhile.

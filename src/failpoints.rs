@@ -17,8 +17,6 @@ pub enum Protection {
     ArchiveIdentity,
     /// Nothing outside of a model is opened.
     Confinement,
-    /// An archive that was not flushed is doubted after another start of the system.
-    Doubt,
     /// A file beyond `limits.file_size` is refused.
     FileSizeLimit,
     /// The store's folder is flushed after an archive has taken its place in it.
@@ -56,7 +54,6 @@ impl Protection {
             Protection::ArchiveFlush => "archive-flush",
             Protection::ArchiveIdentity => "archive-identity",
             Protection::Confinement => "confinement",
-            Protection::Doubt => "doubt",
             Protection::FileSizeLimit => "file-size-limit",
             Protection::FolderFlush => "folder-flush",
             Protection::KeptRecords => "kept-records",

@@ -12,19 +12,17 @@ pub const NEW_SUFFIX: &str = ".new";
 /// # Errors
 /// When it cannot be written; the old content is then still there.
 pub fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
-    replace(path, content, true)?;
+    replace(path, content)?;
     sync_folder(path.parent().unwrap_or(Path::new(".")))
 }
 
 /// The same, without a flush of the folder. The content is flushed before it gets its name, or a
 /// power cut could leave the name without it.
-pub fn replace(path: &Path, content: &[u8], flush: bool) -> io::Result<()> {
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let staged = staged_for(path);
     let written = create(&staged).and_then(|mut file| {
         file.write_all(content)?;
-        if flush {
-            file.sync_data()?;
-        }
+        file.sync_data()?;
         fs::rename(&staged, path)
     });
     if written.is_err() {

@@ -242,7 +242,7 @@ impl Job {
         if let Some(known) = &mut job.known {
             let known = Arc::make_mut(known);
             known.archive.identity = Identity { ino: 0, size: 0, mtime: 0 };
-            known.archive.ctime = 0;
+            known.archive.ctime = None;
             known.packing = [0; 32];
             known.recipe = [0; 32];
         }
@@ -445,8 +445,7 @@ impl Attempt<'_> {
         Self: 'c,
     {
         let threads = crate::fs::threads::processors();
-        let durable =
-            self.shop.config.durability.is_full() && !is_disabled(Protection::ArchiveFlush);
+        let durable = !is_disabled(Protection::ArchiveFlush);
         Control { threads, durable, cancelled: &self.shop.cancelled, progress }
     }
 

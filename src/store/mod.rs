@@ -19,6 +19,7 @@ pub mod spare;
 pub mod staging;
 pub mod state;
 mod sweep;
+mod upgrade;
 
 use std::fs;
 use std::io;

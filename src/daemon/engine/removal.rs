@@ -115,8 +115,7 @@ impl Engine {
             report.is_back = !renamed && !is_gone;
             if !report.is_back && shop.config.on_remove == OnRemove::Delete {
                 let archive = &report.state.archive;
-                let (history, durability) = (shop.config.history, shop.config.durability);
-                match shop.store.remove(&report.name, archive, history, durability) {
+                match shop.store.remove(&report.name, archive, shop.config.history) {
                     Ok(Removed::Gone | Removed::Absent) => report.gone = true,
                     Ok(Removed::Foreign) => {
                         report.failure = Some(Failure {
