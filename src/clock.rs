@@ -1,7 +1,7 @@
-//! The one place where time enters.
+//! The one module that reads the time.
 //!
 //! Pure code takes a [`Moment`] or a wall-clock [`Timestamp`] as an argument. Moments come from a
-//! clock that never jumps, so a changed wall clock alters timestamps in records and nothing else.
+//! monotonic clock, so a changed wall clock alters timestamps in records and nothing else.
 
 use std::fs;
 use std::sync::OnceLock;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 
-/// A point of time since the clock was made; only differences mean anything.
+/// A point in time since the clock was made; only differences mean anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Moment(Duration);
 
@@ -20,7 +20,7 @@ impl Moment {
         Self(since_start)
     }
 
-    /// How long ago `earlier` was; zero if it is not earlier.
+    /// The time since `earlier`; zero if it is not earlier.
     pub fn since(self, earlier: Moment) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
@@ -42,7 +42,7 @@ pub struct Clock {
 
 impl Clock {
     /// A clock that begins now.
-    #[expect(clippy::disallowed_methods, reason = "this is the edge where time enters")]
+    #[expect(clippy::disallowed_methods, reason = "only this module reads the time")]
     pub fn new() -> Self {
         Self { start: Instant::now() }
     }
@@ -69,7 +69,7 @@ pub fn timestamp() -> Timestamp {
     Timestamp::now()
 }
 
-/// The time since the system was started that it did not sleep, as service managers count it.
+/// The time since boot without suspend, as service managers count it.
 pub fn since_boot() -> Duration {
     let now = clock_gettime(ClockId::Monotonic);
     // Neither is ever negative.
@@ -86,13 +86,13 @@ pub(crate) fn boot_id() -> Option<u128> {
     })
 }
 
-/// Holds this thread up. Only where nothing else can go on meanwhile.
-#[expect(clippy::disallowed_methods, reason = "this is the edge where time enters")]
+/// Blocks this thread: only for one that has nothing else to do.
+#[expect(clippy::disallowed_methods, reason = "only this module reads the time")]
 pub fn pause(duration: Duration) {
     std::thread::sleep(duration);
 }
 
-/// Measures one stage after the other.
+/// Measures stages one after the other.
 #[derive(Debug)]
 pub struct Stopwatch {
     clock: Clock,

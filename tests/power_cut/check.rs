@@ -11,7 +11,6 @@ use marwatch::results::{Outcome, Record};
 use serde_json::Value;
 
 use crate::common::schema;
-use crate::models::Model;
 use crate::scene::{Content, KEEP, Scene};
 
 /// What is wrong, each beginning with a word for its kind.
