@@ -10,7 +10,7 @@ use serde_json::Map;
 use serde_yaml::Value;
 
 use super::reader::{Reader, absolute};
-use super::sections::{Durability, OnRemove, Preflight, SocketAccess, SpareMode, WatchMode};
+use super::sections::{OnRemove, Preflight, SocketAccess, SpareMode, WatchMode};
 use super::setting::{Setting, derived_schema};
 use super::tree::Cursor;
 use super::{size, suggest};
@@ -50,7 +50,8 @@ impl<T: Leaf> Setting for T {
     }
 
     fn read(reader: &mut Reader, at: &Cursor<'_>) -> Option<Self> {
-        T::from_value(reader.present(at)?).map_err(|wrong| reader.wrong(at, wrong)).ok()
+        let value = reader.present(at)?;
+        reader.checked(at, T::from_value(value))
     }
 }
 
@@ -370,7 +371,6 @@ macro_rules! choices {
 choices! {
     ArchiveFormat = derived_schema::<Self>(),
     Compression = derived_schema::<Self>(),
-    Durability = derived_schema::<Self>(),
     OnRemove = derived_schema::<Self>(),
     Preflight = json_schema!({ "enum": [true, false, "gate"] }),
     Runtime = derived_schema::<Self>(),

@@ -10,11 +10,11 @@ use serde_yaml::Value;
 
 use super::checks;
 use super::folders::{self, Folder, Folders};
-use super::leaf::path_flaw;
+use super::leaf::{Wrong, path_flaw};
 use super::model_settings::{SETTINGS_FILE, in_order};
 use super::reader::{Reader, absolute};
 use super::sections::{Config, ModelEntry};
-use super::servers::servers;
+use super::servers::{by_flag, servers};
 use super::setting::{Section, Setting};
 use super::tree::{self, Cursor};
 use crate::model::Settings;
@@ -65,12 +65,23 @@ pub fn parse(path: &Path, text: &str) -> Result<(Config, Vec<Problem>), Vec<Prob
     parse_bytes(path, text.as_bytes())
 }
 
-/// The configuration of a command line without a file: drop folders and a store, everything else
-/// as by default. Relative paths begin at `cwd`, which has to be absolute.
+/// A command line that stands in for a configuration file.
+#[derive(Debug, Clone, Copy)]
+pub struct Flags<'a> {
+    /// The values of `--watch`.
+    pub watch: &'a [PathBuf],
+    /// The value of `--store`.
+    pub store: &'a Path,
+    /// The values of `--server`.
+    pub servers: &'a [String],
+}
+
+/// The configuration of a command line without a file: what the flags say, and defaults. Relative
+/// paths begin at `cwd`, which must be absolute.
 ///
 /// # Errors
-/// Everything that is wrong with them.
-pub fn from_flags(watch: &[PathBuf], store: &Path, cwd: &Path) -> Result<Config, Vec<Problem>> {
+/// Everything that is wrong with the flags.
+pub fn from_flags(flags: Flags<'_>, cwd: &Path) -> Result<Config, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut folder = |flag: &str, path: &Path| {
         if let Some(wrong) = path.to_str().and_then(path_flaw) {
@@ -79,13 +90,27 @@ pub fn from_flags(watch: &[PathBuf], store: &Path, cwd: &Path) -> Result<Config,
         }
         absolute(cwd, path)
     };
-    let store_path = folder("--store", store);
-    let drop_folders: Vec<_> = watch.iter().map(|path| folder("--watch", path)).collect();
+    let store_path = folder("--store", flags.store);
+    let drop_folders: Vec<_> = flags.watch.iter().map(|path| folder("--watch", path)).collect();
     if drop_folders.is_empty() {
         let help = "name a folder whose sub-folders are models with `--watch`";
         problems.push(Problem::error(Code::SettingsMissing, cwd, "nothing to watch", help));
     }
-    let config = Config::with_defaults(store_path, drop_folders);
+    let mut config = Config::with_defaults(store_path, drop_folders);
+    for (at, url) in flags.servers.iter().enumerate() {
+        match by_flag(url, &config.servers) {
+            Ok(server) => config.servers.push(server),
+            Err(Wrong { what, help }) => {
+                // Without the URL: it may hold a password.
+                let number = match flags.servers.len() {
+                    1 => String::new(),
+                    _ => format!(" number {}", at + 1),
+                };
+                let message = format!("`--server`{number} {what}");
+                problems.push(Problem::error(Code::SettingsValue, cwd, message, help));
+            }
+        }
+    }
     let drops = config.drop_folders.iter().map(|path| Folder::by_flag("--watch", path));
     problems.extend(folders::check(&Folders {
         store: Some(Folder::by_flag("--store", &config.store)),

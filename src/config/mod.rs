@@ -32,13 +32,13 @@ mod suggest;
 mod template;
 mod tree;
 
-pub use load::{ConfigError, from_flags, load, parse, schema, settings_schema};
+pub use load::{ConfigError, Flags, from_flags, load, parse, schema, settings_schema};
 pub use manifest_settings::parse_manifest_settings;
 pub use model_settings::{SETTINGS_FILE, parse_settings};
 pub use secret::read_secret;
 pub use sections::{
-    Config, Control, Durability, History, Hooks, Limits, ModelEntry, OnRemove, PackDefaults,
-    Preflight, ResultsLog, Retry, Server, Settle, SocketAccess, SpareMode, WatchMode,
+    Config, Control, History, Hooks, Limits, ModelEntry, OnRemove, PackDefaults, Preflight,
+    ResultsLog, Retry, Server, Settle, SocketAccess, SpareMode, WatchMode,
 };
 pub use template::template;
 

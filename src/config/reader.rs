@@ -16,6 +16,13 @@ use crate::model::problem::{Code, Problem};
 /// The number of unknown keys that are reported for one section.
 const MAX_UNKNOWN: usize = 50;
 
+/// Keys of former versions: since when they are gone, and what to do.
+const DROPPED: [(&str, &str, &str); 1] = [(
+    "durability",
+    "was dropped in marwatch 0.2.0",
+    "remove the key: every archive is flushed to the disk before it is published",
+)];
+
 /// The problems found so far, and how to read.
 #[derive(Debug, Default)]
 pub struct Reader {
@@ -107,6 +114,11 @@ impl Reader {
         let unknown = keys.filter_map(Value::as_str).filter(|key| !known.contains(key));
         let schema = OnceCell::new();
         for key in unknown.take(MAX_UNKNOWN) {
+            let key_at = at.member(key);
+            if let Some((_, what, help)) = DROPPED.iter().find(|(name, ..)| *name == key_at.key()) {
+                self.problems.push(key_at.problem_at_key(Code::SettingsUnknownKey, what, *help));
+                continue;
+            }
             let nested = misplaced(key, schema.get_or_init(T::schema));
             let help = match (suggest::nearest(key, &known), nested) {
                 (Some(name), _) => format!("did you mean `{name}`?"),
@@ -115,10 +127,9 @@ impl Reader {
                 }
                 (None, None) => format!("known keys are {}", list_of(&known)),
             };
-            let at = at.member(key);
             self.problems.push(Problem {
-                message: format!("unknown key `{}`", at.key()),
-                ..at.problem_at_key(Code::SettingsUnknownKey, "", help)
+                message: format!("unknown key `{}`", key_at.key()),
+                ..key_at.problem_at_key(Code::SettingsUnknownKey, "", help)
             });
         }
     }
@@ -129,6 +140,11 @@ impl Reader {
             let what = format!("has no `{key}`");
             self.problems.push(at.problem_at_key(Code::SettingsMissing, what, help));
         }
+    }
+
+    /// The result of a check of the value at `at`, if it is good.
+    pub fn checked<T>(&mut self, at: &Cursor<'_>, result: Result<T, Wrong>) -> Option<T> {
+        result.map_err(|wrong| self.wrong(at, wrong)).ok()
     }
 
     /// Reports a wrong value.

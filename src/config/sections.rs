@@ -55,8 +55,6 @@ sections! {
         adopt: bool = false;
         /// Archives that were replaced or removed.
         history: History = History::default();
-        /// Whether what is published is flushed to the disk.
-        durability: Durability = Durability::Full;
         /// Time that running builds have to finish after the first SIGTERM; 0s stops at once.
         shutdown_grace: Duration = Duration::from_secs(30);
         /// Folder for the fingerprints of built models, `STORE/.marwatch/state` by default. It can be
@@ -318,25 +316,6 @@ pub enum SpareMode {
     Auto,
     /// Never: that archive is removed.
     Off,
-}
-
-/// What of a publish is to survive a power cut. A crash or a kill of marwatch alone loses nothing
-/// either way.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Durability {
-    /// Archives are flushed before they take their place, and their places behind.
-    #[default]
-    Full,
-    /// Nothing is flushed on the path that publishes: a power cut can leave a torn archive.
-    Relaxed,
-}
-
-impl Durability {
-    /// Whether to flush.
-    pub fn is_full(self) -> bool {
-        self == Durability::Full
-    }
 }
 
 /// Who may use the control socket.

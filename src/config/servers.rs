@@ -16,9 +16,12 @@ pub fn servers(reader: &mut Reader, at: &Cursor<'_>) -> Vec<Server> {
     for (at, mut server) in reader.items::<Server>(at).unwrap_or_default() {
         let help = "write `management: http://HOST:PORT`, the address of its management API";
         reader.require(&at, "management", help);
-        let management = String::read(reader, &at.member("management"));
-        let management = address(reader, &at.member("management"), management);
-        server.inference = address(reader, &at.member("inference"), server.inference);
+        let management_at = at.member("management");
+        let management = String::read(reader, &management_at)
+            .and_then(|text| reader.checked(&management_at, address(&text)));
+        server.inference = server
+            .inference
+            .and_then(|text| reader.checked(&at.member("inference"), address(&text)));
         if server.probe.is_some() && server.inference.is_none() {
             let what = "has a `probe` and no `inference`";
             let help = "write `inference: http://HOST:PORT`, the address that the probe goes to";
@@ -35,10 +38,23 @@ pub fn servers(reader: &mut Reader, at: &Cursor<'_>) -> Vec<Server> {
     servers
 }
 
-/// An address without a path: marwatch adds the path.
-fn address(reader: &mut Reader, at: &Cursor<'_>, text: Option<String>) -> Option<String> {
-    let text = text?;
-    let is_address = reqwest::Url::parse(&text).is_ok_and(|url| {
+/// The server of `--server URL`, with defaults for everything else.
+pub fn by_flag(url: &str, others: &[Server]) -> Result<Server, Wrong> {
+    let management = address(url)?;
+    is_new(&management, others)?;
+    Ok(Server { management, ..Server::default() })
+}
+
+fn is_new(management: &str, others: &[Server]) -> Result<(), Wrong> {
+    if others.iter().any(|other| other.management == management) {
+        return Err(Wrong::new("names a server that is already listed", "remove one of the two"));
+    }
+    Ok(())
+}
+
+/// An address without a path (marwatch adds the path), without a slash at its end.
+fn address(text: &str) -> Result<String, Wrong> {
+    let is_address = reqwest::Url::parse(text).is_ok_and(|url| {
         matches!(url.scheme(), "http" | "https")
             && url.has_host()
             && url.path() == "/"
@@ -48,12 +64,13 @@ fn address(reader: &mut Reader, at: &Cursor<'_>, text: Option<String>) -> Option
             && url.password().is_none()
     });
     if is_address {
-        return Some(text.trim_end_matches('/').to_owned());
+        return Ok(text.trim_end_matches('/').to_owned());
     }
     // The message does not quote the text: it may hold a password.
-    let help = "write `http://HOST:PORT` or `https://HOST:PORT`, and a secret into a `token_file`";
-    reader.wrong(at, Wrong::new("is not the address of a server", help));
-    None
+    Err(Wrong::new(
+        "is not the address of a server",
+        "write `http://HOST:PORT` or `https://HOST:PORT`, and a secret into a `token_file`",
+    ))
 }
 
 impl Setting for Serve {
