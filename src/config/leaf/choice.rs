@@ -11,7 +11,7 @@ use crate::config::suggest;
 use crate::model::{ArchiveFormat, Compression, Runtime};
 
 macro_rules! choices {
-    ($($choice:ty = $schema:expr,)+) => {$(
+    ($($choice:ty),+ => $schema:expr) => {$(
         impl Leaf for $choice {
             fn schema() -> Schema {
                 $schema
@@ -24,16 +24,9 @@ macro_rules! choices {
     )+};
 }
 
-choices! {
-    ArchiveFormat = derived_schema::<Self>(),
-    Compression = derived_schema::<Self>(),
-    OnRemove = derived_schema::<Self>(),
-    Preflight = json_schema!({ "enum": [true, false, "gate"] }),
-    Runtime = derived_schema::<Self>(),
-    SocketAccess = derived_schema::<Self>(),
-    SpareMode = derived_schema::<Self>(),
-    WatchMode = derived_schema::<Self>(),
-}
+choices! { ArchiveFormat, Compression, OnRemove, Runtime, SocketAccess, SpareMode, WatchMode
+=> derived_schema::<Self>() }
+choices! { Preflight => json_schema!({ "enum": [true, false, "gate"] }) }
 
 /// One of the words of an enum.
 fn choice<E: DeserializeOwned>(value: &Value, words: &[String]) -> Result<E, Wrong> {
