@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use crate::config::Config;
 use crate::hooks::Hook;
 use crate::results::events::StoreEvent;
-use crate::servers::{self, Handover};
+use crate::servers::{self, Servers};
 use crate::sink::Sink;
 use crate::subscribers::Subscribers;
 
@@ -33,7 +33,7 @@ impl EventForwarder {
     ) -> Self {
         let (events, inbox) = mpsc::unbounded_channel();
         let (configs, changes) = mpsc::unbounded_channel();
-        let servers = Handover::new(config, outbox);
+        let servers = Servers::new(config, outbox);
         let hook = Hook::new(&config.hooks);
         let task = tokio::spawn(forward(inbox, changes, servers, hook, subscribers));
         Self { events, configs, task, grace: config.shutdown_grace }
@@ -66,7 +66,7 @@ impl EventForwarder {
 async fn forward(
     mut inbox: UnboundedReceiver<StoreEvent>,
     mut configs: UnboundedReceiver<Config>,
-    mut servers: Handover,
+    mut servers: Servers,
     mut hook: Hook,
     subscribers: Subscribers,
 ) {
