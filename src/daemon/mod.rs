@@ -13,7 +13,6 @@ mod shutdown;
 pub mod signals;
 
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +26,7 @@ use crate::config::Config;
 use crate::control::{Control, Desk, Question};
 use crate::exit::Exit;
 use crate::results::Trigger;
-use crate::servers;
+use crate::servers::Servers;
 use crate::source::discover;
 use crate::status::history::Past;
 use crate::status::metrics::Metrics;
@@ -134,10 +133,11 @@ impl Daemon {
             past: Arc::new(Mutex::new(Past::of(&hidden_folder(&engine.config().store)))),
         };
         let control = Control::start(engine.config(), desk);
-        let servers = engine.sink(|output| match output {
-            servers::Output::Report(report) => Message::Server(report),
-            servers::Output::Command(request) => Message::Command(request),
-        });
+        let servers = Servers::new(
+            engine.config(),
+            engine.sink(Message::Server),
+            engine.sink(Message::Command),
+        );
         let forwarder = EventForwarder::start(engine.config(), servers, subscribers);
         engine.subscribe(forwarder.events());
         engine.scan_all(Trigger::Start);
@@ -241,17 +241,13 @@ fn cannot(what: &str, error: &std::io::Error) -> Exit {
 }
 
 fn watch_plan(config: &Config) -> WatchPlan {
-    let kind = |path: &Path| {
-        if config.drop_folders.iter().any(|drop| drop == path) {
-            RootKind::Drop
-        } else {
-            RootKind::Model
-        }
-    };
+    let roots = discover::roots(config).map(|path| {
+        let is_drop = config.drop_folders.contains(path);
+        let kind = if is_drop { RootKind::Drop } else { RootKind::Model };
+        WatchRoot { path: path.clone(), kind }
+    });
     WatchPlan {
-        roots: discover::roots(config)
-            .map(|path| WatchRoot { path: path.clone(), kind: kind(path) })
-            .collect(),
+        roots: roots.collect(),
         ignore: vec![config.store.clone(), config.state_dir.clone()],
         mode: config.watch_mode,
         poll_interval: config.poll_interval,

@@ -1,67 +1,51 @@
 //! The delivery of one model to its servers: all at once, or one after the other.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::task::{self, JoinSet};
+use tokio::time::Instant;
 
+use super::api::Api;
 use super::archives::Archives;
-use super::gaps::Gaps;
-use super::server::{ServerOutcome, Target};
+use super::server::{DeliveryRequest, swap, withdraw};
+use super::state::{ServerOutcome, ServerState};
 use super::swap::Verdict;
-use crate::model::ModelName;
-use crate::results::catalog::CatalogEntry;
 
-#[derive(Debug)]
-pub(super) struct DeliveryRequest {
-    pub(super) name: ModelName,
-    pub(super) store: PathBuf,
-    pub(super) entry: CatalogEntry,
-    /// Whether the store holds no archive of it any more: the servers should no longer serve it.
-    pub(super) is_gone: bool,
-    pub(super) targets: Vec<Target>,
-    /// Whether a server waits for the one before it to take the archive.
-    pub(super) rolling: bool,
-    pub(super) gaps: Gaps,
-}
+/// A server of the model, and the model's state there.
+pub(super) type Target = (Api, ServerState);
 
 /// The result of a delivery.
 #[derive(Debug)]
 pub(super) struct Delivery {
-    pub(super) name: ModelName,
-    pub(super) version: Option<String>,
-    pub(super) generation: u64,
+    pub(super) request: Arc<DeliveryRequest>,
+    /// The archives that were delivered; `None` if they cannot be, or were withdrawn.
+    pub(super) archives: Option<Archives>,
     pub(super) outcomes: Vec<ServerOutcome>,
-    /// The generation in the history that was served before.
-    pub(super) previous: Option<u64>,
 }
 
 /// Delivers a model to all targets that are due.
-pub(super) async fn deliver(mut request: DeliveryRequest) -> Delivery {
-    let targets = std::mem::take(&mut request.targets);
-    let request = Arc::new(request);
-    let mut delivery = Delivery {
-        name: request.name.clone(),
-        version: None,
-        generation: request.entry.generation,
-        outcomes: Vec::new(),
-        previous: None,
+pub(super) async fn deliver(
+    request: Arc<DeliveryRequest>,
+    targets: Vec<Target>,
+    rolling: bool,
+) -> Delivery {
+    let archives = archives(&request).await;
+    let outcomes = match &archives {
+        None => Vec::new(),
+        Some(archives) if rolling => one_after_the_other(&request, &targets, archives).await,
+        Some(archives) => all_at_once(&request, targets, archives).await,
     };
-    if request.is_gone {
-        for target in targets.iter().filter(|target| target.is_due) {
-            delivery.outcomes.push(target.withdraw(&request.name).await);
-        }
-        return delivery;
+    Delivery { request, archives, outcomes }
+}
+
+/// Ends the serving of a model that the store no longer holds.
+pub(super) async fn withdraw_all(request: Arc<DeliveryRequest>, targets: Vec<Target>) -> Delivery {
+    let now = Instant::now();
+    let mut outcomes = Vec::new();
+    for (api, _) in targets.iter().filter(|(_, state)| state.is_due(now)) {
+        outcomes.push(withdraw(api, &request.name).await);
     }
-    let Some(archives) = archives(&request).await else { return delivery };
-    delivery.version.clone_from(&archives.current.version);
-    delivery.previous = archives.previous.as_ref().map(|previous| previous.generation);
-    delivery.outcomes = if request.rolling {
-        one_after_the_other(&request, &targets, &archives).await
-    } else {
-        all_at_once(request, targets, archives).await
-    };
-    delivery
+    Delivery { request, archives: None, outcomes }
 }
 
 async fn archives(request: &Arc<DeliveryRequest>) -> Option<Archives> {
@@ -80,21 +64,22 @@ async fn one_after_the_other(
     targets: &[Target],
     archives: &Archives,
 ) -> Vec<ServerOutcome> {
+    let now = Instant::now();
     let kept = archives.kept();
     let mut outcomes = Vec::new();
     let mut is_stopped = false;
-    for target in targets {
-        is_stopped |= target.is_refused;
-        if !target.is_due {
+    for (api, state) in targets {
+        is_stopped |= state.has_refused(archives.current.generation);
+        if !state.is_due(now) {
             continue;
         }
         if is_stopped {
             if let Some(kept) = &kept {
-                swap(request, target, kept).await;
+                swap(api, state, request, kept).await;
             }
             continue;
         }
-        let outcome = swap(request, target, archives).await;
+        let outcome = swap(api, state, request, archives).await;
         // A server that is down has not refused.
         is_stopped = matches!(
             outcome.verdict,
@@ -107,17 +92,18 @@ async fn one_after_the_other(
 
 /// A server that has refused the archive keeps the one before.
 async fn all_at_once(
-    request: Arc<DeliveryRequest>,
+    request: &Arc<DeliveryRequest>,
     targets: Vec<Target>,
-    archives: Archives,
+    archives: &Archives,
 ) -> Vec<ServerOutcome> {
-    let kept = archives.kept();
+    let now = Instant::now();
     let mut all = JoinSet::new();
-    for target in targets.into_iter().filter(|target| target.is_due) {
-        let archives = if target.is_refused { kept.clone() } else { Some(archives.clone()) };
+    for (api, state) in targets.into_iter().filter(|(_, state)| state.is_due(now)) {
+        let is_refused = state.has_refused(archives.current.generation);
+        let archives = if is_refused { archives.kept() } else { Some(archives.clone()) };
         let Some(archives) = archives else { continue };
-        let request = Arc::clone(&request);
-        all.spawn(async move { (swap(&request, &target, &archives).await, target.is_refused) });
+        let request = Arc::clone(request);
+        all.spawn(async move { (swap(&api, &state, &request, &archives).await, is_refused) });
     }
     let mut outcomes = Vec::new();
     while let Some(done) = all.join_next().await {
@@ -126,9 +112,4 @@ async fn all_at_once(
         }
     }
     outcomes
-}
-
-async fn swap(request: &DeliveryRequest, target: &Target, archives: &Archives) -> ServerOutcome {
-    let DeliveryRequest { name, store, entry, gaps, .. } = request;
-    target.swap(name, archives, store, &entry.serve, gaps).await
 }

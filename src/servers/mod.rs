@@ -12,7 +12,6 @@ mod answer;
 mod api;
 mod archives;
 mod deliver;
-mod gaps;
 pub mod preflight;
 mod registration;
 mod server;
@@ -25,9 +24,8 @@ mod worker_log;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{RwLock, oneshot};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
@@ -41,25 +39,13 @@ use crate::results::served::ServerReport;
 use crate::sink::Sink;
 use crate::text::chain;
 use api::Api;
-use deliver::{Delivery, DeliveryRequest, deliver};
-use gaps::Gaps;
-use server::ServerOutcome;
-use state::{Model, Pace};
+use deliver::{Delivery, Target, deliver, withdraw_all};
+use server::DeliveryRequest;
+use state::{LAST_RETRY, Model, ServerOutcome};
 use swap::Verdict;
 
-/// The longest wait after a server did not answer, whatever `retry.max` says: asking costs nothing.
-const LAST_RETRY: Duration = Duration::from_secs(60);
 /// The most deliveries at the same time.
 const MOST_RUNNING: usize = 4;
-
-/// What the servers have for the engine.
-#[derive(Debug)]
-pub enum Output {
-    /// A server serves an archive, or does not.
-    Report(Box<ServerReport>),
-    /// A server refused an archive: the store goes back to the one before.
-    Command(CommandRequest),
-}
 
 /// The models in the store, and the servers that should serve them.
 #[derive(Debug)]
@@ -74,12 +60,19 @@ pub struct Servers {
     untidy: BTreeSet<String>,
     /// Searches for such trials; each yields its server, and whether none is left.
     tidying: JoinSet<(String, bool)>,
-    outbox: Sink<Output>,
-    gaps: Gaps,
+    reports: Sink<Box<ServerReport>>,
+    commands: Sink<CommandRequest>,
+    gaps: Arc<RwLock<()>>,
 }
 
 impl Servers {
-    pub fn new(config: &Config, outbox: Sink<Output>) -> Self {
+    /// For the servers of a configuration. `reports` receives what they serve; `commands` has the store
+    /// go back to the archive before one that they refuse.
+    pub fn new(
+        config: &Config,
+        reports: Sink<Box<ServerReport>>,
+        commands: Sink<CommandRequest>,
+    ) -> Self {
         trial::sweep(&config.store);
         let mut servers = Self {
             store: config.store.clone(),
@@ -90,8 +83,9 @@ impl Servers {
             deliveries: JoinSet::new(),
             untidy: BTreeSet::new(),
             tidying: JoinSet::new(),
-            outbox,
-            gaps: Gaps::default(),
+            reports,
+            commands,
+            gaps: Arc::default(),
         };
         servers.reconfigure(config);
         servers
@@ -176,9 +170,8 @@ impl Servers {
 
     /// Waits until each model that was taken from a server has a successor there, and drops all else:
     /// the next start compares again.
-    pub async fn finish(mut self) {
-        self.gaps.close();
-        while self.gaps.are_open() && self.deliveries.join_next().await.is_some() {}
+    pub async fn finish(self) {
+        let _closed = self.gaps.write().await;
     }
 
     /// Starts the deliveries that are due; returns when the next one is.
@@ -197,28 +190,35 @@ impl Servers {
                 // The end of one of them starts the next.
                 return None;
             }
-            let generation = model.entry.generation;
-            let targets = self.apis.iter().filter_map(|api| {
-                let server = model.servers.get_mut(&api.server().management)?;
-                Some(server.target(api, generation, now))
-            });
-            let request = DeliveryRequest {
+            let targets: Vec<Target> = self
+                .apis
+                .iter()
+                .filter_map(|api| {
+                    let server = model.servers.get_mut(&api.server().management)?;
+                    Some((api.clone(), server.at_start(now)))
+                })
+                .collect();
+            let request = Arc::new(DeliveryRequest {
                 name: name.clone(),
                 store: self.store.clone(),
                 entry: model.entry.clone(),
-                is_gone: model.is_gone,
-                targets: targets.collect(),
-                rolling: self.rolling,
-                gaps: self.gaps.clone(),
+                gaps: Arc::clone(&self.gaps),
+            });
+            let task = if model.is_gone {
+                self.deliveries.spawn(withdraw_all(request, targets))
+            } else {
+                self.deliveries.spawn(deliver(request, targets, self.rolling))
             };
-            model.running = Some(self.deliveries.spawn(deliver(request)).id());
+            model.running = Some(task.id());
         }
         None
     }
 
     fn delivered(&mut self, delivery: Delivery) {
-        let Delivery { name, version, generation, outcomes, previous } = delivery;
-        let Some(model) = self.models.get_mut(&name) else { return };
+        let Delivery { request, archives, outcomes } = delivery;
+        let (name, generation) = (&request.name, request.entry.generation);
+        let version = archives.as_ref().and_then(|archives| archives.current.version.clone());
+        let Some(model) = self.models.get_mut(name) else { return };
         let now = Instant::now();
         model.running = None;
         // Of what was published since, the outcomes say nothing.
@@ -232,7 +232,8 @@ impl Servers {
                 // Taken out of the configuration since.
                 continue;
             };
-            server.update(&outcome, generation, is_current, now, pace(api, self.retry));
+            let check_interval = api.server().check_interval;
+            server.update(&outcome, generation, is_current, check_interval, self.retry);
             if outcome.left_trial || matches!(outcome.verdict, Verdict::Unsettled(_)) {
                 self.untidy.insert(url.clone());
             } else if self.untidy.remove(&url) {
@@ -258,7 +259,7 @@ impl Servers {
             let (version, error, since) = (version.clone(), verdict.why(), clock::timestamp());
             let served = Served { state, generation, version, told, error, since };
             let report = ServerReport { model: name.clone(), server: url, found, is_asked, served };
-            self.outbox.send(Output::Report(Box::new(report)));
+            self.reports.send(Box::new(report));
         }
         let is_over = model.is_gone && is_current && model.servers.is_empty();
         // Servers that keep what they have, and archives that no server can load.
@@ -271,14 +272,18 @@ impl Servers {
             }
         }
         is_rolled_back |= is_refused && model.is_served(generation);
-        if let Some(to) = previous.filter(|_| is_rolled_back && is_current && !model.is_gone) {
-            self.put_back(&name, generation, to);
+        if is_rolled_back
+            && is_current
+            && !model.is_gone
+            && let Some(to) = archives.and_then(|archives| archives.previous)
+        {
+            self.put_back(name, generation, to.generation);
         }
         for api in tidied {
             self.tidy(api);
         }
         if is_over {
-            self.models.remove(&name);
+            self.models.remove(name);
         }
     }
 
@@ -305,7 +310,7 @@ impl Servers {
     fn put_back(&self, name: &ModelName, from: u64, to: u64) {
         let (reply, answer) = oneshot::channel();
         let demand = Command::Order(OrderKind::PutBack { from, to });
-        self.outbox.send(Output::Command(CommandRequest { name: name.clone(), demand, reply }));
+        self.commands.send(CommandRequest { name: name.clone(), demand, reply });
         let name = name.clone();
         tokio::spawn(async move {
             if let Ok(Err(refusal)) = answer.await {
@@ -317,14 +322,6 @@ impl Servers {
 
 fn urls(apis: &[Api]) -> impl Iterator<Item = &str> {
     apis.iter().map(|api| api.server().management.as_str())
-}
-
-fn pace(api: &Api, retry: Retry) -> Pace {
-    Pace {
-        check: api.server().check_interval,
-        first: retry.initial.min(LAST_RETRY),
-        last: retry.max.min(LAST_RETRY),
-    }
 }
 
 async fn sleep_until(due: Option<Instant>) {

@@ -8,22 +8,13 @@ use std::time::Duration;
 use tokio::task;
 use tokio::time::Instant;
 
-use super::api::Api;
-use super::server::{ServerOutcome, Target};
 use super::swap::Verdict;
+use crate::config::Retry;
 use crate::model::Batching;
 use crate::results::catalog::{CatalogEntry, ServedState};
 
-/// The waits before a server is asked again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Pace {
-    /// After an answer.
-    pub(super) check: Duration,
-    /// After the first failure; doubled with each more.
-    pub(super) first: Duration,
-    /// The longest after a failure.
-    pub(super) last: Duration,
-}
+/// The longest wait after a failure, whatever `retry.max` says: asking costs nothing.
+pub(super) const LAST_RETRY: Duration = Duration::from_secs(60);
 
 /// A model in the store.
 #[derive(Debug)]
@@ -47,7 +38,7 @@ pub(super) struct ServerState {
     /// Failures in a row.
     failures: u32,
     /// Whether it has had time to start its workers.
-    was_seen: bool,
+    pub(super) was_seen: bool,
     /// The generation that it refused.
     refused: Option<u64>,
     /// The generation that it serves.
@@ -55,9 +46,27 @@ pub(super) struct ServerState {
     /// The settings of the last registration, if known.
     pub(super) registered: Option<Batching>,
     /// Settings that the server kept reporting after it was given others.
-    tolerated: Option<Batching>,
+    pub(super) tolerated: Option<Batching>,
     /// Whether store or configuration may ask for something else than before.
     pub(super) is_asked: bool,
+}
+
+/// The outcome of a delivery on one server.
+#[derive(Debug)]
+pub(super) struct ServerOutcome {
+    /// The address of its management API.
+    pub(super) server: String,
+    pub(super) verdict: Verdict,
+    /// What was there instead, if something had to be done.
+    pub(super) found: Option<String>,
+    /// The settings of the registration, if there was one.
+    pub(super) batching: Batching,
+    /// The settings that the server reports instead.
+    pub(super) misfit: Option<Batching>,
+    /// Whether it had the archive before, and only its settings were wrong.
+    pub(super) had_new: bool,
+    /// Whether a trial may have been left behind.
+    pub(super) left_trial: bool,
 }
 
 impl Model {
@@ -109,6 +118,21 @@ impl Model {
     }
 }
 
+impl ServerOutcome {
+    /// An outcome that says nothing about settings.
+    pub(super) fn of(server: &str, verdict: Verdict) -> Self {
+        Self {
+            server: server.to_owned(),
+            verdict,
+            found: None,
+            batching: Batching::default(),
+            misfit: None,
+            had_new: false,
+            left_trial: false,
+        }
+    }
+}
+
 impl ServerState {
     fn new(now: Instant) -> Self {
         Self {
@@ -123,19 +147,19 @@ impl ServerState {
         }
     }
 
-    /// The target of a delivery of `generation` that begins now.
-    pub(super) fn target(&mut self, api: &Api, generation: u64, now: Instant) -> Target {
-        let is_due = self.due <= now;
-        let is_lenient = !self.was_seen;
-        self.was_seen |= is_due;
-        Target {
-            api: api.clone(),
-            is_due,
-            is_refused: self.refused == Some(generation),
-            is_lenient,
-            registered: self.registered,
-            tolerated: self.tolerated,
-        }
+    /// The state for a delivery that begins now.
+    pub(super) fn at_start(&mut self, now: Instant) -> Self {
+        let state = self.clone();
+        self.was_seen |= self.is_due(now);
+        state
+    }
+
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.due <= now
+    }
+
+    pub(super) fn has_refused(&self, generation: u64) -> bool {
+        self.refused == Some(generation)
     }
 
     /// Takes the outcome of a delivery of `generation`. `is_current` is false if store or
@@ -145,8 +169,8 @@ impl ServerState {
         outcome: &ServerOutcome,
         generation: u64,
         is_current: bool,
-        now: Instant,
-        pace: Pace,
+        check_interval: Duration,
+        retry: Retry,
     ) {
         let state = outcome.verdict.state();
         if !matches!(outcome.verdict, Verdict::Already | Verdict::Unsettled(_)) {
@@ -160,58 +184,56 @@ impl ServerState {
         let wait = match state {
             ServedState::Serving | ServedState::Withdrawn => {
                 self.failures = 0;
-                pace.check
+                check_interval
             }
             ServedState::Refused | ServedState::RolledBack => {
                 self.failures = 0;
                 if is_current && !outcome.had_new {
                     self.refused = Some(generation);
                 }
-                pace.check
+                check_interval
             }
             ServedState::Failed => {
                 self.failures += 1;
-                pace.check.max(pace.backoff(self.failures))
+                check_interval.max(backoff(retry, self.failures))
             }
             ServedState::Unreachable => {
                 self.failures += 1;
                 // When it comes back, it may still be starting its workers.
                 self.was_seen = false;
-                pace.check.min(pace.backoff(self.failures))
+                check_interval.min(backoff(retry, self.failures))
             }
         };
         if is_current {
-            self.due = now + wait;
+            self.due = Instant::now() + wait;
         }
     }
 }
 
-impl Pace {
-    /// The wait after so many failures; random, so that the models of a server do not all come at once.
-    fn backoff(self, failures: u32) -> Duration {
-        let doublings = failures.saturating_sub(1).min(10);
-        let wait = self.first.saturating_mul(1 << doublings).min(self.last);
-        wait.mul_f64(fastrand::f64().mul_add(0.5, 0.75))
-    }
+/// The wait after so many failures; random, so that the models of a server do not all come at once.
+fn backoff(retry: Retry, failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(10);
+    let wait = retry.initial.saturating_mul(1 << doublings).min(retry.max).min(LAST_RETRY);
+    wait.mul_f64(fastrand::f64().mul_add(0.5, 0.75))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const PACE: Pace = Pace {
-        check: Duration::from_secs(30),
-        first: Duration::from_secs(1),
-        last: Duration::from_secs(60),
-    };
+    const CHECK: Duration = Duration::from_secs(30);
+    const RETRY: Retry = Retry { initial: Duration::from_secs(1), max: Duration::from_secs(300) };
 
     #[test]
     fn the_backoff_grows_up_to_its_limit() {
         for failures in 1..200 {
-            let wait = PACE.backoff(failures);
-            assert!(wait >= PACE.first.mul_f64(0.7) && wait <= PACE.last.mul_f64(1.3), "{wait:?}");
+            let wait = backoff(RETRY, failures);
+            assert!(
+                wait >= RETRY.initial.mul_f64(0.7) && wait <= LAST_RETRY.mul_f64(1.3),
+                "{wait:?}"
+            );
         }
-        assert!(PACE.backoff(5) > PACE.backoff(1));
+        assert!(backoff(RETRY, 5) > backoff(RETRY, 1));
     }
 
     #[tokio::test(start_paused = true)]
@@ -221,19 +243,19 @@ mod tests {
         let mut comes_back = down.clone();
         let update = |server: &mut ServerState, verdict, generation, is_current| {
             let outcome = ServerOutcome::of("", verdict);
-            server.update(&outcome, generation, is_current, now, PACE);
+            server.update(&outcome, generation, is_current, CHECK, RETRY);
         };
         for _ in 0..9 {
             update(&mut down, Verdict::Unsettled("down".into()), 1, true);
         }
         update(&mut comes_back, Verdict::Unsettled("starting".into()), 1, true);
-        assert!(down.due >= now + PACE.check, "no more often than a server that answers");
+        assert!(down.due >= now + CHECK, "no more often than a server that answers");
         assert!(comes_back.due < now + Duration::from_secs(2));
         // A late outcome says nothing about the present generation.
         comes_back.due = now;
         update(&mut comes_back, Verdict::Refused("late".into()), 1, false);
         assert_eq!((comes_back.due, comes_back.refused), (now, None));
         update(&mut comes_back, Verdict::Refused("bad".into()), 2, true);
-        assert_eq!((comes_back.due, comes_back.refused), (now + PACE.check, Some(2)));
+        assert_eq!((comes_back.due, comes_back.refused), (now + CHECK, Some(2)));
     }
 }

@@ -25,7 +25,7 @@ async fn a_delivery_that_panics_is_retried() {
         dir.path().display()
     );
     let config = crate::config::parse("/x/marwatch.yaml".as_ref(), &text).unwrap().0;
-    let mut servers = Servers::new(&config, Sink::new(drop));
+    let mut servers = Servers::new(&config, Sink::new(drop), Sink::new(drop));
     let entry = serde_json::json!({
         "archive": "m.mar", "bytes": 1, "digest": "b3:00", "generation": 1, "handler": "m",
         "runtime": "python", "published": "2026-11-22T11:34:27Z",
