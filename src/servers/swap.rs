@@ -188,13 +188,9 @@ impl Swap {
     /// Whether the settings that the server reports are those of the request.
     fn fits(&self, live: &Live) -> bool {
         let (reported, wanted) = (live.batching, self.request.registration.batching);
-        let fits = |reported: Option<u128>, wanted: Option<u128>| {
-            reported.is_none() || wanted.is_none() || reported == wanted
-        };
         let ms = |span: Option<Duration>| span.map(|span| span.as_millis());
-        let count = |count: Option<usize>| count.map(|count| count as u128);
-        fits(count(reported.batch_size), count(wanted.batch_size))
-            && fits(ms(reported.max_batch_delay), ms(wanted.max_batch_delay))
+        agree(reported.batch_size, wanted.batch_size)
+            && agree(ms(reported.max_batch_delay), ms(wanted.max_batch_delay))
     }
 
     /// Whether the last registration had other settings, of which the server does not report all.
@@ -319,6 +315,10 @@ impl Phase {
 
 fn unsettled(why: impl Into<String>) -> Phase {
     Phase::Over(Verdict::Unsettled(why.into()))
+}
+
+fn agree<T: PartialEq>(reported: Option<T>, wanted: Option<T>) -> bool {
+    reported.is_none() || wanted.is_none() || reported == wanted
 }
 
 /// Whether a name that was to be unregistered is free.
