@@ -14,7 +14,6 @@ pub mod signals;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use signal_hook_tokio::Signals;
 use tokio::sync::Mutex;
@@ -23,12 +22,12 @@ use tokio::time::{Instant, sleep_until};
 use tokio_stream::StreamExt;
 
 use crate::config::Config;
-use crate::control::{Control, Desk, Question};
+use crate::control::{AppState, Control, Question};
 use crate::exit::Exit;
 use crate::results::Trigger;
 use crate::servers::Servers;
 use crate::source::discover;
-use crate::status::history::Past;
+use crate::status::history::AttemptHistory;
 use crate::status::metrics::Metrics;
 use crate::store::{LockError, StoreError, hidden_folder};
 use crate::subscribers::Subscribers;
@@ -41,12 +40,6 @@ use forwarder::EventForwarder;
 use service::ServiceNotifier;
 use signals::Signal;
 
-/// Idle build threads stay: always. A model that is edited now and then would otherwise pay for a new
-/// thread each time, and an idle thread for waking up to end.
-const THREADS_STAY: Duration = Duration::from_secs(365 * 24 * 3600);
-/// The most such threads, unless `jobs` asks for more. Many removals at once wait for each other
-/// rather than leave hundreds of threads.
-const MOST_THREADS: usize = 16;
 /// Messages that are handled in one turn, so that a burst costs one turn, and a flood of changes
 /// does not hold up signals and timers.
 const MOST_AT_ONCE: usize = 256;
@@ -61,25 +54,11 @@ pub trait ConfigSource {
 }
 
 /// Runs until a signal ends it, and shows its work in `view`.
-pub fn run(source: &dyn ConfigSource, config: Config, view: Option<Box<dyn View>>) -> Exit {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .thread_keep_alive(THREADS_STAY)
-        .max_blocking_threads(config.jobs + MOST_THREADS)
-        .build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => return cannot("start", &error),
-    };
-    let exit = runtime.block_on(async {
-        match Daemon::start(config, view) {
-            Ok(daemon) => daemon.run(source).await,
-            Err(exit) => exit,
-        }
-    });
-    // A build that does not stop must not keep the process: the next start sweeps its staging files.
-    runtime.shutdown_background();
-    exit
+pub async fn run(source: &dyn ConfigSource, config: Config, view: Option<Box<dyn View>>) -> Exit {
+    match Daemon::start(config, view) {
+        Ok(daemon) => daemon.run(source).await,
+        Err(exit) => exit,
+    }
 }
 
 /// Logs why the store cannot be used; the exit code for that.
@@ -124,13 +103,15 @@ impl Daemon {
             .map_err(|error| cannot("watch", &error))?;
         let subscribers = Subscribers::new(Arc::clone(&metrics));
         let (asked, questions) = mpsc::unbounded_channel();
-        let desk = Desk {
+        let desk = AppState {
             store: engine.config().store.clone(),
             commands: engine.sink(Message::Command),
             questions: asked,
             records: subscribers.records(),
             metrics,
-            past: Arc::new(Mutex::new(Past::of(&hidden_folder(&engine.config().store)))),
+            history: Arc::new(Mutex::new(AttemptHistory::of(&hidden_folder(
+                &engine.config().store,
+            )))),
         };
         let control = Control::start(engine.config(), desk);
         let servers = Servers::new(

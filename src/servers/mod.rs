@@ -34,8 +34,8 @@ use crate::config::{Config, Retry};
 use crate::model::ModelName;
 use crate::pipeline::command::{Command, CommandRequest};
 use crate::reconcile::OrderKind;
-use crate::results::catalog::{CatalogEntry, Served, ServedState};
-use crate::results::served::ServerReport;
+use crate::results::catalog::{CatalogEntry, ServerStatus, ServingState};
+use crate::results::server_report::ServerReport;
 use crate::sink::Sink;
 use crate::text::chain;
 use api::Api;
@@ -244,21 +244,21 @@ impl Servers {
             server.is_asked &= !is_current;
             let ServerOutcome { verdict, found, had_new, .. } = outcome;
             let mut state = verdict.state();
-            is_rolled_back |= state == ServedState::RolledBack;
+            is_rolled_back |= state == ServingState::RolledBack;
             // If only its settings were refused, the archive is served with those before.
-            is_refused |= matches!(state, ServedState::Refused | ServedState::Failed) && !had_new;
-            if model.is_gone && state == ServedState::Serving {
+            is_refused |= matches!(state, ServingState::Refused | ServingState::Failed) && !had_new;
+            if model.is_gone && state == ServingState::Serving {
                 if is_current {
                     model.servers.remove(&url);
                 }
                 if verdict == Verdict::Already {
                     continue;
                 }
-                state = ServedState::Withdrawn;
+                state = ServingState::Withdrawn;
             }
             let (version, error, since) = (version.clone(), verdict.why(), clock::timestamp());
-            let served = Served { state, generation, version, told, error, since };
-            let report = ServerReport { model: name.clone(), server: url, found, is_asked, served };
+            let status = ServerStatus { state, generation, version, told, error, since };
+            let report = ServerReport { model: name.clone(), server: url, found, is_asked, status };
             self.reports.send(Box::new(report));
         }
         let is_over = model.is_gone && is_current && model.servers.is_empty();

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::swap::Verdict;
 use crate::config::Retry;
 use crate::model::Batching;
-use crate::results::catalog::{CatalogEntry, ServedState};
+use crate::results::catalog::{CatalogEntry, ServingState};
 
 /// The longest wait after a failure, whatever `retry.max` says: asking costs nothing.
 pub(super) const LAST_RETRY: Duration = Duration::from_secs(60);
@@ -180,24 +180,24 @@ impl ServerState {
         if is_current {
             self.tolerated = outcome.misfit;
         }
-        self.serves = (state == ServedState::Serving).then_some(generation);
+        self.serves = (state == ServingState::Serving).then_some(generation);
         let wait = match state {
-            ServedState::Serving | ServedState::Withdrawn => {
+            ServingState::Serving | ServingState::Withdrawn => {
                 self.failures = 0;
                 check_interval
             }
-            ServedState::Refused | ServedState::RolledBack => {
+            ServingState::Refused | ServingState::RolledBack => {
                 self.failures = 0;
                 if is_current && !outcome.had_new {
                     self.refused = Some(generation);
                 }
                 check_interval
             }
-            ServedState::Failed => {
+            ServingState::Failed => {
                 self.failures += 1;
                 check_interval.max(backoff(retry, self.failures))
             }
-            ServedState::Unreachable => {
+            ServingState::Unreachable => {
                 self.failures += 1;
                 // When it comes back, it may still be starting its workers.
                 self.was_seen = false;

@@ -181,7 +181,7 @@ fn remove(
     let (archive, config, store) = (&state.archive, &builder.config, &builder.store);
     let (mut is_deleted, mut not_ours) = (false, None);
     if config.on_remove == OnRemove::Delete {
-        match store.remove(name, archive, config.history, config.durability) {
+        match store.remove(name, archive, config.history) {
             Ok(Removed::Gone | Removed::Absent) => is_deleted = true,
             Ok(Removed::Foreign) => {
                 let message =

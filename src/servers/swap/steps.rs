@@ -1,7 +1,7 @@
 //! A swap's request, its steps, and how it ends.
 
 use crate::model::Batching;
-use crate::results::catalog::ServedState;
+use crate::results::catalog::ServingState;
 use crate::servers::registration::Registration;
 
 /// What a server should serve, and what is known of it.
@@ -70,13 +70,13 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    pub fn state(&self) -> ServedState {
+    pub fn state(&self) -> ServingState {
         match self {
-            Verdict::Already | Verdict::Swapped => ServedState::Serving,
-            Verdict::Refused(_) => ServedState::Refused,
-            Verdict::RolledBack(_) => ServedState::RolledBack,
-            Verdict::Failed(_) => ServedState::Failed,
-            Verdict::Unsettled(_) => ServedState::Unreachable,
+            Verdict::Already | Verdict::Swapped => ServingState::Serving,
+            Verdict::Refused(_) => ServingState::Refused,
+            Verdict::RolledBack(_) => ServingState::RolledBack,
+            Verdict::Failed(_) => ServingState::Failed,
+            Verdict::Unsettled(_) => ServingState::Unreachable,
         }
     }
 

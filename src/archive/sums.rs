@@ -1,69 +1,74 @@
-//! Checksums of a file that is read in pieces, in any order and on any thread.
+//! CRC-32 and BLAKE3 of a file that is read in pieces, in any order and on any thread.
 //!
-//! CRC-32 can be combined, and BLAKE3 is a tree: the piece of a file at a multiple of
-//! [`CHUNK`] is a whole subtree, whose chaining value does not need what comes before it. So
-//! several threads can read one file, and the sums are put together afterwards.
+//! CRC-32s can be combined, and BLAKE3 is a tree: the piece of a file at a multiple of [`CHUNK`] is a
+//! whole subtree, whose chaining value does not depend on the bytes before it. So several threads can
+//! read one file, and their sums are merged afterwards.
 
 use blake3::hazmat::{
     ChainingValue, HasherExt as _, Mode, merge_subtrees_non_root, merge_subtrees_root,
 };
 
-use crate::archive::plan::CHUNK;
+use super::CHUNK;
 
-/// The sums of a piece while it is read.
-pub(crate) struct PieceHasher {
+/// Sums the bytes of one piece, or of a whole file.
+#[derive(Default)]
+pub struct Hasher {
     crc32: crc32fast::Hasher,
     blake3: blake3::Hasher,
 }
 
-/// The sums of one piece of a file of several.
-pub(crate) struct PieceSums {
+/// The sums of one of several pieces.
+pub struct PieceSums {
     crc32: crc32fast::Hasher,
     blake3: ChainingValue,
 }
 
-/// Puts the sums of a file of several pieces together, given in order.
+/// Merges the sums of the pieces of a file, added in order.
 #[derive(Default)]
-pub(crate) struct FileSums {
+pub struct FileSums {
     crc32: crc32fast::Hasher,
-    /// Chaining values of the subtrees to the left, the largest first: as many as the number of
-    /// pieces that went into them has bits set.
+    /// Chaining values of the subtrees on the left, the largest first: as many as the number of
+    /// merged pieces has bits set.
     left: Vec<ChainingValue>,
     merged: u64,
     last: Option<ChainingValue>,
 }
 
-/// CRC-32 and BLAKE3 of a file that is in memory as a whole.
-pub(crate) fn sums(content: &[u8]) -> (u32, [u8; 32]) {
+/// The sums of a file that is in memory as a whole.
+pub fn sums(content: &[u8]) -> (u32, [u8; 32]) {
     (crc32fast::hash(content), *blake3::hash(content).as_bytes())
 }
 
-impl PieceHasher {
+impl Hasher {
     /// For the piece that begins at `offset`, a multiple of [`CHUNK`].
-    pub(crate) fn at(offset: u64) -> Self {
+    pub fn at(offset: u64) -> Self {
         debug_assert_eq!(offset % CHUNK as u64, 0);
-        let mut blake3 = blake3::Hasher::new();
-        blake3.set_input_offset(offset);
-        Self { crc32: crc32fast::Hasher::new(), blake3 }
+        let mut hasher = Self::default();
+        hasher.blake3.set_input_offset(offset);
+        hasher
     }
 
     /// Adds the next bytes; a piece is never empty.
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
+    pub fn update(&mut self, bytes: &[u8]) {
         self.crc32.update(bytes);
         self.blake3.update(bytes);
     }
 
-    /// The sums of the piece.
-    pub(crate) fn finish(self) -> PieceSums {
+    pub fn piece(self) -> PieceSums {
         PieceSums { crc32: self.crc32, blake3: self.blake3.finalize_non_root() }
+    }
+
+    /// The sums of a file that was added as a whole.
+    pub fn file(self) -> (u32, [u8; 32]) {
+        (self.crc32.finalize(), *self.blake3.finalize().as_bytes())
     }
 }
 
 impl FileSums {
     /// Adds the next piece. All but the last have the length [`CHUNK`].
-    pub(crate) fn add(&mut self, piece: &PieceSums) {
+    pub fn add(&mut self, piece: &PieceSums) {
         self.crc32.combine(&piece.crc32);
-        // What was last is so no more and may join the subtrees on its left.
+        // The previous piece is not the last one after all: it joins the subtrees on its left.
         if let Some(mut value) = self.last.replace(piece.blake3) {
             self.merged += 1;
             for _ in 0..self.merged.trailing_zeros() {
@@ -74,8 +79,8 @@ impl FileSums {
         }
     }
 
-    /// CRC-32 and BLAKE3 of the file, which had at least two pieces; leaves it as new.
-    pub(crate) fn finish(&mut self) -> (u32, [u8; 32]) {
+    /// The sums of the file, which had at least two pieces. Resets `self` for the next file.
+    pub fn finish(&mut self) -> (u32, [u8; 32]) {
         let FileSums { crc32, mut left, last, .. } = std::mem::take(self);
         debug_assert!(!left.is_empty(), "a file of one piece has no tree above it");
         let mut value = last.unwrap_or_default();
@@ -103,11 +108,14 @@ mod tests {
         for length in (2..=9).flat_map(|n| [(n - 1) * CHUNK + 1, n * CHUNK - 1, n * CHUNK]) {
             let content = &content[..length];
             for (i, piece) in content.chunks(CHUNK).enumerate() {
-                let mut hasher = PieceHasher::at((i * CHUNK) as u64);
+                let mut hasher = Hasher::at((i * CHUNK) as u64);
                 piece.chunks(300_000).for_each(|bytes| hasher.update(bytes));
-                file.add(&hasher.finish());
+                file.add(&hasher.piece());
             }
+            let mut whole = Hasher::default();
+            whole.update(content);
             assert_eq!(file.finish(), sums(content), "{length}");
+            assert_eq!(whole.file(), sums(content), "{length}");
         }
     }
 }

@@ -347,13 +347,13 @@ impl<R: ReadAt> LocalHeaders<R> {
 }
 
 /// The extra fields of a header as (id, value); ends where they stop making sense.
-pub(super) struct ExtraFields<'a>(pub(super) &'a [u8]);
+pub(crate) struct ExtraFields<'a>(pub(crate) &'a [u8]);
 
 impl ExtraFields<'_> {
     /// Sizes and offsets of more than 32 bits.
-    pub(super) const ZIP64: u16 = 0x0001;
+    pub(crate) const ZIP64: u16 = 0x0001;
     /// Padding that puts the data on a boundary.
-    pub(super) const ALIGNMENT: u16 = 0xd935;
+    pub(crate) const ALIGNMENT: u16 = 0xd935;
 }
 
 impl<'a> Iterator for ExtraFields<'a> {

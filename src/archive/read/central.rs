@@ -13,57 +13,57 @@ const END_LENGTH: u64 = 22;
 /// Bytes of an entry without name, extra fields and comment.
 const ENTRY_LENGTH: usize = 46;
 /// No archive of a model has more entries; a directory that states more is not read to its end.
-pub(super) const MAX_ENTRIES: usize = 2_000_000;
+pub const MAX_ENTRIES: usize = 2_000_000;
 
 /// The central directory of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct CentralDirectory {
+pub struct CentralDirectory {
     /// Where it begins in the file.
-    pub(super) offset: u64,
+    pub offset: u64,
     /// Bytes before the archive proper: offsets in the directory count from there.
-    pub(super) prefix: u64,
+    pub prefix: u64,
     /// How many entries the end record states.
-    pub(super) stated_entries: u64,
+    pub stated_entries: u64,
     /// The entries that are there.
-    pub(super) entries: Vec<CentralEntry>,
+    pub entries: Vec<CentralEntry>,
     /// Bytes between the last entry that is there and the end record.
-    pub(super) unread: u64,
+    pub unread: u64,
     /// Whether the end record calls the archive a part of several, which no other reader takes.
-    pub(super) is_part: bool,
+    pub is_part: bool,
     /// Whether another end record seems to begin behind the one that was read, too near to the end to
     /// be whole: readers do not agree on which of them counts.
-    pub(super) is_ambiguous: bool,
+    pub is_ambiguous: bool,
     /// Bytes of the archive's comment.
-    pub(super) comment: u64,
+    pub comment: u64,
     /// Bytes of the comment that are not there.
-    pub(super) missing: u64,
+    pub missing: u64,
     /// Bytes behind the end record and its comment.
-    pub(super) trailing: u64,
+    pub trailing: u64,
 }
 
 /// What the central directory says of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct CentralEntry {
-    pub(super) name: Vec<u8>,
-    pub(super) crc32: u32,
-    pub(super) size: u64,
-    pub(super) packed_size: u64,
-    pub(super) method: u16,
+pub struct CentralEntry {
+    pub name: Vec<u8>,
+    pub crc32: u32,
+    pub size: u64,
+    pub packed_size: u64,
+    pub method: u16,
     /// Where its local header begins in the file.
-    pub(super) header_offset: u64,
+    pub header_offset: u64,
     /// Type and permissions, where it was made on Unix.
-    pub(super) unix_mode: Option<u32>,
+    pub unix_mode: Option<u32>,
 }
 
 impl CentralEntry {
     /// Whether it is a symbolic link.
-    pub(super) fn is_symlink(&self) -> bool {
+    pub fn is_symlink(&self) -> bool {
         self.unix_mode.is_some_and(|mode| mode & 0o170_000 == 0o120_000)
     }
 }
 
 /// Finds and reads the central directory; nothing where there is none.
-pub(super) fn read<R: ReadAt>(source: R, length: u64) -> io::Result<Option<CentralDirectory>> {
+pub fn read<R: ReadAt>(source: R, length: u64) -> io::Result<Option<CentralDirectory>> {
     let mut window = Window::new(source, length);
     let Some(end) = find_end(&mut window)? else { return Ok(None) };
     let Some(place) = locate(&mut window, end)? else { return Ok(None) };

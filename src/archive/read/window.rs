@@ -41,13 +41,13 @@ impl<R: ReadAt + ?Sized> ReadAt for &R {
 }
 
 /// Bytes read ahead where headers stand close together.
-pub(super) const HEADER_PIECE: usize = 64 << 10;
+pub const HEADER_PIECE: usize = 64 << 10;
 /// Bytes read ahead where data is read through.
-pub(super) const DATA_PIECE: usize = 256 << 10;
+pub const DATA_PIECE: usize = 256 << 10;
 
 /// The piece of a source that was read last.
 #[derive(Debug)]
-pub(super) struct Window<R> {
+pub struct Window<R> {
     source: R,
     length: u64,
     start: u64,
@@ -57,18 +57,18 @@ pub(super) struct Window<R> {
 
 impl<R: ReadAt> Window<R> {
     /// A window on the first `length` bytes of `source`.
-    pub(super) fn new(source: R, length: u64) -> Self {
+    pub fn new(source: R, length: u64) -> Self {
         Self { source, length, start: 0, filled: 0, buffer: Vec::new() }
     }
 
     /// How long the source is.
-    pub(super) fn length(&self) -> u64 {
+    pub fn length(&self) -> u64 {
         self.length
     }
 
     /// The bytes from `offset` on: at least `want` of them unless the source ends before, reading
     /// `piece` bytes at once where they are not there yet.
-    pub(super) fn at(&mut self, offset: u64, want: usize, piece: usize) -> io::Result<&[u8]> {
+    pub fn at(&mut self, offset: u64, want: usize, piece: usize) -> io::Result<&[u8]> {
         let rest = self.length.saturating_sub(offset);
         let want = want.min(usize::try_from(rest).unwrap_or(usize::MAX));
         let inside = offset
@@ -87,7 +87,7 @@ impl<R: ReadAt> Window<R> {
     }
 
     /// Exactly the `count` bytes from `offset`, or nothing where the source ends before.
-    pub(super) fn exact(&mut self, offset: u64, count: usize) -> io::Result<Option<&[u8]>> {
+    pub fn exact(&mut self, offset: u64, count: usize) -> io::Result<Option<&[u8]>> {
         Ok(self.at(offset, count, HEADER_PIECE)?.get(..count))
     }
 
@@ -120,28 +120,28 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 }
 
 /// Two bytes in little endian.
-pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
+pub fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes(array(bytes, at))
 }
 
 /// Four bytes in little endian.
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(array(bytes, at))
 }
 
 /// Eight bytes in little endian.
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+pub fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(array(bytes, at))
 }
 
 /// The four bytes at `at`.
-pub(super) fn four_at(bytes: &[u8], at: usize) -> [u8; 4] {
+pub fn four_at(bytes: &[u8], at: usize) -> [u8; 4] {
     array(bytes, at)
 }
 
 /// A window read from front to back, with seeking: for readers that know nothing of positions.
 #[derive(Debug)]
-pub(super) struct WindowReader<R> {
+pub struct WindowReader<R> {
     window: Window<R>,
     position: u64,
     piece: usize,
@@ -149,7 +149,7 @@ pub(super) struct WindowReader<R> {
 
 impl<R: ReadAt> WindowReader<R> {
     /// A reader of the first `length` bytes of `source` that reads `piece` bytes at once.
-    pub(super) fn new(source: R, length: u64, piece: usize) -> Self {
+    pub fn new(source: R, length: u64, piece: usize) -> Self {
         Self { window: Window::new(source, length), position: 0, piece }
     }
 }

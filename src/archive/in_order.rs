@@ -1,36 +1,36 @@
-//! Work on several threads whose results come back in the order in which the jobs were given.
+//! Work on several threads whose results come back in the order of the jobs.
 //!
-//! The caller feeds jobs into a [`Lane`]; workers take whichever is next; results are handed to
-//! the caller's thread, oldest first. So many jobs are under way at once and no more, which bounds
-//! the memory. With one thread nothing is started and each job is done as it is fed.
+//! The caller feeds jobs into a [`Lane`]; each worker takes the next one; the caller's thread gets
+//! the results, oldest first. The number of jobs under way is limited, which bounds the memory. With
+//! one thread, no worker starts and each job runs as it is fed.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
-/// Jobs under way for each worker: enough that none waits while a slow one at the head is awaited.
+/// Jobs under way for each worker: enough that none waits while the oldest job is slow.
 const DEPTH: usize = 4;
 
-/// Where jobs go in.
-pub(crate) struct Lane<'a, J, R, E> {
+/// Takes jobs in.
+pub struct Lane<'a, J, R, E> {
     hand: Hand<'a, J, R>,
     take: &'a mut dyn FnMut(R) -> Result<(), E>,
 }
 
 enum Hand<'a, J, R> {
-    /// Does each job at once.
+    /// Runs each job at once.
     Own(&'a mut dyn FnMut(J) -> R),
-    /// Gives jobs, each with the channel for its result, to the workers.
-    Crew { jobs: SyncSender<(J, SyncSender<R>)>, due: VecDeque<Receiver<R>>, most: usize },
+    /// Sends each job, with the channel for its result, to the workers.
+    Workers { jobs: SyncSender<(J, SyncSender<R>)>, due: VecDeque<Receiver<R>>, most: usize },
 }
 
-/// Runs `feed`, which puts jobs into the lane, `work` on `threads` threads, and `take` for every
-/// result on this thread in the order of the jobs. Every worker has a state of its own.
+/// Runs `feed`, which puts jobs into the lane; `work` on `threads` threads, each with its own `state`;
+/// and `take` on this thread for every result, in the order of the jobs.
 ///
 /// # Errors
-/// The first that `feed` or `take` returns; nothing is taken after it.
-pub(crate) fn in_order<J, R, E, S, T>(
+/// The first error of `feed` or `take`; nothing is taken after it.
+pub fn in_order<J, R, E, S, T>(
     threads: usize,
     state: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, J) -> R + Sync,
@@ -48,7 +48,7 @@ where
     }
     let most = threads * DEPTH;
     let (jobs, queue) = sync_channel::<(J, SyncSender<R>)>(most);
-    // A receiver has one owner; the lock hands it from worker to worker.
+    // A receiver has one owner; the lock passes it from worker to worker.
     let queue = Mutex::new(queue);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -59,12 +59,12 @@ where
                     if stop.load(Ordering::Relaxed) {
                         return;
                     }
-                    // Nobody waits for it any more: an error came before it.
+                    // Fails after an error, when the result is not awaited any more.
                     let _ = reply.send(work(&mut own, job));
                 }
             });
         }
-        let hand = Hand::Crew { jobs, due: VecDeque::with_capacity(most), most };
+        let hand = Hand::Workers { jobs, due: VecDeque::with_capacity(most), most };
         let mut lane = Lane { hand, take: &mut take };
         let result = feed(&mut lane).and_then(|fed| lane.finish().map(|()| fed));
         stop.store(true, Ordering::Relaxed);
@@ -78,13 +78,12 @@ fn next<T>(queue: &Mutex<Receiver<T>>) -> Option<T> {
 }
 
 impl<J, R, E> Lane<'_, J, R, E> {
-    /// Gives a job. When so many are under way that the memory says no, takes the oldest result
-    /// first.
-    pub(crate) fn give(&mut self, job: J) -> Result<(), E> {
+    /// Gives a job. When the limit of jobs under way is reached, takes the oldest result first.
+    pub fn give(&mut self, job: J) -> Result<(), E> {
         match &mut self.hand {
             Hand::Own(work) => (self.take)(work(job)),
-            Hand::Crew { jobs, due, most } => {
-                // Results that are there already, and the oldest when there is no room.
+            Hand::Workers { jobs, due, most } => {
+                // Takes the results that are there, and waits for the oldest one when there is no room.
                 while let Some(oldest) = due.front() {
                     let result = match oldest.try_recv() {
                         Ok(result) => result,
@@ -95,7 +94,7 @@ impl<J, R, E> Lane<'_, J, R, E> {
                     (self.take)(result)?;
                 }
                 let (reply, result) = sync_channel(1);
-                // Fails only when every worker is gone, which `awaited` will notice.
+                // Fails only when every worker is gone, which `awaited` notices.
                 let _ = jobs.send((job, reply));
                 due.push_back(result);
                 Ok(())
@@ -104,7 +103,7 @@ impl<J, R, E> Lane<'_, J, R, E> {
     }
 
     fn finish(&mut self) -> Result<(), E> {
-        if let Hand::Crew { due, .. } = &mut self.hand {
+        if let Hand::Workers { due, .. } = &mut self.hand {
             while let Some(oldest) = due.pop_front() {
                 (self.take)(awaited(&oldest))?;
             }
@@ -113,7 +112,7 @@ impl<J, R, E> Lane<'_, J, R, E> {
     }
 }
 
-/// The result of a job, once it is there. A worker that panicked takes this thread with it.
+/// Waits for the result of a job. If the worker panicked, so does this thread.
 fn awaited<R>(result: &Receiver<R>) -> R {
     match result.recv() {
         Ok(result) => result,
@@ -160,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_ends_it_soon() {
+    fn an_error_ends_the_work_soon() {
         for threads in [1, 3] {
             let (taken, result, done) = run(threads, 100_000, 10);
             assert_eq!(result, Err(10));
@@ -171,7 +170,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "a worker panicked")]
-    fn a_panic_of_a_worker_is_not_swallowed() {
+    fn a_panic_of_a_worker_reaches_the_caller() {
         let work = |(): &mut (), _: usize| panic!("on purpose");
         let feed = |lane: &mut Lane<'_, usize, (), ()>| (0..50).try_for_each(|job| lane.give(job));
         let _ = in_order(2, || (), work, |()| Ok(()), feed);

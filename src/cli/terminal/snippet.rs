@@ -1,4 +1,4 @@
-//! A problem with the line of the source that it is about, as rustc shows it.
+//! A problem with its source line, in the form that rustc uses.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,11 +11,11 @@ use crate::model::problem::Problem;
 use crate::source::confined::Confined;
 use crate::text::printable;
 
-/// Bytes of a source file that are looked into. A longer one was written by a machine.
+/// Bytes that are read of a source file. A longer one is not written by hand.
 const MOST: u64 = 1 << 20;
 
-/// Shows a problem of the model in `folder`, in colour or without.
-pub(super) fn show(problem: &Problem, folder: &Path, is_coloured: bool) -> String {
+/// A problem of the model in `folder`, in colour or without.
+pub(super) fn render(problem: &Problem, folder: &Path, is_coloured: bool) -> String {
     let level = if problem.is_error() { Level::ERROR } else { Level::WARNING };
     let message = printable(&problem.message);
     let path = printable(&problem.path.to_string_lossy());
@@ -39,8 +39,8 @@ pub(super) fn show(problem: &Problem, folder: &Path, is_coloured: bool) -> Strin
     renderer.decor_style(DecorStyle::Ascii).render(&[group.element(help)])
 }
 
-/// A line of the file at fault, read as a build would read it: never through a link that leads out of
-/// the model.
+/// A line of the file that has the problem. It is read as a build would read it: never through a link
+/// that leads out of the model.
 fn line_of(problem: &Problem, folder: &Path, number: u32) -> io::Result<Option<String>> {
     let relative = problem.path.strip_prefix(folder).map_err(io::Error::other)?;
     let file: File = Confined::open(folder)?.open_file(relative)?;
@@ -53,7 +53,7 @@ fn line_of(problem: &Problem, folder: &Path, number: u32) -> io::Result<Option<S
     Ok(line.map(|line| printable(line.trim_end())))
 }
 
-/// Where the character of a column stands, counted from 1; behind the end where there is none.
+/// The range of the character in a column, counted from 1; the end of the text if there is none.
 fn one_character(text: &str, column: usize) -> std::ops::Range<usize> {
     match text.char_indices().nth(column.saturating_sub(1)) {
         Some((start, character)) => start..start + character.len_utf8(),
@@ -69,7 +69,7 @@ mod tests {
     use crate::model::problem::Code;
 
     #[test]
-    fn the_line_stands_there_with_a_mark_below() {
+    fn a_problem_is_shown_with_its_line_and_a_mark_below() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path();
         fs::write(folder.join("service.py"), "import os\n\ndef handel(d, c):\n    pass\n").unwrap();
@@ -80,7 +80,7 @@ mod tests {
             "rename `handel`",
         );
         let path = folder.join("service.py").display().to_string();
-        let shown = show(&problem.clone().at(3, 5), folder, false);
+        let shown = render(&problem.clone().at(3, 5), folder, false);
         assert_eq!(
             shown.replace(&path, "PATH"),
             "error[handler-entry-point]: there is no `handle`\n\
@@ -91,16 +91,16 @@ mod tests {
              \x20 |\n\
              \x20 = help: rename `handel`"
         );
-        // Without a line, and with one that is there no more.
+        // Without a line, and with a line that no longer exists.
         for problem in [problem.clone(), problem.clone().at(9, 1)] {
-            let shown = show(&problem, folder, false).replace(&path, "PATH");
+            let shown = render(&problem, folder, false).replace(&path, "PATH");
             assert!(shown.contains("--> PATH\n") && shown.contains("help: rename"), "{shown}");
         }
-        assert!(show(&problem.at(3, 5), folder, true).contains("\x1b["));
+        assert!(render(&problem.at(3, 5), folder, true).contains("\x1b["));
     }
 
     #[test]
-    fn nothing_of_it_is_obeyed_by_a_terminal_and_no_link_is_followed() {
+    fn a_snippet_has_nothing_that_a_terminal_obeys_and_follows_no_link_out_of_the_model() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("m");
         fs::create_dir(&folder).unwrap();
@@ -108,11 +108,11 @@ mod tests {
         let problem = |name: &str| {
             Problem::error(Code::HandlerSyntax, folder.join(name), "no \x1b[1m", "mend").at(1, 9)
         };
-        let shown = show(&problem("a.py"), &folder, false);
+        let shown = render(&problem("a.py"), &folder, false);
         assert!(!shown.contains('\x1b') && shown.contains("1 |"), "{shown:?}");
         fs::write(dir.path().join("secret"), "secret\n").unwrap();
         std::os::unix::fs::symlink("../secret", folder.join("b.py")).unwrap();
-        let shown = show(&problem("b.py"), &folder, false);
+        let shown = render(&problem("b.py"), &folder, false);
         assert!(!shown.contains("secret"), "{shown}");
     }
 }

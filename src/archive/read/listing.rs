@@ -21,7 +21,7 @@ use super::window::DATA_PIECE;
 use crate::model::manifest::MANIFEST_PATH;
 
 /// A longer manifest is not kept; the server's own are about one kilobyte.
-pub(super) const MAX_MANIFEST: u64 = 1 << 20;
+pub const MAX_MANIFEST: u64 = 1 << 20;
 /// What the headers before an entry, long names included, may take.
 const HEADER_ALLOWANCE: u64 = 1 << 20;
 /// What may stand behind the end of a tar: GNU tar fills up its last record.
@@ -29,7 +29,7 @@ const TAIL_ALLOWANCE: u64 = 16 << 20;
 
 /// What an item is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     File,
     Folder,
     Symlink,
@@ -39,27 +39,27 @@ pub(super) enum Kind {
 
 /// A file or folder of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Item {
+pub struct Item {
     /// Its path as it stands there.
-    pub(super) name: Vec<u8>,
-    pub(super) kind: Kind,
+    pub name: Vec<u8>,
+    pub kind: Kind,
     /// Bytes of its content, 0 unless it is a file.
-    pub(super) size: u64,
+    pub size: u64,
     /// BLAKE3 of its content.
-    pub(super) blake3: [u8; 32],
+    pub blake3: [u8; 32],
     /// The content, where the path ends in that of the manifest and is not overly long.
-    pub(super) manifest: Option<Vec<u8>>,
+    pub manifest: Option<Vec<u8>>,
 }
 
 /// All items, in the order in which they stand, and what kept the rest from being read.
 #[derive(Debug, Default)]
-pub(super) struct Listing {
-    pub(super) items: Vec<Item>,
-    pub(super) damage: Option<io::Error>,
+pub struct Listing {
+    pub items: Vec<Item>,
+    pub damage: Option<io::Error>,
 }
 
 /// Reads a `.tar.gz` to its end, past the tar's, so that the CRC of the gzip is checked.
-pub(super) fn read_tgz(reader: impl Read) -> Listing {
+pub fn read_tgz(reader: impl Read) -> Listing {
     let mut listing = Listing::default();
     listing.damage = read_tar(reader, &mut listing.items).err();
     listing
@@ -98,7 +98,7 @@ fn read_tar(reader: impl Read, items: &mut Vec<Item>) -> io::Result<()> {
 }
 
 /// Lists a folder, sorted by path, reading every regular file. The path of an item is relative.
-pub(super) fn read_folder(folder: &Path) -> Listing {
+pub fn read_folder(folder: &Path) -> Listing {
     let mut listing = Listing::default();
     let walk = walkdir::WalkDir::new(folder).min_depth(1).sort_by_file_name();
     for item in walk {
@@ -126,7 +126,7 @@ pub(super) fn read_folder(folder: &Path) -> Listing {
 }
 
 /// Opens a file that is to be a regular one; a FIFO that took its place does not block.
-pub(super) fn open_plain(path: &Path) -> io::Result<std::fs::File> {
+pub fn open_plain(path: &Path) -> io::Result<std::fs::File> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
     OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path)
 }

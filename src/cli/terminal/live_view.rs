@@ -1,4 +1,4 @@
-//! `marwatch run` on a terminal: a line for each model that moves, and what went wrong above them.
+//! `marwatch run` on a terminal: a line for each model, with problems above them.
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::{
-    HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle,
-};
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::tz::TimeZone;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::snippet;
+use super::{is_colour_allowed, snippet};
+use crate::cli::output::{count, size};
 use crate::daemon::View;
 use crate::pipeline::{OnProgress, Progress};
 use crate::reconcile::Activity;
@@ -20,73 +19,72 @@ use crate::results::{Outcome, Record};
 use crate::status::now::{ModelNow, Now};
 use crate::text::printable;
 
-/// How often a spinner moves.
+/// Interval between two frames of a spinner.
 const TICK: Duration = Duration::from_millis(120);
-/// Characters of a model's name for which others are moved.
+/// The widest column of model names; a longer name sticks out.
 const MOST_NAME: usize = 32;
-/// Lines that are left to what is above and below the models.
+/// Rows kept free above and below the models.
 const OTHER_LINES: u16 = 4;
 
-/// The lines of the models at the foot of a terminal.
+/// The lines of the models at the bottom of a terminal.
 #[derive(Debug)]
-pub struct Screen {
+pub(in crate::cli) struct LiveView {
     bars: MultiProgress,
     foot: ProgressBar,
     lines: Arc<Mutex<BTreeMap<PathBuf, Line>>>,
-    /// What came of the last attempt of each, in words.
+    /// The last result of each model, in words.
     last: BTreeMap<PathBuf, String>,
     is_coloured: bool,
 }
 
-/// The line of a model.
 #[derive(Debug)]
 struct Line {
     bar: ProgressBar,
     name: String,
     is_building: bool,
-    /// What it says while nothing is built.
+    /// The text while nothing is built.
     text: String,
 }
 
 /// Writes above the lines.
 #[derive(Debug, Clone)]
-pub struct Above(MultiProgress);
+pub(in crate::cli) struct Above(MultiProgress);
 
-impl Screen {
-    /// The screen, if standard error leads to one.
-    pub fn find() -> Option<Self> {
+impl LiveView {
+    /// The live view, if standard error is a terminal that supports it.
+    pub(in crate::cli) fn on_terminal() -> Option<Self> {
         let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         if !io::stderr().is_terminal() || is_dumb {
             return None;
         }
-        let is_coloured = super::is_colour_wanted();
+        let is_coloured = is_colour_allowed();
         console::set_colors_enabled(is_coloured);
         console::set_colors_enabled_stderr(is_coloured);
         let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
         let foot = bars.add(ProgressBar::new_spinner().with_style(style("{msg:.dim}")));
-        foot.set_message("looking at every model");
+        foot.set_message("scanning every model");
         let (lines, last) = (Arc::default(), BTreeMap::new());
         Some(Self { bars, foot, lines, last, is_coloured })
     }
 
-    /// Where to write what is to stand above the lines.
-    pub fn above(&self) -> Above {
+    /// A writer for text above the lines.
+    pub(in crate::cli) fn above(&self) -> Above {
         Above(self.bars.clone())
     }
 
-    fn say(&self, text: &str) {
-        // Fails where nobody is left to see it.
-        let _ = Above(self.bars.clone()).write_all(format!("{text}\n").as_bytes());
+    /// Prints text above the lines. An error means that the terminal is gone.
+    pub(in crate::cli) fn print(&self, text: &str) {
+        let _ = self.above().write_all(format!("{text}\n").as_bytes());
     }
 
-    /// The models that get a line: all, or where there is no room for that, those that move or want
-    /// something.
+    /// The models that get a line: all; or, if there are too many, those that are busy or have a
+    /// problem.
     fn shown<'n>(&self, now: &'n Now) -> Vec<&'n ModelNow> {
         let (rows, _) = console::Term::stderr().size();
         let room = usize::from(rows.saturating_sub(OTHER_LINES)).max(1);
         let mut shown: Vec<&ModelNow> = now.models.iter().collect();
         if shown.len() > room {
-            shown.retain(|model| model.activity != Activity::Idle || model.trouble.is_some());
+            shown.retain(|model| model.activity != Activity::Idle || model.issue.is_some());
             shown.truncate(room);
         }
         shown.sort_by(|a, b| (&a.name, &a.folder).cmp(&(&b.name, &b.folder)));
@@ -94,7 +92,7 @@ impl Screen {
     }
 }
 
-impl View for Screen {
+impl View for LiveView {
     fn on_progress(&self) -> OnProgress {
         let lines = Arc::clone(&self.lines);
         Arc::new(move |folder: &Path, progress: Progress| {
@@ -106,8 +104,7 @@ impl View for Screen {
     }
 
     fn record(&mut self, record: &Record) {
-        let ms = record.took_ms();
-        let size = record.bytes.map(HumanBytes).map(|size| size.to_string()).unwrap_or_default();
+        let (size, ms) = (size(record.bytes), record.took_ms());
         let words = match record.outcome {
             Outcome::Published => {
                 format!("published: generation {}, {size}, {ms:.0} ms", record.generation)
@@ -117,12 +114,12 @@ impl View for Screen {
         let time = record.time.to_zoned(TimeZone::system()).strftime("%H:%M:%S").to_string();
         self.last.insert(record.folder.clone(), format!("{words}, at {time}"));
         for problem in &record.problems {
-            self.say(&snippet::show(problem, &record.folder, self.is_coloured));
-            self.say("");
+            self.print(&snippet::render(problem, &record.folder, self.is_coloured));
+            self.print("");
         }
         if let Some(failure) = &record.failure {
             let line = format!("{}: {failure}", record.model);
-            self.say(&printable(&line));
+            self.print(&printable(&line));
         }
     }
 
@@ -140,7 +137,7 @@ impl View for Screen {
         });
         for (at, model) in shown.iter().enumerate() {
             let line = lines.entry(model.folder.clone()).or_insert_with(|| {
-                let bar = self.bars.insert(at, ProgressBar::new_spinner().with_style(still()));
+                let bar = self.bars.insert(at, ProgressBar::new_spinner().with_style(idle_style()));
                 let (name, text) = (String::new(), String::new());
                 Line { bar, name, is_building: false, text }
             });
@@ -149,18 +146,18 @@ impl View for Screen {
         }
         drop(lines);
         let (all, others) = (now.models.len(), now.models.len() - shown.len());
-        let mut foot = format!("watching {all} model{}", if all == 1 { "" } else { "s" });
+        let mut foot = format!("watching {}", count(all, "model"));
         if others > 0 {
             foot += &format!(", {others} of them not shown");
         }
-        self.foot.set_message(format!("{foot}; Ctrl-C ends"));
+        self.foot.set_message(format!("{foot}; Ctrl-C stops"));
         self.foot.force_draw();
     }
 }
 
-impl Drop for Screen {
+impl Drop for LiveView {
     fn drop(&mut self) {
-        // What stood there last stays, but for the foot.
+        // The last lines of the models stay, without the foot.
         for line in self.lines.lock().unwrap_or_else(PoisonError::into_inner).values() {
             line.bar.abandon();
         }
@@ -173,7 +170,7 @@ impl Line {
         let is_building = model.activity == Activity::Building;
         if is_building != self.is_building {
             self.is_building = is_building;
-            self.bar.set_style(if is_building { moving() } else { still() });
+            self.bar.set_style(if is_building { busy_style() } else { idle_style() });
             if is_building {
                 self.bar.enable_steady_tick(TICK);
             } else {
@@ -195,21 +192,21 @@ impl Line {
             None => what.to_owned(),
         };
         let last = || last.map_or_else(|| "up to date".to_owned(), |last| printable(last));
-        let trouble = || model.trouble.as_ref().map(|trouble| printable(&trouble.what));
+        let issue = || model.issue.as_ref().map(|issue| printable(&issue.reason));
         let (mark, text) = match model.activity {
             Activity::Settling => (console::style("…").cyan(), waits("settling")),
-            Activity::Queued => (console::style("…").cyan(), "waiting for a place".to_owned()),
+            Activity::Queued => (console::style("…").cyan(), "queued".to_owned()),
             Activity::Retrying => {
                 let wait = model.next.map(|next| next.duration_since(crate::clock::timestamp()));
                 let wait = wait.and_then(|wait| Duration::try_from(wait).ok()).unwrap_or_default();
                 let wait = HumanDuration(Duration::from_secs(wait.as_secs() + 1));
-                let text = format!("{}; again in {wait}", trouble().unwrap_or_default());
+                let text = format!("{}; retry in {wait}", issue().unwrap_or_default());
                 (console::style("✖").red(), text)
             }
             Activity::Paused => (console::style("‖").yellow(), "paused".to_owned()),
             Activity::Missing => (console::style("?").yellow(), "its folder is gone".to_owned()),
-            Activity::Idle | Activity::Building => match trouble() {
-                Some(trouble) => (console::style("✖").red(), trouble),
+            Activity::Idle | Activity::Building => match issue() {
+                Some(issue) => (console::style("✖").red(), issue),
                 None => (console::style("✔").green(), last()),
             },
         };
@@ -219,13 +216,13 @@ impl Line {
         }
         self.bar.set_message(text.clone());
         self.text = text;
-        // Whatever is drawn too soon after something else is left out, and this may be the last.
+        // indicatif skips what is drawn too soon after another drawing, and this may be the last change.
         self.bar.force_draw();
     }
 
     fn pack(&self, Progress { done, total }: Progress) {
         let percent = done.saturating_mul(100).checked_div(total).unwrap_or(0);
-        let text = format!("{}  packing {percent} % of {}", self.name, HumanBytes(total));
+        let text = format!("{}  packing {percent} % of {}", self.name, size(total));
         self.bar.set_message(text);
     }
 }
@@ -249,15 +246,15 @@ impl MakeWriter<'_> for Above {
     }
 }
 
-fn still() -> ProgressStyle {
+fn idle_style() -> ProgressStyle {
     style("{wide_msg}")
 }
 
-fn moving() -> ProgressStyle {
+fn busy_style() -> ProgressStyle {
     style("{spinner:.cyan} {wide_msg}")
 }
 
-/// The templates above are good: the tests draw each.
+/// The templates above are valid: the tests draw each.
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }

@@ -4,8 +4,10 @@ use std::io;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::super::window::{DATA_PIECE, HEADER_PIECE, ReadAt, Window, four_at, u32_at, u64_at};
 use super::{DEFLATED, Decoded, Fault, LocalHeader, STORED};
+use crate::archive::read::window::{
+    DATA_PIECE, HEADER_PIECE, ReadAt, Window, four_at, u32_at, u64_at,
+};
 
 /// `PK\7\8`, which may stand before a data descriptor.
 const DESCRIPTOR: [u8; 4] = *b"PK\x07\x08";
@@ -13,7 +15,7 @@ const DESCRIPTOR: [u8; 4] = *b"PK\x07\x08";
 const OUTPUT: usize = 64 << 10;
 
 /// Where the data ends by what the header states; nothing where it does not say.
-pub(super) fn stated_end(header: &LocalHeader) -> Option<u64> {
+pub fn stated_end(header: &LocalHeader) -> Option<u64> {
     if header.has_descriptor() {
         return None;
     }
@@ -25,7 +27,7 @@ pub(super) fn stated_end(header: &LocalHeader) -> Option<u64> {
 /// The state of a decompression, kept from entry to entry: making it costs more than inflating a
 /// small file does.
 #[derive(Debug, Default)]
-pub(super) struct Inflater(Option<(Decompress, Vec<u8>)>);
+pub struct Inflater(Option<(Decompress, Vec<u8>)>);
 
 impl Inflater {
     fn fresh(&mut self) -> (&mut Decompress, &mut [u8]) {
@@ -38,7 +40,7 @@ impl Inflater {
 
 /// Decodes the data behind `header` into `sink`. The second part is where the next header is to be
 /// expected, where that can be known.
-pub(super) fn decode<R: ReadAt>(
+pub fn decode<R: ReadAt>(
     window: &mut Window<R>,
     inflater: &mut Inflater,
     header: &LocalHeader,

@@ -23,8 +23,8 @@ pub(crate) use names::MAX_PATH;
 
 use self::findings::Findings;
 use super::Digest;
-use super::listing::open_plain;
-use super::window::ReadAt;
+use super::read::listing::open_plain;
+use super::read::window::ReadAt;
 use crate::model::Manifest;
 use crate::model::problem::{Problem, any_error};
 

@@ -6,41 +6,41 @@ use crate::model::manifest::MANIFEST_PATH;
 
 /// One entry: what stands in its local header, before and behind it, and in the central directory.
 #[derive(Debug, Clone)]
-pub(crate) struct Item {
+pub struct Item {
     /// Bytes before the local header.
-    pub(crate) gap: Vec<u8>,
-    pub(crate) name: Vec<u8>,
-    pub(crate) flags: u16,
-    pub(crate) method: u16,
-    pub(crate) crc32: u32,
-    pub(crate) size: u32,
-    pub(crate) packed_size: u32,
-    pub(crate) extra: Vec<u8>,
+    pub gap: Vec<u8>,
+    pub name: Vec<u8>,
+    pub flags: u16,
+    pub method: u16,
+    pub crc32: u32,
+    pub size: u32,
+    pub packed_size: u32,
+    pub extra: Vec<u8>,
     /// The data as it stands in the archive.
-    pub(crate) data: Vec<u8>,
+    pub data: Vec<u8>,
     /// Bytes behind the data.
-    pub(crate) descriptor: Vec<u8>,
+    pub descriptor: Vec<u8>,
     /// Whether the stream has it.
-    pub(crate) present: bool,
+    pub present: bool,
     /// Its line in the central directory, if it has one: name, CRC, size, packed size, mode.
-    pub(crate) listed: Option<Listed>,
+    pub listed: Option<Listed>,
 }
 
 #[derive(Debug, Clone)]
-pub(crate) struct Listed {
-    pub(crate) name: Vec<u8>,
-    pub(crate) crc32: u32,
-    pub(crate) size: u32,
-    pub(crate) packed_size: u32,
-    pub(crate) mode: u32,
+pub struct Listed {
+    pub name: Vec<u8>,
+    pub crc32: u32,
+    pub size: u32,
+    pub packed_size: u32,
+    pub mode: u32,
 }
 
 impl Item {
-    pub(crate) fn stored(name: impl AsRef<[u8]>, content: impl AsRef<[u8]>) -> Self {
+    pub fn stored(name: impl AsRef<[u8]>, content: impl AsRef<[u8]>) -> Self {
         Self::new(name.as_ref(), content.as_ref(), 0, content.as_ref().to_vec())
     }
 
-    pub(crate) fn deflated(name: impl AsRef<[u8]>, content: impl AsRef<[u8]>) -> Self {
+    pub fn deflated(name: impl AsRef<[u8]>, content: impl AsRef<[u8]>) -> Self {
         let level = flate2::Compression::default();
         let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), level);
         encoder.write_all(content.as_ref()).unwrap();
@@ -68,7 +68,7 @@ impl Item {
     }
 
     /// The same with sizes and CRC behind the data, as 32-bit or as 64-bit fields.
-    pub(crate) fn with_descriptor(mut self, signature: bool, wide: bool) -> Self {
+    pub fn with_descriptor(mut self, signature: bool, wide: bool) -> Self {
         self.flags |= 1 << 3;
         self.descriptor = if signature { b"PK\x07\x08".to_vec() } else { Vec::new() };
         self.descriptor.extend(self.crc32.to_le_bytes());
@@ -84,7 +84,7 @@ impl Item {
     }
 
     /// The same with its sizes in a zip64 field.
-    pub(crate) fn with_zip64(mut self) -> Self {
+    pub fn with_zip64(mut self) -> Self {
         self.extra.extend([1, 0, 16, 0]);
         self.extra.extend(u64::from(self.size).to_le_bytes());
         self.extra.extend(u64::from(self.packed_size).to_le_bytes());
@@ -92,20 +92,20 @@ impl Item {
         self
     }
 
-    pub(crate) fn edit(mut self, edit: impl FnOnce(&mut Self)) -> Self {
+    pub fn edit(mut self, edit: impl FnOnce(&mut Self)) -> Self {
         edit(&mut self);
         self
     }
 }
 
 /// A manifest that the server accepts.
-pub(crate) const MANIFEST: &str = r#"{"specificationVersion": "1.0", "implementationVersion": "1.0",
+pub const MANIFEST: &str = r#"{"specificationVersion": "1.0", "implementationVersion": "1.0",
 "modelServerVersion": "1.0", "runtime": "python3", "engine": {"engineName": "MXNet"},
 "model": {"modelName": "cats", "modelVersion": "7", "handler": "service:handle"},
 "publisher": {"author": "Ada", "email": "ada@example.org"}}"#;
 
 /// The entries of a good archive.
-pub(crate) fn good() -> Vec<Item> {
+pub fn good() -> Vec<Item> {
     vec![
         Item::deflated(MANIFEST_PATH, MANIFEST),
         Item::stored("weights.bin", [7; 300]).edit(|item| {
@@ -118,21 +118,21 @@ pub(crate) fn good() -> Vec<Item> {
 }
 
 /// The good archive with something put behind its entries.
-pub(crate) fn good_and(item: Item) -> Vec<Item> {
+pub fn good_and(item: Item) -> Vec<Item> {
     let mut items = good();
     items.push(item);
     items
 }
 
 /// The bytes of an archive.
-pub(crate) fn zip(items: &[Item]) -> Vec<u8> {
+pub fn zip(items: &[Item]) -> Vec<u8> {
     let (mut bytes, directory) = parts(items);
     finish(&mut bytes, &directory);
     bytes
 }
 
 /// The entries with what stands between them, and their lines in the central directory.
-pub(crate) fn parts(items: &[Item]) -> (Vec<u8>, Vec<Vec<u8>>) {
+pub fn parts(items: &[Item]) -> (Vec<u8>, Vec<Vec<u8>>) {
     let mut bytes = Vec::new();
     let mut directory = Vec::new();
     for item in items {
@@ -173,7 +173,7 @@ pub(crate) fn parts(items: &[Item]) -> (Vec<u8>, Vec<Vec<u8>>) {
 }
 
 /// Puts the central directory and the end record behind `bytes`.
-pub(crate) fn finish(bytes: &mut Vec<u8>, directory: &[Vec<u8>]) {
+pub fn finish(bytes: &mut Vec<u8>, directory: &[Vec<u8>]) {
     let offset = u32::try_from(bytes.len()).unwrap();
     bytes.extend(directory.concat());
     let size = u32::try_from(bytes.len()).unwrap() - offset;

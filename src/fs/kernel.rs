@@ -1,4 +1,4 @@
-//! What the kernel can do with the bytes of files and no safe wrapper offers.
+//! Calls on the bytes of files for which no safe wrapper exists.
 
 use std::fs::File;
 use std::io;
@@ -19,7 +19,7 @@ struct FileCloneRange {
 struct CloneRange(FileCloneRange);
 
 #[expect(unsafe_code, reason = "rustix offers FICLONE for whole files alone")]
-// SAFETY: the number is that of FICLONERANGE, which reads a `file_clone_range` and writes nothing.
+// SAFETY: this is the number of FICLONERANGE, which reads a `file_clone_range` and writes nothing.
 unsafe impl Ioctl for CloneRange {
     type Output = ();
     const IS_MUTATING: bool = false;
@@ -38,12 +38,11 @@ unsafe impl Ioctl for CloneRange {
 }
 
 /// Makes `length` bytes of `to` at `to_offset` share the blocks of `from` at `from_offset`. All
-/// three are multiples of the file system's block, or end with `from`.
+/// three are multiples of the file system's block size, or the range ends with `from`.
 ///
 /// # Errors
-/// What the kernel answers; among others that the file system cannot, or that the two files are not
-/// on the same one.
-pub(crate) fn clone_range(
+/// Those of the kernel; for example, the file system cannot, or the files are on different ones.
+pub fn clone_range(
     from: &File,
     from_offset: u64,
     to: &File,
@@ -62,13 +61,13 @@ pub(crate) fn clone_range(
     Ok(())
 }
 
-/// Starts to write a part of a file to the disk and does not wait for it, so that a later `fsync`
-/// finds little to do. Only a matter of speed: a failure shows in that `fsync`.
-pub(crate) fn start_write_back(file: &File, offset: u64, length: u64) {
+/// Starts to write a part of a file to the disk without waiting for it, so that a later `fsync` finds
+/// little to do. A failure shows in that `fsync`.
+pub fn start_write_back(file: &File, offset: u64, length: u64) {
     let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) else { return };
     let descriptor: RawFd = file.as_raw_fd();
     #[expect(unsafe_code, reason = "no safe wrapper of sync_file_range(2) exists")]
-    // SAFETY: the descriptor is open as long as `file` is borrowed; no memory of ours is touched.
+    // SAFETY: the descriptor is open as long as `file` is borrowed; none of our memory is touched.
     unsafe {
         libc::sync_file_range(descriptor, offset, length, libc::SYNC_FILE_RANGE_WRITE);
     }

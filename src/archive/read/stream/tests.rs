@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::archive::fixture::{Item, MANIFEST, finish, good, parts, zip};
+use crate::archive::tests::zips::{Item, MANIFEST, finish, good, parts, zip};
 
 /// What the stream of an archive gives: every name with its content or fault, and how it ended.
 type Read = (Vec<(Vec<u8>, Result<Vec<u8>, Fault>)>, End);
