@@ -13,9 +13,9 @@ use super::{Stop, block_on, unknown_models, written};
 use crate::clock;
 use crate::control::{ClientError, client};
 use crate::exit::Exit;
-use crate::results::catalog::ServedState;
+use crate::results::catalog::ServingState;
 use crate::results::{CATALOG_FILE, Catalog};
-use crate::status::history::Past;
+use crate::status::history::AttemptHistory;
 use crate::status::{ModelStatus, Status};
 use crate::store::hidden_folder;
 use crate::text::{chain, printable};
@@ -53,12 +53,12 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Stop> {
     let store = args.source.find()?;
-    let mut past = Past::of(&hidden_folder(&store));
+    let mut history = AttemptHistory::of(&hidden_folder(&store));
     block_on(0, async {
         if args.follow {
-            return follow(args, &store, &mut past, out).await;
+            return follow(args, &store, &mut history, out).await;
         }
-        let mut status = read(&store, &mut past).await?;
+        let mut status = read(&store, &mut history).await?;
         let known: Vec<&str> = status.models.iter().map(|model| model.model.as_str()).collect();
         let is_unknown = |name: &&str| !known.contains(name);
         let unknown: Vec<&str> =
@@ -73,7 +73,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Stop> {
 }
 
 /// Asks the daemon, or reads the files of the store without one.
-async fn read(store: &Path, past: &mut Past) -> Result<Status, Stop> {
+async fn read(store: &Path, history: &mut AttemptHistory) -> Result<Status, Stop> {
     let hidden = hidden_folder(store);
     match client::status(&hidden).await {
         Ok(status) => return Ok(status),
@@ -82,13 +82,13 @@ async fn read(store: &Path, past: &mut Past) -> Result<Status, Stop> {
         Err(error) => return Err(Stop::new(Exit::Unavailable, chain(&error))),
     }
     let time = clock::timestamp();
-    let catalog = past.refresh().and_then(|()| Catalog::read(&hidden.join(CATALOG_FILE)));
+    let catalog = history.refresh().and_then(|()| Catalog::read(&hidden.join(CATALOG_FILE)));
     let catalog = catalog.map_err(|error| {
         let message = format!("cannot read the files in {}: {error}", hidden.display());
         Stop::new(Exit::Unavailable, message)
     })?;
     let catalog = catalog.unwrap_or_else(|| Catalog::empty(time));
-    Ok(Status::of(store.to_owned(), time, None, catalog, past))
+    Ok(Status::of(store.to_owned(), time, None, catalog, history))
 }
 
 fn select(status: &mut Status, args: &Args) {
@@ -100,12 +100,12 @@ fn select(status: &mut Status, args: &Args) {
 async fn follow(
     args: &Args,
     store: &Path,
-    past: &mut Past,
+    history: &mut AttemptHistory,
     out: &mut dyn Write,
 ) -> Result<Exit, Stop> {
     let mut before = None;
     loop {
-        let mut status = read(store, past).await?;
+        let mut status = read(store, history).await?;
         select(&mut status, args);
         let is_same = before.as_ref().is_some_and(|before: &Status| {
             (&before.models, before.daemon.is_some()) == (&status.models, status.daemon.is_some())
@@ -191,9 +191,9 @@ fn cells(model: &ModelStatus, now: Timestamp, has_servers: bool) -> Vec<String> 
     ];
     if has_servers {
         let servers = archive.map(|archive| archive.servers.values());
-        let count = |servers: &mut dyn Iterator<Item = ServedState>| {
+        let count = |servers: &mut dyn Iterator<Item = ServingState>| {
             let all: Vec<_> = servers.collect();
-            let serving = all.iter().filter(|state| **state == ServedState::Serving).count();
+            let serving = all.iter().filter(|state| **state == ServingState::Serving).count();
             if all.is_empty() { String::new() } else { format!("{serving} of {}", all.len()) }
         };
         cells.push(servers.map(|all| count(&mut all.map(|of| of.state))).unwrap_or_default());

@@ -15,7 +15,7 @@ use crate::pipeline::OnProgress;
 use crate::pipeline::report::Summary;
 use crate::results::{Outcome, Record};
 use crate::status::Daemon;
-use crate::status::issues::Board;
+use crate::status::issues::Issues;
 use crate::status::metrics::Metrics;
 use crate::status::now::{Now, Underway};
 use crate::watch::Watcher;
@@ -41,7 +41,7 @@ pub(super) struct StatusCollector {
     view: Option<Box<dyn View>>,
     /// When the view is drawn again.
     show_at: Option<Instant>,
-    issues: Board,
+    issues: Issues,
     underway: Underway,
     metrics: Arc<Metrics>,
     started: Timestamp,
@@ -54,7 +54,7 @@ impl StatusCollector {
         view: Option<Box<dyn View>>,
     ) -> (Self, UnboundedSender<Summary>) {
         let (sender, summaries) = mpsc::unbounded_channel();
-        let (issues, underway) = (Board::default(), Underway::default());
+        let (issues, underway) = (Issues::default(), Underway::default());
         let started = clock::timestamp();
         (Self { summaries, view, show_at: None, issues, underway, metrics, started }, sender)
     }
@@ -103,12 +103,12 @@ impl StatusCollector {
             if let (Some(Outcome::Published), Some(time)) = (outcome, summary.since_change) {
                 self.metrics.published_after(time);
             }
-            self.issues.take(summary);
+            self.issues.update(summary);
         }
     }
 
     /// The models with something wrong.
-    pub(super) fn issues(&mut self, engine: &Engine) -> &Board {
+    pub(super) fn issues(&mut self, engine: &Engine) -> &Issues {
         self.catch_up();
         self.issues.retain(|folder| engine.knows(folder));
         &self.issues

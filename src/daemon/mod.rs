@@ -23,12 +23,12 @@ use tokio::time::{Instant, sleep_until};
 use tokio_stream::StreamExt;
 
 use crate::config::Config;
-use crate::control::{Control, Desk, Question};
+use crate::control::{AppState, Control, Question};
 use crate::exit::Exit;
 use crate::results::Trigger;
 use crate::servers;
 use crate::source::discover;
-use crate::status::history::Past;
+use crate::status::history::AttemptHistory;
 use crate::status::metrics::Metrics;
 use crate::store::{LockError, StoreError, hidden_folder};
 use crate::subscribers::Subscribers;
@@ -104,13 +104,15 @@ impl Daemon {
             .map_err(|error| cannot("watch", &error))?;
         let subscribers = Subscribers::new(Arc::clone(&metrics));
         let (asked, questions) = mpsc::unbounded_channel();
-        let desk = Desk {
+        let desk = AppState {
             store: engine.config().store.clone(),
             commands: engine.sink(Message::Command),
             questions: asked,
             records: subscribers.records(),
             metrics,
-            past: Arc::new(Mutex::new(Past::of(&hidden_folder(&engine.config().store)))),
+            history: Arc::new(Mutex::new(AttemptHistory::of(&hidden_folder(
+                &engine.config().store,
+            )))),
         };
         let control = Control::start(engine.config(), desk);
         let servers = engine.sink(|output| match output {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::engine::Engine;
 use crate::clock;
 use crate::status::issues;
-use crate::status::issues::Board;
+use crate::status::issues::Issues;
 
 /// The status is sent this long after a change. Changes that are over by then are not sent: an edit
 /// that is in the store after 300 ms leaves the status as it was.
@@ -78,7 +78,7 @@ impl ServiceNotifier {
     }
 
     /// Sends what is due.
-    pub fn tick(&mut self, engine: &Engine, issues: &Board) {
+    pub fn tick(&mut self, engine: &Engine, issues: &Issues) {
         let now = Instant::now();
         if self.feed_at.is_some_and(|due| due <= now) {
             self.notify(&[NotifyState::Watchdog]);

@@ -4,6 +4,8 @@
 pub mod identity;
 pub mod kernel;
 pub mod lease;
+#[cfg(test)]
+pub(crate) mod test_folder;
 pub mod threads;
 
 mod atomic;

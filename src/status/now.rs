@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
-use super::issues::{Board, Trouble};
+use super::issues::{Issue, Issues};
 use super::{Daemon, Progress};
 use crate::pipeline;
 use crate::pipeline::OnProgress;
@@ -35,7 +35,7 @@ pub struct ModelNow {
     /// When it is looked at or tried again.
     pub next: Option<Timestamp>,
     /// What is wrong with it.
-    pub trouble: Option<Trouble>,
+    pub issue: Option<Issue>,
     /// What it was found to wait for.
     pub waiting: Option<String>,
     /// How far it is packed.
@@ -44,9 +44,9 @@ pub struct ModelNow {
 
 impl ModelNow {
     /// Adds what was seen of it.
-    pub fn with(mut self, board: &Board, underway: &Underway) -> Self {
-        self.trouble = board.trouble(&self.folder).cloned();
-        self.waiting = board.waiting(&self.folder).map(str::to_owned);
+    pub fn with(mut self, issues: &Issues, underway: &Underway) -> Self {
+        self.issue = issues.issue(&self.folder).cloned();
+        self.waiting = issues.waiting(&self.folder).map(str::to_owned);
         if self.activity == Activity::Building {
             self.progress = underway.of(&self.folder);
         }

@@ -1,8 +1,9 @@
 //! What can be asked while the daemon runs, and when it does not.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::{Output, Stdio};
 
@@ -11,7 +12,7 @@ use serde_json::Value;
 
 use crate::common::daemon::Daemon;
 use crate::common::site::Site;
-use crate::common::{marwatch, service};
+use crate::common::{free_address, marwatch, service};
 
 const BROKEN: &str = "def handle(data, context)\n    return []\n";
 
@@ -189,8 +190,7 @@ fn a_port_is_answered_and_moves_with_the_configuration() {
     };
     let mut before = String::new();
     for round in 0..2 {
-        // Free a moment ago.
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let free = free_address();
         let control = format!("{plain}control:\n  listen: {free}\n");
         fs::write(&site.config, control).unwrap();
         daemon.signal(rustix::process::Signal::HUP);
@@ -210,8 +210,40 @@ fn a_port_is_answered_and_moves_with_the_configuration() {
 }
 
 #[test]
+fn a_request_over_the_port_that_is_being_answered_at_sigterm_gets_its_answer() {
+    let free = free_address();
+    let site = Site::quick(&format!("control: {{listen: '{free}'}}\n"));
+    site.put_simple("m");
+    let mut daemon = site.start();
+    daemon.next("m", Outcome::Published);
+    daemon.wait("a catalog with it", |_| site.catalog()["models"].get("m").map(drop));
+    // The answer needs the catalog: read from a pipe, it lasts as long as the test likes.
+    let catalog = site.hidden().join("catalog.json");
+    let held = fs::read(&catalog).unwrap();
+    fs::remove_file(&catalog).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &catalog, 0o600.into()).unwrap();
+    let mut stream = TcpStream::connect(free).unwrap();
+    stream.write_all(b"GET /models HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut writer = daemon.wait("a reader of the catalog", |_| {
+        // Without a reader it cannot be opened.
+        let flags = rustix::fs::OFlags::NONBLOCK.bits().try_into().unwrap();
+        OpenOptions::new().write(true).custom_flags(flags).open(&catalog).ok()
+    });
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.wait_for_line(&["\"stopped\""]);
+    writer.write_all(&held).unwrap();
+    drop(writer);
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.0 200 OK"), "{answer}");
+    assert!(answer.contains("\"archive\":\"m.mar\""), "{answer}");
+    let ended = daemon.ended();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.story());
+}
+
+#[test]
 fn a_token_that_is_not_where_it_should_be_is_looked_for_among_credentials() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = free_address();
     let site = Site::quick(&format!("control: {{listen: '{free}', token_file: a.token}}\n"));
     let credentials = site.root.join("credentials");
     fs::create_dir(&credentials).unwrap();

@@ -118,10 +118,7 @@ fn a_stuck_loop_is_started_again_and_a_long_build_is_let_alone() {
     machine.run(&["systemctl", "kill", "--signal=HUP", "marwatch"]);
     machine.wait_for_status(&["reading the configuration"]);
     machine.run(&["mv", "/etc/good", file]);
-    machine.wait("another process", |machine| {
-        let is_active = machine.property("ActiveState") == "active";
-        (is_active && machine.main_pid() != process).then_some(())
-    });
+    machine.wait_for_successor(process);
     assert_eq!(machine.property("NRestarts"), "1");
     let said = machine.run(&["journalctl", "-u", "marwatch"]);
     assert!(said.contains("Failed with result 'watchdog'"), "{said}");

@@ -84,7 +84,7 @@ impl LiveView {
         let room = usize::from(rows.saturating_sub(OTHER_LINES)).max(1);
         let mut shown: Vec<&ModelNow> = now.models.iter().collect();
         if shown.len() > room {
-            shown.retain(|model| model.activity != Activity::Idle || model.trouble.is_some());
+            shown.retain(|model| model.activity != Activity::Idle || model.issue.is_some());
             shown.truncate(room);
         }
         shown.sort_by(|a, b| (&a.name, &a.folder).cmp(&(&b.name, &b.folder)));
@@ -192,7 +192,7 @@ impl Line {
             None => what.to_owned(),
         };
         let last = || last.map_or_else(|| "up to date".to_owned(), |last| printable(last));
-        let trouble = || model.trouble.as_ref().map(|trouble| printable(&trouble.what));
+        let issue = || model.issue.as_ref().map(|issue| printable(&issue.reason));
         let (mark, text) = match model.activity {
             Activity::Settling => (console::style("…").cyan(), waits("settling")),
             Activity::Queued => (console::style("…").cyan(), "queued".to_owned()),
@@ -200,13 +200,13 @@ impl Line {
                 let wait = model.next.map(|next| next.duration_since(crate::clock::timestamp()));
                 let wait = wait.and_then(|wait| Duration::try_from(wait).ok()).unwrap_or_default();
                 let wait = HumanDuration(Duration::from_secs(wait.as_secs() + 1));
-                let text = format!("{}; retry in {wait}", trouble().unwrap_or_default());
+                let text = format!("{}; retry in {wait}", issue().unwrap_or_default());
                 (console::style("✖").red(), text)
             }
             Activity::Paused => (console::style("‖").yellow(), "paused".to_owned()),
             Activity::Missing => (console::style("?").yellow(), "its folder is gone".to_owned()),
-            Activity::Idle | Activity::Building => match trouble() {
-                Some(trouble) => (console::style("✖").red(), trouble),
+            Activity::Idle | Activity::Building => match issue() {
+                Some(issue) => (console::style("✖").red(), issue),
                 None => (console::style("✔").green(), last()),
             },
         };

@@ -38,7 +38,7 @@ use crate::pipeline::{Listed, OnProgress, Workshop};
 use crate::reconcile::{Effect, Event, Policy, Reconciler, Ticket};
 use crate::results::catalog::CatalogEntry;
 use crate::results::events::StoreEvent;
-use crate::results::served::ServerReport;
+use crate::results::server_report::ServerReport;
 use crate::results::writer::CatalogChange;
 use crate::results::{ResultsWriter, Trigger};
 use crate::servers::gate::Gate;

@@ -69,7 +69,7 @@ impl Engine {
                 _ => since.and_then(|since| before(time, now, since)),
             },
             next: due.and_then(|due| after(time, now, due)),
-            trouble: None,
+            issue: None,
             waiting: None,
             progress: None,
         };

@@ -9,17 +9,17 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::catalog::{CatalogEntry, Served, ServedState};
+use super::catalog::{CatalogEntry, ServerStatus, ServingState};
 use super::{Outcome, Record, Trigger};
 use crate::model::ModelName;
 
 /// How it stands with a model on a server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct OnServer {
+pub struct ServerResult {
     /// The address of its management API.
     pub management: String,
     /// How it stands.
-    pub state: ServedState,
+    pub state: ServingState,
     /// The version in the archive that the server was told to serve.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub version: Option<String>,
@@ -43,13 +43,13 @@ pub struct ServerReport {
     /// Whether that was because other terms are wanted than before.
     pub is_asked: bool,
     /// How it stands now.
-    pub served: Served,
+    pub status: ServerStatus,
 }
 
 impl ServerReport {
     /// Whether it says the same as `before`: all but when.
-    pub fn is_same_as(&self, before: &Served) -> bool {
-        *before == Served { since: before.since, ..self.served.clone() }
+    pub fn is_same_as(&self, before: &ServerStatus) -> bool {
+        *before == ServerStatus { since: before.since, ..self.status.clone() }
     }
 
     /// The record of it, if it tells anything new. `entry` is what the catalog says of the model, and
@@ -59,22 +59,23 @@ impl ServerReport {
         if !self.is_news(before) {
             return None;
         }
-        let Served { state, generation, version, error, since, told: _ } = self.served.clone();
+        let ServerStatus { state, generation, version, error, since, told: _ } =
+            self.status.clone();
         let had_it = before.filter(|before| before.version == version);
         let is_by_itself = had_it.is_some() && !self.is_asked;
         let trigger = if is_by_itself { Trigger::Server } else { Trigger::Store };
         // Of a server that was not known to serve it, nothing else was expected.
-        let had_it = had_it.filter(|before| before.state == ServedState::Serving);
+        let had_it = had_it.filter(|before| before.state == ServingState::Serving);
         let found = self.found.clone().filter(|_| had_it.is_some());
         let mut record = Record::new(self.model.to_string(), folder.unwrap_or_default(), trigger);
         record.time = since;
         record.outcome = match state {
-            ServedState::Serving => Outcome::Served,
-            ServedState::Withdrawn => Outcome::Withdrawn,
-            ServedState::Refused
-            | ServedState::RolledBack
-            | ServedState::Failed
-            | ServedState::Unreachable => Outcome::NotServed,
+            ServingState::Serving => Outcome::Served,
+            ServingState::Withdrawn => Outcome::Withdrawn,
+            ServingState::Refused
+            | ServingState::RolledBack
+            | ServingState::Failed
+            | ServingState::Unreachable => Outcome::NotServed,
         };
         record.generation = generation;
         // What was published meanwhile is not what this tells of.
@@ -85,23 +86,23 @@ impl ServerReport {
             record.sha256.clone_from(&entry.sha256);
         }
         let management = self.server.clone();
-        record.server = Some(OnServer { management, state, version, found, error });
+        record.server = Some(ServerResult { management, state, version, found, error });
         Some(record)
     }
 
-    fn is_news(&self, before: Option<&Served>) -> bool {
+    fn is_news(&self, before: Option<&ServerStatus>) -> bool {
         let Some(before) = before else { return true };
-        let Served { state, generation, version, .. } = &self.served;
+        let ServerStatus { state, generation, version, .. } = &self.status;
         let is_same =
             (before.state, before.generation, &before.version) == (*state, *generation, version);
-        match self.served.state {
+        match self.status.state {
             // What had to be mended is told each time.
-            ServedState::Serving => !is_same || self.found.is_some(),
+            ServingState::Serving => !is_same || self.found.is_some(),
             // One that was refused is not offered again by itself: each of these is a new attempt.
-            ServedState::Refused | ServedState::RolledBack | ServedState::Withdrawn => true,
-            ServedState::Failed => !is_same,
+            ServingState::Refused | ServingState::RolledBack | ServingState::Withdrawn => true,
+            ServingState::Failed => !is_same,
             // While it is away, it does not matter what it does not get.
-            ServedState::Unreachable => before.state != ServedState::Unreachable,
+            ServingState::Unreachable => before.state != ServingState::Unreachable,
         }
     }
 }
@@ -114,24 +115,24 @@ mod tests {
 
     const SERVER: &str = "http://127.0.0.1:8081";
 
-    fn served(state: ServedState, version: &str) -> Served {
-        let error = (state != ServedState::Serving).then(|| "why".to_owned());
+    fn served(state: ServingState, version: &str) -> ServerStatus {
+        let error = (state != ServingState::Serving).then(|| "why".to_owned());
         let (version, since) = (Some(version.into()), clock::timestamp());
-        Served { state, generation: 2, version, told: None, error, since }
+        ServerStatus { state, generation: 2, version, told: None, error, since }
     }
 
-    fn handed(state: ServedState, version: &str, found: Option<&str>) -> ServerReport {
+    fn handed(state: ServingState, version: &str, found: Option<&str>) -> ServerReport {
         ServerReport {
             model: ModelName::parse("m").unwrap(),
             server: SERVER.into(),
             found: found.map(str::to_owned),
             is_asked: false,
-            served: served(state, version),
+            status: served(state, version),
         }
     }
 
     /// A catalog's entry of generation 2, with what a server made of it.
-    fn entry(before: Served) -> CatalogEntry {
+    fn entry(before: ServerStatus) -> CatalogEntry {
         CatalogEntry {
             archive: "m.mar".into(),
             bytes: 7,
@@ -150,7 +151,7 @@ mod tests {
 
     #[test]
     fn only_what_is_new_is_recorded() {
-        use ServedState::{Failed, Refused, RolledBack, Serving, Unreachable};
+        use ServingState::{Failed, Refused, RolledBack, Serving, Unreachable};
         let drift = Some("it was not registered");
         // What was, what is, what was found; outcome and trigger.
         let (served, not_served) = (Outcome::Served, Outcome::NotServed);
@@ -183,8 +184,8 @@ mod tests {
 
     #[test]
     fn a_record_names_the_archive_that_it_tells_of() {
-        let entry = entry(served(ServedState::Serving, "1"));
-        let handed = handed(ServedState::Refused, "1", Some("version 0"));
+        let entry = entry(served(ServingState::Serving, "1"));
+        let handed = handed(ServingState::Refused, "1", Some("version 0"));
         let record = handed.record(Some(&entry), Some("/models/m".into())).unwrap();
         assert_eq!((record.generation, record.archive.as_deref()), (2, Some("m.mar")));
         let on = record.server.unwrap();
@@ -194,11 +195,11 @@ mod tests {
         let asked = ServerReport { is_asked: true, ..handed.clone() };
         assert_eq!(asked.record(Some(&entry), None).unwrap().trigger, Trigger::Store);
         // Where it was not served before, nothing else was to be found.
-        let new = super::tests::handed(ServedState::Serving, "2", Some("version 1"));
+        let new = super::tests::handed(ServingState::Serving, "2", Some("version 1"));
         assert_eq!(new.record(Some(&entry), None).unwrap().server.unwrap().found, None);
         // The store is further meanwhile.
-        let late = Served { generation: 1, ..handed.served.clone() };
-        let late = ServerReport { served: late, ..handed };
+        let late = ServerStatus { generation: 1, ..handed.status.clone() };
+        let late = ServerReport { status: late, ..handed };
         let record = late.record(Some(&entry), None).unwrap();
         assert_eq!((record.generation, record.archive, record.digest), (1, None, None));
     }
