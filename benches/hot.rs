@@ -18,7 +18,7 @@ use marwatch::archive::{
     CHUNK, Control, Digest, Entry, Input, Method, Profile, Source, plan, probe, zip_writer,
 };
 use marwatch::clock::Moment;
-use marwatch::config::{Config, Durability, PackDefaults, Settle};
+use marwatch::config::{Config, PackDefaults, Settle};
 use marwatch::fs::identity::FileId;
 use marwatch::fs::identity::Identity;
 use marwatch::model::{ArchiveFormat, EntryPath, ModelName};
@@ -120,7 +120,7 @@ fn state(c: &mut Criterion) {
     let known = known();
     // The file is in memory, which costs little compared with 20,000 entries.
     c.bench_function("state of 20,000 files: encode and write", |b| {
-        b.iter(|| states.save(&name, black_box(&known), Durability::Full).unwrap());
+        b.iter(|| states.save(&name, black_box(&known)).unwrap());
     });
     c.bench_function("state of 20,000 files: read and decode", |b| {
         b.iter(|| states.load(black_box(&name)).unwrap());
@@ -262,10 +262,9 @@ fn known() -> ModelState {
             digest: Digest::of([]),
             bytes: 12_000_000,
             identity: Identity { ino: 1, size: 12_000_000, mtime: 8 },
-            ctime: 8,
+            ctime: Some(8),
             manifest: entry(0),
             sha256: None,
-            unflushed: None,
         },
         history: vec![],
         spare: None,

@@ -49,9 +49,6 @@ impl Attempt<'_> {
 
     /// What is wrong with the archive in the store, if anything is.
     fn archive_reason(&self, known: &ModelState, seen: &Seen) -> Option<String> {
-        if self.is_torn {
-            return Some("a power cut has damaged the archive in the store".to_owned());
-        }
         let name = seen.name.as_ref()?;
         let place = self.shop.store.place(name, known.archive.format);
         match Identity::at(&place).ok()? {

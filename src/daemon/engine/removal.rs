@@ -191,7 +191,7 @@ fn remove(
     let (archive, config) = (&state.archive, &builder.config);
     let (mut is_deleted, mut not_ours) = (false, None);
     if config.on_remove == OnRemove::Delete {
-        match builder.store.remove(name, archive, config.history, config.durability) {
+        match builder.store.remove(name, archive, config.history) {
             Ok(Removed::Gone | Removed::Absent) => is_deleted = true,
             Ok(Removed::Foreign) => {
                 let message =

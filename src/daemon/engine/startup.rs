@@ -30,7 +30,7 @@ impl Engine {
         summaries: Option<UnboundedSender<Summary>>,
     ) -> Result<(Self, UnboundedReceiver<Message>), StoreError> {
         let store = Store::open(&config)?;
-        let loaded = store.states().load_all().map_err(|source| {
+        let loaded = store.load_states().map_err(|source| {
             let path = store.states().folder().to_owned();
             StoreError::Prepare { path, source }
         })?;
