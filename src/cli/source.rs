@@ -132,7 +132,7 @@ impl StoreSource {
         }
         let path = file(self.config.as_deref()).ok_or_else(|| {
             let message = format!(
-                "which store? there is no {DEFAULT_FILE} in the current folder; name the store with --store DIR or a configuration with --config FILE"
+                "no store is named: there is no {DEFAULT_FILE} in the current folder; name the store with --store DIR or a configuration with --config FILE"
             );
             Stop::new(Exit::Usage, message)
         })?;
