@@ -22,8 +22,8 @@ mod replay;
 mod scene;
 
 use check::Promise;
-use common::chance::number_from;
 use common::disk::Kind;
+use common::random::number_from;
 use cuts::{Moment, Plan};
 use replay::Replay;
 

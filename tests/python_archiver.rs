@@ -4,13 +4,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
-use std::collections::{BTreeMap, BTreeSet};
+mod common;
+
+use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::Read;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
+
+use common::archives::{self, Members};
 
 const OURS: &str = env!("CARGO_BIN_EXE_model-archiver");
 const MANIFEST: &str = "MAR-INF/MANIFEST.json";
@@ -31,16 +34,11 @@ fn python_command() -> PathBuf {
     lock.lock().unwrap();
     // pip writes the command last, so once it exists the rest does.
     if !command.exists() {
-        succeed(Command::new("python3").args(["-m", "venv"]).arg(&venv));
+        common::run(Command::new("python3").args(["-m", "venv"]).arg(&venv));
         let pip = venv.join("bin/pip");
-        succeed(Command::new(pip).args(["install", "--quiet", "model-archiver==1.0.3"]));
+        common::run(Command::new(pip).args(["install", "--quiet", "model-archiver==1.0.3"]));
     }
     command
-}
-
-fn succeed(command: &mut Command) {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// One folder, one command line, and how the two commands may differ.
@@ -256,71 +254,36 @@ fn run(program: &Path, desk: &tempfile::TempDir, out: &str, words: &[&str]) -> O
 }
 
 /// What the one archive in `out` holds, and its name.
-fn members(out: &Path) -> (String, BTreeMap<String, Vec<u8>>) {
+fn members(out: &Path) -> (String, Members) {
     let found: Vec<_> = fs::read_dir(out).unwrap().map(|entry| entry.unwrap().path()).collect();
     let [path] = &found[..] else { panic!("not one archive: {found:?}") };
     let name = path.file_name().unwrap().to_str().unwrap().to_owned();
     let members = if path.is_dir() {
-        in_folder(path)
+        archives::folder(path)
     } else if name.ends_with(".tar.gz") {
         in_tarball(path)
     } else {
-        in_zip(path)
+        archives::zip(path)
     };
     (name, members)
 }
 
-fn in_zip(path: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut archive = zip::ZipArchive::new(File::open(path).unwrap()).unwrap();
-    (0..archive.len())
-        .map(|i| {
-            let mut entry = archive.by_index(i).unwrap();
-            let mut content = Vec::new();
-            entry.read_to_end(&mut content).unwrap();
-            (entry.name().unwrap().into_owned(), content)
-        })
-        .collect()
+/// A tarball has the members below a folder of the model's name.
+fn in_tarball(path: &Path) -> Members {
+    let below = |name: String| name.strip_prefix("m/").unwrap().to_owned();
+    archives::tgz(path).into_iter().map(|(name, content)| (below(name), content)).collect()
 }
 
-fn in_tarball(path: &Path) -> BTreeMap<String, Vec<u8>> {
-    let file = flate2::read::GzDecoder::new(File::open(path).unwrap());
-    let mut archive = tar::Archive::new(file);
-    let entries = archive.entries().unwrap().map(|entry| {
-        let mut entry = entry.unwrap();
-        let name = entry.path().unwrap().to_str().unwrap().to_owned();
-        let mut content = Vec::new();
-        entry.read_to_end(&mut content).unwrap();
-        (name.strip_prefix("m/").unwrap().to_owned(), content)
-    });
-    entries.collect()
-}
-
-fn in_folder(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    walkdir::WalkDir::new(folder)
-        .into_iter()
-        .map(Result::unwrap)
-        .filter(|entry| entry.file_type().is_file())
-        .map(|entry| {
-            let name = entry.path().strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
-            (name, fs::read(entry.path()).unwrap())
-        })
-        .collect()
-}
-
-type Members = (String, BTreeMap<String, Vec<u8>>);
-
-fn compare(case: &Case, what: &str, theirs: Members, ours: Members) {
+fn compare(case: &Case, what: &str, theirs: (String, Members), ours: (String, Members)) {
     assert_eq!(theirs.0, ours.0, "{what}: file names");
     let (mut theirs, mut ours) = (theirs.1, ours.1);
-    let manifest = |members: &mut BTreeMap<String, Vec<u8>>| -> serde_json::Value {
+    let manifest = |members: &mut Members| -> serde_json::Value {
         serde_json::from_slice(&members.remove(MANIFEST).unwrap()).unwrap()
     };
     let (their_manifest, our_manifest) = (manifest(&mut theirs), manifest(&mut ours));
     // Keys and values; their order in the text is free.
     assert_eq!(their_manifest, our_manifest, "{what}: manifests");
-    let names = |members: &BTreeMap<String, Vec<u8>>| -> BTreeSet<String> {
-        members.keys().cloned().collect()
-    };
+    let names = |members: &Members| -> BTreeSet<String> { members.keys().cloned().collect() };
     let (their_names, our_names) = (names(&theirs), names(&ours));
     let only = |a: &BTreeSet<String>, b: &BTreeSet<String>| -> Vec<String> {
         a.difference(b).cloned().collect()

@@ -15,8 +15,6 @@ mod common;
 mod checker;
 #[path = "soak/content.rs"]
 mod content;
-#[path = "soak/dice.rs"]
-mod dice;
 #[path = "soak/ledger.rs"]
 mod ledger;
 #[path = "soak/model.rs"]
@@ -30,17 +28,13 @@ mod writer;
 
 use std::time::Duration;
 
+use common::random::number_from;
 use run::{Soak, Terms};
-
-/// A number from the environment, or `usual`.
-fn setting(variable: &str, usual: u64) -> u64 {
-    std::env::var(variable).ok().map_or(usual, |text| text.parse().unwrap())
-}
 
 #[test]
 fn whatever_is_done_to_models_and_daemon_the_store_is_true_to_the_models() {
-    let seed = setting("MARWATCH_SOAK_SEED", 1);
-    let seconds = setting("MARWATCH_SOAK_SECONDS", 30);
+    let seed = number_from("MARWATCH_SOAK_SEED", 1);
+    let seconds = number_from("MARWATCH_SOAK_SECONDS", 30);
     let terms = Terms { seed, time: Duration::from_secs(seconds), ..Terms::default() };
     let findings = Soak::run(&terms);
     assert!(findings.is_empty(), "seed {seed}:\n{}", findings.join("\n"));
@@ -52,7 +46,7 @@ mod controls {
 
     #[track_caller]
     fn found_without(protection: &'static str) {
-        let time = Duration::from_secs(setting("MARWATCH_SOAK_SECONDS", 60));
+        let time = Duration::from_secs(number_from("MARWATCH_SOAK_SECONDS", 60));
         let terms = Terms { time, sabotage: Some(protection), calm: true, ..Terms::default() };
         let findings = Soak::run(&terms);
         let torn = findings.iter().any(|finding| finding.contains("torn"));

@@ -28,7 +28,6 @@ pub fn tgz(path: &Path) -> Members {
         .entries()
         .unwrap()
         .map(Result::unwrap)
-        .filter(|entry| entry.header().entry_type().is_file())
         .map(|mut entry| {
             let path = entry.path().unwrap().to_string_lossy().into_owned();
             let mut content = Vec::new();

@@ -15,6 +15,8 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
+use super::run;
+
 /// Bytes of a MiB.
 pub const MIB: u64 = 1 << 20;
 
@@ -233,12 +235,4 @@ impl Drop for Disk {
         }
         let _ = fs::remove_file(&self.image);
     }
-}
-
-/// Runs a program that must succeed.
-#[track_caller]
-pub fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}: {output:?}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -9,10 +9,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper of tests")]
 
 pub mod archives;
-pub mod chance;
 pub mod daemon;
 pub mod disk;
 pub mod fresh;
+pub mod random;
 pub mod schema;
 pub mod site;
 pub mod transcript;
@@ -20,12 +20,24 @@ pub mod transcript;
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 
+use random::Random;
+
 /// The built program, with nothing of the environment that would change what it says.
 pub fn marwatch() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_marwatch"));
     command.env_remove("RUST_LOG").env_remove("RUST_BACKTRACE");
     command.env("NO_COLOR", "1").env("COLUMNS", "100").env("LC_ALL", "C.UTF-8");
     command
+}
+
+/// Runs a program that must succeed, and returns what it prints.
+#[track_caller]
+pub fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (printed, errors) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{command:?}: {}\n{printed}{errors}", output.status);
+    printed
 }
 
 /// An address of this machine with a port that no program uses.
@@ -38,15 +50,13 @@ pub fn service(answer: &str) -> String {
     format!("def handle(data, context):\n    return [{answer:?} for _ in data or []]\n")
 }
 
-/// Text of so many MiB that shrinks, and takes long to; `seed` makes its content differ.
+/// Text of so many MiB that compresses, slowly; `seed` makes its content differ.
 pub fn slow_text(seed: u64, blocks: usize) -> String {
-    let mut state = seed;
+    let mut random = Random::new(seed);
     let mut block = String::new();
     while block.len() < 1 << 20 {
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        block.push_str(["0.", "1e-", "-", "layer", "\n"][(state >> 61) as usize % 5]);
-        block.push_str(&(state >> 40).to_string());
+        block += *random.pick(&["0.", "1e-", "-", "layer", "\n"]);
+        block += &random.below(1 << 24).to_string();
     }
     block.repeat(blocks)
 }

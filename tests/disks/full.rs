@@ -7,9 +7,10 @@ use std::process::Command;
 
 use marwatch::results::{Outcome, Record, Trigger};
 
-use crate::common::chance::Chance;
 use crate::common::daemon::Daemon;
-use crate::common::disk::{Bench, Disk, Kind, alone, run};
+use crate::common::disk::{Bench, Disk, Kind, alone};
+use crate::common::random::Random;
+use crate::common::run;
 use crate::common::service;
 use crate::common::site::{Site, stamp};
 
@@ -26,7 +27,7 @@ fn site_on(bench: &Bench, kind: Kind, mib: u64, more: &str) -> (Site, Disk) {
 /// A model with some content that nothing can compress.
 pub(crate) fn put(site: &Site, bytes: usize) -> PathBuf {
     let folder = site.prepare("m", &[("service.py", &service("0"))]);
-    fs::write(folder.join("weights.bin"), Chance::new(1).noise(bytes)).unwrap();
+    fs::write(folder.join("weights.bin"), Random::new(1).noise(bytes)).unwrap();
     fs::rename(&folder, site.drop.join("m")).unwrap();
     site.drop.join("m")
 }
@@ -35,7 +36,7 @@ pub(crate) fn put(site: &Site, bytes: usize) -> PathBuf {
 pub(crate) fn edit(model: &Path, round: u64) {
     let length = model.join("weights.bin").metadata().unwrap().len();
     let fresh = model.with_file_name(".weights.bin");
-    fs::write(&fresh, Chance::new(100 + round).noise(usize::try_from(length).unwrap())).unwrap();
+    fs::write(&fresh, Random::new(100 + round).noise(usize::try_from(length).unwrap())).unwrap();
     fs::rename(fresh, model.join("weights.bin")).unwrap();
 }
 

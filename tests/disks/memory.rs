@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use marwatch::results::Outcome;
 
-use crate::common::chance::Chance;
+use crate::common::random::Random;
 use crate::common::service;
 use crate::common::site::Site;
 
@@ -86,7 +86,7 @@ fn a_model_larger_than_the_memory_is_built_and_built_again() {
     // What is stored, and what is compressed.
     let mut noise = fs::File::create(folder.join("weights.bin")).unwrap();
     for part in 0..MODEL / 2 / (1 << 20) {
-        noise.write_all(&Chance::new(part as u64).noise(1 << 20)).unwrap();
+        noise.write_all(&Random::new(part as u64).noise(1 << 20)).unwrap();
     }
     let text = fs::File::create(folder.join("vocabulary.txt")).unwrap();
     let mut text = std::io::BufWriter::new(text);

@@ -8,8 +8,9 @@ use std::sync::atomic::Ordering;
 
 use marwatch::results::{Outcome, Trigger};
 
-use crate::common::chance::Chance;
-use crate::common::disk::{Kind, alone, run};
+use crate::common::disk::{Kind, alone};
+use crate::common::random::Random;
+use crate::common::run;
 use crate::common::service;
 use crate::common::site::Site;
 use crate::passing::Passing;
@@ -21,8 +22,8 @@ type Made = (Vec<Vec<u8>>, BTreeMap<String, Vec<u8>>);
 /// of both, in the store of `site`.
 fn make(site: &Site) -> Made {
     let folder = site.prepare("m", &[("service.py", &service("0")), ("labels.txt", "cat")]);
-    fs::write(folder.join("weights.bin"), Chance::new(1).noise(3 << 20)).unwrap();
-    fs::write(folder.join("more.bin"), Chance::new(2).noise(1 << 20)).unwrap();
+    fs::write(folder.join("weights.bin"), Random::new(1).noise(3 << 20)).unwrap();
+    fs::write(folder.join("more.bin"), Random::new(2).noise(1 << 20)).unwrap();
     let model = site.drop.join("m");
     fs::rename(folder, &model).unwrap();
     let mut archives = Vec::new();
@@ -30,10 +31,10 @@ fn make(site: &Site) -> Made {
         match round {
             0 => {}
             1 => fs::write(model.join("service.py"), service("longer than before")).unwrap(),
-            2 => fs::write(model.join("more.bin"), Chance::new(3).noise(1 << 20)).unwrap(),
+            2 => fs::write(model.join("more.bin"), Random::new(3).noise(1 << 20)).unwrap(),
             _ => {
                 fs::write(model.join("service.py"), service("0")).unwrap();
-                fs::write(model.join("weights.bin"), Chance::new(4).noise(3 << 20)).unwrap();
+                fs::write(model.join("weights.bin"), Random::new(4).noise(3 << 20)).unwrap();
             }
         }
         let output = site.run(&["build", "-c", "marwatch.yaml"]);

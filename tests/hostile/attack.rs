@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, RenameFlags, mkfifoat, renameat_with};
 
+use crate::common::random::{Random, number_from};
 use crate::common::service;
 use crate::common::site::Site;
 
@@ -31,30 +32,11 @@ pub enum Prey {
     Pairs,
 }
 
-/// Lets `MARWATCH_SEED` repeat what was chosen, if not when it happened.
-pub fn seed() -> u64 {
-    let seed = std::env::var("MARWATCH_SEED").ok().and_then(|text| text.parse().ok());
-    let seed = seed.unwrap_or_else(|| u64::from(std::process::id()) + 1);
+/// Random choices of which `MARWATCH_SEED` repeats the order, if not the moments.
+pub fn seeded() -> Random {
+    let seed = number_from("MARWATCH_SEED", u64::from(std::process::id()) + 1);
     println!("MARWATCH_SEED={seed}");
-    seed
-}
-
-/// Numbers that a seed decides.
-#[derive(Debug, Clone)]
-pub struct Dice(u64);
-
-impl Dice {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    /// A number below `limit`.
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
+    Random::new(seed)
 }
 
 /// The files of a model under attack; `tag` stands in each.
@@ -100,7 +82,7 @@ pub struct Attack {
 }
 
 impl Attack {
-    pub fn on(site: &Site, count: usize, prey: Prey, mut dice: Dice) -> Self {
+    pub fn on(site: &Site, count: usize, prey: Prey, mut random: Random) -> Self {
         let baits = site.root.join("baits");
         fs::create_dir_all(&baits).unwrap();
         let swaps = (0..count).flat_map(|i| swaps(site, i, prey, &baits)).collect::<Vec<_>>();
@@ -108,7 +90,7 @@ impl Attack {
         let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&done));
         let thread = thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
-                let (place, bait) = &swaps[dice.below(swaps.len() as u64) as usize];
+                let (place, bait) = random.pick(&swaps);
                 let exchange =
                     || renameat_with(CWD, place, CWD, bait, RenameFlags::EXCHANGE).is_ok();
                 if !exchange() {
@@ -116,13 +98,13 @@ impl Attack {
                 }
                 counted.fetch_add(1, Ordering::Relaxed);
                 // Sometimes for less than a build takes, sometimes for longer.
-                let stay = [0, 20, 200, 2_000, 9_000][dice.below(5) as usize];
+                let stay = *random.pick(&[0, 20, 200, 2_000, 9_000]);
                 thread::park_timeout(Duration::from_micros(stay));
                 // The folder above may be another one for a moment, but it comes back.
                 while prey != Prey::Pairs && !exchange() {
                     thread::yield_now();
                 }
-                thread::park_timeout(Duration::from_micros(dice.below(1_500)));
+                thread::park_timeout(Duration::from_micros(random.below(1_500)));
             }
         });
         Self { stop, swaps: done, thread: Some(thread) }

@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 use marwatch::results::Outcome;
 use rustix::fs::{Timespec, Timestamps};
 
-use crate::attack::{Dice, seed};
+use crate::attack::seeded;
+use crate::common::random::Random;
 use crate::common::service;
 use crate::common::site::Site;
 use crate::links::last;
@@ -18,17 +19,17 @@ use crate::way::Way;
 const ROUNDS: usize = 60;
 
 /// Changes the archive at `path` somewhere; sets its time back, as whoever wants to hide it would.
-fn spoil(path: &Path, dice: &mut Dice) {
+fn spoil(path: &Path, random: &mut Random) {
     let before = path.metadata().unwrap();
     let length = before.len();
     let file = OpenOptions::new().write(true).open(path).unwrap();
-    let at = dice.below(length);
-    match dice.below(5) {
+    let at = random.below(length);
+    match random.below(5) {
         // Of what is carried over most is data; these hit headers and the directory more often.
         0 => file.write_all_at(b"PK\x03\x04", at).unwrap(),
-        1 => file.write_all_at(&[0xff; 40], length.saturating_sub(40 + dice.below(400))).unwrap(),
-        2 => file.set_len(length - dice.below(length.min(5_000))).unwrap(),
-        _ => file.write_all_at(&[dice.below(256) as u8; 16], at).unwrap(),
+        1 => file.write_all_at(&[0xff; 40], length.saturating_sub(40 + random.below(400))).unwrap(),
+        2 => file.set_len(length - random.below(length.min(5_000))).unwrap(),
+        _ => file.write_all_at(&[random.below(256) as u8; 16], at).unwrap(),
     }
     let time = Timespec { tv_sec: before.mtime(), tv_nsec: before.mtime_nsec() };
     rustix::fs::futimens(&file, &Timestamps { last_access: time, last_modification: time })
@@ -38,9 +39,9 @@ fn spoil(path: &Path, dice: &mut Dice) {
 /// Builds a model again and again on archives that were spoilt; says after how many rounds an
 /// archive was not the one that packing anew gives.
 fn rounds(way: Way, sabotage: Option<&str>) -> Option<usize> {
-    let mut dice = Dice::new(seed());
+    let mut random = seeded();
     let (site, cold) = (Site::quick("history: {keep: 0}\n"), Site::quick("history: {keep: 0}\n"));
-    let noise: Vec<u8> = (0..1_300_000).map(|_| dice.below(256) as u8).collect();
+    let noise = random.noise(1_300_000);
     for site in [&site, &cold] {
         let model = site.put("m", &[("service.py", &service("one")), ("edited", "before")]);
         fs::write(model.join("large.bin"), &noise).unwrap();
@@ -63,7 +64,7 @@ fn rounds(way: Way, sabotage: Option<&str>) -> Option<usize> {
     for round in 0..ROUNDS {
         let is_spoilt = round % 3 != 0;
         if is_spoilt {
-            spoil(&site.archive("m"), &mut dice);
+            spoil(&site.archive("m"), &mut random);
         }
         for site in [&site, &cold] {
             fs::write(site.drop.join("m/edited"), round.to_string()).unwrap();

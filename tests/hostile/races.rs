@@ -10,7 +10,7 @@ use std::process::Command;
 
 use marwatch::results::Outcome;
 
-use crate::attack::{Attack, Dice, Prey, SECRET, prepare, seed};
+use crate::attack::{Attack, Prey, SECRET, prepare, seeded};
 use crate::common::daemon::Daemon;
 use crate::common::marwatch;
 use crate::common::site::Site;
@@ -99,7 +99,7 @@ fn outcomes(site: &Site) -> BTreeMap<&'static str, usize> {
 fn passes(way: Way, prey: Prey, sabotage: Option<&str>) -> (Damage, BTreeMap<&'static str, usize>) {
     let site = Site::with(AT_ONCE);
     prepare(&site, MODELS);
-    let attack = Attack::on(&site, MODELS, prey, Dice::new(seed()));
+    let attack = Attack::on(&site, MODELS, prey, seeded());
     let mut found = Damage::default();
     for pass in 0.. {
         // So that there is something to build. What is written may go through a link of the attack.
@@ -156,7 +156,7 @@ fn a_daemon_under_attack_leaks_nothing() {
         let mut command = way.of(marwatch());
         command.args(["run", "--config"]).arg(&site.config);
         let mut daemon = Daemon::started(&site, command);
-        let attack = Attack::on(&site, MODELS, Prey::All, Dice::new(seed()));
+        let attack = Attack::on(&site, MODELS, Prey::All, seeded());
         daemon.wait("records", |seen| (seen.records.len() > 300).then_some(()));
         drop(attack);
         // It comes to rest with what is there.
@@ -183,7 +183,7 @@ fn the_archiver_under_attack_leaks_nothing() {
         let site = Site::new();
         prepare(&site, 1);
         fs::create_dir(&site.store).unwrap();
-        let attack = Attack::on(&site, 1, Prey::Inside, Dice::new(seed()));
+        let attack = Attack::on(&site, 1, Prey::Inside, seeded());
         let (mut made, mut refused) = (0, 0);
         let mut found = Damage::default();
         while made + refused < 250 || made == 0 || refused == 0 {

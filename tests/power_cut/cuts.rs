@@ -12,8 +12,8 @@ use marwatch::clock::Clock;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::check::{Damage, Promise};
-use crate::common::chance::Chance;
 use crate::common::disk::{Bench, Disk, Kind, alone};
+use crate::common::random::Random;
 use crate::models::{Goods, Model};
 use crate::scene::Scene;
 
@@ -77,12 +77,12 @@ impl Plan {
             ];
             let goods = Goods::make(&bench.folder("goods"), &models);
             let mut summary = Summary::default();
-            let mut chance = Chance::new(self.seed);
+            let mut random = Random::new(self.seed);
             for disk in 0.. {
                 if summary.cuts >= self.cuts || !summary.damage.is_empty() {
                     break;
                 }
-                self.wear_out(bench, disk, &models, &goods, &mut chance, &mut summary);
+                self.wear_out(bench, disk, &models, &goods, &mut random, &mut summary);
             }
             summary
         });
@@ -103,7 +103,7 @@ impl Plan {
         number: u64,
         models: &[Model],
         goods: &Goods,
-        chance: &mut Chance,
+        random: &mut Random,
         summary: &mut Summary,
     ) {
         let mut store = bench.disk(self.kind, self.kind.smallest().max(64), self.options);
@@ -121,17 +121,17 @@ impl Plan {
             }
             scene.sabotage = self.sabotage;
             let before: Vec<_> = scene.past.values().map(|past| past.oldest).collect();
-            let is_daemon = self.moment == Moment::Any && chance.once_in(2);
+            let is_daemon = self.moment == Moment::Any && random.once_in(2);
             // What nobody flushes is lost long after, rather than while it is written.
-            let is_later = self.promise == Promise::Relaxed && chance.once_in(2);
+            let is_later = self.promise == Promise::Relaxed && random.once_in(2);
             let moment = if is_later { Moment::Rest } else { self.moment };
-            let after = chance.time(LATEST);
+            let after = random.time(LATEST);
             let other = state.as_ref().filter(|_| self.moment != Moment::Told);
             let disks: Vec<&Disk> = [Some(&store), other].into_iter().flatten().collect();
             if is_daemon && moment != Moment::Rest {
-                watch_until(&mut scene, &disks, chance, after);
+                watch_until(&mut scene, &disks, random, after);
             } else {
-                build_until(&mut scene, &disks, chance, moment, after);
+                build_until(&mut scene, &disks, random, moment, after);
             }
             bench.start_anew();
             if self.moment == Moment::Told {
@@ -165,7 +165,7 @@ impl Plan {
 fn build_until(
     scene: &mut Scene<'_>,
     disks: &[&Disk],
-    chance: &mut Chance,
+    random: &mut Random,
     moment: Moment,
     after: Duration,
 ) {
@@ -202,12 +202,12 @@ fn build_until(
             });
         }
         while !is_cut.load(Ordering::SeqCst) {
-            for _ in 0..=chance.below(2) {
-                scene.change(chance);
+            for _ in 0..=random.below(2) {
+                scene.change(random);
             }
             if moment == Moment::Rest {
                 // Its blocks are reserved: what is lost of it leaves its length and its times.
-                scene.change_one("large", chance);
+                scene.change_one("large", random);
             }
             let mut build = scene.command("build");
             let build = build.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -217,7 +217,7 @@ fn build_until(
             if output.status.success() && !is_cut.load(Ordering::SeqCst) {
                 scene.acknowledge();
                 // The kernel begins with whichever file it likes.
-                scene.write_back(chance);
+                scene.write_back(random);
                 if moment == Moment::Rest && clock.now().since(start) >= after {
                     cut();
                 }
@@ -228,7 +228,7 @@ fn build_until(
 }
 
 /// The same with a daemon, which is left to see the changes.
-fn watch_until(scene: &mut Scene<'_>, disks: &[&Disk], chance: &mut Chance, after: Duration) {
+fn watch_until(scene: &mut Scene<'_>, disks: &[&Disk], random: &mut Random, after: Duration) {
     const PAUSE: Duration = Duration::from_millis(60);
     let mut command = scene.command("run");
     let log = scene.config.with_extension("log");
@@ -237,12 +237,12 @@ fn watch_until(scene: &mut Scene<'_>, disks: &[&Disk], chance: &mut Chance, afte
     let clock = Clock::new();
     let start = clock.now();
     while clock.now().since(start) < after {
-        scene.change(chance);
-        thread::park_timeout(chance.time(PAUSE));
+        scene.change(random);
+        thread::park_timeout(random.time(PAUSE));
     }
     disks.iter().for_each(|disk| disk.cut());
     // It may see that the disk is gone.
-    thread::park_timeout(chance.time(PAUSE));
+    thread::park_timeout(random.time(PAUSE));
     child.0.kill().unwrap();
     child.0.wait().unwrap();
     assert_no_panic(&fs::read(log).unwrap());

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::common::chance::Chance;
+use crate::common::random::Random;
 use crate::common::{archives, marwatch, service};
 
 /// How many contents a model goes through.
@@ -35,11 +35,11 @@ impl Model {
             let seed = self.weights as u64;
             files.insert(
                 "weights.bin",
-                Chance::new(seed + (content / 4) as u64).noise(self.weights),
+                Random::new(seed + (content / 4) as u64).noise(self.weights),
             );
-            files.insert("more.bin", Chance::new(seed + 9).noise(self.weights / 3));
+            files.insert("more.bin", Random::new(seed + 9).noise(self.weights / 3));
             let tail = 200_000 + content * 3_000;
-            files.insert("weights.tail", Chance::new(content as u64).noise(tail));
+            files.insert("weights.tail", Random::new(content as u64).noise(tail));
         }
         files
     }

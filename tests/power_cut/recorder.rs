@@ -21,7 +21,7 @@ use fuser::{
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-use crate::common::disk::run;
+use crate::common::run;
 
 /// Says where the folder of a recorded disk is.
 const FOLDER: &str = "MARWATCH_RECORDED_DISK";

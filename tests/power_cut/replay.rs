@@ -16,8 +16,8 @@ use std::time::Duration;
 use marwatch::clock::Clock;
 
 use crate::check::{Damage, Promise};
-use crate::common::chance::Chance;
 use crate::common::disk::{Bench, Kind, MIB, alone};
+use crate::common::random::Random;
 use crate::models::{Goods, Model};
 use crate::recorder::{Op, Recorder};
 use crate::scene::{Content, Past, Scene};
@@ -98,7 +98,7 @@ impl Replay {
             Model { name: "large", weights: self.weights },
         ];
         let goods = Goods::make(&bench.folder("goods"), &models);
-        let mut chance = Chance::new(self.seed);
+        let mut random = Random::new(self.seed);
         let folder = bench.folder("record");
         let image = folder.join("new");
         File::create(&image).unwrap().set_len(self.mib * MIB).unwrap();
@@ -117,8 +117,7 @@ impl Replay {
 
         let mut summary = Summary { in_place, ..Summary::default() };
         let mut seen = std::collections::BTreeSet::new();
-        let mut points: Vec<_> =
-            (0..self.images).map(|_| chance.below(ops.len() as u64 + 1) as usize).collect();
+        let mut points: Vec<_> = (0..self.images).map(|_| random.index(ops.len() + 1)).collect();
         points.sort_unstable();
         // What is on the disk for good, and what may be.
         let (mut durable, mut pending) = (0, Vec::new());
@@ -137,9 +136,9 @@ impl Replay {
             scene.turn_to(&chapter.past, &chapter.recorded);
             let mut image = disk.clone();
             // All of it, or any part.
-            let odds = [None, Some(8), Some(2), Some(1)][chance.below(4) as usize];
+            let odds = *random.pick(&[None, Some(8), Some(2), Some(1)]);
             for op in &pending {
-                image.apply(op, &mut |_| odds.is_none_or(|of| chance.below(of + 1) != 0));
+                image.apply(op, &mut |_| odds.is_none_or(|of| random.below(of + 1) != 0));
             }
             let path = bench.path.join("image");
             image.save(&path, self.mib * MIB);

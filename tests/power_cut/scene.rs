@@ -8,8 +8,8 @@ use std::process::Command;
 
 use nix::mount::{MntFlags, MsFlags};
 
-use crate::common::chance::Chance;
 use crate::common::marwatch;
+use crate::common::random::Random;
 use crate::cuts::Moment;
 use crate::models::{CONTENTS, Goods, Model, configuration};
 
@@ -108,13 +108,13 @@ impl<'a> Scene<'a> {
     }
 
     /// Changes some model: mostly its content, now and then it is removed or comes back.
-    pub(crate) fn change(&mut self, chance: &mut Chance) {
-        let model = &self.models[chance.below(self.models.len() as u64) as usize];
-        self.change_one(model.name, chance);
+    pub(crate) fn change(&mut self, random: &mut Random) {
+        let model = &self.models[random.index(self.models.len())];
+        self.change_one(model.name, random);
     }
 
     /// The same of this one.
-    pub(crate) fn change_one(&mut self, name: &str, chance: &mut Chance) {
+    pub(crate) fn change_one(&mut self, name: &str, random: &mut Random) {
         let model = self.models.iter().find(|model| model.name == name).unwrap();
         let past = &self.past[model.name];
         // Where more than one is gone at once, none counts as removed.
@@ -123,10 +123,10 @@ impl<'a> Scene<'a> {
             past.oldest > 0 && since.iter().all(Option::is_some)
         });
         let next = match past.now() {
-            Some(_) if is_removable && chance.once_in(4) => None,
+            Some(_) if is_removable && random.once_in(4) => None,
             // To the next content, so that it differs and only some change the large files.
             Some(content) => Some((content + 1) % CONTENTS),
-            None => Some(chance.below(CONTENTS as u64) as usize),
+            None => Some(random.index(CONTENTS)),
         };
         self.bring(model.name, next);
     }
@@ -217,11 +217,11 @@ impl Scene<'_> {
     }
 
     /// Has some files written to the disk, as the kernel does by and by, in no order.
-    pub(crate) fn write_back(&self, chance: &mut Chance) {
+    pub(crate) fn write_back(&self, random: &mut Random) {
         for (folder, of) in [(&self.state, 2), (&self.store, 4)] {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
                 let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
-                if is_file && chance.once_in(of) {
+                if is_file && random.once_in(of) {
                     // It may have been cut off meanwhile.
                     let _ = File::open(entry.path()).and_then(|file| file.sync_all());
                 }

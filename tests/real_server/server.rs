@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::common::run;
 use crate::http::{self, Response};
 
 /// The version that the facts about the server were observed with.
@@ -182,11 +183,4 @@ fn installed() -> PathBuf {
         run(Command::new(&python).args(["-m", "pip", "install", "--quiet", REQUIREMENT]));
     }
     python
-}
-
-fn run(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let (said, failed) = (&output.stdout, &output.stderr);
-    let said = [String::from_utf8_lossy(said), String::from_utf8_lossy(failed)].concat();
-    assert!(output.status.success(), "{command:?}: {}\n{said}", output.status);
 }

@@ -30,18 +30,19 @@ fn alone() -> MutexGuard<'static, ()> {
 
 const SLOW_PACKING: &str = "pack: {compression: deflate, level: 9}\n";
 
-/// Waits until a build of `large` is under way.
-fn wait_for_build(daemon: &mut Daemon<'_>, site: &Site) {
+/// A daemon that is building `large`.
+fn start_building(site: &Site) -> Daemon<'_> {
+    let mut daemon = site.start();
+    put_large(site);
     daemon.wait("a build", |_| (!site.staged().is_empty()).then_some(()));
+    daemon
 }
 
 #[test]
 fn builds_under_way_may_end_after_sigterm() {
     let _alone = alone();
     let site = Site::quick(SLOW_PACKING);
-    let mut daemon = site.start();
-    put_large(&site);
-    wait_for_build(&mut daemon, &site);
+    let daemon = start_building(&site);
     daemon.signal(Signal::TERM);
     let ended = daemon.ended();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.story());
@@ -57,9 +58,7 @@ fn builds_under_way_may_end_after_sigterm() {
 fn a_second_sigterm_ends_at_once() {
     let _alone = alone();
     let site = Site::quick(SLOW_PACKING);
-    let mut daemon = site.start();
-    put_large(&site);
-    wait_for_build(&mut daemon, &site);
+    let mut daemon = start_building(&site);
     daemon.signal(Signal::TERM);
     daemon.wait_for_line(&["stopping; letting builds end"]);
     daemon.signal(Signal::TERM);
@@ -82,7 +81,7 @@ fn killed_in_the_middle_of_a_build() {
     let before = stamp(&site.archive("large"));
     let new = site.prepare("new", &[("weights.txt", &weights(8))]).join("weights.txt");
     fs::rename(new, folder.join("weights.txt")).unwrap();
-    wait_for_build(&mut daemon, &site);
+    daemon.wait("a build", |_| (!site.staged().is_empty()).then_some(()));
     daemon.kill();
     // The old archive is there, and what the new one has left.
     assert_eq!(stamp(&site.archive("large")), before);

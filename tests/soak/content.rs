@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::dice::Dice;
 use crate::common::archives::Members;
+use crate::common::random::Random;
 
 /// The handler, in every model.
 pub const SERVICE: &str = "service.py";
@@ -25,10 +25,10 @@ pub fn file(token: &str, path: &str, length: usize) -> Vec<u8> {
     let seed = content.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, &byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    let mut dice = Dice::new(seed);
+    let mut random = Random::new(seed);
     while content.len() < length {
         // Half of it can be compressed, half cannot.
-        let number = dice.number();
+        let number = random.next();
         if number.is_multiple_of(2) {
             content.extend_from_slice(&number.to_le_bytes());
         } else {

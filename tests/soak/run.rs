@@ -13,12 +13,12 @@ use marwatch::results::Outcome;
 use rustix::process::Signal;
 
 use super::checker::Checker;
-use super::dice::Dice;
 use super::ledger::Ledger;
 use super::model::{Model, World};
 use super::writer::Writer;
 use crate::common::daemon::Daemon;
 use crate::common::fresh;
+use crate::common::random::Random;
 use crate::common::schema;
 use crate::common::site::Site;
 
@@ -57,7 +57,7 @@ pub struct Soak<'a> {
     terms: &'a Terms,
     site: &'a Site,
     ledger: Arc<Ledger>,
-    dice: Dice,
+    random: Random,
     daemon: Option<Daemon<'a>>,
     kills: usize,
     /// Records of archives that were published.
@@ -75,7 +75,7 @@ impl<'a> Soak<'a> {
         println!("seed {}, {} s, without {:?}", terms.seed, terms.time.as_secs(), terms.sabotage);
         let site = Site::with("");
         let ledger = Arc::new(Ledger::default());
-        let mut dice = Dice::new(terms.seed);
+        let mut random = Random::new(terms.seed);
         let roots: Vec<PathBuf> = ["drop", "second"].map(|root| site.root.join(root)).into();
         let outside = site.root.join("outside");
         roots.iter().chain([&outside]).for_each(|folder| fs::create_dir_all(folder).unwrap());
@@ -84,14 +84,14 @@ impl<'a> Soak<'a> {
             for number in 0..STILL {
                 let name = format!("still{at}{number}");
                 let mut model = Model::new(root.join(&name));
-                model.at_once(name, &world, &mut dice).unwrap();
+                model.at_once(name, &world, &mut random).unwrap();
             }
         }
         let mut soak = Soak {
             terms,
             site: &site,
             ledger: Arc::clone(&ledger),
-            dice: dice.split(),
+            random: random.split(),
             daemon: None,
             kills: 0,
             published: 0,
@@ -103,7 +103,7 @@ impl<'a> Soak<'a> {
         thread::scope(|scope| {
             for number in 0..terms.writers {
                 let fixed = (number == 0).then(|| site.root.join("single"));
-                let writer = Writer::new(number, terms.slots, fixed, world.clone(), dice.split());
+                let writer = Writer::new(number, terms.slots, fixed, world.clone(), random.split());
                 scope.spawn(|| writer.run());
             }
             let checker = Checker::new(site.store.clone(), Arc::clone(&ledger));
@@ -137,7 +137,7 @@ impl<'a> Soak<'a> {
         let clock = Clock::new();
         let start = clock.now();
         loop {
-            let round = Duration::from_secs(6) + self.dice.time(Duration::from_secs(9));
+            let round = Duration::from_secs(6) + self.random.time(Duration::from_secs(9));
             self.disturb(round);
             self.ledger.close(self.terms.writers);
             self.converge();
@@ -184,7 +184,7 @@ impl<'a> Soak<'a> {
     }
 
     fn pause(&mut self, most: Duration) {
-        let time = self.dice.time(most);
+        let time = self.random.time(most);
         match &mut self.daemon {
             Some(daemon) => daemon.pause(time),
             None => marwatch::clock::pause(time),
@@ -201,7 +201,7 @@ impl<'a> Soak<'a> {
                 continue;
             }
             let Some(daemon) = &self.daemon else { return };
-            match self.dice.below(10) {
+            match self.random.below(10) {
                 0 | 1 => {
                     self.kills += 1;
                     self.daemon.take().unwrap().kill();
@@ -218,7 +218,7 @@ impl<'a> Soak<'a> {
                     self.start();
                 }
                 3 => {
-                    self.tuning = self.dice.below(TUNINGS.len());
+                    self.tuning = self.random.index(TUNINGS.len());
                     self.configure(true);
                     daemon.signal(Signal::HUP);
                 }

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use super::dice::Dice;
+use crate::common::random::Random;
 
 /// One way.
 #[derive(Debug, Clone, Copy)]
@@ -62,26 +62,26 @@ impl Way {
         self,
         place: &Place<'_>,
         content: &[u8],
-        dice: &mut Dice,
-        breathe: &mut dyn FnMut(&mut Dice),
+        random: &mut Random,
+        breathe: &mut dyn FnMut(&mut Random),
     ) -> io::Result<()> {
         let path = place.model.join(place.file);
         fs::create_dir_all(path.parent().unwrap())?;
         let half = content.len() / 2;
-        let salt = dice.number();
+        let salt = random.next();
         let elsewhere = place.outside.join(format!("w{salt:x}"));
         match self {
             Way::Rewrite => {
                 let mut file = File::create(&path)?;
                 file.write_all(&content[..half])?;
-                breathe(dice);
+                breathe(random);
                 file.write_all(&content[half..])?;
             }
             Way::Replace => {
                 let name = path.file_name().unwrap().to_str().unwrap();
                 let hidden = path.with_file_name(format!(".{name}.{:06x}", salt & 0xff_ffff));
                 fs::write(&hidden, content)?;
-                breathe(dice);
+                breathe(random);
                 fs::rename(hidden, path)?;
             }
             Way::Arrive => {
@@ -90,13 +90,13 @@ impl Way {
             }
             Way::Recreate => {
                 remove(&path)?;
-                breathe(dice);
+                breathe(random);
                 fs::write(&path, content)?;
             }
             Way::Append => {
                 drop(File::create(&path)?);
                 for part in [&content[..half], &content[half..]] {
-                    breathe(dice);
+                    breathe(random);
                     OpenOptions::new().append(true).open(&path)?.write_all(part)?;
                 }
             }
@@ -111,21 +111,21 @@ impl Way {
                 let mapping = Mapping::of(&file, content.len())?;
                 drop(file);
                 mapping.copy(0, &content[..half]);
-                breathe(dice);
+                breathe(random);
                 mapping.copy(half, &content[half..]);
             }
             Way::Linked => {
                 fs::write(&elsewhere, content)?;
                 remove(&path)?;
                 fs::hard_link(&elsewhere, &path)?;
-                breathe(dice);
+                breathe(random);
                 fs::remove_file(elsewhere)?;
             }
             Way::Versioned => {
                 let version = format!(".versions/{salt:x}");
                 fs::create_dir_all(place.model.join(".versions"))?;
                 fs::write(place.model.join(&version), content)?;
-                breathe(dice);
+                breathe(random);
                 let up = "../".repeat(place.file.matches('/').count());
                 let link = path.with_file_name(format!(".link-{salt:x}"));
                 symlink(format!("{up}{version}"), &link)?;
@@ -140,7 +140,7 @@ impl Way {
             }
             Way::Changed => {
                 fs::write(&path, content)?;
-                let mode = *dice.pick(&[0o600, 0o644, 0o755]);
+                let mode = *random.pick(&[0o600, 0o644, 0o755]);
                 fs::set_permissions(&path, Permissions::from_mode(mode))?;
             }
         }

@@ -1,15 +1,21 @@
-//! Chance that can be repeated: everything random of a test comes from a seed, which it prints.
+//! Random choices that a seed repeats. Whatever is random in a test comes from here, and the test
+//! prints its seed.
 
 use std::time::Duration;
 
-/// A sequence of random numbers (splitmix64).
+/// A sequence of random numbers (SplitMix64).
 #[derive(Debug, Clone)]
-pub struct Chance(u64);
+pub struct Random(u64);
 
-impl Chance {
-    /// The sequence that begins with `seed`.
+impl Random {
+    /// The sequence of a seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
+    }
+
+    /// Another sequence, which follows from the same seed: for a thread of its own.
+    pub fn split(&mut self) -> Self {
+        Self(self.next())
     }
 
     /// The next number.
@@ -26,6 +32,16 @@ impl Chance {
         self.next() % end
     }
 
+    /// An index into `length` items.
+    pub fn index(&mut self, length: usize) -> usize {
+        self.below(length as u64) as usize
+    }
+
+    /// One of these.
+    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.index(from.len())]
+    }
+
     /// True once in `times`.
     pub fn once_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
@@ -37,7 +53,7 @@ impl Chance {
         Duration::from_nanos(self.below(end.max(1)))
     }
 
-    /// Bytes that nothing can compress.
+    /// Bytes that do not compress.
     pub fn noise(&mut self, length: usize) -> Vec<u8> {
         let mut bytes: Vec<u8> = std::iter::repeat_with(|| self.next().to_le_bytes())
             .take(length.div_ceil(8))
