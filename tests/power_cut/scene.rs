@@ -102,7 +102,7 @@ impl<'a> Scene<'a> {
         let mut program = marwatch();
         program.args([command, "-c"]).arg(&self.config);
         if let Some(protection) = self.sabotage {
-            program.env("MARWATCH_SABOTAGE", protection);
+            program.env(marwatch::failpoints::VARIABLE, protection);
         }
         program
     }
