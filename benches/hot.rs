@@ -1,4 +1,4 @@
-//! The hot parts that need no disk, one benchmark each: `cargo bench`.
+//! Benchmarks of the hot code paths that need no disk: `cargo bench`.
 //!
 //! `benches/compare.py` measures the programs as a whole.
 #![allow(missing_docs, clippy::unwrap_used, reason = "benchmarks")]
@@ -12,11 +12,13 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use marwatch::archive::deflate::Deflater;
+use marwatch::archive::sums::{FileSums, Hasher};
 use marwatch::archive::{
-    Control, Digest, Entry, Input, Method, Profile, Source, bench, plan, probe,
+    CHUNK, Control, Digest, Entry, Input, Method, Profile, Source, plan, probe, zip_writer,
 };
 use marwatch::clock::Moment;
-use marwatch::config::{Config, Durability, PackDefaults, Settle};
+use marwatch::config::{Config, PackDefaults, Settle};
 use marwatch::fs::identity::FileId;
 use marwatch::fs::identity::Identity;
 use marwatch::model::{ArchiveFormat, EntryPath, ModelName};
@@ -28,6 +30,7 @@ use marwatch::source::discover::{ListedModel, RootListing};
 use marwatch::source::snapshot::{Snapshot, SourceFile};
 use marwatch::store::ModelState;
 use marwatch::store::state::{ArchiveState, KnownFile, StateDir};
+use marwatch::watch::Change;
 use tempfile::TempDir;
 
 const FILES: usize = 20_000;
@@ -57,7 +60,10 @@ fn headers(c: &mut Criterion) {
     c.bench_function("headers of 20,000 entries", |b| {
         b.iter(|| {
             out.clear();
-            bench::headers(black_box(&entries), &mut out);
+            for entry in black_box(&entries) {
+                zip_writer::local_header(entry, &mut out);
+            }
+            zip_writer::directory(&entries, out.len() as u64, &mut out);
         });
     });
 }
@@ -65,13 +71,13 @@ fn headers(c: &mut Criterion) {
 fn deflating(c: &mut Criterion) {
     let mut group = c.benchmark_group("deflate 1 MiB at level 6");
     group.throughput(Throughput::Bytes(MIB as u64));
-    let mut chunks = bench::Chunks::new(6);
+    let mut deflater = Deflater::new(6);
     let mut out = Vec::new();
     for (name, content) in [("text", text(MIB)), ("weights", weights(MIB))] {
         group.bench_function(name, |b| {
             b.iter(|| {
                 out.clear();
-                chunks.deflate(black_box(&content), &mut out);
+                deflater.chunk(black_box(&content), false, &mut out);
             });
         });
     }
@@ -94,7 +100,17 @@ fn hashing(c: &mut Criterion) {
     let content = weights(16 * MIB);
     let mut group = c.benchmark_group("CRC-32 and BLAKE3 by pieces");
     group.throughput(Throughput::Bytes(content.len() as u64));
-    group.bench_function("16 MiB", |b| b.iter(|| bench::sums_of_pieces(black_box(&content))));
+    group.bench_function("16 MiB", |b| {
+        b.iter(|| {
+            let mut file = FileSums::default();
+            for (index, piece) in black_box(&content).chunks(CHUNK).enumerate() {
+                let mut hasher = Hasher::at((index * CHUNK) as u64);
+                hasher.update(piece);
+                file.add(&hasher.piece());
+            }
+            file.finish()
+        });
+    });
 }
 
 fn state(c: &mut Criterion) {
@@ -102,9 +118,9 @@ fn state(c: &mut Criterion) {
     let states = StateDir::new(folder.path().to_owned());
     let name = ModelName::parse("model").unwrap();
     let known = known();
-    // Both with a file in memory, which costs little beside 20,000 entries.
+    // The file is in memory, which costs little compared with 20,000 entries.
     c.bench_function("state of 20,000 files: encode and write", |b| {
-        b.iter(|| states.save(&name, black_box(&known), Durability::Full).unwrap());
+        b.iter(|| states.save(&name, black_box(&known)).unwrap());
     });
     c.bench_function("state of 20,000 files: read and decode", |b| {
         b.iter(|| states.load(black_box(&name)).unwrap());
@@ -155,7 +171,7 @@ fn reconciling(c: &mut Criterion) {
         reconciler.handle(ms(0), Event::LookAtAll(Trigger::Start));
         let listing = RootListing { root: root.to_owned(), models: Some(models) };
         let mut effects = reconciler.handle(ms(1), Event::Listed(vec![listing]));
-        // Everything is looked at once and comes to rest.
+        // Every model is scanned once and found up to date.
         while let Some(effect) = effects.pop() {
             if let marwatch::reconcile::Effect::Build(ticket) = effect {
                 let finished = Event::Finished { folder: ticket.folder, end: End::UpToDate };
@@ -166,7 +182,7 @@ fn reconciling(c: &mut Criterion) {
         reconciler
     };
     let events: Vec<Event> =
-        (0..10_000).map(|i| Event::Touched { folder: folder(i % 100) }).collect();
+        (0..10_000).map(|i| Event::Changed(Change::Touched { folder: folder(i % 100) })).collect();
     c.bench_function("10,000 touches of 100 models", |b| {
         b.iter_batched(
             || (started(), events.clone()),
@@ -190,7 +206,7 @@ impl Source for Folder {
     }
 }
 
-/// A folder in memory where there is one: what is measured is not the disk.
+/// A folder in memory if possible, so that the disk is not measured.
 fn memory_folder() -> TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.unwrap()
@@ -201,7 +217,7 @@ fn path(i: usize) -> EntryPath {
 }
 
 fn inputs() -> Vec<Input> {
-    // Backwards: a listing need not be sorted.
+    // In reverse order: a listing need not be sorted.
     (0..FILES).rev().map(|i| Input { path: path(i), size: 2048 }).collect()
 }
 
@@ -237,8 +253,7 @@ fn known() -> ModelState {
         .collect();
     ModelState {
         folder: "/models/m".into(),
-        recipe: [1; 32],
-        packing: [2; 32],
+        fingerprint: None,
         settings: vec![],
         files,
         archive: ArchiveState {
@@ -247,10 +262,9 @@ fn known() -> ModelState {
             digest: Digest::of([]),
             bytes: 12_000_000,
             identity: Identity { ino: 1, size: 12_000_000, mtime: 8 },
-            ctime: 8,
+            ctime: Some(8),
             manifest: entry(0),
             sha256: None,
-            unflushed: None,
         },
         history: vec![],
         spare: None,
@@ -258,7 +272,7 @@ fn known() -> ModelState {
     }
 }
 
-/// Words of a small vocabulary in an order without a pattern.
+/// Words of a small vocabulary in random order.
 fn text(length: usize) -> Vec<u8> {
     const WORDS: [&str; 8] =
         ["self ", "return ", "weights", "import ", "(data, ", "context)\n", "    ", "0.25, "];
@@ -283,7 +297,7 @@ fn weights(length: usize) -> Vec<u8> {
     bytes
 }
 
-/// Numbers that look random: xorshift64*.
+/// Pseudo-random numbers: xorshift64*.
 struct Numbers(u64);
 
 impl Numbers {

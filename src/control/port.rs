@@ -15,7 +15,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use tokio::net::TcpListener;
 
-use super::Desk;
+use super::AppState;
 use super::routes::{refuse, router};
 use super::socket::Service;
 use crate::config::read_secret;
@@ -60,7 +60,7 @@ impl Port {
     pub(super) fn open(
         wanted: SocketAddr,
         token: Option<Token>,
-        desk: Desk,
+        app: AppState,
     ) -> Result<Self, PortError> {
         let guard = Guard::new(token, wanted.ip().is_loopback());
         let listener = std::net::TcpListener::bind(wanted)
@@ -68,7 +68,7 @@ impl Port {
             .and_then(TcpListener::from_std)
             .map_err(PortError::Listen)?;
         let address = listener.local_addr().map_err(PortError::Listen)?;
-        let router = router(desk).layer(from_fn_with_state(guard.clone(), watch_over));
+        let router = router(app).layer(from_fn_with_state(guard.clone(), watch_over));
         let service = Service::start(listener, router, "port");
         Ok(Self { wanted, address, guard, service })
     }

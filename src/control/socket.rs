@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::routes::router;
-use super::{Desk, SOCKET};
+use super::{AppState, SOCKET};
 use crate::config::SocketAccess;
 
 /// How long clients may take to read their last answers.
@@ -63,9 +63,9 @@ impl Socket {
     }
 
     /// Answers requests from now on.
-    pub(super) fn serve(&mut self, desk: Desk) {
+    pub(super) fn serve(&mut self, app: AppState) {
         let Some(listener) = self.listener.take() else { return };
-        self.service = Some(Service::start(listener, router(desk), "control socket"));
+        self.service = Some(Service::start(listener, router(app), "control socket"));
     }
 
     /// Lets no more clients connect. Those that are connected are answered until [`Closed::answered`].

@@ -9,12 +9,12 @@ pub mod follow;
 pub mod log;
 pub mod log_line;
 pub mod record;
-pub mod served;
+pub mod server_report;
 pub mod writer;
 
 pub use catalog::Catalog;
 pub use record::{Outcome, Record, Stage, Trigger};
-pub use writer::Scribe;
+pub use writer::ResultsWriter;
 
 /// The name of the results log in the store's hidden folder.
 pub const RESULTS_FILE: &str = "results.jsonl";

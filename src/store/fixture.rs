@@ -10,7 +10,7 @@ use super::publish::{Publication, PublishError, Removed};
 use super::spare::Ground;
 use super::staging::{Staged, Verified};
 use super::state::{ArchiveState, KnownFile, KnownText};
-use super::{ModelState, Store};
+use super::{BuildFingerprint, ModelState, Parts, Store};
 use crate::archive::{Digest, Entry, Method};
 use crate::config::Config;
 use crate::fs::identity::FileId;
@@ -158,8 +158,7 @@ impl World {
             next.history.clone_from(&known.history);
             next.spare.clone_from(&known.spare);
         }
-        let (history, durability) = (self.config.history, self.config.durability);
-        Publication { next, expected, known, history, durability, again: None }
+        Publication { next, expected, known, history: self.config.history, again: None }
     }
 
     /// Changes what is known of the archive, which need not be there.
@@ -172,14 +171,13 @@ impl World {
     }
 
     /// The `ctime` that the archive is known to have.
-    pub(super) fn ctime(&self) -> i64 {
+    pub(super) fn ctime(&self) -> Option<i64> {
         self.state.as_ref().unwrap().archive.ctime
     }
 
     pub(super) fn remove(&self) -> io::Result<Removed> {
         let archive = &self.state.as_ref().unwrap().archive;
-        let config = &self.config;
-        self.store().remove(&self.name, archive, config.history, config.durability)
+        self.store().remove(&self.name, archive, self.config.history)
     }
 }
 
@@ -217,10 +215,11 @@ pub(super) fn state(
 ) -> ModelState {
     let path = EntryPath::parse("content").unwrap();
     let hash = *blake3::hash(content.as_bytes()).as_bytes();
+    let mut parts = Parts::default();
+    parts.add("packer", &2);
     ModelState {
         folder: Path::new("/models").join(name.as_str()),
-        recipe: [1; 32],
-        packing: [2; 32],
+        fingerprint: Some(BuildFingerprint::Parts(parts)),
         settings: vec![KnownText {
             path: EntryPath::parse(".mar.yaml").unwrap(),
             id: FileId { dev: 1, ino: 9, size: 12, mtime: -4, ctime: 5 },
@@ -233,10 +232,9 @@ pub(super) fn state(
             digest: Digest::of([(&path, 0, &hash)]),
             bytes: 99,
             identity,
-            ctime: 9,
+            ctime: Some(9),
             manifest: entry("MAR-INF/MANIFEST.json"),
             sha256: None,
-            unflushed: None,
         },
         history: vec![],
         spare: None,

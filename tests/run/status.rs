@@ -47,7 +47,10 @@ fn a_status_says_what_is_wrong_with_a_daemon_and_without() {
         lines[0].clone()
     };
     let first = told(&site);
-    assert!(first.starts_with(&format!("marwatch {} runs", env!("CARGO_PKG_VERSION"))), "{first}");
+    assert!(
+        first.starts_with(&format!("marwatch {}, started", env!("CARGO_PKG_VERSION"))),
+        "{first}"
+    );
     assert_eq!(site.run(&["status", "good"]).status.code(), Some(0));
     assert_eq!(site.run(&["status", "none"]).status.code(), Some(2));
     fs::write(site.drop.join("bad/service.py"), service("mended")).unwrap();
@@ -57,7 +60,7 @@ fn a_status_says_what_is_wrong_with_a_daemon_and_without() {
     fs::write(site.drop.join("bad/service.py"), BROKEN).unwrap();
     daemon.next("bad", Outcome::Rejected);
     daemon.stop();
-    assert!(told(&site).starts_with("no marwatch holds"));
+    assert!(told(&site).starts_with("no daemon holds"));
     assert_eq!(model(&site, "bad")["archive"]["generation"], 1);
 }
 
@@ -74,7 +77,7 @@ fn a_paused_model_is_left_alone_over_restarts_and_published_when_it_is_resumed()
     assert_eq!(site.run(&["pause", "none"]).status.code(), Some(1));
     for name in ["a", "b"] {
         let output = site.run(&["pause", name]);
-        assert!(text(&output).contains("left alone until"), "{output:?}");
+        assert!(text(&output).contains("is paused until"), "{output:?}");
     }
     let before = fs::read(site.archive("a")).unwrap();
     fs::write(site.drop.join("a/service.py"), service("two")).unwrap();
@@ -142,6 +145,32 @@ fn the_log_is_followed_over_what_comes() {
     assert_eq!(shown.lines().count(), 2, "{shown}");
     assert!(shown.contains("  a  rejected\n  ") && shown.contains("handler-syntax"), "{shown}");
     assert_eq!(text(&site.run(&["log", "-n", "1"])).lines().count(), 2);
+}
+
+#[test]
+fn a_status_is_followed_and_shown_again_when_it_changes() {
+    let site = Site::quick("");
+    site.put_simple("a");
+    let mut daemon = site.start();
+    daemon.next("a", Outcome::Published);
+    let mut follow = marwatch()
+        .args(["status", "-f", "--json", "a", "--config"])
+        .arg(&site.config)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+    let mut next = || {
+        let line = lines.next().unwrap().unwrap();
+        serde_json::from_str::<Value>(&line).unwrap()["models"][0]["state"].clone()
+    };
+    assert_eq!(next(), "published");
+    fs::write(site.drop.join("a/service.py"), BROKEN).unwrap();
+    // A line may tell of the wait or the build between the two.
+    while next() != "rejected" {}
+    follow.kill().unwrap();
+    follow.wait().unwrap();
+    daemon.stop();
 }
 
 #[test]
