@@ -1,4 +1,4 @@
-//! Random choices that a seed repeats. Whatever is random in a test comes from here, and the test
+//! Random choices that a seed repeats. Everything random in a test comes from here, and the test
 //! prints its seed.
 
 use std::time::Duration;
@@ -8,17 +8,16 @@ use std::time::Duration;
 pub struct Random(u64);
 
 impl Random {
-    /// The sequence of a seed.
+    /// The sequence that `seed` gives.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// Another sequence, which follows from the same seed: for a thread of its own.
+    /// A second sequence that follows from the same seed, for another thread.
     pub fn split(&mut self) -> Self {
         Self(self.next())
     }
 
-    /// The next number.
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -27,7 +26,6 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `end`.
     pub fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
@@ -37,7 +35,6 @@ impl Random {
         self.below(length as u64) as usize
     }
 
-    /// One of these.
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.index(from.len())]
     }
@@ -47,7 +44,6 @@ impl Random {
         self.below(times) == 0
     }
 
-    /// A time shorter than `end`.
     pub fn time(&mut self, end: Duration) -> Duration {
         let end = u64::try_from(end.as_nanos()).unwrap_or(u64::MAX);
         Duration::from_nanos(self.below(end.max(1)))
@@ -64,7 +60,7 @@ impl Random {
     }
 }
 
-/// The number that an environment variable gives, or `otherwise`.
+/// The number in an environment variable, or `otherwise`.
 #[track_caller]
 pub fn number_from(variable: &str, otherwise: u64) -> u64 {
     match std::env::var(variable) {
