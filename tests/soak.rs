@@ -1,11 +1,12 @@
-//! A randomised soak: several writers change models in every way there is, while the daemon runs, is
-//! killed, stopped, frozen and reloaded.
+//! A randomized soak: several writers change models in every way while the daemon runs, is killed,
+//! stopped, frozen and reloaded.
 //!
-//! What has to hold all the time: every archive that was ever published is complete, and holds a
-//! state of its model that was at rest. What has to hold whenever the writers pause: the store holds
-//! just what a fresh build of the same folders into an empty store holds, no more and no less.
+//! At all times: every archive that was ever published is complete, and holds a settled state of
+//! its model. Whenever the writers pause: the store holds exactly the result of a fresh build of
+//! the same folders.
 //!
-//! `MARWATCH_SOAK_SEED` and `MARWATCH_SOAK_SECONDS` say which run and how long; both are printed.
+//! `MARWATCH_SOAK_SEED` and `MARWATCH_SOAK_SECONDS` choose the run and its length; both are
+//! printed.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 #![allow(unreachable_pub, reason = "a test program has no outside")]
 
@@ -40,7 +41,7 @@ fn whatever_is_done_to_models_and_daemon_the_store_is_true_to_the_models() {
     assert!(findings.is_empty(), "seed {seed}:\n{}", findings.join("\n"));
 }
 
-/// With a protection out, the soak finds archives that no model ever was.
+/// Without a protection, the soak finds archives that hold no state of any model.
 mod controls {
     use super::*;
 

@@ -1,4 +1,4 @@
-//! Earlier archives put back while the daemon runs, and what holds them there.
+//! Rollbacks of a running daemon, and how long they hold.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -37,8 +37,8 @@ fn a_rolled_back_model_stays_so_until_its_folder_changes() {
     daemon.wait("a catalog that says so", |_| {
         (site.catalog()["models"]["a"]["held"]["of"] == 1).then_some(())
     });
-    // A rescan, a reload and a touch publish nothing. Builds of a model follow each other: what came of
-    // the touch is recorded after all that the others could have begun.
+    // A rescan, a reload and a touch publish nothing. Builds of a model follow each other: the
+    // record of the touch comes after any build that the others could have started.
     let held = stamp(&site.archive("a"));
     daemon.signal(rustix::process::Signal::HUP);
     daemon.wait_for_line(&["the configuration was read again"]);
@@ -51,7 +51,7 @@ fn a_rolled_back_model_stays_so_until_its_folder_changes() {
     fs::write(folder.join("service.py"), service("two")).unwrap();
     assert_eq!(daemon.next("a", Outcome::Unchanged).of_generation, Some(1));
     assert_eq!(stamp(&site.archive("a")), held);
-    // A change of the folder ends it, and so does one of its settings file.
+    // An edit of the folder ends the hold, and so does one of its settings file.
     fs::write(folder.join("service.py"), service("three")).unwrap();
     assert_eq!(daemon.next("a", Outcome::Published).generation, 4);
     assert_eq!(site.member("a", "service.py"), service("three"));
@@ -114,8 +114,9 @@ fn a_broken_folder_can_be_rolled_back_and_a_removed_one() {
     daemon.next("a", Outcome::RolledBack);
     assert_eq!(site.member("a", "service.py"), service("three"));
     daemon.stop();
-    // Its folder is as gone as before, which removes nothing that was put back since. Removals are judged
-    // together: one of `a` would begin with that of `c`, and end before a build that begins later.
+    // The folder is still gone, but that does not remove an archive that was put back since.
+    // Removals are judged together: one of `a` would start with that of `c`, and end before a build
+    // that starts later.
     let mut daemon = site.start();
     fs::remove_dir_all(site.drop.join("c")).unwrap();
     daemon.next("c", Outcome::Removed);
@@ -123,7 +124,7 @@ fn a_broken_folder_can_be_rolled_back_and_a_removed_one() {
     daemon.next("d", Outcome::Published);
     daemon.no_more("a");
     assert_eq!(site.member("a", "service.py"), service("three"));
-    // A new drop is a change.
+    // A new drop is an edit.
     site.put("a", &[("service.py", &service("five"))]);
     daemon.next("a", Outcome::Published);
     assert_eq!(site.member("a", "service.py"), service("five"));
@@ -149,12 +150,12 @@ fn what_the_daemon_is_asked_wrongly_it_refuses() {
     }
     let socket = site.hidden().join("control.sock");
     assert_eq!(fs::metadata(&socket).unwrap().mode() & 0o777, 0o600);
-    // The next record is that of the next edit: none of these has one.
+    // The next record is that of the next edit: a refused request has none.
     fs::write(folder.join("service.py"), service("two")).unwrap();
     assert_eq!(daemon.next("a", Outcome::Published).generation, 2);
     daemon.stop();
     assert!(!socket.exists());
-    // Where one was killed, its socket stays, and the next start replaces it.
+    // A killed daemon leaves its socket, and the next start replaces it.
     let daemon = site.start();
     daemon.kill();
     assert!(socket.exists());
@@ -192,7 +193,7 @@ fn a_running_daemon_repairs_what_verify_finds() {
     assert_eq!(fs::read(site.archive("a")).unwrap(), good);
     assert_eq!(daemon.next("a", Outcome::Published).generation, 2);
     assert_eq!(daemon.next("b", Outcome::Published).generation, 2);
-    // What was there is nobody's to destroy, however damaged.
+    // The damaged archive is kept, as marwatch destroys no file that it did not write.
     let kept = fs::read(site.hidden().join("history/a/000001-unknown.mar")).unwrap();
     assert_eq!(kept, bad);
     daemon.stop();

@@ -1,4 +1,4 @@
-//! One model of a writer: the state that it is in, and the transactions that bring it to the next.
+//! One model of a writer: its state, and the changes to the next state.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, Write};
@@ -16,25 +16,25 @@ use crate::common::random::Random;
 /// What all models of a soak share.
 #[derive(Clone)]
 pub struct World {
-    /// The watched folders of which each sub-folder is a model.
+    /// The drop folders.
     pub roots: Vec<PathBuf>,
-    /// A folder that nobody watches, on the same file system.
+    /// A folder on the same file system that is not watched.
     pub outside: PathBuf,
-    /// How long marwatch waits at least.
+    /// The shortest time that marwatch waits.
     pub quiet: Duration,
     pub ledger: Arc<Ledger>,
 }
 
-/// A model and the state that it is in.
+/// A model and its state.
 pub struct Model {
     pub folder: PathBuf,
     pub token: String,
     files: Files,
-    /// What its settings say, where it has any.
+    /// The text of its settings file, if it has one.
     settings: Option<String>,
     /// The name in its settings.
     pub name: Option<String>,
-    /// Whether its folder stays where it is: that of a root.
+    /// Whether it is a root itself, so that its folder stays where it is.
     pub is_fixed: bool,
     pub is_there: bool,
 }
@@ -43,7 +43,7 @@ const SETTINGS: &str = ".mar.yaml";
 const FOLDERS: [&str; 5] = ["", "data/", "data/more/", "deep/x/y/", "info/"];
 
 impl Model {
-    /// A model that is not there yet.
+    /// A model that does not exist yet.
     pub fn new(folder: PathBuf) -> Self {
         Self {
             folder,
@@ -56,19 +56,19 @@ impl Model {
         }
     }
 
-    /// The same of one whose folder stays where it is.
+    /// A model that is a root itself.
     pub fn fixed(folder: PathBuf) -> Self {
         Self { is_fixed: true, ..Self::new(folder) }
     }
 
-    /// Chooses which files the next state has.
+    /// Chooses the files of the next state.
     fn next_files(&self, random: &mut Random) -> Files {
         let mut files = self.files.clone();
         for path in self.files.keys() {
             match random.below(12) {
                 0 => drop(files.remove(path)),
                 1..=5 => drop(files.insert(path.clone(), length(random))),
-                // In as many bytes.
+                // The same length, with other content.
                 _ => {}
             }
         }
@@ -93,8 +93,8 @@ impl Model {
         Some(text)
     }
 
-    /// Brings the model to its next state with a file of it held open all the time, pausing for
-    /// longer than marwatch waits; where it is not there, it comes to be.
+    /// Changes the model to its next state, with one file held open all the time and pauses longer
+    /// than marwatch waits. Creates the model if it does not exist.
     pub fn latched(&mut self, token: String, world: &World, random: &mut Random) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
         let latch = OpenOptions::new()
@@ -111,7 +111,7 @@ impl Model {
         self.step(token, world, random, &mut breathe, Some(latch))
     }
 
-    /// Brings the model to its next state at once, with nothing held open.
+    /// Changes the model to its next state as fast as possible, with no file held open.
     pub fn at_once(&mut self, token: String, world: &World, random: &mut Random) -> io::Result<()> {
         let former = self.token.clone();
         self.in_time(world, &[&former, &token.clone()], |model| {
@@ -119,8 +119,8 @@ impl Model {
         })
     }
 
-    /// Does something that leads through folders which are no state. Marwatch cannot know that if it
-    /// is slow.
+    /// Makes changes whose unfinished states are no states of the model. If they take too long,
+    /// marwatch cannot know that, and the state counts as slow.
     pub fn in_time(
         &mut self,
         world: &World,
@@ -136,7 +136,7 @@ impl Model {
         Ok(())
     }
 
-    /// The steps from one state to the next, in any order; the handler through `latch` at the end.
+    /// The steps from one state to the next, in any order; the handler comes last, through `latch`.
     fn step(
         &mut self,
         token: String,
@@ -192,7 +192,7 @@ impl Model {
         Ok(())
     }
 
-    /// Renames a folder inside the model and back, with whatever is in it.
+    /// Renames a folder of the model and back, with everything in it.
     fn move_a_folder(
         &self,
         random: &mut Random,
@@ -215,7 +215,7 @@ impl Model {
         }
     }
 
-    /// Removes hidden versions that no link leads to, and empty folders.
+    /// Removes hidden versions without links to them, and empty folders.
     fn prune(&self) -> io::Result<()> {
         let wanted: Vec<PathBuf> = walkdir::WalkDir::new(&self.folder)
             .into_iter()
@@ -232,7 +232,7 @@ impl Model {
         Ok(())
     }
 
-    /// Makes the model invalid, and some time later valid again.
+    /// Makes the model invalid, and later valid again.
     pub fn break_and_mend(
         &mut self,
         tokens: [String; 2],
@@ -245,7 +245,7 @@ impl Model {
         self.latched(mended, world, random)
     }
 
-    /// Makes the next state elsewhere and has it take the place of this one.
+    /// Creates the next state elsewhere, and moves it to the place of this one.
     pub fn replace_whole(
         &mut self,
         token: String,
@@ -268,7 +268,7 @@ impl Model {
         Ok(())
     }
 
-    /// Puts a copy, file by file, where the model is to be; the handler is held open meanwhile.
+    /// Copies a new state file by file into the model's place, with the handler held open.
     pub fn copy_in(&mut self, token: String, world: &World, random: &mut Random) -> io::Result<()> {
         let mut next = Model::new(world.outside.join(format!("{token}-new")));
         next.name.clone_from(&self.name);
@@ -284,7 +284,7 @@ impl Model {
             } else if inside == Path::new(SERVICE) {
                 latch.write_all(&fs::read(from)?)?;
             } else {
-                // A copy follows links.
+                // The copy follows links.
                 fs::copy(from, to)?;
                 if random.once_in(5) {
                     pause(random.time(world.quiet * 2));
@@ -298,7 +298,7 @@ impl Model {
         Ok(())
     }
 
-    /// Takes it away: out of the watched folder first, or file by file where it is.
+    /// Removes the model: moves it out of the watched folder first, or removes it file by file.
     pub fn remove(&mut self, world: &World, random: &mut Random) -> io::Result<()> {
         let token = self.token.clone();
         if random.once_in(2) {
@@ -325,7 +325,7 @@ impl Model {
         Ok(())
     }
 
-    /// Moves it out of what is watched and, after a while, in again.
+    /// Moves it out of the watched folder, and later back.
     pub fn out_and_in(&mut self, world: &World, random: &mut Random) -> io::Result<()> {
         let aside = world.outside.join(format!("{}-out", self.token));
         fs::rename(&self.folder, &aside)?;
@@ -333,7 +333,7 @@ impl Model {
         fs::rename(aside, &self.folder)
     }
 
-    /// Changes times and modes, and nothing that is packed.
+    /// Changes times and modes, but no content.
     pub fn fiddle(&self, random: &mut Random) -> io::Result<()> {
         for path in self.files.keys() {
             let file = OpenOptions::new().append(true).open(self.folder.join(path))?;

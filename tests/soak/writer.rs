@@ -1,4 +1,4 @@
-//! A thread that changes models without end.
+//! A thread that changes models until the soak ends.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use marwatch::clock::pause;
 use super::model::{Model, World};
 use crate::common::random::Random;
 
-/// Owns some models; nobody else changes them.
+/// Owns some models, which no other thread changes.
 pub struct Writer {
     number: usize,
     world: World,
@@ -19,7 +19,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// A writer of `slots` models, and of the one in `fixed` if there is such a folder.
+    /// A writer of `slots` models, and of the model in the folder `fixed`, if given.
     pub fn new(
         number: usize,
         slots: usize,
@@ -39,7 +39,7 @@ impl Writer {
         format!("w{}s{}", self.number, self.states)
     }
 
-    /// Changes models until it is over.
+    /// Changes models until the soak ends.
     pub fn run(mut self) {
         loop {
             while !self.world.ledger.is_closed() {
@@ -86,7 +86,7 @@ impl Writer {
                 let folder = root.join(name);
                 if folder == model.folder { Ok(()) } else { model.move_to(folder) }
             }
-            // Never so many that marwatch doubts that they were meant to go.
+            // Only a few at a time, so that they count as removed.
             85..90 if away < 2 => model.remove(world, random),
             90..95 => {
                 let name = format!("named-w{}m{}-{}", self.number, at, random.below(3));
