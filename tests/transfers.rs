@@ -18,10 +18,11 @@ mod writers;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use common::archives::{self, Members};
+use common::daemon::Daemon;
+use common::random::Random;
 use common::site::Site;
 
 /// How long marwatch waits for quiet at most.
@@ -76,7 +77,7 @@ fn judge(site: &Site, model: &str, states: &[&Members]) -> Result<(), String> {
 
 /// Waits until the archive of a model holds `state`.
 #[track_caller]
-fn wait_for(daemon: &mut common::daemon::Daemon<'_>, archive: &Path, state: &Members) {
+fn wait_for(daemon: &mut Daemon<'_>, archive: &Path, state: &Members) {
     daemon.wait("the last state", |_| {
         let members = archive.exists().then(|| archives::zip(archive))?;
         let is_same = members.len() == state.len() + 1
@@ -85,17 +86,18 @@ fn wait_for(daemon: &mut common::daemon::Daemon<'_>, archive: &Path, state: &Mem
     });
 }
 
-/// Runs a program to its end, which has to be good.
+/// Waits until the archive of `m` holds what its folder holds now, and ends the daemon. Says of the
+/// first archive that holds neither that nor one of the states `before`.
 #[track_caller]
-fn run(command: &mut Command) {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {output:?}");
+fn judge_at_rest(mut daemon: Daemon<'_>, site: &Site, before: &[&Members]) -> Result<(), String> {
+    let last = packed(&site.drop.join("m"));
+    wait_for(&mut daemon, &site.archive("m"), &last);
+    daemon.stop();
+    judge(site, "m", &[before, &[&last]].concat())
 }
 
-/// Bytes that do not compress, told apart by `word`.
+/// Bytes that do not compress, other ones for each `word`.
 fn noise(word: &str, length: usize) -> Vec<u8> {
-    let mut reader = blake3::Hasher::new().update(word.as_bytes()).finalize_xof();
-    let mut bytes = vec![0; length];
-    reader.fill(&mut bytes);
-    bytes
+    let seed = *blake3::hash(word.as_bytes()).as_bytes().first_chunk().unwrap();
+    Random::new(u64::from_le_bytes(seed)).noise(length)
 }

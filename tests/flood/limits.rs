@@ -1,5 +1,5 @@
-//! Fewer watches, or inotify instances, than are wanted, in a user namespace of the test's own: the
-//! test starts itself again in there.
+//! Fewer watches or inotify instances than needed, in a user namespace, in which the test starts
+//! itself again.
 
 use std::fs;
 use std::process::Command;
@@ -14,7 +14,7 @@ use crate::common::service;
 const WATCHES: &str = "/proc/sys/user/max_inotify_watches";
 const INSTANCES: &str = "/proc/sys/user/max_inotify_instances";
 
-/// Runs the test `inner` of this file where `limit` is `value`.
+/// Runs the test `inner` of this file with `limit` set to `value`.
 #[track_caller]
 fn within(limit: &str, value: u32, inner: &str) {
     let output = Command::new("unshare")
@@ -30,7 +30,8 @@ fn within(limit: &str, value: u32, inner: &str) {
     assert!(output.status.success() && said.contains("1 passed"), "{said}\n{failed}");
 }
 
-/// The inner tests do something only where the outer ones start them.
+/// Whether `limit` has this value. It has if an outer test has started this one; otherwise an inner
+/// test does nothing.
 fn is(limit: &str, value: &str) -> bool {
     fs::read_to_string(limit).unwrap().trim() == value
 }
@@ -54,18 +55,18 @@ fn inner_too_few_watches() {
     }
     let mut daemon = site.start();
     converge(&site, &mut daemon, ROOTS, PATIENCE).unwrap();
-    // More than there are watches for, while it runs.
+    // Add more folders than there are watches, while the daemon runs.
     for number in 10..40 {
         fill(&site.drop.join(format!("m{number}")), 5, 2);
     }
     daemon.wait_for_line(&["watching by polling", "user.max_inotify_watches", "raise it: sysctl"]);
     converge(&site, &mut daemon, ROOTS, PATIENCE).unwrap();
-    // It notices what changes all the same, removals too.
+    // It notices changes and removals all the same.
     fs::write(site.drop.join("m3/d1/e1/f1"), "edited").unwrap();
     fs::remove_dir_all(site.drop.join("m4")).unwrap();
     fs::rename(site.drop.join("m5"), site.root.join("second/n5")).unwrap();
     converge(&site, &mut daemon, ROOTS, PATIENCE).unwrap();
-    // The limit is raised, and the next rescan goes back to notifications.
+    // When the limit is raised, the next rescan goes back to notifications.
     fs::write(WATCHES, "100000").unwrap();
     daemon.signal(Signal::USR1);
     configure(&site, "poll_interval: 1h\n");
@@ -98,7 +99,7 @@ fn inner_no_instance() {
     fs::write(site.drop.join("m/service.py"), service("edited")).unwrap();
     daemon.next("m", Outcome::Published);
     fs::write(INSTANCES, "2").unwrap();
-    // A rescan tries again; from then on it is notified.
+    // The next rescan tries again and gets its instance.
     daemon.signal(Signal::USR1);
     let watches = |id: u32| {
         let links = fs::read_dir(format!("/proc/{id}/fd")).unwrap().flatten();

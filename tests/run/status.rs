@@ -1,4 +1,4 @@
-//! What can be asked while the daemon runs, and when it does not.
+//! Requests to a running daemon, and what works without one.
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -20,7 +20,7 @@ fn text(output: &Output) -> &str {
     std::str::from_utf8(&output.stdout).unwrap()
 }
 
-/// What `marwatch status --json` prints of one model.
+/// The JSON that `marwatch status --json` prints for one model.
 fn model(site: &Site, name: &str) -> Value {
     let output = site.run(&["status", name, "--json"]);
     let status: Value = serde_json::from_slice(&output.stdout)
@@ -94,7 +94,7 @@ fn a_paused_model_is_left_alone_over_restarts_and_published_when_it_is_resumed()
     let before = fs::read(site.archive("a")).unwrap();
     fs::write(site.drop.join("a/service.py"), service("two")).unwrap();
     fs::remove_dir_all(site.drop.join("b")).unwrap();
-    // Somebody else's change shows that the quiet time is over.
+    // A published edit of another model shows that the quiet time is over.
     let others_change = |daemon: &mut crate::common::daemon::Daemon<'_>, answer: &str| {
         fs::write(site.drop.join("c/service.py"), service(answer)).unwrap();
         daemon.next("c", Outcome::Published);
@@ -110,7 +110,7 @@ fn a_paused_model_is_left_alone_over_restarts_and_published_when_it_is_resumed()
     others_change(&mut daemon, "five");
     assert_eq!(model(&site, "a")["state"], "paused");
     assert!(fs::read(site.archive("a")).unwrap() == before);
-    // An order is one all the same.
+    // A command works all the same.
     assert!(site.run(&["resume", "a"]).status.success());
     assert_eq!(daemon.next("a", Outcome::Published).generation, 2);
     assert_eq!(site.member("a", "service.py"), service("two"));
@@ -118,7 +118,7 @@ fn a_paused_model_is_left_alone_over_restarts_and_published_when_it_is_resumed()
     assert!(site.run(&["resume", "b"]).status.success());
     daemon.next("b", Outcome::Removed);
     daemon.stop();
-    // Without a daemon too.
+    // The same without a daemon.
     assert!(site.run(&["pause", "a"]).status.success());
     fs::write(site.drop.join("a/service.py"), service("three")).unwrap();
     assert!(site.run(&["build"]).status.success());
@@ -229,7 +229,7 @@ fn a_request_over_the_port_that_is_being_answered_at_sigterm_gets_its_answer() {
     let mut daemon = site.start();
     daemon.next("m", Outcome::Published);
     daemon.wait("a catalog with it", |_| site.catalog()["models"].get("m").map(drop));
-    // The answer needs the catalog: read from a pipe, it lasts as long as the test likes.
+    // The answer needs the catalog: as a pipe, it takes as long as the test likes.
     let catalog = site.hidden().join("catalog.json");
     let held = fs::read(&catalog).unwrap();
     fs::remove_file(&catalog).unwrap();
@@ -274,7 +274,7 @@ fn a_token_that_is_not_where_it_should_be_is_looked_for_among_credentials() {
     assert!(rescan("").starts_with("HTTP/1.0 401"));
     let with = |token: &str| rescan(&format!("Authorization: Bearer {token}\r\n"));
     assert!(with("secret").starts_with("HTTP/1.0 202"));
-    // A reload takes another, and goes on to listen where it did.
+    // A reload takes another token, and keeps the port.
     fs::write(credentials.join("a.token"), "other\n").unwrap();
     daemon.signal(rustix::process::Signal::HUP);
     daemon.wait("the other token", |_| with("other").starts_with("HTTP/1.0 202").then_some(()));
@@ -291,7 +291,7 @@ fn onlookers_see_records_and_hear_the_end() {
     let mut stream = UnixStream::connect(site.hidden().join("control.sock")).unwrap();
     stream.write_all(b"GET /results HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n").unwrap();
     let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
-    // The answer begins when somebody looks.
+    // The answer begins when the client connects.
     assert_eq!(lines.next().unwrap(), "HTTP/1.1 200 OK");
     fs::write(site.drop.join("a/service.py"), BROKEN).unwrap();
     let mut outcome = || {

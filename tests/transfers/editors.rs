@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use marwatch::results::Outcome;
 
-use super::{STALL, judge, packed, run, site, wait_for};
+use super::{STALL, judge, packed, site, wait_for};
 use crate::common::archives::Members;
 use crate::common::daemon::Daemon;
+use crate::common::run;
 use crate::common::service;
 use crate::common::site::Site;
 

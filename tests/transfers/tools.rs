@@ -7,8 +7,9 @@ use std::process::{Command, Stdio};
 
 use marwatch::results::Outcome;
 
-use super::{STALL, judge, noise, packed, run, site, wait_for};
+use super::{STALL, judge, noise, packed, site, wait_for};
 use crate::common::archives::Members;
+use crate::common::run;
 use crate::common::service;
 use crate::common::site::Site;
 

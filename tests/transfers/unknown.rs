@@ -9,7 +9,7 @@ use std::process::Command;
 use marwatch::results::Outcome;
 use rustix::process::Signal;
 
-use super::{STALL, TERMS, judge, noise, packed, wait_for};
+use super::{STALL, TERMS, judge, judge_at_rest, noise, packed};
 use crate::common::daemon::Daemon;
 use crate::common::service;
 use crate::common::site::Site;
@@ -68,10 +68,7 @@ fn a_writer_that_stalls_is_known_by_its_events() {
     assert_eq!(judge(&site, "m", &[&old]), Ok(()));
     writer.write_all(&noise("newer", 500)).unwrap();
     drop(writer);
-    let last = packed(&model);
-    wait_for(&mut daemon, &site.archive("m"), &last);
-    daemon.stop();
-    judge(&site, "m", &[&old, &last]).unwrap();
+    judge_at_rest(daemon, &site, &[&old]).unwrap();
 }
 
 #[test]
@@ -93,8 +90,5 @@ fn transfers_are_known_by_their_events() {
     assert!(!site.archive("m").exists());
     handler.write_all(b"    return data\n").unwrap();
     drop(handler);
-    let last = packed(&model);
-    wait_for(&mut daemon, &site.archive("m"), &last);
-    daemon.stop();
-    judge(&site, "m", &[&last]).unwrap();
+    judge_at_rest(daemon, &site, &[]).unwrap();
 }

@@ -7,8 +7,9 @@ use std::process::{Command, Stdio};
 
 use marwatch::results::Outcome;
 
-use super::{QUIET, STALL, judge, noise, packed, run, site, wait_for};
+use super::{QUIET, STALL, judge, judge_at_rest, noise, packed, site, wait_for};
 use crate::common::daemon::Daemon;
+use crate::common::run;
 use crate::common::service;
 
 /// Rewrites files of a published model, one in the middle of which it stalls; returns what is wrong
@@ -28,10 +29,7 @@ fn stall(protection: Option<&str>) -> Result<(), String> {
         daemon.pause(STALL);
     }
     drop(writer);
-    let last = packed(&model);
-    wait_for(&mut daemon, &site.archive("m"), &last);
-    daemon.stop();
-    judge(&site, "m", &[&old, &last])
+    judge_at_rest(daemon, &site, &[&old])
 }
 
 #[test]
@@ -187,11 +185,8 @@ fn a_mapping_that_outlives_its_file_descriptor() {
     assert_eq!(judge(&site, "m", &[&old]), Ok(()));
     drop(writer.stdin.take());
     assert!(writer.wait().unwrap().success());
-    let last = packed(&model);
-    assert!(last["weights.bin"].ends_with(b"b"));
-    wait_for(&mut daemon, &site.archive("m"), &last);
-    daemon.stop();
-    judge(&site, "m", &[&old, &last]).unwrap();
+    assert!(packed(&model)["weights.bin"].ends_with(b"b"));
+    judge_at_rest(daemon, &site, &[&old]).unwrap();
 }
 
 #[test]
@@ -211,10 +206,7 @@ fn a_file_that_is_written_by_another_name_of_it() {
     assert_eq!(judge(&site, "m", &[&old]), Ok(()));
     writer.write_all(b", and the other half").unwrap();
     drop(writer);
-    let last = packed(&model);
-    wait_for(&mut daemon, &site.archive("m"), &last);
-    daemon.stop();
-    judge(&site, "m", &[&old, &last]).unwrap();
+    judge_at_rest(daemon, &site, &[&old]).unwrap();
 }
 
 #[test]
@@ -243,8 +235,5 @@ fn files_that_are_cut_and_written_in_place() {
     let prepared = site.root.join("prepared/weights.bin");
     fs::write(&prepared, noise("third", 70_000)).unwrap();
     run(Command::new("mv").arg(&prepared).arg(model.join("weights.bin")));
-    let last = packed(&model);
-    wait_for(&mut daemon, &site.archive("m"), &last);
-    daemon.stop();
-    judge(&site, "m", &[&old, &second, &last]).unwrap();
+    judge_at_rest(daemon, &site, &[&old, &second]).unwrap();
 }
