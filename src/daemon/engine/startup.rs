@@ -100,7 +100,9 @@ impl Engine {
             sees_all: loaded.is_all,
         };
         engine.configured();
-        for name in engine.paused.keys().cloned().collect::<Vec<_>>() {
+        let paused: Vec<_> =
+            engine.paused.keys().filter_map(|name| ModelName::parse(name).ok()).collect();
+        for name in paused {
             engine.handle(Event::Paused(name));
         }
         Ok((engine, inbox))
