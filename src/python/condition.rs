@@ -1,10 +1,10 @@
-//! The few conditions whose outcome on import is known.
+//! The few conditions whose value during the import is known.
 
 use ruff_python_ast::{BoolOp, CmpOp, Expr, Number, UnaryOp};
 
-/// Whether a condition holds while the server imports the module, where that is certain:
-/// `TYPE_CHECKING` is false, `__name__` is not `"__main__"`, constants are what they are.
-pub(super) fn truth(test: &Expr) -> Option<bool> {
+/// The value of a condition while the server imports the module, if it is certain: `TYPE_CHECKING` is
+/// false, `__name__` is not `"__main__"`, constants have their value.
+pub fn truth(test: &Expr) -> Option<bool> {
     match test {
         Expr::BooleanLiteral(literal) => Some(literal.value),
         Expr::NumberLiteral(literal) => match &literal.value {

@@ -1,4 +1,4 @@
-//! What a module says about names from elsewhere than where they are bound: `global` in functions,
+//! Names that are bound in other ways than by a statement in their scope: `global` in functions,
 //! `globals()[…] = …`, attributes set on a class from outside, `self.x = …`.
 
 use std::collections::BTreeSet;
@@ -8,19 +8,19 @@ use ruff_python_ast::{Expr, ExprCall, ExprNamed, Stmt, StmtClassDef, StmtFunctio
 
 use super::signature;
 
-/// Gathered over a whole module, functions included, whether they run or not.
+/// Collected over a whole module, including functions, whether they run or not.
 #[derive(Debug, Default)]
-pub(super) struct Facts<'a> {
+pub struct Facts<'a> {
     /// Names that some function declares `global`.
-    pub(super) globals: BTreeSet<&'a str>,
-    /// Whether names may be bound in ways that no reader sees: `globals()`, `exec`, `sys.modules`.
-    pub(super) dynamic: bool,
+    pub globals: BTreeSet<&'a str>,
+    /// Whether names may be bound dynamically: by `globals()`, `exec`, `sys.modules`.
+    pub dynamic: bool,
     /// Names whose attributes are set from outside: `Service.handle = …`, `setattr(Service, …)`.
-    pub(super) patched: BTreeSet<&'a str>,
+    pub patched: BTreeSet<&'a str>,
 }
 
 impl<'a> Facts<'a> {
-    pub(super) fn of(body: &'a [Stmt]) -> Self {
+    pub fn of(body: &'a [Stmt]) -> Self {
         let mut facts = Self::default();
         facts.visit_body(body);
         facts
@@ -67,25 +67,17 @@ impl<'a> Visitor<'a> for Facts<'a> {
                 self.dynamic |= is_attribute(&subscript.value, "sys", "modules")
                     && matches!(&*subscript.slice, Expr::Name(name) if name.id.as_str() == "__name__");
             }
-            Expr::Call(call) => self.call(call),
+            Expr::Call(call) => match (called(call), call.arguments.args.first()) {
+                (Some("exec" | "execfile"), _) => self.dynamic = true,
+                (Some("setattr"), Some(Expr::Name(name))) => {
+                    self.patched.insert(name.id.as_str());
+                }
+                _ => {}
+            },
             _ => {}
         }
         self.dynamic |= is_namespace(expression);
         walk_expr(self, expression);
-    }
-}
-
-impl<'a> Facts<'a> {
-    fn call(&mut self, call: &'a ExprCall) {
-        match called(call) {
-            Some("exec" | "execfile") => self.dynamic = true,
-            Some("setattr") => {
-                if let Some(Expr::Name(name)) = call.arguments.args.first() {
-                    self.patched.insert(name.id.as_str());
-                }
-            }
-            _ => {}
-        }
     }
 }
 
@@ -96,7 +88,7 @@ fn called(call: &ExprCall) -> Option<&str> {
     }
 }
 
-/// `globals()`. `locals()` and `vars()` are the same at module level, but almost always read.
+/// `globals()`. `locals()` and `vars()` are the same at module level, but are nearly always read.
 fn is_namespace(expression: &Expr) -> bool {
     matches!(expression, Expr::Call(call) if called(call) == Some("globals"))
 }
@@ -106,8 +98,8 @@ fn is_attribute(expression: &Expr, object: &str, attribute: &str) -> bool {
         && matches!(&*it.value, Expr::Name(name) if name.id.as_str() == object))
 }
 
-/// The `:=` that evaluating the expression runs, innermost first; not those inside a `lambda`.
-pub(super) fn assigned_in_expression(expression: &Expr) -> Vec<&ExprNamed> {
+/// The `:=` that are run with the expression, innermost first; not those inside a `lambda`.
+pub fn assigned_in_expression(expression: &Expr) -> Vec<&ExprNamed> {
     struct Named<'a>(Vec<&'a ExprNamed>);
     impl<'a> Visitor<'a> for Named<'a> {
         fn visit_expr(&mut self, expression: &'a Expr) {
@@ -125,7 +117,7 @@ pub(super) fn assigned_in_expression(expression: &Expr) -> Vec<&ExprNamed> {
 }
 
 /// Whether a method of the class sets the attribute `name` on its instance.
-pub(super) fn sets_on_instance(class: &StmtClassDef, name: &str) -> bool {
+pub fn sets_on_instance(class: &StmtClassDef, name: &str) -> bool {
     struct Sets<'n> {
         this: &'n str,
         name: &'n str,
@@ -133,20 +125,19 @@ pub(super) fn sets_on_instance(class: &StmtClassDef, name: &str) -> bool {
     }
     impl<'a> Visitor<'a> for Sets<'_> {
         fn visit_expr(&mut self, expression: &'a Expr) {
-            let this = |expression: &Expr| matches!(expression, Expr::Name(name) if name.id.as_str() == self.this);
-            let hit = match expression {
-                Expr::Attribute(attribute) => {
-                    (attribute.ctx.is_store()
-                        && this(&attribute.value)
-                        && attribute.attr.as_str() == self.name)
-                        || (this(&attribute.value) && attribute.attr.as_str() == "__dict__")
+            let is_this =
+                |it: &Expr| matches!(it, Expr::Name(name) if name.id.as_str() == self.this);
+            self.found |= match expression {
+                Expr::Attribute(attribute) if is_this(&attribute.value) => {
+                    let set = attribute.attr.as_str();
+                    set == "__dict__" || (attribute.ctx.is_store() && set == self.name)
                 }
                 Expr::Call(call) => {
-                    called(call) == Some("setattr") && call.arguments.args.first().is_some_and(this)
+                    let first = call.arguments.args.first();
+                    called(call) == Some("setattr") && first.is_some_and(is_this)
                 }
                 _ => false,
             };
-            self.found |= hit;
             walk_expr(self, expression);
         }
     }
@@ -159,8 +150,8 @@ pub(super) fn sets_on_instance(class: &StmtClassDef, name: &str) -> bool {
     })
 }
 
-/// Whether calling the function gives a generator instead of running it.
-pub(super) fn is_generator(function: &StmtFunctionDef) -> bool {
+/// Whether calling the function returns a generator instead of running it.
+pub fn is_generator(function: &StmtFunctionDef) -> bool {
     struct Yields(bool);
     impl<'a> Visitor<'a> for Yields {
         fn visit_stmt(&mut self, statement: &'a Stmt) {

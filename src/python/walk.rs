@@ -1,4 +1,4 @@
-//! The walk over statements in the order in which Python would run them.
+//! Walks over statements in the order in which Python would run them.
 
 use ruff_python_ast::{ElifElseClause, ExceptHandler, Expr, Stmt, StmtMatch, StmtTry};
 use ruff_text_size::{Ranged, TextSize};
@@ -11,23 +11,23 @@ use super::value::{Value, evaluate};
 
 /// How a body ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub enum End {
     Falls,
-    /// By an exception, always.
+    /// Always by an exception.
     Raises(TextSize),
 }
 
-pub(super) struct Walk<'a> {
-    pub(super) seen: Seen<'a>,
-    /// How many branches, loops and `try` stand around: what is said there may not run.
-    pub(super) guarded: usize,
+pub struct Walk<'a> {
+    pub seen: Seen<'a>,
+    /// The number of branches, loops and `try` around the statement: inside them it may not run.
+    pub guarded: usize,
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn body(&mut self, body: &'a [Stmt], scope: &mut Scope<'_, 'a>) -> End {
+    pub fn body(&mut self, body: &'a [Stmt], scope: &mut Scope<'_, 'a>) -> End {
         for statement in body {
             match statement {
-                // Rare at module level, and then only the rest of one turn of a loop is skipped.
+                // Rare at module level, and it only skips the rest of one iteration.
                 Stmt::Break(_) | Stmt::Continue(_) => return End::Falls,
                 _ => {
                     let end = self.statement(statement, scope);
@@ -140,7 +140,7 @@ impl<'a> Walk<'a> {
                         self.assign(target, None, scope);
                     }
                 }
-                // The context may swallow what the body raises, as `contextlib.suppress` does.
+                // The context may suppress exceptions of the body, as `contextlib.suppress` does.
                 self.guarded += 1;
                 self.body(&with.body, scope);
                 self.guarded -= 1;
@@ -157,7 +157,7 @@ impl<'a> Walk<'a> {
         End::Falls
     }
 
-    /// `:=` in an expression that the body evaluates.
+    /// Binds the `:=` in an expression that is evaluated.
     fn expression(&mut self, expression: &'a Expr, scope: &mut Scope<'_, 'a>) {
         for named in assigned_in_expression(expression) {
             self.assign(&named.target, Some(&named.value), scope);
@@ -174,7 +174,7 @@ impl<'a> Walk<'a> {
                 if elements(target).len() == value.map_or(0, |value| elements(value).len())
                     && !elements(target).iter().any(Expr::is_starred_expr) =>
             {
-                // All values are taken before the first name is bound: `a, b = b, a`.
+                // All values are evaluated before the first name is bound: `a, b = b, a`.
                 let values = value.map_or(&[][..], elements);
                 let mut taken = Vec::new();
                 for (target, value) in elements(target).iter().zip(values) {
@@ -218,20 +218,13 @@ impl<'a> Walk<'a> {
             if known == Some(true) && branches.is_empty() && test.is_some() {
                 return self.body(body, scope);
             }
-            branches.extend(self.branch(body, scope));
+            branches.extend(self.branch(body, scope.branch()));
             if known == Some(true) {
                 complete = true;
                 break;
             }
         }
-        if !complete {
-            branches.push(Names::new());
-        }
-        if branches.is_empty() {
-            return End::Raises(at);
-        }
-        scope.join(branches);
-        End::Falls
+        join(branches, complete, at, scope)
     }
 
     fn cases(&mut self, choice: &'a StmtMatch, at: TextSize, scope: &mut Scope<'_, 'a>) -> End {
@@ -242,34 +235,21 @@ impl<'a> Walk<'a> {
             for (name, at) in captured(&case.pattern) {
                 branch.bind(name, Binding::of(vec![Value::Unknown], at));
             }
-            self.guarded += 1;
-            let end = self.body(&case.body, &mut branch);
-            self.guarded -= 1;
-            if end == End::Falls {
-                branches.push(branch.changes);
-            }
+            branches.extend(self.branch(&case.body, branch));
             complete |= case.guard.is_none() && case.pattern.is_irrefutable();
         }
-        if !complete {
-            branches.push(Names::new());
-        }
-        if branches.is_empty() {
-            return End::Raises(at);
-        }
-        scope.join(branches);
-        End::Falls
+        join(branches, complete, at, scope)
     }
 
-    /// What a branch changes; nothing when it always raises.
-    fn branch(&mut self, body: &'a [Stmt], scope: &Scope<'_, 'a>) -> Option<Names<'a>> {
-        let mut branch = scope.branch();
+    /// The changes of a branch; none if it always raises.
+    fn branch(&mut self, body: &'a [Stmt], mut branch: Scope<'_, 'a>) -> Option<Names<'a>> {
         self.guarded += 1;
         let end = self.body(body, &mut branch);
         self.guarded -= 1;
         (end == End::Falls).then_some(branch.changes)
     }
 
-    /// A body that runs no time or more.
+    /// A body that runs never or more often.
     fn maybe(&mut self, body: &'a [Stmt], target: Option<&'a Expr>, scope: &mut Scope<'_, 'a>) {
         let mut branch = scope.branch();
         if let Some(target) = target {
@@ -293,7 +273,7 @@ impl<'a> Walk<'a> {
         }
         for ExceptHandler::ExceptHandler(handler) in &attempt.handlers {
             let mut branch = scope.branch();
-            // The body may have come to any point before it raised.
+            // The body may have reached any point before it raised.
             branch.join(vec![Names::new(), broken_off.clone()]);
             if let Some(name) = &handler.name {
                 branch.bind(name, Binding::of(vec![Value::Unknown], name.start()));
@@ -306,15 +286,31 @@ impl<'a> Walk<'a> {
             }
         }
         self.guarded -= 1;
-        if branches.is_empty() {
-            return End::Raises(at);
+        match join(branches, true, at, scope) {
+            End::Falls => self.body(&attempt.finalbody, scope),
+            raises => raises,
         }
-        scope.join(branches);
-        self.body(&attempt.finalbody, scope)
     }
 }
 
-/// `exit()`, `sys.exit()` and their like.
+/// Joins the branches of which one runs; or none, unless they are `complete`.
+fn join<'a>(
+    mut branches: Vec<Names<'a>>,
+    complete: bool,
+    at: TextSize,
+    scope: &mut Scope<'_, 'a>,
+) -> End {
+    if !complete {
+        branches.push(Names::new());
+    }
+    if branches.is_empty() {
+        return End::Raises(at);
+    }
+    scope.join(branches);
+    End::Falls
+}
+
+/// `exit()`, `quit()` or `sys.exit()`.
 fn is_exit(expression: &Expr, scope: &Scope<'_, '_>) -> bool {
     let Expr::Call(call) = expression else { return false };
     match &*call.func {
