@@ -1,4 +1,4 @@
-//! The hot parts that need no disk, one benchmark each: `cargo bench`.
+//! Benchmarks of the hot code paths that need no disk: `cargo bench`.
 //!
 //! `benches/compare.py` measures the programs as a whole.
 #![allow(missing_docs, clippy::unwrap_used, reason = "benchmarks")]
@@ -16,7 +16,7 @@ use marwatch::archive::{
     Control, Digest, Entry, Input, Method, Profile, Source, bench, plan, probe,
 };
 use marwatch::clock::Moment;
-use marwatch::config::{Config, Durability, PackDefaults, Settle};
+use marwatch::config::{Config, PackDefaults, Settle};
 use marwatch::fs::identity::FileId;
 use marwatch::fs::identity::Identity;
 use marwatch::model::{ArchiveFormat, EntryPath, ModelName};
@@ -102,9 +102,9 @@ fn state(c: &mut Criterion) {
     let states = StateDir::new(folder.path().to_owned());
     let name = ModelName::parse("model").unwrap();
     let known = known();
-    // Both with a file in memory, which costs little beside 20,000 entries.
+    // The file is in memory, which costs little compared with 20,000 entries.
     c.bench_function("state of 20,000 files: encode and write", |b| {
-        b.iter(|| states.save(&name, black_box(&known), Durability::Full).unwrap());
+        b.iter(|| states.save(&name, black_box(&known)).unwrap());
     });
     c.bench_function("state of 20,000 files: read and decode", |b| {
         b.iter(|| states.load(black_box(&name)).unwrap());
@@ -155,7 +155,7 @@ fn reconciling(c: &mut Criterion) {
         reconciler.handle(ms(0), Event::LookAtAll(Trigger::Start));
         let listing = RootListing { root: root.to_owned(), models: Some(models) };
         let mut effects = reconciler.handle(ms(1), Event::Listed(vec![listing]));
-        // Everything is looked at once and comes to rest.
+        // Every model is scanned once and found up to date.
         while let Some(effect) = effects.pop() {
             if let marwatch::reconcile::Effect::Build(ticket) = effect {
                 let finished = Event::Finished { folder: ticket.folder, end: End::UpToDate };
@@ -190,7 +190,7 @@ impl Source for Folder {
     }
 }
 
-/// A folder in memory where there is one: what is measured is not the disk.
+/// A folder in memory if possible, so that the disk is not measured.
 fn memory_folder() -> TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.unwrap()
@@ -201,7 +201,7 @@ fn path(i: usize) -> EntryPath {
 }
 
 fn inputs() -> Vec<Input> {
-    // Backwards: a listing need not be sorted.
+    // In reverse order: a listing need not be sorted.
     (0..FILES).rev().map(|i| Input { path: path(i), size: 2048 }).collect()
 }
 
@@ -246,10 +246,9 @@ fn known() -> ModelState {
             digest: Digest::of([]),
             bytes: 12_000_000,
             identity: Identity { ino: 1, size: 12_000_000, mtime: 8 },
-            ctime: 8,
+            ctime: Some(8),
             manifest: entry(0),
             sha256: None,
-            unflushed: None,
         },
         history: vec![],
         spare: None,
@@ -257,7 +256,7 @@ fn known() -> ModelState {
     }
 }
 
-/// Words of a small vocabulary in an order without a pattern.
+/// Words of a small vocabulary in random order.
 fn text(length: usize) -> Vec<u8> {
     const WORDS: [&str; 8] =
         ["self ", "return ", "weights", "import ", "(data, ", "context)\n", "    ", "0.25, "];
@@ -282,7 +281,7 @@ fn weights(length: usize) -> Vec<u8> {
     bytes
 }
 
-/// Numbers that look random: xorshift64*.
+/// Pseudo-random numbers: xorshift64*.
 struct Numbers(u64);
 
 impl Numbers {

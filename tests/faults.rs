@@ -54,11 +54,6 @@ fn killed_at_an_edit_beside_large_weights() {
 }
 
 #[test]
-fn killed_at_an_edit_without_flushes() {
-    kill::sweep("relaxed", Scenario::large("durability: relaxed\n", None));
-}
-
-#[test]
 fn killed_at_an_edit_with_a_full_history() {
     kill::sweep("history", Scenario::edit("history: {keep: 2}\n", None));
 }

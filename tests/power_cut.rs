@@ -21,7 +21,6 @@ mod replay;
 #[path = "power_cut/scene.rs"]
 mod scene;
 
-use check::Promise;
 use common::chance::number_from;
 use common::disk::Kind;
 use cuts::{Moment, Plan};
@@ -31,7 +30,6 @@ fn plan(kind: Kind, options: &'static str) -> Plan {
     Plan {
         kind,
         options,
-        promise: Promise::Full,
         moment: Moment::Any,
         state_apart: false,
         cuts: number_from("MARWATCH_CUTS", 100),
@@ -45,9 +43,6 @@ fn holds(plan: Plan) {
     let summary = plan.carry_out();
     assert!(summary.damage.is_empty(), "{:#?}", summary.damage);
     assert!(summary.arrived > summary.cuts / 10, "hardly anything was under way: {summary:?}");
-    if plan.promise == Promise::Relaxed {
-        assert!(summary.torn > 0, "nothing was torn that had to be mended");
-    }
 }
 
 fn replay() -> Replay {
@@ -132,18 +127,6 @@ fn cuts_right_after_an_archive_took_its_place() {
     holds(placed());
 }
 
-#[test]
-#[ignore = "needs root, loop devices and ext4"]
-fn cuts_of_what_is_not_flushed_on_ext4() {
-    holds(Plan { promise: Promise::Relaxed, ..plan(Kind::Ext4, "noauto_da_alloc") });
-}
-
-#[test]
-#[ignore = "needs root, loop devices and xfs"]
-fn cuts_of_what_is_not_flushed_on_xfs() {
-    holds(Plan { promise: Promise::Relaxed, ..plan(Kind::Xfs, "") });
-}
-
 /// A test without a protection finds damage of this kind.
 #[track_caller]
 fn finds(kind: &str, sabotage: &'static str, plan: Plan) {
@@ -176,13 +159,6 @@ fn control_archives_without_a_mark_are_taken_for_somebody_elses() {
 #[ignore = "needs root, loop devices and ext4"]
 fn control_records_that_are_not_flushed_are_lost() {
     finds("record:", "record-flush", plan(Kind::Ext4, "noauto_da_alloc"));
-}
-
-#[test]
-#[ignore = "needs root, loop devices and ext4"]
-fn control_archives_that_nobody_doubts_stay_torn() {
-    let plan = plan(Kind::Ext4, "noauto_da_alloc");
-    finds("torn:", "doubt", Plan { promise: Promise::Relaxed, ..plan });
 }
 
 #[track_caller]

@@ -160,6 +160,12 @@ fn config(reader: &mut Reader, at: &Cursor<'_>, raw: RawConfig, base: &Path) -> 
         let help = "write `store: FOLDER`, the folder that the server loads archives from";
         reader.problems.push(at.problem_at_key(Code::SettingsMissing, what, help));
     }
+    if !matches!(raw.durability, Field::Absent) {
+        let what = "was dropped in marwatch 0.2.0";
+        let help = "remove the key: every archive is flushed to the disk before it is published";
+        let at = at.member("durability");
+        reader.problems.push(at.problem_at_key(Code::SettingsUnknownKey, what, help));
+    }
     if says_nothing(&raw.drop_folders) && says_nothing(&raw.models) {
         let what = "nothing to watch";
         let help = "list folders whose sub-folders are models under `drop_folders`, or single model folders under `models`";
@@ -205,7 +211,6 @@ fn config(reader: &mut Reader, at: &Cursor<'_>, raw: RawConfig, base: &Path) -> 
         on_remove: reader.choice(&at.member("on_remove"), raw.on_remove, defaults.on_remove),
         adopt: reader.switch(&at.member("adopt"), raw.adopt, defaults.adopt),
         history: history(reader, &at.member("history"), raw.history, defaults.history),
-        durability: reader.choice(&at.member("durability"), raw.durability, defaults.durability),
         shutdown_grace: reader
             .take(&at.member("shutdown_grace"), raw.shutdown_grace)
             .map_or(defaults.shutdown_grace, |span| span.0),

@@ -72,8 +72,6 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// What is kept of archives that were replaced or removed.
     pub history: History,
-    /// What of a publish is to survive a power cut.
-    pub durability: Durability,
     /// Where fingerprints are kept; `STORE/.marwatch/state` unless configured.
     pub state_dir: PathBuf,
     /// Whether records and catalog carry the SHA-256 of each archive file.
@@ -261,25 +259,6 @@ pub enum SpareMode {
     Off,
 }
 
-/// What of a publish is to survive a power cut. A crash or a kill of marwatch alone loses nothing
-/// either way.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Durability {
-    /// Archives are flushed before they take their place, and their places behind.
-    #[default]
-    Full,
-    /// Nothing is flushed on the path that publishes: a power cut can leave a torn archive.
-    Relaxed,
-}
-
-impl Durability {
-    /// Whether to flush.
-    pub fn is_full(self) -> bool {
-        self == Durability::Full
-    }
-}
-
 /// What a model may not exceed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -383,7 +362,6 @@ impl Config {
             on_remove: OnRemove::Keep,
             adopt: false,
             history: History::default(),
-            durability: Durability::Full,
             shutdown_grace: Duration::from_secs(30),
             state_dir,
             archive_sha256: false,

@@ -13,7 +13,7 @@ use serde_yaml::Value;
 
 use super::field::{Field, FromValue, List, Wrong, kind};
 use super::leaf::{Any, Choice, Count, Map, PathText, Ratio, Size, Span, Switch, Text, Version};
-use super::{Durability, OnRemove, Preflight, SocketAccess, SpareMode, WatchMode};
+use super::{OnRemove, Preflight, SocketAccess, SpareMode, WatchMode};
 use crate::model::{ArchiveFormat, Compression, Runtime};
 
 /// Keys that nobody knows.
@@ -80,8 +80,9 @@ sections! {
         adopt: Switch,
         /// What is kept of archives that were replaced or removed.
         history: RawHistory,
-        /// Whether what is published is flushed to the disk.
-        durability: Choice<Durability>,
+        /// Dropped in 0.2.0: read only to say so.
+        #[schemars(skip)]
+        durability: Any,
         /// How long running builds may finish after the first SIGTERM.
         shutdown_grace: Span,
         /// Where fingerprints are kept.

@@ -19,7 +19,7 @@ use crate::pipeline::command::CommandRequest;
 use crate::results::{Outcome, Trigger};
 use crate::status::now::{Doing, ModelNow};
 use crate::status::{Daemon, State};
-use crate::subscribers::Onlookers;
+use crate::subscribers::Subscribers;
 
 /// A socket whose path is longer than a socket's name may be, and what it hands on.
 struct Served {
@@ -29,7 +29,7 @@ struct Served {
     desk: Desk,
     inbox: UnboundedReceiver<CommandRequest>,
     asked: UnboundedReceiver<Question>,
-    onlookers: Onlookers,
+    onlookers: Subscribers,
 }
 
 fn served() -> Served {
@@ -41,7 +41,7 @@ fn served() -> Served {
     let (outbox, inbox) = mpsc::unbounded_channel();
     let (questions, asked) = mpsc::unbounded_channel();
     let metrics = Arc::new(Metrics::default());
-    let onlookers = Onlookers::new(Arc::clone(&metrics));
+    let onlookers = Subscribers::new(Arc::clone(&metrics));
     let past = Arc::new(Mutex::new(Past::of(&hidden)));
     let records = onlookers.records();
     let commands = Sink::new(move |request| drop(outbox.send(request)));

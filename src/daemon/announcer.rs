@@ -14,7 +14,7 @@ use crate::hooks::Hook;
 use crate::results::events::StoreEvent;
 use crate::servers::{self, Handover};
 use crate::sink::Sink;
-use crate::subscribers::Onlookers;
+use crate::subscribers::Subscribers;
 
 /// The task that tells.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl Announcer {
     pub(super) fn start(
         config: &Config,
         outbox: Sink<servers::Output>,
-        onlookers: Onlookers,
+        onlookers: Subscribers,
     ) -> Self {
         let (news, inbox) = mpsc::unbounded_channel();
         let (settings, changes) = mpsc::unbounded_channel();
@@ -72,7 +72,7 @@ async fn announce(
     mut changes: UnboundedReceiver<Config>,
     mut handover: Handover,
     mut hook: Hook,
-    onlookers: Onlookers,
+    onlookers: Subscribers,
 ) {
     loop {
         tokio::select! {

@@ -29,7 +29,7 @@ use crate::source::discover;
 use crate::status::history::Past;
 use crate::status::metrics::Metrics;
 use crate::store::{StoreError, hidden_folder};
-use crate::subscribers::Onlookers;
+use crate::subscribers::Subscribers;
 use crate::text::chain;
 use crate::watch::{RootKind, WatchPlan, WatchRoot, Watcher};
 use announcer::Announcer;
@@ -106,7 +106,7 @@ async fn follow(source: &dyn ConfigSource, config: Config, view: Option<Box<dyn 
             return Exit::Unavailable;
         }
     };
-    let onlookers = Onlookers::new(Arc::clone(&metrics));
+    let onlookers = Subscribers::new(Arc::clone(&metrics));
     let (questions, mut asked) = mpsc::unbounded_channel();
     let desk = Desk {
         store: engine.config().store.clone(),

@@ -130,12 +130,12 @@ impl Changes {
     }
 }
 
-/// What 0.1.0 noted for a model without settings.
+/// What 0.1.0 noted for a model that says nothing but the form of its archive.
 #[cfg(test)]
-pub(super) fn legacy_hashes(config: &Config) -> ([u8; 32], [u8; 32]) {
-    let settings = Settings::default();
-    let build = legacy::build_hash(&settings, ArchiveFormat::Default, config);
-    (build, legacy::pack_hash(&Profile::from(config.pack)))
+pub(super) fn as_in_0_1_0(format: Option<ArchiveFormat>, config: &Config) -> BuildFingerprint {
+    let settings = Settings { archive_format: format, ..Settings::default() };
+    let build = legacy::build_hash(&settings, format.unwrap_or_default(), config);
+    BuildFingerprint::Hashes { build, pack: legacy::pack_hash(&Profile::from(config.pack)) }
 }
 
 /// The hashes that marwatch 0.1.0 kept in the place of the parts.

@@ -147,7 +147,6 @@ impl Workshop {
             closed: RefCell::default(),
             kept: None,
             serve: None,
-            is_torn: false,
             why: vec![],
         };
         // A build that panics must end too, or its model and its place would be lost without a word.
@@ -185,8 +184,6 @@ struct Attempt<'a> {
     kept: Option<Kept<'a>>,
     /// How the settings want the model to be served, once they were read and are good.
     serve: Option<Serve>,
-    /// A power cut has torn the archive in the store.
-    is_torn: bool,
     /// Why the model was packed, once it was.
     why: Vec<String>,
 }
@@ -252,7 +249,7 @@ impl Job {
         if let Some(known) = &mut job.known {
             let known = Arc::make_mut(known);
             known.archive.identity = Identity { ino: 0, size: 0, mtime: 0 };
-            known.archive.ctime = 0;
+            known.archive.ctime = None;
             known.fingerprint = None;
         }
         Some(job)
@@ -455,8 +452,7 @@ impl Attempt<'_> {
         Self: 'c,
     {
         let threads = crate::fs::threads::processors();
-        let durable =
-            self.shop.config.durability.is_full() && !is_disabled(Protection::ArchiveFlush);
+        let durable = !is_disabled(Protection::ArchiveFlush);
         Control { threads, durable, cancelled: &self.shop.cancelled, progress }
     }
 

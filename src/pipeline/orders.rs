@@ -125,7 +125,6 @@ impl Attempt<'_> {
             expected: found,
             known,
             history: self.shop.config.history,
-            durability: self.shop.config.durability,
             again: Some(kept.path.clone()),
         };
         let live = store
@@ -165,12 +164,10 @@ impl Attempt<'_> {
         // What is known of the folder's files tells nothing of the archive, so it goes too.
         let files = Vec::new();
         let state = ModelState { held: None, fingerprint: None, files, ..known.clone() };
-        self.shop.store.states().save(name, &state, self.shop.config.durability).map_err(
-            |source| {
-                let path = self.shop.config.state_dir.clone();
-                Halt::failed(Stage::Retire, &super::At { path, source })
-            },
-        )?;
+        self.shop.store.states().save(name, &state).map_err(|source| {
+            let path = self.shop.config.state_dir.clone();
+            Halt::failed(Stage::Retire, &super::At { path, source })
+        })?;
         Ok(Done::Resumed { name: name.clone(), state: Box::new(state) })
     }
 
@@ -366,10 +363,9 @@ fn archive_state(
         bytes: inspection.bytes,
         // The store sees by what it is known again.
         identity: Identity { ino: 0, size: 0, mtime: 0 },
-        ctime: 0,
+        ctime: None,
         manifest: bare(path, manifest.size, *hash.as_bytes()),
         sha256: None,
-        unflushed: None,
     })
 }
 

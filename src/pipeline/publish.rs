@@ -118,7 +118,6 @@ impl Attempt<'_> {
                 (Sameness::Untouched, Some(known)) => {
                     // What is known to stand in it was not read again.
                     state.archive.ctime = known.archive.ctime;
-                    state.archive.unflushed = known.archive.unflushed;
                 }
                 // Only its content was read, not where that stands: nothing is taken over from it,
                 // and its bytes may be others.
@@ -157,10 +156,10 @@ impl Attempt<'_> {
             next.history.clone_from(&known.history);
             next.spare.clone_from(&known.spare);
         }
-        let (history, durability) = (config.history, config.durability);
         let as_listed = self.as_listed();
         let known = known.or(as_listed.as_ref());
-        let publication = Publication { next, expected, known, history, durability, again: None };
+        let history = config.history;
+        let publication = Publication { next, expected, known, history, again: None };
         let live = store.publish(verified, publication).map_err(|error| match error {
             PublishError::Foreign { path } => self.foreign(&path, seen),
             error => failed(&error),
@@ -201,11 +200,11 @@ impl Attempt<'_> {
             }
             // Of what somebody has written into no more is known, whatever its time says.
             let is_untouched = known.archive.identity == standing.identity()
-                && !known.archive.may_be_torn()
-                && (seen.format == ArchiveFormat::NoArchive
-                    || Stat::at(place).is_ok_and(|stat| {
-                        stat.is_some_and(|stat| stat.ctime == known.archive.ctime)
-                    }));
+                && known.archive.ctime.is_some_and(|ctime| {
+                    let stat = || Stat::at(place).ok().flatten();
+                    seen.format == ArchiveFormat::NoArchive
+                        || stat().is_some_and(|stat| stat.ctime == ctime)
+                });
             if is_untouched {
                 let is_same = known.archive.bytes == packed.bytes && has_entries(known, packed);
                 return is_same.then_some(Sameness::Untouched);
@@ -245,8 +244,7 @@ impl Attempt<'_> {
 
     /// Notes what is known. Not being able to costs a full look later, and nothing else.
     pub(super) fn save(&self, name: &ModelName, state: &ModelState) {
-        if let Err(error) = self.shop.store.states().save(name, state, self.shop.config.durability)
-        {
+        if let Err(error) = self.shop.store.states().save(name, state) {
             tracing::warn!(%error, folder = %self.shop.config.state_dir.display(), "cannot write the state");
         }
     }
@@ -330,10 +328,9 @@ fn state_of(
             digest,
             bytes: packed.bytes,
             identity,
-            ctime: 0,
+            ctime: None,
             manifest,
             sha256,
-            unflushed: None,
         },
         history: Vec::new(),
         spare: None,

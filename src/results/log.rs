@@ -3,12 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::{Outcome, Record};
 use crate::config::ResultsLog;
 use crate::failpoints::{Protection, is_disabled};
+use crate::fs::identity::NodeId;
 use crate::fs::sync_folder;
 use crate::text::printable_json;
 
@@ -19,20 +19,17 @@ pub struct Log {
     rotation: ResultsLog,
     open: Option<(File, u64)>,
     /// Which file cannot be trusted beyond which length, after a failed write.
-    doubtful: Option<(FileId, u64)>,
+    doubtful: Option<(NodeId, u64)>,
 }
 
 /// What records tell of archives that came and went.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct RecordedHistory {
     /// Models, and the generations that were in the store.
     archives: HashSet<(String, u64)>,
     /// The models that were removed and did not come back, and their generations.
     removals: HashMap<String, u64>,
 }
-
-/// Device and inode.
-type FileId = (u64, u64);
 
 impl Log {
     /// The log at `path`; it is opened when the first record comes.
@@ -86,7 +83,8 @@ impl Log {
             // Half a line is no record, and what is not durable is written again: a disk that fails
             // must leave neither.
             if file.set_len(*length).is_err() {
-                self.doubtful = file.metadata().ok().map(|metadata| (id(&metadata), *length));
+                self.doubtful =
+                    file.metadata().ok().map(|metadata| (NodeId::of(&metadata), *length));
             }
             return Err(error);
         }
@@ -98,10 +96,10 @@ impl Log {
     ///
     /// # Errors
     /// When a file of it is there and cannot be read.
-    pub fn told(&self) -> io::Result<Told> {
-        let mut told = Told::default();
-        read(&self.path, self.rotation.keep, |record| told.read(record))?;
-        Ok(told)
+    pub fn recorded(&self) -> io::Result<RecordedHistory> {
+        let mut history = RecordedHistory::default();
+        read(&self.path, self.rotation.keep, |record| history.add(record))?;
+        Ok(history)
     }
 
     /// `results.jsonl` becomes `results.jsonl.1`, that one `.2` and so on; the oldest goes.
@@ -157,16 +155,16 @@ pub(super) fn numbered(path: &Path, number: usize) -> PathBuf {
     PathBuf::from(name)
 }
 
-impl Told {
+impl RecordedHistory {
     /// Whether a record has told what this one does.
-    pub fn tells(&self, record: &Record) -> bool {
+    pub fn has(&self, record: &Record) -> bool {
         if record.outcome == Outcome::Removed {
             return self.removals.get(&record.model) == Some(&record.generation);
         }
         self.archives.contains(&(record.model.clone(), record.generation))
     }
 
-    fn read(&mut self, record: Record) {
+    fn add(&mut self, record: Record) {
         match record.outcome {
             Outcome::Removed => drop(self.removals.insert(record.model, record.generation)),
             Outcome::Published | Outcome::Unchanged | Outcome::RolledBack => {
@@ -182,12 +180,8 @@ impl Told {
 
 /// Whether the file at `path` is the one that is open.
 fn is_at(file: &File, path: &Path) -> bool {
-    let (open, there) = (file.metadata(), path.symlink_metadata());
-    open.and_then(|open| there.map(|there| id(&open) == id(&there))).unwrap_or(false)
-}
-
-fn id(metadata: &fs::Metadata) -> FileId {
-    (metadata.dev(), metadata.ino())
+    let open = file.metadata();
+    open.is_ok_and(|open| NodeId::at(path).is_ok_and(|there| there == NodeId::of(&open)))
 }
 
 fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
@@ -199,7 +193,7 @@ fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Opens the log for appending; cuts off a last line that a crash has left unfinished, and what is
 /// `doubtful`.
-fn open(path: &Path, doubtful: Option<(FileId, u64)>) -> io::Result<(File, u64)> {
+fn open(path: &Path, doubtful: Option<(NodeId, u64)>) -> io::Result<(File, u64)> {
     let open = || OpenOptions::new().read(true).append(true).create(true).open(path);
     let mut file = match (open(), path.parent()) {
         // Somebody has cleaned the store: its folder is made anew.
@@ -211,7 +205,7 @@ fn open(path: &Path, doubtful: Option<(FileId, u64)>) -> io::Result<(File, u64)>
     };
     let metadata = file.metadata()?;
     let mut length = metadata.len();
-    if let Some((_, trusted)) = doubtful.filter(|(file, _)| *file == id(&metadata))
+    if let Some((_, trusted)) = doubtful.filter(|(file, _)| *file == NodeId::of(&metadata))
         && trusted < length
     {
         file.set_len(trusted)?;
@@ -306,11 +300,11 @@ mod tests {
         log.append(&[&record("b")]).unwrap();
         // As if neither the flush nor the cut had worked.
         log.open = None;
-        log.doubtful = Some((id(&fs::metadata(&path).unwrap()), trusted));
+        log.doubtful = Some((NodeId::at(&path).unwrap(), trusted));
         log.append(&[&record("b")]).unwrap();
         assert_eq!(models(&path), ["a", "b"]);
         // Another file has come instead: nothing of it is doubtful.
-        log.doubtful = Some((id(&fs::metadata(&path).unwrap()), trusted));
+        log.doubtful = Some((NodeId::at(&path).unwrap(), trusted));
         log.open = None;
         fs::copy(&path, dir.path().join("copy")).unwrap();
         fs::rename(dir.path().join("copy"), &path).unwrap();
@@ -319,22 +313,24 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_is_known_also_from_files_that_were_put_aside() {
+    fn rotated_files_count_as_recorded_history() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("results.jsonl");
         let mut log = Log::new(path.clone(), ResultsLog { max_size: 10, keep: 4 });
         let of = |outcome, generation| Record { outcome, generation, ..record("m") };
         let (came, went) = (of(Outcome::Published, 7), of(Outcome::Removed, 7));
-        assert!(!log.told().unwrap().tells(&came));
+        assert!(!log.recorded().unwrap().has(&came));
         log.append(&[&came]).unwrap();
         log.append(&[&of(Outcome::Failed, 8)]).unwrap();
-        let told = log.told().unwrap();
-        assert!(told.tells(&came) && !told.tells(&went) && !told.tells(&of(Outcome::Published, 8)));
+        let history = log.recorded().unwrap();
+        assert!(
+            history.has(&came) && !history.has(&went) && !history.has(&of(Outcome::Published, 8))
+        );
         log.append(&[&went]).unwrap();
-        assert!(log.told().unwrap().tells(&went));
+        assert!(log.recorded().unwrap().has(&went));
         // It is back, and goes once more.
         log.append(&[&of(Outcome::Unchanged, 7)]).unwrap();
-        assert!(!log.told().unwrap().tells(&went));
+        assert!(!log.recorded().unwrap().has(&went));
         assert_eq!(last_generations(&path, 4).unwrap()["m"], 8);
     }
 }

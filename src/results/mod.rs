@@ -14,7 +14,7 @@ pub mod writer;
 
 pub use catalog::Catalog;
 pub use record::{Outcome, Record, Stage, Trigger};
-pub use writer::Scribe;
+pub use writer::ResultsWriter;
 
 /// The name of the results log in the store's hidden folder.
 pub const RESULTS_FILE: &str = "results.jsonl";

@@ -33,7 +33,7 @@ pub struct OnServer {
 
 /// What came of handing a model over to a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Handed {
+pub struct ServerReport {
     /// The model's name.
     pub model: ModelName,
     /// The address of the server's management API.
@@ -46,9 +46,9 @@ pub struct Handed {
     pub served: Served,
 }
 
-impl Handed {
+impl ServerReport {
     /// Whether it says the same as `before`: all but when.
-    pub fn is_as(&self, before: &Served) -> bool {
+    pub fn is_same_as(&self, before: &Served) -> bool {
         *before == Served { since: before.since, ..self.served.clone() }
     }
 
@@ -120,8 +120,8 @@ mod tests {
         Served { state, generation: 2, version, told: None, error, since }
     }
 
-    fn handed(state: ServedState, version: &str, found: Option<&str>) -> Handed {
-        Handed {
+    fn handed(state: ServedState, version: &str, found: Option<&str>) -> ServerReport {
+        ServerReport {
             model: ModelName::parse("m").unwrap(),
             server: SERVER.into(),
             found: found.map(str::to_owned),
@@ -191,14 +191,14 @@ mod tests {
         assert_eq!((on.management.as_str(), on.error.as_deref()), (SERVER, Some("why")));
         assert_eq!((on.version.as_deref(), on.found.as_deref()), (Some("1"), Some("version 0")));
         // What somebody asked for is not what a server did by itself.
-        let asked = Handed { is_asked: true, ..handed.clone() };
+        let asked = ServerReport { is_asked: true, ..handed.clone() };
         assert_eq!(asked.record(Some(&entry), None).unwrap().trigger, Trigger::Store);
         // Where it was not served before, nothing else was to be found.
         let new = super::tests::handed(ServedState::Serving, "2", Some("version 1"));
         assert_eq!(new.record(Some(&entry), None).unwrap().server.unwrap().found, None);
         // The store is further meanwhile.
         let late = Served { generation: 1, ..handed.served.clone() };
-        let late = Handed { served: late, ..handed };
+        let late = ServerReport { served: late, ..handed };
         let record = late.record(Some(&entry), None).unwrap();
         assert_eq!((record.generation, record.archive, record.digest), (1, None, None));
     }

@@ -34,7 +34,7 @@ use crate::model::ModelName;
 use crate::pipeline::command::{Command, CommandRequest};
 use crate::reconcile::OrderKind;
 use crate::results::catalog::{CatalogEntry, Served, ServedState};
-use crate::results::served::Handed;
+use crate::results::served::ServerReport;
 use crate::sink::Sink;
 use crate::text::chain;
 use api::Api;
@@ -51,7 +51,7 @@ const MOST_RUNNING: usize = 4;
 #[derive(Debug)]
 pub enum Output {
     /// A server serves an archive, or does not.
-    Report(Box<Handed>),
+    Report(Box<ServerReport>),
     /// A server refused an archive: the store goes back to the one before.
     Command(CommandRequest),
 }
@@ -276,7 +276,7 @@ impl Handover {
             };
             let (version, since) = (version.clone(), clock::timestamp());
             let served = Served { state, generation, version, told, error, since };
-            let handed = Handed { model: name.clone(), server, found, is_asked, served };
+            let handed = ServerReport { model: name.clone(), server, found, is_asked, served };
             self.outbox.send(Output::Report(Box::new(handed)));
         }
         let is_over = model.is_gone && is_current && model.servers.is_empty();

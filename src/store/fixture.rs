@@ -155,8 +155,7 @@ impl World {
             next.history.clone_from(&known.history);
             next.spare.clone_from(&known.spare);
         }
-        let (history, durability) = (self.config.history, self.config.durability);
-        Publication { next, expected, known, history, durability, again: None }
+        Publication { next, expected, known, history: self.config.history, again: None }
     }
 
     /// Changes what is known of the archive, which need not be there.
@@ -169,14 +168,13 @@ impl World {
     }
 
     /// The `ctime` that the archive is known to have.
-    pub(super) fn ctime(&self) -> i64 {
+    pub(super) fn ctime(&self) -> Option<i64> {
         self.state.as_ref().unwrap().archive.ctime
     }
 
     pub(super) fn remove(&self) -> io::Result<Removed> {
         let archive = &self.state.as_ref().unwrap().archive;
-        let config = &self.config;
-        self.store().remove(&self.name, archive, config.history, config.durability)
+        self.store().remove(&self.name, archive, self.config.history)
     }
 }
 
@@ -231,10 +229,9 @@ pub(super) fn state(
             digest: Digest::of([(&path, 0, &hash)]),
             bytes: 99,
             identity,
-            ctime: 9,
+            ctime: Some(9),
             manifest: entry("MAR-INF/MANIFEST.json"),
             sha256: None,
-            unflushed: None,
         },
         history: vec![],
         spare: None,

@@ -19,8 +19,8 @@ mod retire;
 pub mod spare;
 pub mod staging;
 pub mod state;
-mod state_7;
 mod sweep;
+mod upgrade;
 
 use std::fs;
 use std::io;

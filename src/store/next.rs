@@ -6,7 +6,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::state::{HEAD, MAGIC, ModelState, StateDir, decode, encode, head};
+use super::state::format::{CHECKSUM_AT, CTIME_AT, decode, encode, head};
+use super::state::{ModelState, StateDir};
 use crate::archive::pack::kernel::start_write_back;
 use crate::fs::create;
 use crate::fs::sync_folder;
@@ -53,10 +54,10 @@ impl Next {
     ///
     /// # Errors
     /// When it cannot be renamed.
-    pub(super) fn take_effect(&self, ctime: i64) -> io::Result<()> {
+    pub(super) fn take_effect(&self, ctime: Option<i64>) -> io::Result<()> {
         let mut checksum = [0; 32];
-        self.file.read_exact_at(&mut checksum, HEAD as u64)?;
-        self.file.write_all_at(&head(ctime, &checksum), MAGIC.len() as u64)?;
+        self.file.read_exact_at(&mut checksum, CHECKSUM_AT as u64)?;
+        self.file.write_all_at(&head(ctime, &checksum), CTIME_AT as u64)?;
         fs::rename(&self.path, &self.place)
     }
 
@@ -108,7 +109,7 @@ impl StateDir {
         let state = fs::read(&path).ok().and_then(|bytes| decode(&bytes));
         let next = Next { file, path, place };
         match state {
-            Some(state) => Some((name.clone(), state, next)),
+            Some((state, _)) => Some((name.clone(), state, next)),
             None => {
                 next.remove();
                 None

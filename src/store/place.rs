@@ -61,8 +61,8 @@ pub enum PublishError {
 #[derive(Debug)]
 pub(crate) struct Placed {
     pub(super) path: PathBuf,
-    /// Its `ctime` there; 0 if nobody can tell.
-    pub(super) ctime: i64,
+    /// Its `ctime` there, if it can be read.
+    pub(super) ctime: Option<i64>,
     /// Where the archive lies that it has replaced, if there was one.
     pub(super) old: Option<Staged>,
     /// Whether that is somebody else's: then dropping its guard leaves it where it is.
@@ -128,7 +128,7 @@ pub(crate) fn place_in(
         Some(file) => Stat::of(file).ok(),
         None => Stat::at(&path).ok().flatten(),
     };
-    let ctime = stat.filter(|stat| stat.identity == identity).map_or(0, |stat| stat.ctime);
+    let ctime = stat.filter(|stat| stat.identity == identity).map(|stat| stat.ctime);
     if came != Came::Old {
         staged.release();
     }
@@ -227,7 +227,7 @@ pub(super) fn rename(from: &Path, to: &Path, flags: RenameFlags) -> Result<(), E
 }
 
 /// Flushes every file and folder below `path`, and `path` itself.
-fn flush_tree(path: &Path) -> io::Result<()> {
+pub(super) fn flush_tree(path: &Path) -> io::Result<()> {
     for entry in walkdir::WalkDir::new(path).contents_first(true) {
         File::open(entry?.path())?.sync_all()?;
     }

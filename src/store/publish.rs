@@ -32,9 +32,9 @@ use super::place::{Placed, place_in, rename};
 use super::retire::{Leaving, Retained};
 use super::staging::Verified;
 use super::state::ArchiveState;
-use super::{ModelState, Store, spare};
+use super::{ModelState, Store};
 use crate::config;
-use crate::config::{Durability, SpareMode};
+use crate::config::SpareMode;
 use crate::failpoints::{Protection, is_disabled};
 pub use crate::fs::identity::Identity;
 use crate::fs::sync_folder;
@@ -56,8 +56,6 @@ pub struct Publication<'a> {
     pub known: Option<&'a ModelState>,
     /// What becomes of the archive that is replaced.
     pub history: config::History,
-    /// Whether anything is flushed.
-    pub durability: Durability,
     /// The archive of the history that this one is, where it is one: it leaves the history.
     pub again: Option<PathBuf>,
 }
@@ -75,7 +73,6 @@ pub struct Live<'a> {
     leaving: Option<Leaving>,
     known: Option<&'a ModelState>,
     history: config::History,
-    durability: Durability,
     again: Option<PathBuf>,
 }
 
@@ -119,20 +116,19 @@ impl Store {
         verified: Verified,
         publication: Publication<'a>,
     ) -> Result<Live<'a>, PublishError> {
-        let Publication { next: mut state, expected, known, history, durability, again } =
-            publication;
+        let Publication { next: mut state, expected, known, history, again } = publication;
         let (name, format) = (verified.staged.name.clone(), verified.staged.format);
         self.lock.hold()?;
         // What the last publish could not bring to its end would be forgotten now.
         self.finish_some(self.states.unfinished_of(&name), history);
-        let next = self.prepare(&name, &verified, &mut state, durability)?;
+        let next = self.prepare(&name, &verified, &mut state)?;
         let place = self.place(&name, format);
         let leaving = expected.map(|found| Leaving::of(known, &place, found, &state, &history));
         match place_in(&self.root, verified, state.archive.identity, expected) {
             Ok(placed) => {
                 // Of one that is held it is not known what stands where.
-                state.archive.ctime = if state.held.is_none() { placed.ctime } else { 0 };
-                Ok(Live { name, state, next, placed, leaving, known, history, durability, again })
+                state.archive.ctime = placed.ctime.filter(|_| state.held.is_none());
+                Ok(Live { name, state, next, placed, leaving, known, history, again })
             }
             Err(error) => {
                 next.into_iter().for_each(Next::remove);
@@ -144,8 +140,7 @@ impl Store {
     /// Sends what an archive has replaced, in its form or in another, to the history, keeps what is
     /// known, and flushes the folder. The archive is live, so nothing fails any more.
     pub fn retire(&self, live: Live<'_>) -> Published {
-        let Live { name, mut state, next, placed, leaving, known, history, durability, again } =
-            live;
+        let Live { name, mut state, next, placed, leaving, known, history, again } = live;
         let format = state.archive.format;
         // Before the history is trimmed: there is room for one more without it.
         if let Some(again) = again {
@@ -172,10 +167,10 @@ impl Store {
         let is_alone = known
             .is_none_or(|known| self.retire_other_form(&name, &known.archive, format, history));
         if is_alone || next.is_none() {
-            self.settle(&name, next, &mut state, retained, durability);
+            self.settle(&name, next, &mut state, retained);
         }
-        let is_synced = durability.is_full() && !is_disabled(Protection::FolderFlush);
-        let synced = if is_synced { sync_folder(&self.root) } else { Ok(()) };
+        let synced =
+            if is_disabled(Protection::FolderFlush) { Ok(()) } else { sync_folder(&self.root) };
         let not_durable =
             synced.err().map(|error| format!("the folder could not be flushed: {error}"));
         Published { path: placed.path, state, not_durable }
@@ -194,18 +189,10 @@ impl Store {
         name: &ModelName,
         verified: &Verified,
         state: &mut ModelState,
-        durability: Durability,
     ) -> Result<Option<Next>, PublishError> {
-        // No boot has this number where the system does not tell them apart.
-        state.archive.unflushed = (!durability.is_full()).then(|| spare::boot().unwrap_or(0));
         for round in 0.. {
             state.archive.identity = place::identity(verified)?;
             let next = self.states.prepare(name, state);
-            if !durability.is_full() {
-                // Nor is the note flushed, so the mark may be all that a power cut leaves.
-                let marked = (self.mark)(&self.root, &verified.staged, &state.archive.identity);
-                return self.noted(next, marked.is_ok() && state.held.is_none());
-            }
             // A file system that gives a file its time when it is flushed, as network ones may: once
             // flushed it keeps it. One that gives it another when it is marked never would.
             let is_marked = round < MARKED_ROUNDS;
@@ -282,20 +269,15 @@ impl Store {
         next: Option<Next>,
         state: &mut ModelState,
         retained: Retained,
-        durability: Durability,
     ) {
         let is_more = retained.history != state.history || retained.spare != state.spare;
         state.history = retained.history;
         state.spare = retained.spare;
         let settled = match next {
             Some(next) if !is_more => {
-                let flushed = if durability.is_full() { next.flush() } else { Ok(()) };
-                flushed.and_then(|()| next.take_effect(state.archive.ctime))
+                next.flush().and_then(|()| next.take_effect(state.archive.ctime))
             }
-            next => self
-                .states
-                .save(name, state, durability)
-                .map(|()| next.into_iter().for_each(Next::remove)),
+            next => self.states.save(name, state).map(|()| next.into_iter().for_each(Next::remove)),
         };
         if let Err(error) = settled {
             tracing::warn!(%error, folder = %self.states.folder().display(), "cannot write the state");
@@ -316,7 +298,7 @@ impl Store {
             return true;
         }
         // The folder is flushed with the new archive in it.
-        match self.remove(name, old, history, Durability::Relaxed) {
+        match self.take_out(name, old, history) {
             Ok(Removed::Gone) => tracing::info!(
                 archive = old.format.file_name(name),
                 "took the archive of the other format out of the store"
@@ -371,7 +353,7 @@ impl Store {
             if !is_alone {
                 continue;
             }
-            match next.take_effect(0) {
+            match next.take_effect(None) {
                 Ok(()) => {
                     tracing::info!(model = %name, "what was published last is known now; it could not be noted then")
                 }
@@ -390,7 +372,25 @@ impl Store {
         name: &ModelName,
         archive: &ArchiveState,
         history: config::History,
-        durability: Durability,
+    ) -> io::Result<Removed> {
+        let removed = self.take_out(name, archive, history)?;
+        // Before the state is forgotten: it alone tells the next start that an archive that a power cut
+        // has left in staging belongs into the history.
+        if removed == Removed::Gone
+            && let Err(error) = self.history.flush(name).and_then(|()| sync_folder(&self.root))
+        {
+            // It is out of the store all the same. If it comes back, it is removed again.
+            tracing::warn!(folder = %self.root.display(), %error, "a removal may not outlive a power cut: the folder could not be flushed");
+        }
+        Ok(removed)
+    }
+
+    /// Removes an archive, and flushes nothing.
+    fn take_out(
+        &self,
+        name: &ModelName,
+        archive: &ArchiveState,
+        history: config::History,
     ) -> io::Result<Removed> {
         let (format, expected) = (archive.format, archive.identity);
         let path = self.place(name, format);
@@ -411,18 +411,9 @@ impl Store {
         }
         let label = Label { format, generation: archive.generation, digest: Some(archive.digest) };
         // Nothing comes after it that a spare of it could serve.
-        let (large, unflushed, is_foreign) = (Vec::new(), None, false);
-        let leaving = Leaving { label, large, unflushed, is_foreign };
+        let leaving = Leaving { label, large: Vec::new(), is_foreign: false };
         let policy = config::History { spare: SpareMode::Off, ..history };
         let _ = self.retain(name, aside, leaving, Retained::default(), &policy);
-        // Before it is forgotten: only what is known of it would tell the next start that what a power
-        // cut has left in staging belongs into the history.
-        if durability.is_full()
-            && let Err(error) = self.history.flush(name).and_then(|()| sync_folder(&self.root))
-        {
-            // It is out of the store all the same. If it comes back, it is removed again.
-            tracing::warn!(folder = %self.root.display(), %error, "a removal may not outlive a power cut: the folder could not be flushed");
-        }
         Ok(Removed::Gone)
     }
 

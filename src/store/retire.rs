@@ -28,16 +28,6 @@ pub struct HistoryNote {
     ctime: i64,
     /// The large stored entries that it holds.
     large: Vec<Entry>,
-    /// See [`ArchiveState::unflushed`](super::state::ArchiveState::unflushed).
-    unflushed: Option<u128>,
-}
-
-#[cfg(test)]
-impl HistoryNote {
-    /// As after another start of the system.
-    pub(super) fn started_anew(&mut self) {
-        self.unflushed = self.unflushed.map(|boot| boot ^ 1);
-    }
 }
 
 /// What the state has to remember of the archives that were published before.
@@ -55,8 +45,6 @@ pub(super) struct Leaving {
     pub(super) label: Label,
     /// The entries by which a spare of it would save copying, where there may be one.
     pub(super) large: Vec<Entry>,
-    /// See [`ArchiveState::unflushed`](super::state::ArchiveState::unflushed).
-    pub(super) unflushed: Option<u128>,
     /// Whether it is somebody else's, and nobody has let it be replaced: it is never removed for
     /// want of a place.
     pub(super) is_foreign: bool,
@@ -66,7 +54,7 @@ impl Leaving {
     /// Somebody else's, that came out of a place that was thought to hold this `generation`.
     pub(super) fn foreign(format: ArchiveFormat, generation: u64) -> Self {
         let label = Label { format, generation, digest: None };
-        Self { label, large: Vec::new(), unflushed: None, is_foreign: true }
+        Self { label, large: Vec::new(), is_foreign: true }
     }
 
     /// What is known of the archive that stands at `place`, looked at before anything moves it:
@@ -89,15 +77,13 @@ impl Leaving {
             let is_untouched = || {
                 let stat = Stat::at(place).ok().flatten();
                 let archive = &known.archive;
-                stat.is_some_and(|s| s.identity == found && s.ctime == archive.ctime)
-                    && !archive.may_be_torn()
+                stat.is_some_and(|s| s.identity == found && Some(s.ctime) == archive.ctime)
             };
             if large.is_empty() || is_untouched() { large } else { Vec::new() }
         });
         let digest = ours.map(|known| known.archive.digest);
         let label = Label { format, generation: last, digest };
-        let unflushed = ours.and_then(|known| known.archive.unflushed);
-        Self { label, large: large.unwrap_or_default(), unflushed, is_foreign: false }
+        Self { label, large: large.unwrap_or_default(), is_foreign: false }
     }
 }
 
@@ -122,7 +108,7 @@ impl Store {
         } else {
             match self.history.put(name, &path, &leaving.label) {
                 Ok(done) => {
-                    notes.extend(note(&done.path, leaving.large, leaving.unflushed));
+                    notes.extend(note(&done.path, leaving.large));
                     if done.displaced {
                         self.sweeper.sweep(path);
                     }
@@ -225,17 +211,16 @@ impl Store {
 }
 
 /// What is to be known of an archive in the history, where it may become a spare.
-fn note(path: &Path, large: Vec<Entry>, unflushed: Option<u128>) -> Option<HistoryNote> {
+fn note(path: &Path, large: Vec<Entry>) -> Option<HistoryNote> {
     if large.is_empty() {
         return None;
     }
     let stat = Stat::at(path).ok().flatten()?;
     let file = path.file_name()?.to_str()?.to_owned();
-    Some(HistoryNote { file, identity: stat.identity, ctime: stat.ctime, large, unflushed })
+    Some(HistoryNote { file, identity: stat.identity, ctime: stat.ctime, large })
 }
 
-/// The large entries that an archive of the history is known to hold, if nobody has touched it and
-/// no power cut may have.
+/// The large entries that an archive of the history is known to hold, if nobody has touched it.
 fn untouched(kept: &Kept, notes: &mut Vec<HistoryNote>) -> Vec<Entry> {
     let file = kept.path.file_name().and_then(|file| file.to_str());
     let Some(at) = notes.iter().position(|note| Some(note.file.as_str()) == file) else {
@@ -244,5 +229,5 @@ fn untouched(kept: &Kept, notes: &mut Vec<HistoryNote>) -> Vec<Entry> {
     let note = notes.swap_remove(at);
     let stat = Stat::at(&kept.path).ok().flatten();
     let is_same = stat.is_some_and(|s| s.identity == note.identity && s.ctime == note.ctime);
-    if is_same && !spare::may_be_lost(note.unflushed) { note.large } else { Vec::new() }
+    if is_same { note.large } else { Vec::new() }
 }

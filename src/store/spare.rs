@@ -17,15 +17,14 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
 use super::Store;
 use super::staging::Staged;
 use crate::archive::Entry;
+use crate::clock::boot_id;
 use crate::config::SpareMode;
-use crate::failpoints::{Protection, is_disabled};
 use crate::fs::identity::{Identity, Stat};
 use crate::fs::lease;
 use crate::model::{ArchiveFormat, ModelName};
@@ -143,7 +142,7 @@ impl Store {
             return Err("it is no file, or has another name".into());
         }
         (self.survey)(&self.root).map_err(text)?.has_room(found.identity.size)?;
-        let boot = boot().ok_or("the system does not tell its boots apart")?;
+        let boot = boot_id().ok_or("the system does not tell its boots apart")?;
         self.drop_spare(name);
         let place = self.spare_place(name);
         fs::rename(path, &place)
@@ -229,7 +228,7 @@ impl Ground {
 
 /// Whether what is at `place` is the file that `note` is about, untouched.
 fn is_still(place: &Path, note: &SpareNote) -> Result<(), String> {
-    if boot() != Some(note.boot) {
+    if boot_id() != Some(note.boot) {
         return Err("the system was started anew since it was kept".into());
     }
     let found = Stat::at(place).map_err(|error| error.to_string())?.ok_or("there is none")?;
@@ -237,21 +236,6 @@ fn is_still(place: &Path, note: &SpareNote) -> Result<(), String> {
         return Err("it is not the file that was kept, or somebody has touched it".into());
     }
     if found.links != 1 { Err("it has another name".into()) } else { Ok(()) }
-}
-
-/// Whether a power cut may have taken something of what was written without a flush in this boot, if
-/// that is so.
-pub(super) fn may_be_lost(unflushed: Option<u128>) -> bool {
-    unflushed.is_some_and(|then| boot() != Some(then)) && !is_disabled(Protection::Doubt)
-}
-
-/// What tells this boot of the system from every other (`proc_sys_kernel(5)`, `random/boot_id`).
-pub(super) fn boot() -> Option<u128> {
-    static BOOT: OnceLock<Option<u128>> = OnceLock::new();
-    *BOOT.get_or_init(|| {
-        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-        u128::from_str_radix(&text.trim().replace('-', ""), 16).ok()
-    })
 }
 
 #[cfg(test)]

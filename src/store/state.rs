@@ -9,6 +9,8 @@
 //! writes the state once, and whatever a crash of marwatch leaves, one of the two knows what stands
 //! in the store. After a power cut neither may, and then the mark on the archive tells whose it is.
 
+pub(crate) mod format;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,21 +18,16 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use self::format::{Decoded, decode, encode};
 use super::fingerprint::BuildFingerprint;
 use super::retire::HistoryNote;
-use super::spare;
 use super::spare::SpareNote;
-use super::state_7;
 use crate::archive::{Digest, Entry};
-use crate::config::Durability;
 use crate::fs::identity::FileId;
 use crate::fs::identity::Identity;
 use crate::fs::threads::in_shares;
 use crate::fs::{NEW_SUFFIX, remove_left, replace};
 use crate::model::{ArchiveFormat, EntryPath, ModelName};
-
-/// Begins every state file; the last byte is the version of the format.
-pub(super) const MAGIC: [u8; 8] = *b"marwst\0\x08";
 
 /// What is known of one model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -128,32 +125,14 @@ pub struct ArchiveState {
     /// By which it is known again.
     pub identity: Identity,
     /// Its `ctime` when it was published, in nanoseconds since 1970: while it and the identity stay,
-    /// nobody has written into it. 0 where that is not known, and nothing may be taken over from it.
-    /// It is known only when all else is written, so it stands in the file's head.
+    /// nothing was written into it. If it is unknown, nothing is carried over from the archive. It is
+    /// known only when all else is written, so it stands in the file's head.
     #[serde(skip)]
-    pub ctime: i64,
+    pub ctime: Option<i64>,
     /// The manifest's entry.
     pub manifest: Entry,
     /// SHA-256 of the file, in hexadecimal, where configured.
     pub sha256: Option<String>,
-    /// The boot in which it was published without a flush; `None` where all of it is on the disk.
-    pub unflushed: Option<u128>,
-}
-
-impl ArchiveState {
-    /// Whether a power cut may have torn it: it was not flushed, and the system was started anew
-    /// since. No stat tells, as a file can have its length and its times, and not its content.
-    pub fn may_be_torn(&self) -> bool {
-        spare::may_be_lost(self.unflushed)
-    }
-
-    /// Notes that all of it was read since the system was started: what is read then is on the disk.
-    pub fn was_read(&mut self) {
-        // Where the system does not tell its boots apart, that says nothing.
-        if spare::boot().is_some() {
-            self.unflushed = None;
-        }
-    }
 }
 
 /// What is known of every model.
@@ -161,13 +140,16 @@ impl ArchiveState {
 pub struct Loaded {
     /// By name.
     pub states: Vec<(ModelName, ModelState)>,
+    /// Those whose archive was published without a flush, by their place in `states`, with the boot
+    /// in which it was.
+    pub(crate) unflushed: Vec<(usize, u128)>,
     /// Whether every file could be read. One that is damaged can be.
     pub is_all: bool,
 }
 
 impl Default for Loaded {
     fn default() -> Self {
-        Self { states: Vec::new(), is_all: true }
+        Self { states: Vec::new(), unflushed: Vec::new(), is_all: true }
     }
 }
 
@@ -212,11 +194,11 @@ impl StateDir {
     /// What is known of the model `name`; nothing where the file is missing, damaged or of
     /// another version.
     pub fn load(&self, name: &ModelName) -> Option<ModelState> {
-        self.read(name).unwrap_or_default()
+        self.read(name).unwrap_or_default().map(|(state, _)| state)
     }
 
     /// The same; an error where it is there and cannot be read.
-    fn read(&self, name: &ModelName) -> Result<Option<ModelState>, Unread> {
+    fn read(&self, name: &ModelName) -> Result<Option<Decoded>, Unread> {
         let path = self.path(name);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
@@ -251,7 +233,10 @@ impl StateDir {
         let mut loaded = Loaded::default();
         for (name, state) in in_shares(&names, SHARE, load_some) {
             loaded.is_all &= state.is_ok();
-            loaded.states.extend(state.unwrap_or_default().map(|state| (name, state)));
+            if let Ok(Some((state, unflushed))) = state {
+                loaded.unflushed.extend(unflushed.map(|boot| (loaded.states.len(), boot)));
+                loaded.states.push((name, state));
+            }
         }
         Ok(loaded)
     }
@@ -260,14 +245,9 @@ impl StateDir {
     ///
     /// # Errors
     /// When it cannot be written; what was known before is then still there.
-    pub fn save(
-        &self,
-        name: &ModelName,
-        state: &ModelState,
-        durability: Durability,
-    ) -> io::Result<()> {
+    pub fn save(&self, name: &ModelName, state: &ModelState) -> io::Result<()> {
         // Without a flush of the folder a power cut leaves the old or the new state, either whole.
-        replace(&self.path(name), &encode(state), durability.is_full())
+        replace(&self.path(name), &encode(state))
     }
 
     /// Forgets `name`, and what was prepared for it and could not take effect. What was known of it
@@ -292,7 +272,7 @@ impl StateDir {
             let path = entry.path();
             match fs::read(&path) {
                 Ok(bytes) => match decode(&bytes) {
-                    Some(state) => Some((name, state, path)),
+                    Some((state, _)) => Some((name, state, path)),
                     // Damaged or of another version: nobody can tell any more.
                     None => {
                         remove_left(&path);
@@ -335,52 +315,6 @@ const GONE_SUFFIX: &str = ".gone";
 /// State files that are worth a thread.
 const SHARE: usize = 16;
 
-/// Bytes before the checksum of the body: [`MAGIC`], `ctime`, and eight bytes that hold it to the
-/// body.
-pub(super) const HEAD: usize = MAGIC.len() + 16;
-
-/// What follows the magic: `ctime`, and by which it is seen to be whole and of this body.
-pub(super) fn head(ctime: i64, checksum: &[u8; 32]) -> [u8; 16] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&ctime.to_le_bytes());
-    hasher.update(checksum);
-    let mut head = [0; 16];
-    head[..8].copy_from_slice(&ctime.to_le_bytes());
-    head[8..].copy_from_slice(&hasher.finalize().as_bytes()[..8]);
-    head
-}
-
-/// Magic, `ctime`, checksum of the rest, the rest.
-pub(super) fn encode(state: &ModelState) -> Vec<u8> {
-    #[expect(clippy::expect_used, reason = "plain data always serialises into memory")]
-    let body = postcard::to_stdvec(state).expect("a state is plain data");
-    let checksum = blake3::hash(&body);
-    let mut bytes = Vec::with_capacity(HEAD + 32 + body.len());
-    bytes.extend_from_slice(&MAGIC);
-    bytes.extend_from_slice(&head(state.archive.ctime, checksum.as_bytes()));
-    bytes.extend_from_slice(checksum.as_bytes());
-    bytes.extend_from_slice(&body);
-    bytes
-}
-
-pub(super) fn decode(bytes: &[u8]) -> Option<ModelState> {
-    let older = bytes.strip_prefix(&state_7::MAGIC);
-    let rest = older.or_else(|| bytes.strip_prefix(&MAGIC))?;
-    let (found, rest) = rest.split_first_chunk::<16>()?;
-    let (checksum, body) = rest.split_first_chunk::<32>()?;
-    if blake3::hash(body).as_bytes() != checksum {
-        return None;
-    }
-    let mut state: ModelState = match older {
-        Some(_) => state_7::decode(body)?,
-        None => postcard::from_bytes(body).ok()?,
-    };
-    let ctime = found.first_chunk::<8>().map_or(0, |bytes| i64::from_le_bytes(*bytes));
-    // One that is damaged is not known.
-    state.archive.ctime = if head(ctime, checksum) == *found { ctime } else { 0 };
-    Some(state)
-}
-
 fn unless_missing(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -405,20 +339,11 @@ mod tests {
         let states = StateDir::new(dir.path().to_owned());
         let name = ModelName::parse("m.1").unwrap();
         assert_eq!(states.load(&name), None);
-        states.save(&name, &state(), Durability::Full).unwrap();
+        states.save(&name, &state()).unwrap();
         assert_eq!(states.load(&name), Some(state()));
         assert_eq!(states.load_all().unwrap().states, [(name.clone(), state())]);
         states.forget(&name).unwrap();
         assert_eq!(states.load(&name), None);
-    }
-
-    #[test]
-    fn a_folder_need_not_be_utf_8() {
-        use std::os::unix::ffi::OsStringExt;
-
-        let folder = std::ffi::OsString::from_vec(b"/models/caf\xe9".to_vec()).into();
-        let state = ModelState { folder, ..state() };
-        assert_eq!(decode(&encode(&state)), Some(state));
     }
 
     #[test]
@@ -437,22 +362,5 @@ mod tests {
         assert!(loaded.is_all);
         let loaded: Vec<_> = loaded.states.into_iter().map(|(name, _)| name).collect();
         assert_eq!(loaded, names);
-    }
-
-    #[test]
-    fn damage_counts_as_absence() {
-        let good = encode(&state());
-        assert!(decode(&good).is_some());
-        for at in 0..good.len() {
-            let mut bad = good.clone();
-            bad[at] ^= 1;
-            let expected = (MAGIC.len()..HEAD).contains(&at).then(|| {
-                let mut state = state();
-                state.archive.ctime = 0;
-                state
-            });
-            assert_eq!(decode(&bad), expected, "byte {at}");
-            assert_eq!(decode(&good[..at]), None, "cut at {at}");
-        }
     }
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::arming::folder_at;
 use super::filesystem;
-use super::tree::Identity;
 use super::{RootKind, WatchMode, WatchPlan, WatchRoot};
+use crate::fs::identity::NodeId;
 
 /// A root and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(super) struct RootState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
     /// There, under this real path.
-    Present { real: PathBuf, identity: Identity },
+    Present { real: PathBuf, node: NodeId },
     /// Not there; it would be at `expected`, below `ancestor`, the nearest folder that exists.
     Missing { ancestor: PathBuf, expected: PathBuf },
     /// To be polled, there or not; because of its file system, if that is named.
@@ -68,7 +68,7 @@ pub(super) fn locate_all(plan: &WatchPlan, before: &[RootState]) -> Vec<RootStat
 /// Looks where the folder called `path` is.
 pub(super) fn locate(path: &Path, mode: WatchMode) -> Place {
     let place = match fs::canonicalize(path) {
-        Ok(real) => folder_at(&real).map(|identity| Place::Present { real, identity }),
+        Ok(real) => folder_at(&real).map(|node| Place::Present { real, node }),
         Err(_) => None,
     };
     let place = place.unwrap_or_else(|| {

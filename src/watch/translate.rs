@@ -158,10 +158,10 @@ mod tests {
     /// What one event asks for, a line each: `+` touched, `*` root changed, `?` re-check, `!`
     /// re-check of what has gone, `R` the roots, `w`/`c` writing and closed.
     fn looks(raws: &[Raw]) -> String {
-        let identity = (&std::fs::metadata("/").unwrap()).into();
+        let node = crate::fs::NodeId::at(std::path::Path::new("/")).unwrap();
         let mut tree = WatchTree::default();
         for folder in ["/d", "/d/m", "/d/m/sub", "/one"] {
-            tree.insert(folder.into(), identity);
+            tree.insert(folder.into(), node);
         }
         let (scope, mut files, mut look) = (scope(), OpenFiles::default(), Look::default());
         for raw in raws {

@@ -149,7 +149,10 @@ fn control_an_archive_that_is_copied_to_its_place_on_a_full_disk_is_torn() {
             // For one archive more, and for a part of another.
             let ballast = Ballast::leaving(&site.store, 520_000 + round * 50_000);
             let mut build = crate::common::marwatch();
-            build.env("MARWATCH_SABOTAGE", "rename").args(["build", "-c"]).arg(&site.config);
+            build
+                .env(marwatch::failpoints::VARIABLE, "rename")
+                .args(["build", "-c"])
+                .arg(&site.config);
             let output = build.output().unwrap();
             drop(ballast);
             let after = fs::read(site.archive("m")).ok();

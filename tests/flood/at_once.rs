@@ -15,7 +15,7 @@ use crate::common::service;
 #[track_caller]
 fn dropped(models: usize, by: &[&str]) {
     let site = site();
-    configure(&site, "pack: {compression: store}\ndurability: relaxed\n");
+    configure(&site, "pack: {compression: store}\n");
     let prepared = site.root.join("prepared");
     for number in 0..models {
         fill(&prepared.join(format!("m{number}")), 100, 10);

@@ -13,7 +13,7 @@ use crate::fake::{BROKEN, Fake, Fault, Manner, Script};
 const FAULTS: [Fault; 5] =
     [Fault::Status(500), Fault::Status(503), Fault::Reset, Fault::Lost, Fault::Silence];
 /// Waits that a test can wait for.
-const QUICK: &str = "retry: {initial: 20ms, max: 200ms}\ndurability: relaxed\njobs: 4\n";
+const QUICK: &str = "retry: {initial: 20ms, max: 200ms}\njobs: 4\n";
 
 /// One model, and what goes wrong with it.
 struct Case {

@@ -18,8 +18,7 @@ use crate::way::{Way, ended};
 
 /// No waiting for rest, which there is none of, and enough history to see what was there between.
 const AT_ONCE: &str = "settle: {quiet: 10ms, quiet_long: 10ms, max_wait: 20ms}\n\
-    retry: {initial: 50ms, max: 50ms}\nhistory: {keep: 20, spare: off}\njobs: 2\n\
-    durability: relaxed\n";
+    retry: {initial: 50ms, max: 50ms}\nhistory: {keep: 20, spare: off}\njobs: 2\n";
 
 /// Models that are attacked at the same time.
 const MODELS: usize = 20;

@@ -11,24 +11,14 @@ use marwatch::results::{Outcome, Record};
 use serde_json::Value;
 
 use crate::common::schema;
-use crate::models::Model;
 use crate::scene::{Content, KEEP, Scene};
 
 /// What is wrong, each beginning with a word for its kind.
 pub(crate) type Damage = Vec<String>;
 
-/// What is promised of a store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Promise {
-    /// `durability: full`.
-    Full,
-    /// `durability: relaxed`, after marwatch was started again.
-    Relaxed,
-}
-
 impl Scene<'_> {
     /// Looks at the store as the cut has left it, and goes over to what it holds.
-    pub(crate) fn check_cut(&mut self, promise: Promise) -> Damage {
+    pub(crate) fn check_cut(&mut self) -> Damage {
         let mut damage = Damage::new();
         if let Some(log) = self.told_elsewhere.take() {
             fs::create_dir_all(self.hidden("")).unwrap();
@@ -38,12 +28,6 @@ impl Scene<'_> {
         let log = fs::read(self.hidden("results.jsonl")).unwrap_or_default();
         if !log.starts_with(&self.recorded) {
             damage.push("record: one that was there is gone or changed".into());
-        }
-        if promise == Promise::Relaxed {
-            // Archives that were not flushed may be anything until marwatch has looked at them.
-            let is_torn = |model: &Model| self.standing(model.name).is_err();
-            self.torn += self.models.iter().filter(|model| is_torn(model)).count();
-            return damage;
         }
         for model in self.models {
             let name = model.name;
@@ -80,7 +64,7 @@ impl Scene<'_> {
     }
 
     /// Starts marwatch again, and looks at what has come of it.
-    pub(crate) fn check_recovery(&mut self, promise: Promise) -> Damage {
+    pub(crate) fn check_recovery(&mut self) -> Damage {
         let mut damage = Damage::new();
         let before = self.records(&mut damage).len();
         let output = self.command("build").output().unwrap();
@@ -99,10 +83,6 @@ impl Scene<'_> {
         }
         for model in self.models {
             let now = self.past[model.name].now();
-            if now.is_none() && promise == Promise::Relaxed {
-                // What was known of it may be lost too, and then nobody looks at it any more.
-                continue;
-            }
             match self.standing(model.name) {
                 Ok(standing) if standing == now => {}
                 Ok(standing) => {
@@ -113,12 +93,8 @@ impl Scene<'_> {
             }
         }
         self.acknowledge();
-        if promise == Promise::Full {
-            damage.extend(self.check_history(KEEP));
-        }
-        if promise == Promise::Full {
-            damage.extend(self.check_generations(&records));
-        }
+        damage.extend(self.check_history(KEEP));
+        damage.extend(self.check_generations(&records));
         damage.extend(self.check_catalog());
         damage.extend(self.check_leftovers());
         let again = self.command("build").output().unwrap();

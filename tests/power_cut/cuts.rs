@@ -11,7 +11,7 @@ use std::time::Duration;
 use marwatch::clock::Clock;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::check::{Damage, Promise};
+use crate::check::Damage;
 use crate::common::chance::Chance;
 use crate::common::disk::{Bench, Disk, Kind, alone};
 use crate::models::{Goods, Model};
@@ -23,7 +23,6 @@ pub(crate) struct Plan {
     pub(crate) kind: Kind,
     /// Mount options.
     pub(crate) options: &'static str,
-    pub(crate) promise: Promise,
     pub(crate) moment: Moment,
     /// The state lies on a disk of its own, which loses something else.
     pub(crate) state_apart: bool,
@@ -42,8 +41,6 @@ pub(crate) enum Moment {
     Placed,
     /// When a record was just written, on the other disk, which is not cut off.
     Told,
-    /// When a build has ended and some of what it wrote has reached the disk.
-    Rest,
 }
 
 /// What came of it.
@@ -52,8 +49,6 @@ pub(crate) struct Summary {
     pub(crate) cuts: u64,
     /// Cuts after which some archive was not what it was before the last change.
     pub(crate) arrived: u64,
-    /// Archives that were torn, before marwatch was started again.
-    pub(crate) torn: usize,
     pub(crate) damage: Damage,
 }
 
@@ -87,10 +82,9 @@ impl Plan {
             summary
         });
         println!(
-            "{self:?}: {} cuts, {} of which came after something had arrived, {} archives torn, {:?}",
+            "{self:?}: {} cuts, {} of which came after something had arrived, {:?}",
             summary.cuts,
             summary.arrived,
-            summary.torn,
             clock.now().since(begun)
         );
         summary
@@ -110,10 +104,8 @@ impl Plan {
         let mut state =
             self.state_apart.then(|| bench.disk(self.kind, self.kind.smallest(), self.options));
         let root = bench.folder(&format!("round{number}"));
-        let durability = if self.promise == Promise::Relaxed { "relaxed" } else { "full" };
-        let more = format!("durability: {durability}\n");
         let state_at = state.as_ref().map(|disk| disk.at.clone());
-        let mut scene = Scene::new(&root, &store.at, state_at.as_deref(), models, goods, &more);
+        let mut scene = Scene::new(&root, &store.at, state_at.as_deref(), models, goods);
         bench.start_anew();
         for _ in 0..CUTS_A_DISK.min(self.cuts - summary.cuts) {
             if self.moment == Moment::Told {
@@ -122,16 +114,13 @@ impl Plan {
             scene.sabotage = self.sabotage;
             let before: Vec<_> = scene.past.values().map(|past| past.oldest).collect();
             let is_daemon = self.moment == Moment::Any && chance.once_in(2);
-            // What nobody flushes is lost long after, rather than while it is written.
-            let is_later = self.promise == Promise::Relaxed && chance.once_in(2);
-            let moment = if is_later { Moment::Rest } else { self.moment };
             let after = chance.time(LATEST);
             let other = state.as_ref().filter(|_| self.moment != Moment::Told);
             let disks: Vec<&Disk> = [Some(&store), other].into_iter().flatten().collect();
-            if is_daemon && moment != Moment::Rest {
+            if is_daemon {
                 watch_until(&mut scene, &disks, chance, after);
             } else {
-                build_until(&mut scene, &disks, chance, moment, after);
+                build_until(&mut scene, &disks, chance, self.moment, after);
             }
             bench.start_anew();
             if self.moment == Moment::Told {
@@ -143,14 +132,13 @@ impl Plan {
             {
                 state.recover();
             }
-            // What makes up for a lack of flushes is done at the next start.
-            scene.sabotage = self.sabotage.filter(|_| self.promise == Promise::Relaxed);
-            let mut damage = scene.check_cut(self.promise);
+            // The next start has every protection.
+            scene.sabotage = None;
+            let mut damage = scene.check_cut();
             let after: Vec<_> = scene.past.values().map(|past| past.oldest).collect();
-            damage.extend(scene.check_recovery(self.promise));
+            damage.extend(scene.check_recovery());
             summary.cuts += 1;
             summary.arrived += u64::from(before != after);
-            summary.torn += std::mem::take(&mut scene.torn);
             if !damage.is_empty() {
                 damage.push(format!("in cut {} of {self:?}, daemon: {is_daemon}", summary.cuts));
                 summary.damage = damage;
@@ -191,23 +179,15 @@ fn build_until(
         tell(Signal::CONT);
     };
     let signs = scene.signs(moment);
-    let clock = Clock::new();
-    let start = clock.now();
     thread::scope(|scope| {
-        if moment != Moment::Rest {
-            scope.spawn(|| {
-                thread::park_timeout(after);
-                signs.wait();
-                cut();
-            });
-        }
+        scope.spawn(|| {
+            thread::park_timeout(after);
+            signs.wait();
+            cut();
+        });
         while !is_cut.load(Ordering::SeqCst) {
             for _ in 0..=chance.below(2) {
                 scene.change(chance);
-            }
-            if moment == Moment::Rest {
-                // Its blocks are reserved: what is lost of it leaves its length and its times.
-                scene.change_one("large", chance);
             }
             let mut build = scene.command("build");
             let build = build.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -218,9 +198,6 @@ fn build_until(
                 scene.acknowledge();
                 // The kernel begins with whichever file it likes.
                 scene.write_back(chance);
-                if moment == Moment::Rest && clock.now().since(start) >= after {
-                    cut();
-                }
             }
             assert_no_panic(&output.stderr);
         }

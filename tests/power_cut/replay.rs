@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use marwatch::clock::Clock;
 
-use crate::check::{Damage, Promise};
+use crate::check::Damage;
 use crate::common::chance::Chance;
 use crate::common::disk::{Bench, Kind, MIB, alone};
 use crate::models::{Goods, Model};
@@ -107,7 +107,7 @@ impl Replay {
         bench.start_anew();
         // Where the images will be mounted, so that what is noted of paths stays true.
         let at = bench.folder("disk");
-        let mut scene = Scene::new(&bench.path, &at, None, &models, &goods, "");
+        let mut scene = Scene::new(&bench.path, &at, None, &models, &goods);
         scene.sabotage = self.sabotage;
         let recorder = Recorder::start(&folder, &image, self.kind.name(), self.options, &at);
         let chapters = self.record(&mut scene, &recorder);
@@ -145,11 +145,11 @@ impl Replay {
             image.save(&path, self.mib * MIB);
             bench.start_anew();
             let mut mounted = bench.mount_image(self.kind, path, &at);
-            let mut damage = scene.check_cut(Promise::Full);
+            let mut damage = scene.check_cut();
             for name in ["small", "large"] {
                 seen.insert((name, scene.past[name].contents[scene.past[name].oldest]));
             }
-            damage.extend(scene.check_recovery(Promise::Full));
+            damage.extend(scene.check_recovery());
             mounted.unmount();
             summary.images += 1;
             if !damage.is_empty() {

@@ -33,8 +33,6 @@ pub(crate) struct Scene<'a> {
     pub(crate) recorded: Vec<u8>,
     /// The results log of another disk.
     pub(crate) told_elsewhere: Option<Vec<u8>>,
-    /// How many archives were torn where they may be.
-    pub(crate) torn: usize,
     /// A protection that is taken out.
     pub(crate) sabotage: Option<&'static str>,
 }
@@ -61,22 +59,20 @@ impl Past {
 }
 
 impl<'a> Scene<'a> {
-    /// A store below `disk`, its state at `state`, all else below `root`. The configuration says
-    /// `more` beside.
+    /// A store below `disk`, its state at `state`, all else below `root`.
     pub(crate) fn new(
         root: &Path,
         disk: &Path,
         state: Option<&Path>,
         models: &'a [Model],
         goods: &'a Goods,
-        more: &str,
     ) -> Self {
         let (drop, store) = (root.join("drop"), disk.join("store"));
         fs::create_dir_all(&drop).unwrap();
         let config = root.join("marwatch.yaml");
         let state = state.map_or_else(|| store.join(".marwatch/state"), |disk| disk.join("state"));
         let more = format!(
-            "on_remove: delete\nstate_dir: {}\nhistory: {{keep: {KEEP}}}\n{more}",
+            "on_remove: delete\nstate_dir: {}\nhistory: {{keep: {KEEP}}}\n",
             state.display()
         );
         fs::write(&config, configuration(&drop, &store, &more)).unwrap();
@@ -92,7 +88,6 @@ impl<'a> Scene<'a> {
             past,
             recorded: Vec::new(),
             told_elsewhere: None,
-            torn: 0,
             sabotage: None,
         }
     }
@@ -102,7 +97,7 @@ impl<'a> Scene<'a> {
         let mut program = marwatch();
         program.args([command, "-c"]).arg(&self.config);
         if let Some(protection) = self.sabotage {
-            program.env("MARWATCH_SABOTAGE", protection);
+            program.env(marwatch::failpoints::VARIABLE, protection);
         }
         program
     }
@@ -110,12 +105,6 @@ impl<'a> Scene<'a> {
     /// Changes some model: mostly its content, now and then it is removed or comes back.
     pub(crate) fn change(&mut self, chance: &mut Chance) {
         let model = &self.models[chance.below(self.models.len() as u64) as usize];
-        self.change_one(model.name, chance);
-    }
-
-    /// The same of this one.
-    pub(crate) fn change_one(&mut self, name: &str, chance: &mut Chance) {
-        let model = self.models.iter().find(|model| model.name == name).unwrap();
         let past = &self.past[model.name];
         // Where more than one is gone at once, none counts as removed.
         let is_removable = self.past.values().all(|past| {
@@ -188,7 +177,7 @@ impl Scene<'_> {
     /// What tells that the `moment` has come.
     pub(crate) fn signs(&self, moment: Moment) -> Signs {
         let files = match moment {
-            Moment::Any | Moment::Rest => vec![],
+            Moment::Any => vec![],
             Moment::Placed => self.models.iter().map(|model| self.archive(model.name)).collect(),
             Moment::Told => vec![self.hidden("results.jsonl")],
         };

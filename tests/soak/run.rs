@@ -66,8 +66,7 @@ pub struct Soak<'a> {
     tuning: usize,
 }
 
-const TUNINGS: [&str; 3] =
-    ["", "pack: {compression: store}\njobs: 1\n", "jobs: 3\ndurability: relaxed\n"];
+const TUNINGS: [&str; 3] = ["", "pack: {compression: store}\njobs: 1\n", "jobs: 3\n"];
 
 impl<'a> Soak<'a> {
     /// Runs one and returns what was found.

@@ -71,7 +71,8 @@ fn a_terminal_obeys_nothing_in_the_journal() {
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
 fn control_a_terminal_would_obey_what_is_not_escaped() {
-    let plain = hostile_journal("Environment=MARWATCH_SABOTAGE=log-escapes\n");
+    let variable = marwatch::failpoints::VARIABLE;
+    let plain = hostile_journal(&format!("Environment={variable}=log-escapes\n"));
     assert!(plain.contains('\u{1b}') && plain.contains("\nForged"), "{plain}");
 }
 

@@ -32,9 +32,9 @@ pub(super) fn page() -> Page {
         let prose: Vec<&str> = prose.copied().collect();
         if !prose.is_empty() {
             page.control("PP", []).text([roman(prose.join(" ").replace(
-                "Settings that are commented out show their defaults; take the `#` away, and \
-                     those of the section above, to change one.",
-                "Settings are shown with their defaults, or with examples where there are none.",
+                "Commented-out settings show their defaults, or examples where there is no default. \
+                     To change one, remove its `#` and that of the section it belongs to.",
+                "Settings are shown with their defaults, or with examples where there is no default.",
             ))]);
         }
     }

@@ -92,7 +92,6 @@ jobs: 8
 on_remove: delete
 adopt: true
 history: {keep: 3, spare: off}
-durability: relaxed
 shutdown_grace: 0s
 state_dir: state
 archive_sha256: true
@@ -215,6 +214,12 @@ fn values_and_where_they_are_wrong() {
             "models:\n- path: m\n  user_data: [.inf]",
             "5:14 settings-value `models[0].user_data` holds `inf`, which JSON cannot express",
         ),
+        ("durability: full", "3:1 settings-unknown-key `durability` was dropped in marwatch 0.2.0"),
+        (
+            "durability: relaxed",
+            "3:1 settings-unknown-key `durability` was dropped in marwatch 0.2.0",
+        ),
+        ("durability:", "3:1 settings-unknown-key `durability` was dropped in marwatch 0.2.0"),
         ("? [a, b]\n: 1", "3:3 settings-syntax a key is a list or a section"),
         ("jobs: !!int 3", "3:7 settings-syntax tags (`!!int`) are not known here"),
         ("<<: {jobs: 3}", "3:1 settings-unknown-key unknown key `<<`"),

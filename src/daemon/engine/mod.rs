@@ -38,8 +38,9 @@ use crate::pipeline::{Listed, OnProgress};
 use crate::reconcile::{Effect, End, Event, Policy, Reconciler, Ticket};
 use crate::results::catalog::CatalogEntry;
 use crate::results::events::StoreEvent;
-use crate::results::served::Handed;
-use crate::results::{Scribe, Trigger};
+use crate::results::served::ServerReport;
+use crate::results::writer::CatalogChange;
+use crate::results::{ResultsWriter, Trigger};
 use crate::servers::gate::Gate;
 use crate::sink::Sink;
 use crate::source::discover;
@@ -70,7 +71,7 @@ pub enum Message {
     /// Somebody asks for something.
     Ordered(CommandRequest),
     /// A server serves an archive, or does not.
-    Served(Box<Handed>),
+    Served(Box<ServerReport>),
 }
 
 /// How an engine is run.
@@ -104,7 +105,7 @@ pub struct Engine {
     removing: BTreeMap<ModelName, usize>,
     /// What was ordered for models that are being removed: begun when that is done.
     put_off: Vec<Ticket>,
-    scribe: Scribe,
+    results: ResultsWriter,
     outbox: UnboundedSender<Message>,
     /// Every build report, for whoever wants to see them.
     reports: Option<UnboundedSender<Summary>>,
@@ -132,7 +133,7 @@ impl Engine {
             // The listener is there as long as we are.
             let _ = listener.send(StoreEvent::Gone(model, Box::new(entry)));
         }
-        self.scribe.announce_to(listener);
+        self.results.subscribe(listener);
     }
 
     /// The configuration that holds.
@@ -142,7 +143,7 @@ impl Engine {
 
     /// Goes over to another configuration of the same store, and looks at everything.
     pub fn reconfigure(&mut self, config: Config) {
-        self.scribe.set_rotation(config.results);
+        self.results.set_rotation(config.results);
         self.shop.store.trim(config.history);
         self.shop.gate = gate(&config);
         self.shop.config = Arc::new(config);
@@ -187,15 +188,15 @@ impl Engine {
                 self.no_longer_removing(&name);
             }
             Message::Ordered(wish) => self.order(wish),
-            Message::Served(handed) => {
+            Message::Served(report) => {
                 // What is told late of one that was taken out of the configuration.
-                let is_ours = |server: &Server| server.management == handed.server;
+                let is_ours = |server: &Server| server.management == report.server;
                 if !self.shop.config.servers.iter().any(is_ours) {
                     return;
                 }
-                let state = self.states.get(&handed.model);
+                let state = self.states.get(&report.model);
                 let folder = state.map(|state| state.folder.clone());
-                self.scribe.serve(handed, folder);
+                self.results.report(report, folder);
             }
         }
         // Not while anything is under way, and on no path that anybody waits for.
@@ -214,7 +215,7 @@ impl Engine {
             }
         }
         let servers = config.servers.iter().map(|server| server.management.clone());
-        self.scribe.keep_servers(servers.collect());
+        self.results.change(CatalogChange::KeepServers(servers.collect()));
         let policy = policy(config, self.mode.once);
         let roots = discover::roots(config).cloned().collect();
         self.handle(Event::Configured { policy, roots });
@@ -322,7 +323,7 @@ impl Engine {
             let is_held = state.held.is_some();
             let before = self.states.insert(name.clone(), state);
             if before.is_some_and(|before| before.held.is_some()) && !is_held {
-                self.scribe.release(name.to_string());
+                self.results.change(CatalogChange::Release(name.to_string()));
             }
         }
         let model = report.record.as_ref().map(|record| record.model.clone());
@@ -342,27 +343,25 @@ impl Engine {
                 took: report.took,
             });
         }
-        if let Some(record) = report.record {
-            if record.recovered {
-                self.scribe.recover(record, None);
-            } else {
-                self.scribe.record(record);
-            }
-        }
         let name = report.name.as_ref();
         let is_other = match (name, report.serve) {
             (Some(name), Some(serve)) => self.learn_serve(name, serve),
             _ => false,
         };
         let serve = name.and_then(|name| self.serves.get(name)).cloned().unwrap_or_default();
-        match (model, report.listed) {
+        let change = match (model, report.listed) {
             (Some(model), Some(entry)) => {
-                self.scribe.list(model, CatalogEntry { serve, ..entry });
+                Some(CatalogChange::List(model, Box::new(CatalogEntry { serve, ..entry })))
             }
-            _ => {
-                if let Some(name) = name.filter(|_| is_other) {
-                    self.scribe.set_serve(name.to_string(), serve);
-                }
+            _ => name
+                .filter(|_| is_other)
+                .map(|name| CatalogChange::SetServe(name.to_string(), Box::new(serve))),
+        };
+        match report.record {
+            Some(record) if !record.recovered => self.results.record(record, change, None),
+            record => {
+                record.into_iter().for_each(|record| self.results.recover(record, None));
+                change.into_iter().for_each(|change| self.results.change(change));
             }
         }
         match report.name {

@@ -69,7 +69,7 @@ impl Engine {
         let help = Some(waiting.help().to_owned());
         record.failure = Some(Failure { stage: Stage::Snapshot, message, help });
         self.show(&record, End::Waiting(waiting.clone()));
-        self.scribe.record(record);
+        self.results.record(record, None, None);
     }
 
     /// Shows whoever looks on a record that no build report carries.

@@ -15,8 +15,9 @@ use crate::pipeline::Workshop;
 use crate::pipeline::generations::Ended;
 use crate::pipeline::report::Summary;
 use crate::reconcile::{Event, Reconciler};
-use crate::results::Scribe;
+use crate::results::ResultsWriter;
 use crate::results::catalog::CatalogEntry;
+use crate::results::writer::CatalogChange;
 use crate::store::{Store, StoreError, hidden_folder};
 
 impl Engine {
@@ -30,7 +31,7 @@ impl Engine {
         reports: Option<UnboundedSender<Summary>>,
     ) -> Result<(Self, UnboundedReceiver<Message>), StoreError> {
         let store = Store::open(&config)?;
-        let loaded = store.states().load_all().map_err(|source| {
+        let loaded = store.load_states().map_err(|source| {
             let path = store.states().folder().to_owned();
             StoreError::Prepare { path, source }
         })?;
@@ -39,25 +40,25 @@ impl Engine {
         let mut catalog = catalog::read(&store);
         let amended = catalog::amend(&catalog, &store, &states);
         let hidden = hidden_folder(store.root());
-        let scribe = Scribe::start(&hidden, config.results, catalog.clone());
+        let results = ResultsWriter::start(&hidden, config.results, catalog.clone());
         // Those that were removed and are not recorded yet: nor may a server have been told.
         let removed = store.states().gone();
         // Before the catalog names what they tell of.
         for (record, reminder) in untold::records(&catalog, &store, &states) {
-            scribe.recover(record, reminder);
+            results.recover(record, reminder);
         }
         let mut gone = Vec::new();
         for (name, entry) in amended {
             match entry {
                 Some(entry) => {
                     catalog.models.insert(name.clone(), entry.clone());
-                    scribe.list(name, entry);
+                    results.change(CatalogChange::List(name, Box::new(entry)));
                 }
                 None => {
                     let entry = catalog.models.remove(&name);
                     let is_removed = removed.iter().any(|(gone, ..)| gone.as_str() == name);
                     gone.extend(entry.filter(|_| is_removed).map(|entry| (name.clone(), entry)));
-                    scribe.delist(name);
+                    results.change(CatalogChange::Delist(name));
                 }
             }
         }
@@ -99,7 +100,7 @@ impl Engine {
             orders: 0,
             removing: BTreeMap::new(),
             put_off: Vec::new(),
-            scribe,
+            results,
             outbox,
             reports,
             outstanding: 0,

@@ -11,6 +11,7 @@ use crate::model::ModelName;
 use crate::pipeline::Listed;
 use crate::reconcile::{End, Event, Ticket};
 use crate::results::record::Failure;
+use crate::results::writer::CatalogChange;
 use crate::results::{Outcome, Stage};
 use crate::store::{ModelState, Removed};
 
@@ -114,8 +115,7 @@ impl Engine {
             report.is_back = !renamed && !is_gone;
             if !report.is_back && shop.config.on_remove == OnRemove::Delete {
                 let archive = &report.state.archive;
-                let (history, durability) = (shop.config.history, shop.config.durability);
-                match shop.store.remove(&report.name, archive, history, durability) {
+                match shop.store.remove(&report.name, archive, shop.config.history) {
                     Ok(Removed::Gone | Removed::Absent) => report.gone = true,
                     Ok(Removed::Foreign) => {
                         report.failure = Some(Failure {
@@ -214,7 +214,6 @@ impl Engine {
         let generation = record.generation;
         if report.gone {
             record.without_archive();
-            self.scribe.delist(report.name.to_string());
             tracing::info!(outcome, message_id, model = %report.name, generation, folder = %report.folder.display(), "removed, and its archive with it");
         } else {
             let archive = state.archive.format.file_name(&report.name);
@@ -222,14 +221,13 @@ impl Engine {
             // If its folder comes back it is a new drop, whatever was held before.
             let listed = Listed { archive, digest, generation, held: None };
             self.listed.insert(report.name.to_string(), listed);
-            self.scribe.release(report.name.to_string());
             tracing::info!(outcome, message_id, model = %report.name, generation, folder = %report.folder.display(), "removed; its archive stays in the store (on_remove: keep)");
         }
         self.show(&record, End::Gone);
-        match report.reminder {
-            Some(reminder) => self.scribe.record_reminded(record, reminder),
-            None => self.scribe.record(record),
-        }
+        let name = report.name.to_string();
+        let change =
+            if report.gone { CatalogChange::Delist(name) } else { CatalogChange::Release(name) };
+        self.results.record(record, Some(change), report.reminder);
     }
 
     /// Something of it is still there: the model is remembered, so that the next listing finds it gone
@@ -237,14 +235,14 @@ impl Engine {
     fn not_removed(&mut self, report: RemovalReport) {
         let mut record = self.record(&report.folder, &report.name, &report.state);
         record.failure = report.failure;
-        if report.gone {
+        let change = report.gone.then(|| {
             record.without_archive();
-            self.scribe.delist(report.name.to_string());
-        }
+            CatalogChange::Delist(report.name.to_string())
+        });
         let span = tracing::info_span!("removal", model = record.model, record.generation);
         span.in_scope(|| crate::results::log_line::record(&record));
         self.show(&record, End::Failed);
-        self.scribe.record(record);
+        self.results.record(record, change, None);
         if let Some(root) = root_of(&report.folder, self.config()) {
             self.reconciler.remember(report.folder, root, report.name);
         }

@@ -153,27 +153,6 @@ fn an_archive_that_was_written_into_in_its_place_is_no_spare() {
     assert_eq!((spare(&world), is_there(&world)), (None, false));
 }
 
-#[test]
-fn an_archive_that_a_power_cut_may_have_torn_is_no_spare() {
-    // Started anew while it stood in its place, or in the history.
-    for published in [1, 2] {
-        let mut world = World::new();
-        world.config.durability = crate::config::Durability::Relaxed;
-        for number in 0..published {
-            let content = format!("{number}");
-            world.publish_as(ArchiveFormat::Default, &content, weights()).unwrap();
-        }
-        let state = world.state.as_mut().unwrap();
-        *state.archive.unflushed.as_mut().unwrap() ^= 1;
-        state.history.iter_mut().for_each(|note| note.started_anew());
-        world.publish_as(ArchiveFormat::Default, "last but one", weights()).unwrap();
-        if published == 1 {
-            world.publish_as(ArchiveFormat::Default, "last", weights()).unwrap();
-        }
-        assert_eq!((spare(&world), is_there(&world)), (None, false), "{published}");
-    }
-}
-
 /// That the spare is not used after `change`, and removed.
 fn refused_after(change: impl FnOnce(&mut World)) {
     let mut world = world_with(weights());
@@ -244,20 +223,12 @@ fn a_restart_leaves_none_that_no_state_knows() {
     gone_at_the_start_after(|world| {
         let state = world.state.as_mut().unwrap();
         state.spare.as_mut().unwrap().ctime += 1;
-        world
-            .store()
-            .states()
-            .save(&world.name, world.state.as_ref().unwrap(), Default::default())
-            .unwrap();
+        world.store().states().save(&world.name, world.state.as_ref().unwrap()).unwrap();
     });
     gone_at_the_start_after(|world| {
         let state = world.state.as_mut().unwrap();
         state.spare.as_mut().unwrap().boot ^= 1;
-        world
-            .store()
-            .states()
-            .save(&world.name, world.state.as_ref().unwrap(), Default::default())
-            .unwrap();
+        world.store().states().save(&world.name, world.state.as_ref().unwrap()).unwrap();
     });
     gone_at_the_start_after(|world| world.config.history.spare = SpareMode::Off);
     gone_at_the_start_after(|world| {

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use marwatch::config::{Durability, ResultsLog};
+use marwatch::config::ResultsLog;
 use marwatch::model::ModelName;
 use marwatch::results::log::Log;
 use marwatch::results::{Catalog, Record, Trigger};
@@ -38,7 +38,7 @@ fn state(body: &[u8]) {
     fs::write(PLACE.1.join("m.state"), parts.concat()).expect("room in memory");
     let Some(state) = states.load(&name) else { return };
     assert_eq!(state.archive.ctime, 7);
-    states.save(&name, &state, Durability::Relaxed).expect("room in memory");
+    states.save(&name, &state).expect("room in memory");
     assert_eq!(states.load(&name).as_ref(), Some(&state));
 }
 
