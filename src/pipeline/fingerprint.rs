@@ -130,11 +130,11 @@ impl Changes {
     }
 }
 
-/// What 0.1.0 noted for a model that says nothing but the form of its archive.
+/// The fingerprint that 0.1.0 noted for a model with these settings.
 #[cfg(test)]
-pub(super) fn as_in_0_1_0(format: Option<ArchiveFormat>, config: &Config) -> BuildFingerprint {
-    let settings = Settings { archive_format: format, ..Settings::default() };
-    let build = legacy::build_hash(&settings, format.unwrap_or_default(), config);
+pub(super) fn of_0_1_0(settings: &Settings, config: &Config) -> BuildFingerprint {
+    let format = settings.archive_format.unwrap_or_default();
+    let build = legacy::build_hash(settings, format, config);
     BuildFingerprint::Hashes { build, pack: legacy::pack_hash(&Profile::from(config.pack)) }
 }
 
@@ -276,8 +276,8 @@ mod legacy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::CHUNK;
     use crate::archive::pack::tests::{Files, bytes_of, noise, text};
-    use crate::archive::plan::CHUNK;
     use crate::model::Compression;
 
     /// Without another version, what an older one has packed would be carried over beside what this

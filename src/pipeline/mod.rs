@@ -30,9 +30,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::archive::Digest;
-use crate::archive::pack::{Control, PackError, Packed};
+use crate::archive::pack::Packed;
 use crate::archive::plan::{Profile, plan};
 use crate::archive::probe::probe;
+use crate::archive::{Control, PackError};
 use crate::config::Config;
 use crate::failpoints::{Protection, is_disabled};
 use crate::fs::identity::Identity;
@@ -404,7 +405,7 @@ impl Attempt<'_> {
         });
         // It has told before anything was written: some large entry is another one now. It goes at
         // once, as the new archive may need the room.
-        let on_spare = on_spare.filter(|(_, packed)| !matches!(packed, Err(PackError::Spare)));
+        let on_spare = on_spare.filter(|(_, packed)| !matches!(packed, Err(PackError::Recycled)));
         let (staged, packed) = match on_spare {
             None => {
                 let staged = self.stage(model, seen)?;
@@ -421,7 +422,7 @@ impl Attempt<'_> {
             }
             packed => packed.map_err(|error| self.pack_failed(seen, Stage::Pack, &error))?,
         };
-        self.spend(packed.cost.into());
+        self.spend(packed.cost);
         self.laps.done(Stage::Pack);
         self.unmoved(seen)?;
         let verified = match staged.verify(&packed, control.durable) {

@@ -40,7 +40,10 @@ impl Store {
 
 impl World {
     pub(super) fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::new_in(tempfile::tempdir().unwrap())
+    }
+
+    pub(super) fn new_in(dir: tempfile::TempDir) -> Self {
         let config = Config::with_defaults(dir.path().join("store"), vec![]);
         let name = ModelName::parse("m").unwrap();
         Self { dir, config, name, state: None, store: None }.reopen()

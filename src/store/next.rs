@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use super::state::format::{CHECKSUM_AT, CTIME_AT, decode, encode, head};
 use super::state::{ModelState, StateDir};
-use crate::archive::pack::kernel::start_write_back;
 use crate::fs::create;
+use crate::fs::kernel::start_write_back;
 use crate::fs::sync_folder;
 use crate::model::ModelName;
 

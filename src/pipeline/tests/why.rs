@@ -110,8 +110,9 @@ fn a_failed_attempt_that_packed_says_why_it_did() {
 
 /// The state of a model that 0.1.0 built with the same settings.
 fn as_0_1_0(world: &World) -> ModelState {
-    let fingerprint = Some(fingerprint::as_in_0_1_0(None, &world.shop.config));
-    ModelState { fingerprint, ..world.known.as_deref().unwrap().clone() }
+    let known = world.known.as_deref().unwrap().clone();
+    let fingerprint = fingerprint::of_0_1_0(&Settings::default(), &world.shop.config);
+    ModelState { fingerprint: Some(fingerprint), ..known }
 }
 
 #[test]

@@ -107,15 +107,16 @@ impl From<Version7> for Decoded {
         let Version7 { folder, recipe, packing, settings, files, archive, history, spare, held } =
             old;
         let (archive, unflushed) = archive;
-        // Zeros stood for hashes that are not known.
-        let fingerprint = (recipe != [0; 32])
-            .then_some(BuildFingerprint::Hashes { build: recipe, pack: packing });
         // An unflushed archive may be torn, so it does not become a spare.
         let history = history.into_iter().filter_map(|(note, unflushed)| match unflushed {
             None => Some(note),
             Some(_) => None,
         });
         let history = history.collect();
+        // Zeros stood for a fingerprint that is not known.
+        let is_known = recipe != [0; 32];
+        let fingerprint =
+            is_known.then_some(BuildFingerprint::Hashes { build: recipe, pack: packing });
         let state =
             ModelState { folder, fingerprint, settings, files, archive, history, spare, held };
         (state, unflushed)
@@ -130,7 +131,7 @@ pub fn encode_unflushed(state: &ModelState, boot: u128) -> Vec<u8> {
         state.clone();
     let (recipe, packing) = match fingerprint {
         Some(BuildFingerprint::Hashes { build, pack }) => (build, pack),
-        other => panic!("not a fingerprint of 0.1.0: {other:?}"),
+        _ => ([0; 32], [0; 32]),
     };
     let archive = (archive, Some(boot));
     let history = history.into_iter().map(|note| (note, Some(boot))).collect();
