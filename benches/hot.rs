@@ -26,8 +26,8 @@ use marwatch::reconcile::{End, Event, Policy, Reconciler};
 use marwatch::results::Trigger;
 use marwatch::source::discover::{ListedModel, RootListing};
 use marwatch::source::snapshot::{Snapshot, SourceFile};
-use marwatch::store::ModelState;
-use marwatch::store::state::{ArchiveState, KnownFile, StateDir};
+use marwatch::store::state::{ArchiveState, KnownFile};
+use marwatch::store::{ModelState, States};
 use tempfile::TempDir;
 
 const FILES: usize = 20_000;
@@ -99,7 +99,7 @@ fn hashing(c: &mut Criterion) {
 
 fn state(c: &mut Criterion) {
     let folder = memory_folder();
-    let states = StateDir::new(folder.path().to_owned());
+    let states = States::new(folder.path().to_owned());
     let name = ModelName::parse("model").unwrap();
     let known = known();
     // The file is in memory, which costs little compared with 20,000 entries.
@@ -252,7 +252,7 @@ fn known() -> ModelState {
             sha256: None,
         },
         history: vec![],
-        spare: None,
+        recycled: None,
         held: None,
     }
 }

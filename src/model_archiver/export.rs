@@ -17,8 +17,7 @@ use crate::source::files::ListedFiles;
 use crate::source::partial;
 use crate::source::snapshot;
 use crate::source::snapshot::{Request, Snapshot, SnapshotError, Transfers};
-use crate::store::PublishError;
-use crate::store::staging::Before;
+use crate::store::{Before, PublishError};
 use crate::text::chain;
 use crate::text::printable;
 

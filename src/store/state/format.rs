@@ -18,8 +18,9 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::{ArchiveState, Held, HistoryNote, KnownFile, KnownText, ModelState, path_bytes};
-use crate::store::spare::SpareNote;
+use super::{
+    ArchiveState, Held, HistoryNote, KnownFile, KnownText, ModelState, RecycledNote, path_bytes,
+};
 
 const MAGIC: [u8; 7] = *b"marwst\0";
 
@@ -97,23 +98,32 @@ struct Version7 {
     files: Vec<KnownFile>,
     archive: (ArchiveState, Option<u128>),
     history: Vec<(HistoryNote, Option<u128>)>,
-    spare: Option<SpareNote>,
+    recycled: Option<RecycledNote>,
     held: Option<Held>,
 }
 
 impl From<Version7> for Decoded {
     fn from(old: Version7) -> Self {
-        let Version7 { folder, recipe, packing, settings, files, archive, history, spare, held } =
+        let Version7 { folder, recipe, packing, settings, files, archive, history, recycled, held } =
             old;
         let (archive, unflushed) = archive;
-        // An unflushed archive may be torn, so it does not become a spare.
+        // An unflushed archive may be torn, so it is not recycled.
         let history = history.into_iter().filter_map(|(note, unflushed)| match unflushed {
             None => Some(note),
             Some(_) => None,
         });
         let history = history.collect();
-        let state =
-            ModelState { folder, recipe, packing, settings, files, archive, history, spare, held };
+        let state = ModelState {
+            folder,
+            recipe,
+            packing,
+            settings,
+            files,
+            archive,
+            history,
+            recycled,
+            held,
+        };
         (state, unflushed)
     }
 }
@@ -122,11 +132,12 @@ impl From<Version7> for Decoded {
 /// As 0.1.0 has written a state whose archive it published without a flush, in this boot.
 pub fn encode_unflushed(state: &ModelState, boot: u128) -> Vec<u8> {
     let ctime = state.archive.ctime;
-    let ModelState { folder, recipe, packing, settings, files, archive, history, spare, held } =
+    let ModelState { folder, recipe, packing, settings, files, archive, history, recycled, held } =
         state.clone();
     let archive = (archive, Some(boot));
     let history = history.into_iter().map(|note| (note, Some(boot))).collect();
-    let old = Version7 { folder, recipe, packing, settings, files, archive, history, spare, held };
+    let old =
+        Version7 { folder, recipe, packing, settings, files, archive, history, recycled, held };
     seal(7, ctime, &postcard::to_stdvec(&old).unwrap())
 }
 
