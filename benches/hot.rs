@@ -12,8 +12,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use marwatch::archive::deflate::Deflater;
+use marwatch::archive::sums::{FileSums, Hasher};
 use marwatch::archive::{
-    Control, Digest, Entry, Input, Method, Profile, Source, bench, plan, probe,
+    CHUNK, Control, Digest, Entry, Input, Method, Profile, Source, plan, probe, zip_writer,
 };
 use marwatch::clock::Moment;
 use marwatch::config::{Config, PackDefaults, Settle};
@@ -28,6 +30,7 @@ use marwatch::source::discover::{ListedModel, RootListing};
 use marwatch::source::snapshot::{Snapshot, SourceFile};
 use marwatch::store::state::{ArchiveState, KnownFile};
 use marwatch::store::{ModelState, States};
+use marwatch::watch::Change;
 use tempfile::TempDir;
 
 const FILES: usize = 20_000;
@@ -57,7 +60,10 @@ fn headers(c: &mut Criterion) {
     c.bench_function("headers of 20,000 entries", |b| {
         b.iter(|| {
             out.clear();
-            bench::headers(black_box(&entries), &mut out);
+            for entry in black_box(&entries) {
+                zip_writer::local_header(entry, &mut out);
+            }
+            zip_writer::directory(&entries, out.len() as u64, &mut out);
         });
     });
 }
@@ -65,13 +71,13 @@ fn headers(c: &mut Criterion) {
 fn deflating(c: &mut Criterion) {
     let mut group = c.benchmark_group("deflate 1 MiB at level 6");
     group.throughput(Throughput::Bytes(MIB as u64));
-    let mut chunks = bench::Chunks::new(6);
+    let mut deflater = Deflater::new(6);
     let mut out = Vec::new();
     for (name, content) in [("text", text(MIB)), ("weights", weights(MIB))] {
         group.bench_function(name, |b| {
             b.iter(|| {
                 out.clear();
-                chunks.deflate(black_box(&content), &mut out);
+                deflater.chunk(black_box(&content), false, &mut out);
             });
         });
     }
@@ -94,7 +100,17 @@ fn hashing(c: &mut Criterion) {
     let content = weights(16 * MIB);
     let mut group = c.benchmark_group("CRC-32 and BLAKE3 by pieces");
     group.throughput(Throughput::Bytes(content.len() as u64));
-    group.bench_function("16 MiB", |b| b.iter(|| bench::sums_of_pieces(black_box(&content))));
+    group.bench_function("16 MiB", |b| {
+        b.iter(|| {
+            let mut file = FileSums::default();
+            for (index, piece) in black_box(&content).chunks(CHUNK).enumerate() {
+                let mut hasher = Hasher::at((index * CHUNK) as u64);
+                hasher.update(piece);
+                file.add(&hasher.piece());
+            }
+            file.finish()
+        });
+    });
 }
 
 fn state(c: &mut Criterion) {
@@ -166,7 +182,7 @@ fn reconciling(c: &mut Criterion) {
         reconciler
     };
     let events: Vec<Event> =
-        (0..10_000).map(|i| Event::Touched { folder: folder(i % 100) }).collect();
+        (0..10_000).map(|i| Event::Changed(Change::Touched { folder: folder(i % 100) })).collect();
     c.bench_function("10,000 touches of 100 models", |b| {
         b.iter_batched(
             || (started(), events.clone()),
@@ -237,8 +253,7 @@ fn known() -> ModelState {
         .collect();
     ModelState {
         folder: "/models/m".into(),
-        recipe: [1; 32],
-        packing: [2; 32],
+        fingerprint: None,
         settings: vec![],
         files,
         archive: ArchiveState {

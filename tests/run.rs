@@ -7,6 +7,8 @@ mod common;
 mod clock;
 #[path = "run/edits.rs"]
 mod edits;
+#[path = "run/hooks.rs"]
+mod hooks;
 #[path = "run/life.rs"]
 mod life;
 #[path = "run/metrics.rs"]

@@ -10,7 +10,7 @@ use super::control::control;
 use super::cursor::Cursor;
 use super::document;
 use super::document::MAX_BYTES;
-use super::field::{Field, List};
+use super::field::{Field, List, Wrong};
 use super::folders;
 use super::folders::{Folder, Folders};
 use super::leaf::{PathText, path_flaw};
@@ -18,7 +18,7 @@ use super::model_settings::{SETTINGS_FILE, in_order, settings};
 use super::raw::{RawConfig, RawModel, RawSettings, schema_of};
 use super::reader::{Reader, absolute};
 use super::sections::{history, limits, pack, results, retry, settle};
-use super::servers::{hooks, servers};
+use super::servers::{by_flag, hooks, servers};
 use super::{Config, ModelEntry};
 use crate::model::problem::{Code, Problem, Severity, any_error};
 
@@ -70,12 +70,23 @@ pub fn parse(path: &Path, text: &str) -> Result<(Config, Vec<Problem>), Vec<Prob
     parse_bytes(path, text.as_bytes())
 }
 
-/// The configuration of a command line without a file: drop folders and a store, everything else
-/// as by default. Relative paths begin at `cwd`, which has to be absolute.
+/// A command line that stands in for a configuration file.
+#[derive(Debug, Clone, Copy)]
+pub struct Flags<'a> {
+    /// The values of `--watch`.
+    pub watch: &'a [PathBuf],
+    /// The value of `--store`.
+    pub store: &'a Path,
+    /// The values of `--server`.
+    pub servers: &'a [String],
+}
+
+/// The configuration of a command line without a file: what the flags say, and defaults. Relative
+/// paths begin at `cwd`, which must be absolute.
 ///
 /// # Errors
-/// Everything that is wrong with them.
-pub fn from_flags(watch: &[PathBuf], store: &Path, cwd: &Path) -> Result<Config, Vec<Problem>> {
+/// Everything that is wrong with the flags.
+pub fn from_flags(flags: Flags<'_>, cwd: &Path) -> Result<Config, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut folder = |flag: &str, path: &Path| {
         if let Some(wrong) = path.to_str().and_then(path_flaw) {
@@ -84,13 +95,27 @@ pub fn from_flags(watch: &[PathBuf], store: &Path, cwd: &Path) -> Result<Config,
         }
         absolute(cwd, path)
     };
-    let store_path = folder("--store", store);
-    let drop_folders: Vec<_> = watch.iter().map(|path| folder("--watch", path)).collect();
+    let store_path = folder("--store", flags.store);
+    let drop_folders: Vec<_> = flags.watch.iter().map(|path| folder("--watch", path)).collect();
     if drop_folders.is_empty() {
         let help = "name a folder whose sub-folders are models with `--watch`";
         problems.push(Problem::error(Code::SettingsMissing, cwd, "nothing to watch", help));
     }
-    let config = Config::with_defaults(store_path, drop_folders);
+    let mut config = Config::with_defaults(store_path, drop_folders);
+    for (at, url) in flags.servers.iter().enumerate() {
+        match by_flag(url, &config.servers) {
+            Ok(server) => config.servers.push(server),
+            Err(Wrong { what, help }) => {
+                // Without the URL: it may hold a password.
+                let number = match flags.servers.len() {
+                    1 => String::new(),
+                    _ => format!(" number {}", at + 1),
+                };
+                let message = format!("`--server`{number} {what}");
+                problems.push(Problem::error(Code::SettingsValue, cwd, message, help));
+            }
+        }
+    }
     let drops = config.drop_folders.iter().map(|path| Folder::by_flag("--watch", path));
     problems.extend(folders::check(&Folders {
         store: Some(Folder::by_flag("--store", &config.store)),

@@ -29,7 +29,7 @@ mod size;
 mod suggest;
 mod template;
 
-pub use load::{ConfigError, from_flags, load, parse, schema, settings_schema};
+pub use load::{ConfigError, Flags, from_flags, load, parse, schema, settings_schema};
 pub use manifest_settings::parse_manifest_settings;
 pub use model_settings::{SETTINGS_FILE, parse_settings};
 pub use secret::read_secret;

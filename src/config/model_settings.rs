@@ -120,8 +120,8 @@ pub(super) fn handler(reader: &mut Reader, at: &Cursor<'_>, field: Field<Text>) 
         .map_err(|error| {
             let why = match error {
                 HandlerError::NoModule(_) => "which names no module",
-                HandlerError::NoFunction(_) => "which names no function behind the colon",
-                HandlerError::Module(_) => "which is no importable module of the model",
+                HandlerError::NoFunction(_) => "which names no function after the colon",
+                HandlerError::Module(_) => "which is not an importable module of the model",
             };
             let what = format!("is `{}`, {why}", shown(&text));
             reader.problems.push(at.problem(Code::HandlerInvalid, what, HandlerError::HELP));

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::cursor::Cursor;
-use super::field::{Field, List};
+use super::field::{Field, List, Wrong};
 use super::leaf::{Count, Span, Text};
 use super::raw::{RawHooks, RawProbe, RawServe, RawServer};
 use super::reader::Reader;
@@ -12,6 +12,7 @@ use super::{Hooks, Preflight, Server};
 use crate::model::problem::Code;
 use crate::model::{Batching, Probe, Serve};
 
+const WORKERS: usize = 1;
 /// A server starts no more workers than this by mistake.
 const MOST_WORKERS: usize = 1024;
 /// The server keeps as many requests in memory for each worker.
@@ -32,13 +33,39 @@ pub(super) fn servers(
     for (at, item) in items {
         let Some(raw) = reader.take(&at, item) else { continue };
         let Some(server) = server(reader, &at, raw, base) else { continue };
-        if servers.iter().any(|other| other.management == server.management) {
-            let help = "take one of the two out";
-            reader.wrong(&at.member("management"), "names a server for the second time", help);
+        if let Err(Wrong { what, help }) = is_new(&server.management, &servers) {
+            reader.wrong(&at.member("management"), &what, &help);
         }
         servers.push(server);
     }
     servers
+}
+
+/// The server of `--server URL`, with defaults for everything else.
+pub(super) fn by_flag(url: &str, others: &[Server]) -> Result<Server, Wrong> {
+    let management = parse_address(url)?;
+    is_new(&management, others)?;
+    Ok(Server {
+        management,
+        inference: None,
+        workers: WORKERS,
+        batching: Batching::default(),
+        preflight: Preflight::default(),
+        probe: None,
+        timeout: TIMEOUT,
+        check_interval: CHECK_INTERVAL,
+        token_file: None,
+        header_file: None,
+        worker_log: None,
+        ca_file: None,
+    })
+}
+
+fn is_new(management: &str, others: &[Server]) -> Result<(), Wrong> {
+    if others.iter().any(|other| other.management == management) {
+        return Err(Wrong::new("names a server for the second time", "take one of the two out"));
+    }
+    Ok(())
 }
 
 fn server(reader: &mut Reader, at: &Cursor<'_>, raw: RawServer, base: &Path) -> Option<Server> {
@@ -64,7 +91,7 @@ fn server(reader: &mut Reader, at: &Cursor<'_>, raw: RawServer, base: &Path) -> 
     let (delay, timeout) = (raw.max_batch_delay, raw.response_timeout);
     let preflight_at = at.member("preflight");
     Some(Server {
-        workers: reader.count(&at.member("workers"), raw.workers, MOST_WORKERS, 1),
+        workers: reader.count(&at.member("workers"), raw.workers, MOST_WORKERS, WORKERS),
         batching: batching(reader, at, raw.batch_size, delay, timeout),
         preflight: reader.choice(&preflight_at, raw.preflight, Preflight::default()),
         probe,
@@ -164,8 +191,13 @@ fn probe(
 /// An address without a path: what follows the port is ours to say.
 fn address(reader: &mut Reader, at: &Cursor<'_>, field: Field<Text>) -> Option<String> {
     let Text(text) = reader.take(at, field)?;
-    let shown = text.trim_end_matches('/').to_owned();
-    let good = reqwest::Url::parse(&text).is_ok_and(|url| {
+    let address = parse_address(&text);
+    address.map_err(|Wrong { what, help }| reader.wrong(at, &what, &help)).ok()
+}
+
+/// The address without a slash at its end.
+fn parse_address(text: &str) -> Result<String, Wrong> {
+    let is_address = reqwest::Url::parse(text).is_ok_and(|url| {
         matches!(url.scheme(), "http" | "https")
             && url.has_host()
             && url.path() == "/"
@@ -174,13 +206,14 @@ fn address(reader: &mut Reader, at: &Cursor<'_>, field: Field<Text>) -> Option<S
             && url.username().is_empty()
             && url.password().is_none()
     });
-    if good {
-        return Some(shown);
+    if is_address {
+        return Ok(text.trim_end_matches('/').to_owned());
     }
-    // What it holds may be a password.
-    let help = "write `http://HOST:PORT` or `https://HOST:PORT`, and a secret into a `token_file`";
-    reader.wrong(at, "is no address of a server", help);
-    None
+    // The error does not quote the text: it may hold a password.
+    Err(Wrong::new(
+        "is no address of a server",
+        "write `http://HOST:PORT` or `https://HOST:PORT`, and a secret into a `token_file`",
+    ))
 }
 
 /// `hooks:`

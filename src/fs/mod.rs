@@ -1,7 +1,10 @@
 //! Files and the kernel: identities, atomic writes, renames, leases, and threads for many calls.
 
 pub mod identity;
+pub mod kernel;
 pub mod lease;
+#[cfg(test)]
+pub(crate) mod test_folder;
 pub mod threads;
 
 mod atomic;

@@ -22,7 +22,7 @@ use crate::model::{ArchiveFormat, ModelName};
 use crate::results::Stage;
 use crate::results::catalog::CatalogEntry;
 use crate::store::state::{ArchiveState, KnownFile};
-use crate::store::{ModelState, Publication, PublishError, Verified};
+use crate::store::{BuildFingerprint, ModelState, Publication, PublishError, Verified};
 
 /// What stands in an archive's place.
 #[derive(Debug, Clone, Copy)]
@@ -318,8 +318,7 @@ fn state_of(
         .collect();
     ModelState {
         folder: seen.folder.path().to_owned(),
-        recipe: seen.recipe,
-        packing: seen.packing,
+        fingerprint: Some(BuildFingerprint::Parts(seen.parts.clone())),
         settings: seen.resolved.texts.clone(),
         files,
         archive: ArchiveState {

@@ -63,14 +63,14 @@ pub struct CatalogEntry {
     pub serve: Serve,
     /// What the servers that are configured make of it, by the addresses of their management APIs.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
-    pub servers: BTreeMap<String, Served>,
+    pub servers: BTreeMap<String, ServerStatus>,
 }
 
 /// What a server makes of an archive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Served {
+pub struct ServerStatus {
     /// How it stands.
-    pub state: ServedState,
+    pub state: ServingState,
     /// The generation of the archive that it was told to serve.
     #[serde(default)]
     pub generation: u64,
@@ -91,7 +91,7 @@ pub struct Served {
 /// How it stands with an archive on a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum ServedState {
+pub enum ServingState {
     /// It serves it.
     Serving,
     /// It refused it in a trial, and goes on with the one before.
@@ -106,16 +106,16 @@ pub enum ServedState {
     Withdrawn,
 }
 
-impl ServedState {
+impl ServingState {
     /// The state as the catalog writes it.
     pub fn as_str(self) -> &'static str {
         match self {
-            ServedState::Serving => "serving",
-            ServedState::Refused => "refused",
-            ServedState::RolledBack => "rolled_back",
-            ServedState::Failed => "failed",
-            ServedState::Unreachable => "unreachable",
-            ServedState::Withdrawn => "withdrawn",
+            ServingState::Serving => "serving",
+            ServingState::Refused => "refused",
+            ServingState::RolledBack => "rolled_back",
+            ServingState::Failed => "failed",
+            ServingState::Unreachable => "unreachable",
+            ServingState::Withdrawn => "withdrawn",
         }
     }
 }

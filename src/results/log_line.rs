@@ -3,9 +3,12 @@
 //! What carries `outcome` and `message_id` is the one line that tells the outcome: in the journal it
 //! is found by them. They are left out of lines for people, who read it anyway.
 
-use super::catalog::ServedState;
-use super::served::OnServer;
+use super::catalog::ServingState;
+use super::server_report::ServerResult;
 use super::{Outcome, Record, Trigger};
+
+/// The target of these lines in log filters.
+pub const TARGET: &str = module_path!();
 
 /// Logs what came of an attempt; problems get a line each.
 pub fn record(record: &Record) {
@@ -16,7 +19,9 @@ pub fn record(record: &Record) {
         Outcome::Published => {
             let bytes = record.bytes.unwrap_or_default();
             let digest = record.digest.as_deref().map(short).unwrap_or_default();
-            tracing::info!(outcome, message_id, archive, bytes, digest, ms, "published");
+            let why = (!record.why.is_empty()).then(|| record.why.join("; "));
+            let why = why.as_deref();
+            tracing::info!(outcome, message_id, archive, bytes, digest, ms, why, "published");
         }
         Outcome::Unchanged => {
             tracing::info!(outcome, message_id, archive, "touched, but its content is unchanged");
@@ -77,10 +82,10 @@ pub fn record(record: &Record) {
     }
 }
 
-fn on_server(record: &Record, on: &OnServer) {
+fn on_server(record: &Record, on: &ServerResult) {
     let (outcome, message_id) = (record.outcome.as_str(), record.outcome.message_id());
     let (model, generation, server) = (&record.model, record.generation, &on.management);
-    let version = on.version.as_deref().filter(|_| on.state != ServedState::Withdrawn);
+    let version = on.version.as_deref().filter(|_| on.state != ServingState::Withdrawn);
     let why = on.error.as_deref().unwrap_or_default();
     // The level of an entry is known when it is compiled.
     macro_rules! say {
@@ -89,7 +94,7 @@ fn on_server(record: &Record, on: &OnServer) {
         };
     }
     match on.state {
-        ServedState::Serving => {
+        ServingState::Serving => {
             let is_drift = record.trigger == Trigger::Server;
             match on.found.as_deref() {
                 Some(found) if !is_drift => {
@@ -102,21 +107,21 @@ fn on_server(record: &Record, on: &OnServer) {
                 None => say!(info, "the server serves the new archive"),
             }
         }
-        ServedState::Refused => say!(
+        ServingState::Refused => say!(
             error,
             "the server refused the archive in a trial and goes on with the one before: {why}"
         ),
-        ServedState::RolledBack => {
+        ServingState::RolledBack => {
             say!(error, "the server refused the archive and serves the one before again: {why}");
         }
-        ServedState::Failed => say!(
+        ServingState::Failed => say!(
             error,
             "the server refused the archive, and there is none before that it takes: {why}"
         ),
-        ServedState::Unreachable => {
+        ServingState::Unreachable => {
             say!(warn, "the server cannot be told of the archive; trying again: {why}");
         }
-        ServedState::Withdrawn => say!(info, "removed from the server"),
+        ServingState::Withdrawn => say!(info, "removed from the server"),
     }
 }
 

@@ -9,7 +9,7 @@ pub mod follow;
 pub mod log;
 pub mod log_line;
 pub mod record;
-pub mod served;
+pub mod server_report;
 pub mod writer;
 
 pub use catalog::Catalog;

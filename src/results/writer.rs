@@ -17,10 +17,10 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::catalog::{CatalogEntry, ServedState};
+use super::catalog::{CatalogEntry, ServingState};
 use super::events::StoreEvent;
 use super::log::Log;
-use super::served::ServerReport;
+use super::server_report::ServerReport;
 use super::{CATALOG_FILE, Catalog, RESULTS_FILE, Record, log_line};
 use crate::clock::{self, Clock, Moment};
 use crate::config::ResultsLog;
@@ -272,7 +272,7 @@ impl WriterState {
     fn report(&mut self, report: ServerReport, folder: Option<PathBuf>) {
         let entry = self.catalog.models.get(report.model.as_str());
         // Of a model that was removed in between, only its withdrawal is worth a record.
-        if entry.is_none() && report.served.state != ServedState::Withdrawn {
+        if entry.is_none() && report.status.state != ServingState::Withdrawn {
             return;
         }
         if let Some(record) = report.record(entry, folder) {
@@ -282,8 +282,8 @@ impl WriterState {
         let Some(entry) = self.catalog.models.get_mut(report.model.as_str()) else { return };
         let before = entry.servers.get(&report.server);
         let is_same = before.is_some_and(|before| report.is_same_as(before));
-        if !is_same && report.served.state != ServedState::Withdrawn {
-            entry.servers.insert(report.server, report.served);
+        if !is_same && report.status.state != ServingState::Withdrawn {
+            entry.servers.insert(report.server, report.status);
             self.catalog_changed = true;
         }
     }

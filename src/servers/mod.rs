@@ -33,8 +33,8 @@ use crate::config::{Config, Retry};
 use crate::model::ModelName;
 use crate::pipeline::command::{Command, CommandRequest};
 use crate::reconcile::OrderKind;
-use crate::results::catalog::{CatalogEntry, Served, ServedState};
-use crate::results::served::ServerReport;
+use crate::results::catalog::{CatalogEntry, ServerStatus, ServingState};
+use crate::results::server_report::ServerReport;
 use crate::sink::Sink;
 use crate::text::chain;
 use api::Api;
@@ -254,10 +254,10 @@ impl Handover {
             standing.is_asked &= !is_current;
             let Heard { verdict, found, had_new, .. } = heard;
             let mut state = state_of(&verdict);
-            is_rolled_back |= state == ServedState::RolledBack;
+            is_rolled_back |= state == ServingState::RolledBack;
             // Where only its terms were refused, it is served under those that it had.
-            is_refused |= matches!(state, ServedState::Refused | ServedState::Failed) && !had_new;
-            if model.is_gone && state == ServedState::Serving {
+            is_refused |= matches!(state, ServingState::Refused | ServingState::Failed) && !had_new;
+            if model.is_gone && state == ServingState::Serving {
                 // It was asked to end it.
                 if is_current {
                     model.servers.remove(&server);
@@ -265,7 +265,7 @@ impl Handover {
                 if verdict == Verdict::Already {
                     continue;
                 }
-                state = ServedState::Withdrawn;
+                state = ServingState::Withdrawn;
             }
             let error = match verdict {
                 Verdict::Already | Verdict::Swapped => None,
@@ -275,8 +275,8 @@ impl Handover {
                 | Verdict::Unsettled(why) => Some(why),
             };
             let (version, since) = (version.clone(), clock::timestamp());
-            let served = Served { state, generation, version, told, error, since };
-            let handed = ServerReport { model: name.clone(), server, found, is_asked, served };
+            let status = ServerStatus { state, generation, version, told, error, since };
+            let handed = ServerReport { model: name.clone(), server, found, is_asked, status };
             self.outbox.send(Output::Report(Box::new(handed)));
         }
         let is_over = model.is_gone && is_current && model.servers.is_empty();

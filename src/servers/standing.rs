@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::deliver::Heard;
 use super::swap::Verdict;
 use crate::model::Batching;
-use crate::results::catalog::{CatalogEntry, ServedState};
+use crate::results::catalog::{CatalogEntry, ServingState};
 
 /// How long is waited before a server is asked again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,24 +142,24 @@ impl Standing {
         if is_current {
             self.tolerated = heard.misfit;
         }
-        self.serves = (state == ServedState::Serving).then_some(generation);
+        self.serves = (state == ServingState::Serving).then_some(generation);
         let wait = match state {
-            ServedState::Serving | ServedState::Withdrawn => {
+            ServingState::Serving | ServingState::Withdrawn => {
                 self.failures = 0;
                 pace.check
             }
-            ServedState::Refused | ServedState::RolledBack => {
+            ServingState::Refused | ServingState::RolledBack => {
                 self.failures = 0;
                 if is_current && !heard.had_new {
                     self.refused = Some(generation);
                 }
                 pace.check
             }
-            ServedState::Failed => {
+            ServingState::Failed => {
                 self.failures += 1;
                 pace.check.max(pace.backoff(self.failures))
             }
-            ServedState::Unreachable => {
+            ServingState::Unreachable => {
                 self.failures += 1;
                 // One that comes back may still be starting its workers.
                 self.was_seen = false;
@@ -182,13 +182,13 @@ impl Pace {
 }
 
 /// What a verdict comes to.
-pub(super) fn state_of(verdict: &Verdict) -> ServedState {
+pub(super) fn state_of(verdict: &Verdict) -> ServingState {
     match verdict {
-        Verdict::Already | Verdict::Swapped => ServedState::Serving,
-        Verdict::Refused(_) => ServedState::Refused,
-        Verdict::RolledBack(_) => ServedState::RolledBack,
-        Verdict::Failed(_) => ServedState::Failed,
-        Verdict::Unsettled(_) => ServedState::Unreachable,
+        Verdict::Already | Verdict::Swapped => ServingState::Serving,
+        Verdict::Refused(_) => ServingState::Refused,
+        Verdict::RolledBack(_) => ServingState::RolledBack,
+        Verdict::Failed(_) => ServingState::Failed,
+        Verdict::Unsettled(_) => ServingState::Unreachable,
     }
 }
 

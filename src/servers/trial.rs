@@ -99,14 +99,14 @@ impl Drop for Trial {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::fixture;
+    use crate::archive::tests::zips;
 
     #[test]
     fn it_is_there_while_it_is_needed() {
         let dir = tempfile::tempdir().unwrap();
         let store = dir.path();
         let path = store.join("m.mar");
-        fs::write(&path, fixture::zip(&fixture::good())).unwrap();
+        fs::write(&path, zips::zip(&zips::good())).unwrap();
         let file = File::open(&path).unwrap();
         let model = ModelName::parse("m").unwrap();
         let trial = Trial::of(&file, &model, store).unwrap();

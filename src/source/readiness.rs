@@ -247,9 +247,11 @@ fn opened_for_writing(fdinfo: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use std::fs::OpenOptions;
+    use std::io::Write;
 
     use super::*;
     use crate::config::Limits;
+    use crate::fs::test_folder::{in_memory, on_disk};
     use crate::model::Exclude;
     use crate::source::snapshot::{Request, Transfers, take};
 
@@ -295,23 +297,36 @@ mod tests {
     }
 
     #[test]
-    fn a_second_look_asks_about_what_its_stat_does_not_tell() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("w"), "half").unwrap();
-        let folder = Confined::open(dir.path()).unwrap();
-        let listing = snapshot(&folder);
-        let asked = by_writers(&folder, &listing, &BTreeSet::new()).unwrap();
-        let _open = OpenOptions::new().append(true).open(dir.path().join("w")).unwrap();
-        let changed = listing.files[0].id.ctime;
-        let hour = 3_600_000_000_000;
-        assert!(asked.is_written_since(&folder, &listing, changed), "just changed");
-        let is_asked = asked.is_written_since(&folder, &listing, changed + hour);
-        assert_eq!(is_asked, folder.device_that_stamps().is_none(), "its stat would tell");
-        // Where nothing is known of the file system, or the kernel has not answered.
-        assert!(Asked::default().is_written_since(&folder, &listing, changed + hour));
-        let unanswered = BTreeSet::from([PathBuf::from("w")]);
-        let unanswered = Asked { unanswered, device: asked.device };
-        assert!(unanswered.is_written_since(&folder, &listing, changed + hour));
+    fn a_file_is_asked_about_again_unless_a_stat_shows_that_it_was_written() {
+        const SECOND: i64 = 1_000_000_000;
+        let (disk, memory) = (on_disk(), in_memory());
+        for (place, since_change, expected) in [
+            (&disk, 0, true),
+            // Kernels with 100 ticks a second give two changes this far apart the same time.
+            (&disk, SECOND / 100, true),
+            (&disk, 3600 * SECOND, false),
+            (&memory, 0, true),
+            // A change through a mapping may never show there.
+            (&memory, 3600 * SECOND, true),
+        ] {
+            let file = place.path().join("w");
+            fs::write(&file, "half").unwrap();
+            let folder = Confined::open(place.path()).unwrap();
+            let listing = snapshot(&folder);
+            let asked = by_writers(&folder, &listing, &BTreeSet::new()).unwrap();
+            let listed = listing.files[0].id.ctime + since_change;
+            let is_written = |asked: &Asked| asked.is_written_since(&folder, &listing, listed);
+            assert!(!is_written(&asked), "{file:?}, {since_change} ns: no writer");
+            let mut writer = OpenOptions::new().append(true).open(&file).unwrap();
+            assert_eq!(is_written(&asked), expected, "{file:?}, {since_change} ns");
+            // Without the answers of the first time, about every file.
+            assert!(is_written(&Asked::default()), "{file:?}, {since_change} ns");
+            let unanswered = BTreeSet::from([PathBuf::from("w")]);
+            assert!(is_written(&Asked { unanswered, device: asked.device }), "{file:?}");
+            // A writer that was not asked about shows in the next listing once it writes.
+            writer.write_all(b", and the rest").unwrap();
+            assert_ne!(snapshot(&folder).files, listing.files, "{file:?}");
+        }
     }
 
     #[test]

@@ -12,22 +12,22 @@ const MOST_TIMES: usize = 32;
 
 /// The last record of each model, kept up to date by reading what was added.
 #[derive(Debug)]
-pub struct Past {
+pub struct AttemptHistory {
     follower: Follower,
-    models: BTreeMap<String, PastModel>,
+    models: BTreeMap<String, ModelHistory>,
 }
 
 /// What the records tell of one model.
 #[derive(Debug, Clone)]
-pub struct PastModel {
+pub struct ModelHistory {
     /// The last of them that tells of an attempt.
     pub last: Record,
     /// How long the last builds took that published, in milliseconds, the oldest first.
     pub build_ms: VecDeque<f64>,
 }
 
-impl Past {
-    /// The past of the store with this hidden folder; nothing is read yet.
+impl AttemptHistory {
+    /// The history of the store with this hidden folder; nothing is read yet.
     pub fn of(hidden: &Path) -> Self {
         Self { follower: Follower::new(hidden.join(RESULTS_FILE)), models: BTreeMap::new() }
     }
@@ -42,7 +42,7 @@ impl Past {
     }
 
     /// What is known of a model.
-    pub fn model(&self, name: &str) -> Option<&PastModel> {
+    pub fn model(&self, name: &str) -> Option<&ModelHistory> {
         self.models.get(name)
     }
 
@@ -52,25 +52,27 @@ impl Past {
     }
 }
 
-fn take(models: &mut BTreeMap<String, PastModel>, record: Record) {
+fn take(models: &mut BTreeMap<String, ModelHistory>, record: Record) {
     // What servers make of it stands in the catalog.
     if record.server.is_some() {
         return;
     }
     let published = (record.outcome == Outcome::Published).then(|| took(&record));
     let name = record.model.clone();
-    let past = match models.get_mut(&name) {
-        Some(past) => {
-            past.last = record;
-            past
+    let history = match models.get_mut(&name) {
+        Some(history) => {
+            history.last = record;
+            history
         }
-        None => models.entry(name).or_insert(PastModel { last: record, build_ms: VecDeque::new() }),
+        None => {
+            models.entry(name).or_insert(ModelHistory { last: record, build_ms: VecDeque::new() })
+        }
     };
     if let Some(ms) = published {
-        if past.build_ms.len() == MOST_TIMES {
-            past.build_ms.pop_front();
+        if history.build_ms.len() == MOST_TIMES {
+            history.build_ms.pop_front();
         }
-        past.build_ms.push_back(ms);
+        history.build_ms.push_back(ms);
     }
 }
 

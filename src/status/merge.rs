@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
-use super::history::{Past, PastModel};
-use super::issues::{Kind, Trouble};
-use super::now::{Doing, ModelNow, Now};
+use super::history::{AttemptHistory, ModelHistory};
+use super::issues::Issue;
+use super::now::{ModelNow, Now};
 use super::{ModelStatus, SCHEMA, State, Status};
+use crate::reconcile::Activity;
 use crate::results::catalog::CatalogEntry;
 use crate::results::{Catalog, Outcome};
 
@@ -19,14 +20,14 @@ impl Status {
         time: Timestamp,
         now: Option<Now>,
         catalog: Catalog,
-        past: &Past,
+        history: &AttemptHistory,
     ) -> Self {
         let mut archives = catalog.models;
         let mut models = Vec::new();
         let daemon = now.map(|now| {
             models.extend(now.models.into_iter().map(|model| {
                 let archive = archives.get(&model.name).cloned();
-                live(model, archive, past)
+                live(model, archive, history)
             }));
             now.daemon
         });
@@ -36,11 +37,11 @@ impl Status {
                 archives.keys().filter(|name| !seen.contains(name.as_str())).cloned().collect();
             for name in orphans {
                 if let Some(entry) = archives.remove(&name) {
-                    models.push(orphan(name, entry, past));
+                    models.push(orphan(name, entry, history));
                 }
             }
         } else {
-            models.extend(remembered(archives, past));
+            models.extend(remembered(archives, history));
         }
         models.sort_by(|a, b| (&a.model, &a.folder).cmp(&(&b.model, &b.folder)));
         Self { schema: SCHEMA, time, store, daemon, models }
@@ -48,57 +49,57 @@ impl Status {
 }
 
 /// A model that the daemon knows.
-fn live(now: ModelNow, archive: Option<CatalogEntry>, past: &Past) -> ModelStatus {
-    let past = past.model(&now.name);
-    let (state, why) = match now.doing {
-        Doing::Settling => (State::Settling, now.waiting),
-        Doing::Queued => (State::Queued, None),
-        Doing::Building => (State::Building, None),
-        Doing::Retrying => (State::Retrying, now.trouble.map(|trouble| trouble.what)),
-        Doing::Paused => {
+fn live(now: ModelNow, archive: Option<CatalogEntry>, history: &AttemptHistory) -> ModelStatus {
+    let history = history.model(&now.name);
+    let (state, why) = match now.activity {
+        Activity::Settling => (State::Settling, now.waiting),
+        Activity::Queued => (State::Queued, None),
+        Activity::Building => (State::Building, None),
+        Activity::Retrying => (State::Retrying, now.issue.map(|issue| issue.reason)),
+        Activity::Paused => {
             (State::Paused, Some(format!("left alone until `marwatch resume {}`", now.name)))
         }
-        Doing::Missing => (State::Missing, Some("its folder is gone; its archive stays".into())),
-        Doing::Idle => match now.trouble {
-            Some(trouble) => (trouble.kind.into(), Some(trouble.what)),
+        Activity::Missing => (State::Missing, Some("its folder is gone; its archive stays".into())),
+        Activity::Idle => match now.issue {
+            Some(issue) => (issue.state, Some(issue.reason)),
             None => at_rest(archive.as_ref()),
         },
     };
-    let since = now.since.or_else(|| since(state, archive.as_ref(), past));
+    let since = now.since.or_else(|| since(state, archive.as_ref(), history));
     ModelStatus {
         folder: Some(now.folder),
         since,
         why,
         next: now.next,
         progress: now.progress,
-        ..ModelStatus::new(now.name, state, archive, past)
+        ..ModelStatus::new(now.name, state, archive, history)
     }
 }
 
 /// An archive whose model is not watched.
-fn orphan(name: String, archive: CatalogEntry, past: &Past) -> ModelStatus {
-    let past = past.model(&name);
+fn orphan(name: String, archive: CatalogEntry, history: &AttemptHistory) -> ModelStatus {
+    let history = history.model(&name);
     ModelStatus {
-        since: past.map(|past| past.last.time),
+        since: history.map(|history| history.last.time),
         why: Some("its folder is gone, or watched no longer; its archive stays".into()),
-        ..ModelStatus::new(name, State::Missing, Some(archive), past)
+        ..ModelStatus::new(name, State::Missing, Some(archive), history)
     }
 }
 
 /// The models of which the catalog and the records tell.
 fn remembered(
     mut archives: BTreeMap<String, CatalogEntry>,
-    past: &Past,
+    history: &AttemptHistory,
 ) -> impl Iterator<Item = ModelStatus> {
     let names: BTreeSet<String> =
-        archives.keys().cloned().chain(past.models().map(str::to_owned)).collect();
+        archives.keys().cloned().chain(history.models().map(str::to_owned)).collect();
     names.into_iter().filter_map(move |name| {
         let archive = archives.remove(&name);
-        let past = past.model(&name);
-        let trouble = past.and_then(|past| Trouble::of(&past.last));
-        let is_gone = past.is_some_and(|past| past.last.outcome == Outcome::Removed);
-        let (state, why) = match trouble {
-            Some(trouble) => (trouble.kind.into(), Some(trouble.what)),
+        let history = history.model(&name);
+        let issue = history.and_then(|history| Issue::of(&history.last));
+        let is_gone = history.is_some_and(|history| history.last.outcome == Outcome::Removed);
+        let (state, why) = match issue {
+            Some(issue) => (issue.state, Some(issue.reason)),
             None if is_gone && archive.is_none() => return None,
             None if is_gone => {
                 (State::Missing, Some("its folder is gone; its archive stays".into()))
@@ -106,10 +107,10 @@ fn remembered(
             None => at_rest(archive.as_ref()),
         };
         Some(ModelStatus {
-            folder: past.map(|past| past.last.folder.clone()),
-            since: since(state, archive.as_ref(), past),
+            folder: history.map(|history| history.last.folder.clone()),
+            since: since(state, archive.as_ref(), history),
             why,
-            ..ModelStatus::new(name, state, archive, past)
+            ..ModelStatus::new(name, state, archive, history)
         })
     })
 }
@@ -132,21 +133,11 @@ fn at_rest(archive: Option<&CatalogEntry>) -> (State, Option<String>) {
 fn since(
     state: State,
     archive: Option<&CatalogEntry>,
-    past: Option<&PastModel>,
+    history: Option<&ModelHistory>,
 ) -> Option<Timestamp> {
     match state {
         State::Published => archive.map(|archive| archive.published),
         State::Held => archive.and_then(|archive| archive.held.as_ref()).map(|held| held.since),
-        _ => past.map(|past| past.last.time),
-    }
-}
-
-impl From<Kind> for State {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::Rejected => State::Rejected,
-            Kind::Failed => State::Failed,
-            Kind::NotAtRest => State::Unstable,
-        }
+        _ => history.map(|history| history.last.time),
     }
 }

@@ -16,7 +16,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::{State, Status};
-use crate::results::catalog::ServedState;
+use crate::results::catalog::ServingState;
 use crate::results::record::Cost;
 use crate::results::{Outcome, Record, Stage};
 
@@ -174,7 +174,7 @@ impl Metrics {
             self.published.get_or_create(&[("model", model.clone())]).set(seconds);
         }
         for (server, served) in archives.flat_map(|(_, archive)| &archive.servers) {
-            let is_behind = served.state != ServedState::Serving;
+            let is_behind = served.state != ServingState::Serving;
             let behind = self.unserved.get_or_create(&[("server", server.clone())]);
             behind.inc_by(i64::from(is_behind));
         }

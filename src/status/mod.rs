@@ -1,5 +1,5 @@
 //! What marwatch and each of its models are doing, put together from three sources that each know a
-//! part of it: the loop (`now`), the catalog of the store, and the records of what was (`past`).
+//! part of it: the loop (`now`), the catalog of the store, and the records of what was (`history`).
 //!
 //! Where no daemon runs the last two alone still tell most of it.
 
@@ -18,10 +18,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::problem::{Problem, as_text, some_as_text};
-use crate::results::catalog::{CatalogEntry, ServedState};
+use crate::results::catalog::{CatalogEntry, ServingState};
 use crate::results::record::Failure;
 use crate::results::{Outcome, Record, Trigger};
-use history::PastModel;
+use history::ModelHistory;
 
 /// The version of the status's schema.
 pub const SCHEMA: u32 = 1;
@@ -235,7 +235,7 @@ impl ModelStatus {
     pub fn unserved(&self) -> Option<String> {
         let servers = &self.archive.as_ref()?.servers;
         let (server, served) =
-            servers.iter().find(|(_, served)| served.state != ServedState::Serving)?;
+            servers.iter().find(|(_, served)| served.state != ServingState::Serving)?;
         let why = served.error.as_deref().unwrap_or("it does not say why");
         Some(format!("{server}: {}: {why}", served.state.as_str()))
     }
@@ -244,7 +244,7 @@ impl ModelStatus {
         model: String,
         state: State,
         archive: Option<CatalogEntry>,
-        past: Option<&PastModel>,
+        history: Option<&ModelHistory>,
     ) -> Self {
         Self {
             model,
@@ -255,8 +255,10 @@ impl ModelStatus {
             next: None,
             progress: None,
             archive,
-            last: past.map(|past| LastAttempt::of(&past.last)),
-            build_ms: past.map(|past| past.build_ms.iter().copied().collect()).unwrap_or_default(),
+            last: history.map(|history| LastAttempt::of(&history.last)),
+            build_ms: history
+                .map(|history| history.build_ms.iter().copied().collect())
+                .unwrap_or_default(),
         }
     }
 }

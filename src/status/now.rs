@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
-use super::issues::{Board, Trouble};
+use super::issues::{Issue, Issues};
 use super::{Daemon, Progress};
 use crate::pipeline;
 use crate::pipeline::OnProgress;
+use crate::reconcile::Activity;
 
 /// What the loop tells of itself and of its models.
 #[derive(Debug, Clone)]
@@ -28,44 +29,25 @@ pub struct ModelNow {
     /// Its folder.
     pub folder: PathBuf,
     /// What it is doing.
-    pub doing: Doing,
+    pub activity: Activity,
     /// Since when, where it is known.
     pub since: Option<Timestamp>,
     /// When it is looked at or tried again.
     pub next: Option<Timestamp>,
     /// What is wrong with it.
-    pub trouble: Option<Trouble>,
+    pub issue: Option<Issue>,
     /// What it was found to wait for.
     pub waiting: Option<String>,
     /// How far it is packed.
     pub progress: Option<Progress>,
 }
 
-/// What a model is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Doing {
-    /// Nothing: it waits for a change.
-    Idle,
-    /// It has changed and has to come to rest.
-    Settling,
-    /// It waits for a place.
-    Queued,
-    /// It is being built.
-    Building,
-    /// A build has failed.
-    Retrying,
-    /// It is left alone.
-    Paused,
-    /// Its folder is not there.
-    Missing,
-}
-
 impl ModelNow {
     /// Adds what was seen of it.
-    pub fn with(mut self, board: &Board, underway: &Underway) -> Self {
-        self.trouble = board.trouble(&self.folder).cloned();
-        self.waiting = board.waiting(&self.folder).map(str::to_owned);
-        if self.doing == Doing::Building {
+    pub fn with(mut self, issues: &Issues, underway: &Underway) -> Self {
+        self.issue = issues.issue(&self.folder).cloned();
+        self.waiting = issues.waiting(&self.folder).map(str::to_owned);
+        if self.activity == Activity::Building {
             self.progress = underway.of(&self.folder);
         }
         self

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::recycler::Disk;
 use super::state::{ArchiveState, KnownFile, KnownText};
-use super::{Kept, ModelState, Publication, PublishError, Removed, Staged, Store, Verified};
+use super::{
+    BuildFingerprint, Kept, ModelState, Parts, Publication, PublishError, Removed, Staged, Store,
+    Verified,
+};
 use crate::archive::{Digest, Entry, Method};
 use crate::config::Config;
 use crate::fs::identity::FileId;
@@ -36,7 +39,10 @@ impl Store {
 
 impl World {
     pub(super) fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::new_in(tempfile::tempdir().unwrap())
+    }
+
+    pub(super) fn new_in(dir: tempfile::TempDir) -> Self {
         let config = Config::with_defaults(dir.path().join("store"), vec![]);
         let name = ModelName::parse("m").unwrap();
         Self { dir, config, name, state: None, store: None }.reopen()
@@ -206,10 +212,11 @@ pub(super) fn state(
 ) -> ModelState {
     let path = EntryPath::parse("content").unwrap();
     let hash = *blake3::hash(content.as_bytes()).as_bytes();
+    let mut parts = Parts::default();
+    parts.add("packer", &2);
     ModelState {
         folder: Path::new("/models").join(name.as_str()),
-        recipe: [1; 32],
-        packing: [2; 32],
+        fingerprint: Some(BuildFingerprint::Parts(parts)),
         settings: vec![KnownText {
             path: EntryPath::parse(".mar.yaml").unwrap(),
             id: FileId { dev: 1, ino: 9, size: 12, mtime: -4, ctime: 5 },

@@ -26,6 +26,7 @@ mod states;
 
 pub mod state;
 
+mod fingerprint;
 mod history;
 
 mod recycler;
@@ -45,12 +46,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use fingerprint::{BuildFingerprint, ChangedPart, Parts};
 pub(crate) use history::{History, Kept};
 pub(crate) use lock::LockError;
 pub(crate) use place::{PublishError, flush, identity, place_in};
 pub(crate) use publish::Publication;
 pub(crate) use retire::Removed;
-pub(crate) use staging::{Before, Staged, Verified};
+pub(crate) use staging::{Staged, Verified};
 pub use state::ModelState;
 pub use states::States;
 

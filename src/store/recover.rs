@@ -124,8 +124,7 @@ impl Store {
         } else {
             tracing::warn!(model = %name, "marwatch 0.1.0 published the archive without a flush, and a power cut may have torn it; building the model again");
             state.archive.ctime = None;
-            state.recipe = [0; 32];
-            state.packing = [0; 32];
+            state.fingerprint = None;
             state.held = None;
         }
         if let Err(error) = self.states.save(name, state) {

@@ -11,10 +11,10 @@ use rustix::io::Errno;
 
 use super::cleaner::{Cleaner, remove};
 use crate::archive::pack;
-use crate::archive::pack::{Control, Ground, Modes, PackError, Packed};
+use crate::archive::pack::{Before, Modes, Packed};
 use crate::archive::verify;
-use crate::archive::verify::{VerifyDepth, VerifyError};
-use crate::archive::{Entry, Plan, Profile, Source};
+use crate::archive::verify::VerifyError;
+use crate::archive::{Control, PackError, Plan, Profile, Source};
 use crate::failpoints::{Protection, is_disabled};
 use crate::fs::rename_new;
 use crate::model::{ArchiveFormat, ModelName};
@@ -227,11 +227,7 @@ impl Staged {
             Some(file) if self.format == ArchiveFormat::Tgz => {
                 pack::pack_tgz(plan, profile, source, &self.name, file, control)
             }
-            Some(out) => {
-                let Before { previous, in_place } = before;
-                let ground = Ground { out, previous, in_place };
-                pack::repack_zip(plan, profile, source, ground, control)
-            }
+            Some(out) => pack::pack_zip(plan, profile, source, out, before, control),
             None => pack::pack_folder(plan, source, &self.path, self.modes, control),
         }
     }
@@ -261,15 +257,11 @@ impl Staged {
     }
 
     fn read_back(&self, packed: &Packed) -> Result<(), VerifyError> {
-        let is_new = |entry: &_| packed.is_new(entry);
         match (&self.file, self.format) {
             (Some(file), ArchiveFormat::Tgz) => {
                 verify::verify_tgz(file, &self.name, &packed.entries)
             }
-            (Some(file), _) => {
-                let depth = VerifyDepth::Chosen(&is_new);
-                verify::verify_zip(file, &packed.entries, packed.bytes, depth)
-            }
+            (Some(file), _) => verify::verify_packed(file, packed),
             (None, _) => verify::verify_folder(&self.path, &packed.entries),
         }
     }
@@ -298,15 +290,6 @@ impl Drop for Staged {
             tracing::warn!(path = %self.path.display(), %error, "cannot remove from staging; the next start tries again");
         }
     }
-}
-
-/// What a new archive can take from old ones.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Before<'a> {
-    /// The archive that was published last, if entries of it are carried over.
-    pub previous: Option<&'a File>,
-    /// The large entries that the staged file holds already, if it is a recycled archive.
-    pub in_place: &'a [Entry],
 }
 
 /// A staged archive that was read back: it is what was packed, or what was published before. Only

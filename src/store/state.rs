@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::fingerprint::BuildFingerprint;
 use super::history::HistoryNote;
 use super::recycler::RecycledNote;
 use crate::archive::{Digest, Entry};
@@ -24,10 +25,9 @@ pub struct ModelState {
     /// The folder that it was built from.
     #[serde(with = "path_bytes")]
     pub folder: PathBuf,
-    /// What the archive depends on besides the files: settings, profile, packer version.
-    pub recipe: [u8; 32],
-    /// What the packed form of a file depends on besides its content.
-    pub packing: [u8; 32],
+    /// What the archive was built from besides the files. If it is unknown, the model is built again,
+    /// unless the archive is held.
+    pub fingerprint: Option<BuildFingerprint>,
     /// The settings files that it was built with, unless they have to be read again anyway. Their text
     /// is kept, not their meaning: each scan parses it under the configuration that holds then, so no
     /// answer is older than the configuration.

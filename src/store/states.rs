@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::state::ModelState;
 use super::state::format::{CHECKSUM_AT, CTIME_AT, Decoded, decode, encode, head};
-use crate::archive::pack::kernel::start_write_back;
+use crate::fs::kernel::start_write_back;
 use crate::fs::threads::in_shares;
 use crate::fs::{NEW_SUFFIX, create, remove_left, replace, sync_folder};
 use crate::model::ModelName;

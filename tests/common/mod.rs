@@ -17,6 +17,7 @@ pub mod schema;
 pub mod site;
 pub mod transcript;
 
+use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 
 /// The built program, with nothing of the environment that would change what it says.
@@ -25,6 +26,11 @@ pub fn marwatch() -> Command {
     command.env_remove("RUST_LOG").env_remove("RUST_BACKTRACE");
     command.env("NO_COLOR", "1").env("COLUMNS", "100").env("LC_ALL", "C.UTF-8");
     command
+}
+
+/// An address of this machine with a port that no program uses.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// The smallest handler there is; `answer` makes its content differ.

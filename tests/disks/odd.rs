@@ -149,7 +149,7 @@ fn a_store_that_is_read_only_for_a_while_is_waited_for() {
             "staging",
             "mount the store's file system",
         ]);
-        daemon.wait_for_line(&["the results log or the catalog cannot be written"]);
+        daemon.wait_for_line(&["cannot write the results log or the catalog"]);
         assert!(fs::read(site.archive("m")).unwrap() == before);
         passing.read_only.store(false, Ordering::SeqCst);
         daemon.wait_for_line(&["the results log and the catalog are written again"]);

@@ -63,8 +63,7 @@ fn a_results_log_without_room_is_written_later() {
             fs::write(model.join("service.py"), &text).unwrap();
             daemon.wait("the archive", |_| (site.member("m", "service.py") == text).then_some(()));
         }
-        daemon
-            .wait_for_line(&["the results log or the catalog cannot be written", "No space left"]);
+        daemon.wait_for_line(&["cannot write the results log or the catalog", "No space left"]);
         assert!((site.records_of("m").len() as u64) < 1 + MANY);
         drop(ballast);
         daemon.wait_for_line(&["the results log and the catalog are written again"]);

@@ -198,7 +198,7 @@ fn records_that_the_disk_refuses_are_written_when_it_takes_them() {
         daemon.wait("a new archive", |_| (world.view() != before).then_some(()));
     }
     daemon.wait("a word", |daemon| {
-        daemon.said().contains("the results log or the catalog cannot be written").then_some(())
+        daemon.said().contains("cannot write the results log or the catalog").then_some(())
     });
     daemon.heal();
     daemon.record(Outcome::Published, 3);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use marwatch::results::catalog::ServedState;
+use marwatch::results::catalog::ServingState;
 use marwatch::results::{Outcome, Record, Trigger};
 
 use crate::common::daemon::Daemon;
@@ -13,7 +13,7 @@ use crate::fake::{BROKEN, Fake, Holder};
 use crate::faults::{quick, state};
 
 /// What was told of a model on servers so far.
-fn told(site: &Site, model: &str) -> Vec<(Outcome, Trigger, ServedState)> {
+fn told(site: &Site, model: &str) -> Vec<(Outcome, Trigger, ServingState)> {
     let records = site.records_of(model);
     let of_servers = records
         .iter()
@@ -82,14 +82,14 @@ fn what_changes_on_a_server_is_mended_and_recorded_once() {
     wait_for(&mut daemon, "m", Outcome::Served, 4);
     // Nothing happens, and nothing is told.
     daemon.rests_for(Duration::from_millis(1500));
-    let (served, serving) = (Outcome::Served, ServedState::Serving);
+    let (served, serving) = (Outcome::Served, ServingState::Serving);
     assert_eq!(
         told(&site, "m"),
         [
             (served, Trigger::Store, serving),
             (served, Trigger::Server, serving),
             (served, Trigger::Server, serving),
-            (Outcome::NotServed, Trigger::Store, ServedState::Refused),
+            (Outcome::NotServed, Trigger::Store, ServingState::Refused),
             (served, Trigger::Store, serving),
         ]
     );
@@ -114,7 +114,7 @@ fn a_server_that_is_away_has_one_record_and_is_not_in_the_way_of_another() {
     let service_file = site.put("m", &[("service.py", &service("one"))]).join("service.py");
     let mut daemon = Daemon::start(&site);
     let away = wait_for(&mut daemon, "m", Outcome::NotServed, 1);
-    assert_eq!(away.server.unwrap().state, ServedState::Unreachable);
+    assert_eq!(away.server.unwrap().state, ServingState::Unreachable);
     wait_for(&mut daemon, "m", Outcome::Served, 1);
     fs::write(&service_file, service("two")).unwrap();
     wait_for(&mut daemon, "m", Outcome::Served, 2);

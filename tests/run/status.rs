@@ -1,8 +1,9 @@
 //! What can be asked while the daemon runs, and when it does not.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::{Output, Stdio};
 
@@ -11,7 +12,7 @@ use serde_json::Value;
 
 use crate::common::daemon::Daemon;
 use crate::common::site::Site;
-use crate::common::{marwatch, service};
+use crate::common::{free_address, marwatch, service};
 
 const BROKEN: &str = "def handle(data, context)\n    return []\n";
 
@@ -46,7 +47,10 @@ fn a_status_says_what_is_wrong_with_a_daemon_and_without() {
         lines[0].clone()
     };
     let first = told(&site);
-    assert!(first.starts_with(&format!("marwatch {} runs", env!("CARGO_PKG_VERSION"))), "{first}");
+    assert!(
+        first.starts_with(&format!("marwatch {}, started", env!("CARGO_PKG_VERSION"))),
+        "{first}"
+    );
     assert_eq!(site.run(&["status", "good"]).status.code(), Some(0));
     assert_eq!(site.run(&["status", "none"]).status.code(), Some(2));
     fs::write(site.drop.join("bad/service.py"), service("mended")).unwrap();
@@ -56,7 +60,7 @@ fn a_status_says_what_is_wrong_with_a_daemon_and_without() {
     fs::write(site.drop.join("bad/service.py"), BROKEN).unwrap();
     daemon.next("bad", Outcome::Rejected);
     daemon.stop();
-    assert!(told(&site).starts_with("no marwatch holds"));
+    assert!(told(&site).starts_with("no daemon holds"));
     assert_eq!(model(&site, "bad")["archive"]["generation"], 1);
 }
 
@@ -73,7 +77,7 @@ fn a_paused_model_is_left_alone_over_restarts_and_published_when_it_is_resumed()
     assert_eq!(site.run(&["pause", "none"]).status.code(), Some(1));
     for name in ["a", "b"] {
         let output = site.run(&["pause", name]);
-        assert!(text(&output).contains("left alone until"), "{output:?}");
+        assert!(text(&output).contains("is paused until"), "{output:?}");
     }
     let before = fs::read(site.archive("a")).unwrap();
     fs::write(site.drop.join("a/service.py"), service("two")).unwrap();
@@ -144,6 +148,32 @@ fn the_log_is_followed_over_what_comes() {
 }
 
 #[test]
+fn a_status_is_followed_and_shown_again_when_it_changes() {
+    let site = Site::quick("");
+    site.put_simple("a");
+    let mut daemon = site.start();
+    daemon.next("a", Outcome::Published);
+    let mut follow = marwatch()
+        .args(["status", "-f", "--json", "a", "--config"])
+        .arg(&site.config)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+    let mut next = || {
+        let line = lines.next().unwrap().unwrap();
+        serde_json::from_str::<Value>(&line).unwrap()["models"][0]["state"].clone()
+    };
+    assert_eq!(next(), "published");
+    fs::write(site.drop.join("a/service.py"), BROKEN).unwrap();
+    // A line may tell of the wait or the build between the two.
+    while next() != "rejected" {}
+    follow.kill().unwrap();
+    follow.wait().unwrap();
+    daemon.stop();
+}
+
+#[test]
 fn a_port_is_answered_and_moves_with_the_configuration() {
     let site = Site::quick("");
     site.put_simple("a");
@@ -160,8 +190,7 @@ fn a_port_is_answered_and_moves_with_the_configuration() {
     };
     let mut before = String::new();
     for round in 0..2 {
-        // Free a moment ago.
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let free = free_address();
         let control = format!("{plain}control:\n  listen: {free}\n");
         fs::write(&site.config, control).unwrap();
         daemon.signal(rustix::process::Signal::HUP);
@@ -181,8 +210,40 @@ fn a_port_is_answered_and_moves_with_the_configuration() {
 }
 
 #[test]
+fn a_request_over_the_port_that_is_being_answered_at_sigterm_gets_its_answer() {
+    let free = free_address();
+    let site = Site::quick(&format!("control: {{listen: '{free}'}}\n"));
+    site.put_simple("m");
+    let mut daemon = site.start();
+    daemon.next("m", Outcome::Published);
+    daemon.wait("a catalog with it", |_| site.catalog()["models"].get("m").map(drop));
+    // The answer needs the catalog: read from a pipe, it lasts as long as the test likes.
+    let catalog = site.hidden().join("catalog.json");
+    let held = fs::read(&catalog).unwrap();
+    fs::remove_file(&catalog).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &catalog, 0o600.into()).unwrap();
+    let mut stream = TcpStream::connect(free).unwrap();
+    stream.write_all(b"GET /models HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut writer = daemon.wait("a reader of the catalog", |_| {
+        // Without a reader it cannot be opened.
+        let flags = rustix::fs::OFlags::NONBLOCK.bits().try_into().unwrap();
+        OpenOptions::new().write(true).custom_flags(flags).open(&catalog).ok()
+    });
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.wait_for_line(&["\"stopped\""]);
+    writer.write_all(&held).unwrap();
+    drop(writer);
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.0 200 OK"), "{answer}");
+    assert!(answer.contains("\"archive\":\"m.mar\""), "{answer}");
+    let ended = daemon.ended();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.story());
+}
+
+#[test]
 fn a_token_that_is_not_where_it_should_be_is_looked_for_among_credentials() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = free_address();
     let site = Site::quick(&format!("control: {{listen: '{free}', token_file: a.token}}\n"));
     let credentials = site.root.join("credentials");
     fs::create_dir(&credentials).unwrap();

@@ -8,32 +8,30 @@ use crate::running::{SLOW, put_large};
 
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
-fn killed_hung_and_stopped_twenty_times() {
+fn the_service_comes_back_after_twenty_kills_hangs_and_stops() {
     let machine = Machine::installed("");
-    machine.drop_in("WatchdogSec=400ms\nRestartSec=20ms\n");
+    // A machine that is busy with other tests must not pass for a loop that hangs.
+    machine.drop_in("WatchdogSec=1s\nRestartSec=20ms\n");
     machine.put_simple("m");
     machine.run(&["systemctl", "start", "marwatch"]);
     machine.wait_for_generation("m", 1);
+    let mut process = machine.ready_pid().expect("it has started");
     for cycle in 0..20_u64 {
-        // Each in the middle of something: an edit that may or may not be packed by then.
+        // Each in the middle of something: the edit may or may not be packed by then.
         let answer = format!("cycle {cycle}");
         machine.put(&format!("{MODELS}/m/service.py"), &service(&answer));
         machine.pause(Duration::from_millis(cycle * 37 % 120));
-        let process = machine.main_pid();
         match cycle % 3 {
-            0 => drop(machine.run(&["systemctl", "kill", "--signal=KILL", "marwatch"])),
+            0 => machine.signal("KILL", process),
             // As if it hung: the watchdog has to notice.
-            1 => drop(machine.run(&["systemctl", "kill", "--signal=STOP", "marwatch"])),
+            1 => machine.signal("STOP", process),
             _ => {
                 machine.run(&["systemctl", "stop", "marwatch"]);
                 assert_eq!(machine.property("Result"), "success");
                 machine.run(&["systemctl", "start", "marwatch"]);
             }
         }
-        machine.wait("it runs again", |machine| {
-            let is_active = machine.property("ActiveState") == "active";
-            (is_active && ![process, 0].contains(&machine.main_pid())).then_some(())
-        });
+        process = machine.wait_for_successor(process);
         machine.wait(&format!("{answer} in the store"), |machine| {
             let read = ["unzip", "-p", &format!("{STORE}/m.mar"), "service.py"];
             let output = machine.try_run(&read);
@@ -41,10 +39,10 @@ fn killed_hung_and_stopped_twenty_times() {
             String::from_utf8_lossy(&output.stdout).contains(&answer).then_some(())
         });
     }
-    // `stop` resets the count; each of the others was a start by systemd itself.
-    let said = machine.run(&["journalctl", "-u", "marwatch"]);
-    assert_eq!(said.matches("Failed with result 'signal'").count(), 7, "{said}");
-    assert_eq!(said.matches("Failed with result 'watchdog'").count(), 7, "{said}");
+    // Every process that was killed or stopped has ended, and no other one.
+    let journal = machine.run(&["journalctl", "-u", "marwatch"]);
+    assert_eq!(journal.matches("Failed with result 'signal'").count(), 7, "{journal}");
+    assert_eq!(journal.matches("Failed with result 'watchdog'").count(), 7, "{journal}");
     machine.run(&["systemctl", "stop", "marwatch"]);
     assert_eq!(machine.staged(), 0);
     let verify = ["marwatch", "verify", "--config", "/etc/marwatch/marwatch.yaml"];
@@ -64,7 +62,7 @@ fn a_build_under_way_ends_before_the_service_does() {
     let clock = marwatch::clock::Clock::new();
     machine.run(&["systemctl", "stop", "--no-block", "marwatch"]);
     let status = machine.wait_for_status(&["stopping"]);
-    assert_eq!(status, "stopping; 1 under way may end");
+    assert_eq!(status, "stopping; waiting for 1 under way");
     machine
         .wait("the end", |machine| (machine.property("ActiveState") == "inactive").then_some(()));
     let took = clock.now().since(marwatch::clock::Moment::default());
@@ -115,9 +113,10 @@ fn the_exit_code_says_whether_to_start_again() {
     assert!(!machine.try_run(&["systemctl", "start", "marwatch"]).status.success());
     assert_eq!(ended(&machine), ["failed", "2", "0"]);
 
-    // A store that another marwatch holds becomes free some time.
+    // A store that another marwatch holds becomes free some time. At the unit's own pace systemd's limit
+    // of five starts in ten seconds is not reached; at this one it is.
     machine.configure("");
-    machine.drop_in("RestartSec=50ms\n");
+    machine.drop_in("RestartSec=50ms\n[Unit]\nStartLimitIntervalSec=0\n");
     let store = "/var/lib/marwatch/model-store";
     let holding = ["marwatch", "run", "--watch", MODELS, "--store", store];
     let user = ["setpriv", "--reuid", "marwatch", "--regid", "marwatch", "--init-groups"];

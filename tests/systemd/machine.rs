@@ -178,6 +178,39 @@ impl Machine {
         self.property("MainPID").parse().unwrap()
     }
 
+    /// The service's process, if the service has said that it is ready.
+    ///
+    /// One answer of systemd holds both. Between two answers the process can end and the next one
+    /// start: that one would then count as ready although it may not even be executed yet.
+    pub fn ready_pid(&self) -> Option<u32> {
+        let show = ["systemctl", "show", "marwatch", "--property", "ActiveState,MainPID"];
+        let answer = self.run(&show);
+        let value = |name: &str| {
+            let of_line =
+                |line: &'_ str| line.strip_prefix(name)?.strip_prefix('=').map(str::to_owned);
+            answer.lines().find_map(of_line).unwrap()
+        };
+        let pid = value("MainPID").parse().unwrap();
+        (value("ActiveState") == "active" && pid != 0).then_some(pid)
+    }
+
+    /// Waits until a process other than `before` is ready, and returns it.
+    #[track_caller]
+    pub fn wait_for_successor(&self, before: u32) -> u32 {
+        self.wait("the next process is ready", |machine| {
+            machine.ready_pid().filter(|&pid| pid != before)
+        })
+    }
+
+    /// Sends a signal to a process that is ready.
+    ///
+    /// `systemctl kill` would send it to whatever process the service has by then. One that is stopped
+    /// while it starts stays so: before the first READY no watchdog runs, but `TimeoutStartSec=`.
+    #[track_caller]
+    pub fn signal(&self, signal: &str, pid: u32) {
+        self.run(&["kill", &format!("-{signal}"), &pid.to_string()]);
+    }
+
     /// Entries of the service's journal that match.
     pub fn journal(&self, matches: &[&str]) -> Vec<Value> {
         self.run(&["journalctl", "--sync"]);

@@ -82,10 +82,10 @@ fn a_reload_takes_a_good_configuration_over_and_leaves_a_bad_one() {
 
     machine.put("/etc/marwatch/marwatch.yaml", "store: [\n");
     reload();
-    let status = machine.wait_for_status(&["is not valid, the old one holds", "; 2 models"]);
+    let status = machine.wait_for_status(&["is not valid, keeping the old one", "; 2 models"]);
     assert!(status.contains("/etc/marwatch/marwatch.yaml:"), "{status}");
     assert_eq!(machine.property("ActiveState"), "active");
-    // The old one holds, also for the folder that it had named last.
+    // The old one stays in effect, also for the folder that it had named last.
     machine.put("/srv/more/b/service.py", &service("again"));
     machine.wait_for_generation("b", 2);
 
@@ -118,10 +118,7 @@ fn a_stuck_loop_is_started_again_and_a_long_build_is_let_alone() {
     machine.run(&["systemctl", "kill", "--signal=HUP", "marwatch"]);
     machine.wait_for_status(&["reading the configuration"]);
     machine.run(&["mv", "/etc/good", file]);
-    machine.wait("another process", |machine| {
-        let is_active = machine.property("ActiveState") == "active";
-        (is_active && machine.main_pid() != process).then_some(())
-    });
+    machine.wait_for_successor(process);
     assert_eq!(machine.property("NRestarts"), "1");
     let said = machine.run(&["journalctl", "-u", "marwatch"]);
     assert!(said.contains("Failed with result 'watchdog'"), "{said}");

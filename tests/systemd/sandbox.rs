@@ -67,8 +67,8 @@ fn published_while_it_is_written(machine: &Machine) -> bool {
     machine.pause(Duration::from_millis(300));
     let is_published = machine.path(&format!("{STORE}/written.mar")).exists();
     if !is_published {
-        let status = machine.wait_for_status(&["not at rest"]);
-        assert!(status.starts_with("2 models, 1 not at rest: written: "), "{status}");
+        let status = machine.wait_for_status(&["unstable"]);
+        assert!(status.starts_with("2 models, 1 unstable: written: "), "{status}");
     }
     machine.run(&["pkill", "-u", "author"]);
     let _ = writer.wait();

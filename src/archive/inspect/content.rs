@@ -4,24 +4,24 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
 
-use super::super::listing::{Item, Kind, Listing, MAX_MANIFEST, read_folder, read_tgz};
-use super::super::window::{DATA_PIECE, WindowReader};
 use super::findings::Findings;
 use super::names;
 use super::{Form, InspectedEntry, Inspection, Totals, blank, manifest};
 use crate::archive::Digest;
+use crate::archive::read::listing::{Item, Kind, Listing, MAX_MANIFEST, read_folder, read_tgz};
+use crate::archive::read::window::{DATA_PIECE, WindowReader};
 use crate::model::EntryPath;
 use crate::model::manifest::MANIFEST_PATH;
 use crate::model::problem::Code;
 use crate::text::{printable, shown};
 
 /// A file or folder as its form gave it, relative to the model.
-pub(super) struct Part {
-    pub(super) name: Vec<u8>,
-    pub(super) folder: bool,
-    pub(super) size: u64,
+pub struct Part {
+    pub name: Vec<u8>,
+    pub folder: bool,
+    pub size: u64,
     /// BLAKE3 of the content, where it is beyond doubt.
-    pub(super) blake3: Option<[u8; 32]>,
+    pub blake3: Option<[u8; 32]>,
 }
 
 impl Part {
@@ -31,7 +31,7 @@ impl Part {
 }
 
 /// Checks names and manifest, computes digest and totals, and closes the inspection.
-pub(super) fn finish(
+pub fn finish(
     path: &Path,
     mut inspection: Inspection,
     mut findings: Findings,
@@ -94,13 +94,13 @@ fn stem(path: &Path, form: Form) -> Option<String> {
 }
 
 /// A folder, as `--archive-format no-archive` makes it.
-pub(super) fn folder(path: &Path, place: &Path) -> Inspection {
+pub fn folder(path: &Path, place: &Path) -> Inspection {
     let listing = read_folder(place);
     from_listing(path, blank(path, Form::Folder, 0), listing, None)
 }
 
 /// A `.tar.gz`, as `--archive-format tgz` makes it.
-pub(super) fn tgz(path: &Path, file: &File, bytes: u64) -> Inspection {
+pub fn tgz(path: &Path, file: &File, bytes: u64) -> Inspection {
     let listing = read_tgz(WindowReader::new(file, bytes, DATA_PIECE));
     let (inspection, mut findings) = blank(path, Form::Tgz, bytes);
     // Everything stands under NAME/. Which name that is, the first item says.

@@ -11,7 +11,7 @@ const PER_KIND: usize = 40;
 
 /// Problems of one archive, with all that share a code and a severity limited in number.
 #[derive(Debug)]
-pub(super) struct Findings {
+pub struct Findings {
     archive: PathBuf,
     problems: Vec<Problem>,
     counts: BTreeMap<(Severity, Code), usize>,
@@ -19,32 +19,22 @@ pub(super) struct Findings {
 
 impl Findings {
     /// None yet, for the archive at `archive`.
-    pub(super) fn new(archive: &str) -> Self {
+    pub fn new(archive: &str) -> Self {
         Self { archive: archive.into(), problems: Vec::new(), counts: BTreeMap::new() }
     }
 
     /// Adds what keeps the archive from being right.
-    pub(super) fn error(
-        &mut self,
-        code: Code,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) {
+    pub fn error(&mut self, code: Code, message: impl Into<String>, help: impl Into<String>) {
         self.add(Problem::error(code, self.archive.clone(), message, help));
     }
 
     /// Adds what is only worth saying.
-    pub(super) fn warning(
-        &mut self,
-        code: Code,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) {
+    pub fn warning(&mut self, code: Code, message: impl Into<String>, help: impl Into<String>) {
         self.add(Problem::warning(code, self.archive.clone(), message, help));
     }
 
     /// Adds what is wrong with the manifest, at a line and column where they are known.
-    pub(super) fn manifest(
+    pub fn manifest(
         &mut self,
         code: Code,
         place: Option<(u32, u32)>,
@@ -59,12 +49,12 @@ impl Findings {
     }
 
     /// Whether an error was found.
-    pub(super) fn any_error(&self) -> bool {
+    pub fn any_error(&self) -> bool {
         crate::model::problem::any_error(&self.problems)
     }
 
     /// All of them, errors first and otherwise in the order in which they were found.
-    pub(super) fn finish(mut self) -> Vec<Problem> {
+    pub fn finish(mut self) -> Vec<Problem> {
         for (&(severity, code), &count) in &self.counts {
             if count > PER_KIND {
                 let message = format!("and {} more of this kind", count - PER_KIND);

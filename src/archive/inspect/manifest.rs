@@ -19,7 +19,7 @@ use crate::text::printable;
 
 /// Checks the manifest's bytes, and against `files`, the paths of all files, whether the handler's
 /// module is there. `stem` is the name that the archive's file name says.
-pub(super) fn check(
+pub fn check(
     bytes: &[u8],
     files: &HashSet<&[u8]>,
     stem: Option<&str>,
@@ -187,7 +187,7 @@ fn kind(value: &Value) -> &'static str {
 }
 
 /// Says that there is no manifest, or none that could be kept.
-pub(super) fn missing(overlong: bool, findings: &mut Findings) {
+pub fn missing(overlong: bool, findings: &mut Findings) {
     let (message, help) = if overlong {
         (
             format!("{MANIFEST_PATH} is longer than a manifest can sensibly be"),

@@ -14,10 +14,10 @@ use crate::text::shown;
 /// The longest component of a path on the server's disk (`NAME_MAX`).
 const MAX_COMPONENT: usize = 255;
 /// The longest path on the server's disk (`PATH_MAX`), where the model's folder comes before it.
-pub(crate) const MAX_PATH: usize = 4000;
+pub const MAX_PATH: usize = 4000;
 
 /// Checks all names together. A folder's name ends in `/`.
-pub(super) fn check<'a>(names: impl Iterator<Item = &'a [u8]> + Clone, findings: &mut Findings) {
+pub fn check<'a>(names: impl Iterator<Item = &'a [u8]> + Clone, findings: &mut Findings) {
     for name in names.clone() {
         check_one(name, findings);
     }

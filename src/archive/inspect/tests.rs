@@ -6,7 +6,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
-use crate::archive::fixture::{Item, MANIFEST, finish, good, good_and, parts, zip};
+use crate::archive::tests::zips::{Item, MANIFEST, finish, good, good_and, parts, zip};
 use crate::model::EntryPath;
 use crate::model::manifest::MANIFEST_PATH;
 use crate::text::{is_unprintable, printable, shown};
@@ -175,7 +175,7 @@ fn archives_that_end_wrongly() {
 
 #[test]
 fn differences_between_the_two_readings() {
-    let listed = |edit: fn(&mut crate::archive::fixture::Listed)| {
+    let listed = |edit: fn(&mut crate::archive::tests::zips::Listed)| {
         edited(|items| edit(items[2].listed.as_mut().unwrap()))
     };
     one_each(vec![

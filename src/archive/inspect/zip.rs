@@ -5,15 +5,15 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
-use super::super::central::{CentralDirectory, CentralEntry, MAX_ENTRIES};
-use super::super::listing::MAX_MANIFEST;
-use super::super::stream::{
-    DEFLATED, Decoded, End, Fault, LocalHeader, LocalHeaders, ReadAt, STORED,
-};
 use super::content::{Part, finish};
 use super::findings::Findings;
 use super::{CentralSummary, Form, InspectedEntry, Inspection, blank};
-use crate::archive::central;
+use crate::archive::read::central;
+use crate::archive::read::central::{CentralDirectory, CentralEntry, MAX_ENTRIES};
+use crate::archive::read::listing::MAX_MANIFEST;
+use crate::archive::read::stream::{
+    DEFLATED, Decoded, End, Fault, LocalHeader, LocalHeaders, ReadAt, STORED,
+};
 use crate::model::manifest::MANIFEST_PATH;
 use crate::model::problem::Code;
 use crate::text::shown;
@@ -21,11 +21,7 @@ use crate::text::shown;
 const ANEW: &str = "build the archive anew";
 
 /// Looks into the first `bytes` bytes of `source`.
-pub(super) fn inspect<R: ReadAt + ?Sized>(
-    path: &Path,
-    source: &R,
-    bytes: u64,
-) -> io::Result<Inspection> {
+pub fn inspect<R: ReadAt + ?Sized>(path: &Path, source: &R, bytes: u64) -> io::Result<Inspection> {
     let (mut inspection, mut findings) = blank(path, Form::Zip, bytes);
     let directory = central::read(source, bytes)?;
     let mut stream = read_stream(source, bytes, directory.as_ref())?;

@@ -10,16 +10,18 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::LazyLock;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::archive::plan::{CHUNK, Plan, Profile, plan};
+use crate::archive::CHUNK;
+use crate::archive::plan::{Plan, Profile, plan};
+use crate::archive::{Control, PackError};
 use crate::archive::{Input, Method, Source, probe};
 use crate::model::manifest::MANIFEST_PATH;
-use crate::model::{Compression, ModelName};
+use crate::model::{Compression, EntryPath, ModelName};
 
 pub(crate) const PROFILE: Profile =
     Profile { compression: Compression::Auto, level: 6, store_above: 0.85 };
@@ -83,7 +85,7 @@ impl Files {
     ) -> Result<(File, Packed), PackError> {
         let plan = self.plan(inputs, profile, control)?;
         let out = tempfile::tempfile().unwrap();
-        let packed = pack_zip(&plan, profile, self, &out, control)?;
+        let packed = pack_zip(&plan, profile, self, &out, Before::default(), control)?;
         Ok((out, packed))
     }
 }
@@ -191,7 +193,9 @@ fn what_probing_mistook_is_stored_in_its_place() {
         let mut before = Vec::new();
         for threads in [1, 2, 4] {
             let out = tempfile::tempfile().unwrap();
-            let packed = pack_zip(&plan, &PROFILE, &files, &out, &quiet(threads)).unwrap();
+            let packed =
+                pack_zip(&plan, &PROFILE, &files, &out, Before::default(), &quiet(threads))
+                    .unwrap();
             assert!(unzip(&out) == files.expected());
             layout::check(&out, &packed);
             let order: Vec<_> =
@@ -226,7 +230,14 @@ fn a_file_of_another_length_has_moved() {
                     for &method in methods {
                         let plan = plan(MANIFEST.into(), &inputs, &[method; 2], vec![]);
                         let out = || tempfile::tempfile().unwrap();
-                        moved(pack_zip(&plan, &PROFILE, &files, &out(), &control));
+                        moved(pack_zip(
+                            &plan,
+                            &PROFILE,
+                            &files,
+                            &out(),
+                            Before::default(),
+                            &control,
+                        ));
                         let name = ModelName::parse("m").unwrap();
                         moved(pack_tgz(&plan, &PROFILE, &files, &name, &out(), &control));
                         let folder = TempDir::new().unwrap();
@@ -250,7 +261,7 @@ fn a_file_that_is_gone_has_moved_and_one_that_is_barred_is_an_error() {
     let plan = plan(MANIFEST.into(), &inputs, &[Method::Stored], vec![]);
     let pack = |kind| {
         let out = tempfile::tempfile().unwrap();
-        pack_zip(&plan, &PROFILE, &Barred(kind), &out, &quiet(1)).unwrap_err()
+        pack_zip(&plan, &PROFILE, &Barred(kind), &out, Before::default(), &quiet(1)).unwrap_err()
     };
     assert!(matches!(pack(io::ErrorKind::NotFound), PackError::Moved { .. }));
     let error = pack(io::ErrorKind::PermissionDenied);
@@ -264,7 +275,8 @@ fn an_archive_that_cannot_be_written_is_an_error() {
     let plan = files.plan(&files.inputs(), &PROFILE, &quiet(1)).unwrap();
     for threads in [1, 2] {
         let read_only = File::open("/dev/null").unwrap();
-        let result = pack_zip(&plan, &PROFILE, &files, &read_only, &quiet(threads));
+        let result =
+            pack_zip(&plan, &PROFILE, &files, &read_only, Before::default(), &quiet(threads));
         assert!(matches!(result, Err(PackError::Write { .. })));
     }
 }
@@ -281,7 +293,7 @@ fn cancelling_ends_a_build() {
         };
         let control = Control { cancelled: &cancelled, progress: &progress, ..quiet(threads) };
         let out = tempfile::tempfile().unwrap();
-        let result = pack_zip(&plan, &PROFILE, &files, &out, &control);
+        let result = pack_zip(&plan, &PROFILE, &files, &out, Before::default(), &control);
         assert!(matches!(result, Err(PackError::Cancelled)));
         assert!(calls.load(Ordering::Relaxed) < 12);
         let result =
@@ -299,7 +311,7 @@ fn progress_grows_to_the_sum_of_the_inputs() {
         let progress = |done| seen.lock().unwrap().push(done);
         let control = Control { progress: &progress, ..quiet(threads) };
         let out = tempfile::tempfile().unwrap();
-        let packed = pack_zip(&plan, &PROFILE, &files, &out, &control).unwrap();
+        let packed = pack_zip(&plan, &PROFILE, &files, &out, Before::default(), &control).unwrap();
         let name = ModelName::parse("m").unwrap();
         let seen = || std::mem::take(&mut *seen.lock().unwrap());
         let zip = seen();
@@ -404,7 +416,7 @@ fn an_early_flush_changes_nothing() {
     let plan = plan(MANIFEST.into(), &inputs, &[Method::Stored; 2], vec![]);
     let pack = |control: &Control<'_>| {
         let out = tempfile::tempfile().unwrap();
-        let packed = pack_zip(&plan, &PROFILE, &files, &out, control).unwrap();
+        let packed = pack_zip(&plan, &PROFILE, &files, &out, Before::default(), control).unwrap();
         layout::check(&out, &packed);
         (bytes_of(&out), packed)
     };

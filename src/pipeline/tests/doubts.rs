@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::*;
+use crate::archive::CHUNK;
 use crate::archive::pack::tests::{noise, text};
-use crate::archive::plan::CHUNK;
 use crate::fs::identity::FileId;
 use crate::fs::identity::Stat;
 use crate::store::state::KnownFile;

@@ -5,8 +5,8 @@ use std::os::unix::fs::FileExt as _;
 use jiff::Timestamp;
 
 use super::*;
+use crate::archive::CHUNK;
 use crate::archive::pack::tests::noise;
-use crate::archive::plan::CHUNK;
 use crate::clock::boot_id;
 use crate::fs::identity::Stat;
 use crate::store::state::Held;
@@ -20,8 +20,13 @@ fn unflushed(format: &str, boot: u128) -> World {
     fs::write(world.folder().join("w"), noise(2 * CHUNK)).unwrap();
     crate::clock::pause(std::time::Duration::from_millis(60));
     assert_eq!(outcome(&world.build()), Some(Outcome::Published));
+    let archive_format = Some(world.known.as_ref().unwrap().archive.format);
+    let settings = Settings { archive_format, ..Settings::default() };
+    let fingerprint = Some(fingerprint::of_0_1_0(&settings, &world.shop.config));
+    let known = ModelState { fingerprint, ..ModelState::clone(world.known.as_ref().unwrap()) };
     let state = world.shop.config.state_dir.join("m.state");
-    fs::write(state, encode_unflushed(world.known.as_ref().unwrap(), boot)).unwrap();
+    fs::write(state, encode_unflushed(&known, boot)).unwrap();
+    world.known = Some(Arc::new(known));
     world
 }
 

@@ -19,7 +19,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::{
-    ArchiveState, Held, HistoryNote, KnownFile, KnownText, ModelState, RecycledNote, path_bytes,
+    ArchiveState, BuildFingerprint, Held, HistoryNote, KnownFile, KnownText, ModelState,
+    RecycledNote, path_bytes,
 };
 
 const MAGIC: [u8; 7] = *b"marwst\0";
@@ -113,17 +114,11 @@ impl From<Version7> for Decoded {
             Some(_) => None,
         });
         let history = history.collect();
-        let state = ModelState {
-            folder,
-            recipe,
-            packing,
-            settings,
-            files,
-            archive,
-            history,
-            recycled,
-            held,
-        };
+        // Zeros stood for an unknown fingerprint.
+        let fingerprint = (recipe != [0; 32])
+            .then_some(BuildFingerprint::Hashes { build: recipe, pack: packing });
+        let state =
+            ModelState { folder, fingerprint, settings, files, archive, history, recycled, held };
         (state, unflushed)
     }
 }
@@ -132,8 +127,12 @@ impl From<Version7> for Decoded {
 /// As 0.1.0 has written a state whose archive it published without a flush, in this boot.
 pub fn encode_unflushed(state: &ModelState, boot: u128) -> Vec<u8> {
     let ctime = state.archive.ctime;
-    let ModelState { folder, recipe, packing, settings, files, archive, history, recycled, held } =
+    let ModelState { folder, fingerprint, settings, files, archive, history, recycled, held } =
         state.clone();
+    let (recipe, packing) = match fingerprint {
+        Some(BuildFingerprint::Hashes { build, pack }) => (build, pack),
+        _ => ([0; 32], [0; 32]),
+    };
     let archive = (archive, Some(boot));
     let history = history.into_iter().map(|note| (note, Some(boot))).collect();
     let old =

@@ -55,7 +55,7 @@ fn python_and_info_zip_read_it() {
         let profile = Profile { compression, ..PROFILE };
         let plan = files.plan(&files.inputs(), &profile, &quiet(2)).unwrap();
         let out = File::create(&archive).unwrap();
-        let packed = pack_zip(&plan, &profile, &files, &out, &quiet(2)).unwrap();
+        let packed = pack_zip(&plan, &profile, &files, &out, Before::default(), &quiet(2)).unwrap();
         check_with_all(&archive, &packed);
     }
 }
@@ -100,7 +100,7 @@ fn more_entries_than_16_bits_count() {
             .collect();
         let plan = plan(MANIFEST.into(), &inputs, &vec![Method::Stored; count], vec![]);
         let out = tempfile::tempfile().unwrap();
-        let packed = pack_zip(&plan, &PROFILE, &empty, &out, &quiet(2)).unwrap();
+        let packed = pack_zip(&plan, &PROFILE, &empty, &out, Before::default(), &quiet(2)).unwrap();
         let end = bytes_of(&out).split_off(usize::try_from(packed.bytes).unwrap() - 22 - 20);
         assert_eq!(end.starts_with(b"PK\x06\x07"), count + 1 > 65_534, "{count}");
         assert_eq!(::zip::ZipArchive::new(&out).unwrap().len(), count + 1);
@@ -141,7 +141,7 @@ fn entries_beyond_32_bits() {
     let out = File::options().read(true).write(true).create(true).truncate(true).open(&archive);
     let out = out.unwrap();
     let profile = Profile { level: 1, ..PROFILE };
-    let packed = pack_zip(&plan, &profile, &files, &out, &quiet(2)).unwrap();
+    let packed = pack_zip(&plan, &profile, &files, &out, Before::default(), &quiet(2)).unwrap();
     let methods: Vec<_> = packed.entries.iter().map(|e| (e.path.as_str(), e.method)).collect();
     assert_eq!(methods[1], ("stored", Method::Stored));
     assert_eq!(methods[2], ("deflated", Method::Deflated));

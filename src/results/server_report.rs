@@ -1,0 +1,206 @@
+//! What servers make of the archives in the store: when that is worth a record.
+//!
+//! A server is asked again and again; only what has changed since the last answer is recorded. The
+//! catalog says what that was, so that neither a restart of marwatch nor a server that stays away
+//! writes anything.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::catalog::{CatalogEntry, ServerStatus, ServingState};
+use super::{Outcome, Record, Trigger};
+use crate::model::ModelName;
+
+/// How it stands with a model on a server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ServerResult {
+    /// The address of its management API.
+    pub management: String,
+    /// How it stands.
+    pub state: ServingState,
+    /// The version in the archive that the server was told to serve.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub version: Option<String>,
+    /// What was there instead of what was served before, where that had to be mended.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub found: Option<String>,
+    /// Why it does not serve it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<String>,
+}
+
+/// What came of handing a model over to a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerReport {
+    /// The model's name.
+    pub model: ModelName,
+    /// The address of the server's management API.
+    pub server: String,
+    /// What was there instead, where something had to be done.
+    pub found: Option<String>,
+    /// Whether that was because other terms are wanted than before.
+    pub is_asked: bool,
+    /// How it stands now.
+    pub status: ServerStatus,
+}
+
+impl ServerReport {
+    /// Whether it says the same as `before`: all but when.
+    pub fn is_same_as(&self, before: &ServerStatus) -> bool {
+        *before == ServerStatus { since: before.since, ..self.status.clone() }
+    }
+
+    /// The record of it, if it tells anything new. `entry` is what the catalog says of the model, and
+    /// `folder` where it comes from, where either is known.
+    pub fn record(&self, entry: Option<&CatalogEntry>, folder: Option<PathBuf>) -> Option<Record> {
+        let before = entry.and_then(|entry| entry.servers.get(&self.server));
+        if !self.is_news(before) {
+            return None;
+        }
+        let ServerStatus { state, generation, version, error, since, told: _ } =
+            self.status.clone();
+        let had_it = before.filter(|before| before.version == version);
+        let is_by_itself = had_it.is_some() && !self.is_asked;
+        let trigger = if is_by_itself { Trigger::Server } else { Trigger::Store };
+        // Of a server that was not known to serve it, nothing else was expected.
+        let had_it = had_it.filter(|before| before.state == ServingState::Serving);
+        let found = self.found.clone().filter(|_| had_it.is_some());
+        let mut record = Record::new(self.model.to_string(), folder.unwrap_or_default(), trigger);
+        record.time = since;
+        record.outcome = match state {
+            ServingState::Serving => Outcome::Served,
+            ServingState::Withdrawn => Outcome::Withdrawn,
+            ServingState::Refused
+            | ServingState::RolledBack
+            | ServingState::Failed
+            | ServingState::Unreachable => Outcome::NotServed,
+        };
+        record.generation = generation;
+        // What was published meanwhile is not what this tells of.
+        if let Some(entry) = entry.filter(|entry| entry.generation == generation) {
+            record.archive = Some(entry.archive.clone());
+            record.bytes = Some(entry.bytes);
+            record.digest = Some(entry.digest.clone());
+            record.sha256.clone_from(&entry.sha256);
+        }
+        let management = self.server.clone();
+        record.server = Some(ServerResult { management, state, version, found, error });
+        Some(record)
+    }
+
+    fn is_news(&self, before: Option<&ServerStatus>) -> bool {
+        let Some(before) = before else { return true };
+        let ServerStatus { state, generation, version, .. } = &self.status;
+        let is_same =
+            (before.state, before.generation, &before.version) == (*state, *generation, version);
+        match self.status.state {
+            // What had to be mended is told each time.
+            ServingState::Serving => !is_same || self.found.is_some(),
+            // One that was refused is not offered again by itself: each of these is a new attempt.
+            ServingState::Refused | ServingState::RolledBack | ServingState::Withdrawn => true,
+            ServingState::Failed => !is_same,
+            // While it is away, it does not matter what it does not get.
+            ServingState::Unreachable => before.state != ServingState::Unreachable,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use crate::model::{Runtime, Serve};
+
+    const SERVER: &str = "http://127.0.0.1:8081";
+
+    fn served(state: ServingState, version: &str) -> ServerStatus {
+        let error = (state != ServingState::Serving).then(|| "why".to_owned());
+        let (version, since) = (Some(version.into()), clock::timestamp());
+        ServerStatus { state, generation: 2, version, told: None, error, since }
+    }
+
+    fn handed(state: ServingState, version: &str, found: Option<&str>) -> ServerReport {
+        ServerReport {
+            model: ModelName::parse("m").unwrap(),
+            server: SERVER.into(),
+            found: found.map(str::to_owned),
+            is_asked: false,
+            status: served(state, version),
+        }
+    }
+
+    /// A catalog's entry of generation 2, with what a server made of it.
+    fn entry(before: ServerStatus) -> CatalogEntry {
+        CatalogEntry {
+            archive: "m.mar".into(),
+            bytes: 7,
+            digest: "b3:00".into(),
+            sha256: None,
+            generation: 2,
+            version: None,
+            handler: "m:handle".into(),
+            runtime: Runtime::Python,
+            published: clock::timestamp(),
+            held: None,
+            serve: Serve::default(),
+            servers: [(SERVER.to_owned(), before)].into(),
+        }
+    }
+
+    #[test]
+    fn only_what_is_new_is_recorded() {
+        use ServingState::{Failed, Refused, RolledBack, Serving, Unreachable};
+        let drift = Some("it was not registered");
+        // What was, what is, what was found; outcome and trigger.
+        let (served, not_served) = (Outcome::Served, Outcome::NotServed);
+        for (before, now, found, told) in [
+            ((Serving, "1"), (Serving, "1"), None, None),
+            ((Serving, "1"), (Serving, "1"), drift, Some((served, Trigger::Server))),
+            ((Serving, "1"), (Serving, "2"), Some("1"), Some((served, Trigger::Store))),
+            ((Serving, "1"), (Unreachable, "1"), None, Some((not_served, Trigger::Server))),
+            ((Serving, "1"), (Unreachable, "2"), None, Some((not_served, Trigger::Store))),
+            ((Unreachable, "1"), (Unreachable, "1"), None, None),
+            ((Unreachable, "1"), (Unreachable, "2"), None, None),
+            ((Unreachable, "1"), (Serving, "1"), None, Some((served, Trigger::Server))),
+            ((Serving, "1"), (Refused, "2"), None, Some((not_served, Trigger::Store))),
+            ((Refused, "2"), (Refused, "2"), None, Some((not_served, Trigger::Server))),
+            ((RolledBack, "2"), (Serving, "3"), None, Some((served, Trigger::Store))),
+            ((Serving, "1"), (Failed, "2"), drift, Some((not_served, Trigger::Store))),
+            ((Failed, "2"), (Failed, "2"), drift, None),
+        ] {
+            let mut entry = entry(super::tests::served(before.0, before.1));
+            let record = handed(now.0, now.1, found).record(Some(&entry), None);
+            let found = record.as_ref().map(|record| (record.outcome, record.trigger));
+            assert_eq!(found, told, "{before:?} {now:?}");
+            // What was published as it was before is another archive all the same.
+            let before = entry.servers.values_mut().next().unwrap();
+            before.generation = 1;
+            let is_told = handed(now.0, now.1, None).record(Some(&entry), None).is_some();
+            assert_eq!(is_told, told.is_some() || now.0 != Unreachable, "{now:?}");
+        }
+    }
+
+    #[test]
+    fn a_record_names_the_archive_that_it_tells_of() {
+        let entry = entry(served(ServingState::Serving, "1"));
+        let handed = handed(ServingState::Refused, "1", Some("version 0"));
+        let record = handed.record(Some(&entry), Some("/models/m".into())).unwrap();
+        assert_eq!((record.generation, record.archive.as_deref()), (2, Some("m.mar")));
+        let on = record.server.unwrap();
+        assert_eq!((on.management.as_str(), on.error.as_deref()), (SERVER, Some("why")));
+        assert_eq!((on.version.as_deref(), on.found.as_deref()), (Some("1"), Some("version 0")));
+        // What somebody asked for is not what a server did by itself.
+        let asked = ServerReport { is_asked: true, ..handed.clone() };
+        assert_eq!(asked.record(Some(&entry), None).unwrap().trigger, Trigger::Store);
+        // Where it was not served before, nothing else was to be found.
+        let new = super::tests::handed(ServingState::Serving, "2", Some("version 1"));
+        assert_eq!(new.record(Some(&entry), None).unwrap().server.unwrap().found, None);
+        // The store is further meanwhile.
+        let late = ServerStatus { generation: 1, ..handed.status.clone() };
+        let late = ServerReport { status: late, ..handed };
+        let record = late.record(Some(&entry), None).unwrap();
+        assert_eq!((record.generation, record.archive, record.digest), (1, None, None));
+    }
+}
