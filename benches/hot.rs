@@ -238,8 +238,7 @@ fn known() -> ModelState {
         .collect();
     ModelState {
         folder: "/models/m".into(),
-        recipe: [1; 32],
-        packing: [2; 32],
+        fingerprint: None,
         settings: vec![],
         files,
         archive: ArchiveState {

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod command;
 pub mod compare;
+mod fingerprint;
 pub mod generations;
 pub(crate) mod orders;
 pub mod preflight;
@@ -15,6 +16,7 @@ mod stage_snapshot;
 #[cfg(test)]
 mod tests;
 pub mod validate;
+mod why;
 
 use stage_snapshot::{exclude_of, request};
 
@@ -50,9 +52,10 @@ use crate::source::resolve::Resolved;
 use crate::source::snapshot;
 use crate::source::snapshot::Snapshot;
 use crate::store::staging::Before;
-use crate::store::{ModelState, Staged, Store, Verified};
+use crate::store::{ModelState, Parts, Staged, Store, Verified};
 use crate::text::chain;
 use check::all_unreadable;
+use fingerprint::Changes;
 use generations::Ended;
 use preflight::Preflight;
 use report::{Halt, Laps, Report};
@@ -144,6 +147,8 @@ impl Workshop {
             closed: RefCell::default(),
             kept: None,
             serve: None,
+            is_torn: false,
+            why: vec![],
         };
         // A build that panics must end too, or its model and its place would be lost without a word.
         let result = panic::catch_unwind(AssertUnwindSafe(|| attempt.carry_out()));
@@ -180,6 +185,10 @@ struct Attempt<'a> {
     kept: Option<Kept<'a>>,
     /// How the settings want the model to be served, once they were read and are good.
     serve: Option<Serve>,
+    /// A power cut has torn the archive in the store.
+    is_torn: bool,
+    /// Why the model was packed, once it was.
+    why: Vec<String>,
 }
 
 /// What came of an attempt that got to its end.
@@ -223,8 +232,9 @@ struct Seen {
     listed: i64,
     /// What the kernel said of writers, once it was asked.
     asked: Asked,
-    recipe: [u8; 32],
-    packing: [u8; 32],
+    parts: Parts,
+    /// How the parts differ from those of the last build, if they are known.
+    changes: Option<Changes>,
     format: ArchiveFormat,
     profile: Profile,
 }
@@ -243,8 +253,7 @@ impl Job {
             let known = Arc::make_mut(known);
             known.archive.identity = Identity { ino: 0, size: 0, mtime: 0 };
             known.archive.ctime = 0;
-            known.packing = [0; 32];
-            known.recipe = [0; 32];
+            known.fingerprint = None;
         }
         Some(job)
     }
@@ -277,6 +286,7 @@ impl Attempt<'_> {
         let standing = self.standing(&model, &seen)?;
         self.laps.done(Stage::Validate);
         let (verified, packed) = self.pack(&model, &seen)?;
+        self.why = self.reasons(&seen, &packed);
         self.pass_gate(&model, &seen, &verified)?;
         self.publish(&model, &seen, verified, packed, standing)
     }
@@ -355,7 +365,7 @@ impl Attempt<'_> {
     fn previous(&self, model: &ValidModel, seen: &Seen) -> Option<File> {
         let known = self.job.known.as_deref()?;
         let is_kept = self.kept.as_ref()?.entries.iter().any(Option::is_some);
-        let is_like_it = known.packing == seen.packing
+        let is_like_it = seen.changes.as_ref().is_some_and(Changes::is_packed_alike)
             && known.archive.format == seen.format
             && seen.format == ArchiveFormat::Default;
         if !is_kept || !is_like_it {

@@ -107,9 +107,8 @@ impl Attempt<'_> {
                 Some(known) if self.has_no_folder() => known.folder.clone(),
                 _ => self.job.ticket.folder.clone(),
             },
-            // Neither tells anything while it is held.
-            recipe: [0; 32],
-            packing: [0; 32],
+            // It tells nothing while the archive is held.
+            fingerprint: None,
             settings: baseline.texts,
             files: baseline.files,
             archive: ArchiveState { sha256, ..archive },
@@ -165,7 +164,7 @@ impl Attempt<'_> {
         };
         // What is known of the folder's files tells nothing of the archive, so it goes too.
         let files = Vec::new();
-        let state = ModelState { held: None, recipe: [0; 32], files, ..known.clone() };
+        let state = ModelState { held: None, fingerprint: None, files, ..known.clone() };
         self.shop.store.states().save(name, &state, self.shop.config.durability).map_err(
             |source| {
                 let path = self.shop.config.state_dir.clone();
@@ -209,8 +208,7 @@ impl Attempt<'_> {
         archive.identity = found;
         Some(ModelState {
             folder: self.job.ticket.folder.clone(),
-            recipe: [0; 32],
-            packing: [0; 32],
+            fingerprint: None,
             settings: Vec::new(),
             files: Vec::new(),
             archive,

@@ -23,7 +23,7 @@ use crate::results::Stage;
 use crate::results::catalog::CatalogEntry;
 use crate::store::publish::PublishError;
 use crate::store::state::{ArchiveState, KnownFile};
-use crate::store::{ModelState, Publication, Verified};
+use crate::store::{BuildFingerprint, ModelState, Publication, Verified};
 
 /// What stands in an archive's place.
 #[derive(Debug, Clone, Copy)]
@@ -321,8 +321,7 @@ fn state_of(
         .collect();
     ModelState {
         folder: seen.folder.path().to_owned(),
-        recipe: seen.recipe,
-        packing: seen.packing,
+        fingerprint: Some(BuildFingerprint::Parts(seen.parts.clone())),
         settings: seen.resolved.texts.clone(),
         files,
         archive: ArchiveState {

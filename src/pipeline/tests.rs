@@ -5,6 +5,7 @@ mod held;
 mod incremental;
 mod power_cut;
 mod spare;
+mod why;
 
 use std::fs;
 

@@ -16,7 +16,9 @@ pub fn record(record: &Record) {
         Outcome::Published => {
             let bytes = record.bytes.unwrap_or_default();
             let digest = record.digest.as_deref().map(short).unwrap_or_default();
-            tracing::info!(outcome, message_id, archive, bytes, digest, ms, "published");
+            let why = (!record.why.is_empty()).then(|| record.why.join("; "));
+            let why = why.as_deref();
+            tracing::info!(outcome, message_id, archive, bytes, digest, ms, why, "published");
         }
         Outcome::Unchanged => {
             tracing::info!(outcome, message_id, archive, "touched, but its content is unchanged");

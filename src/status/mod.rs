@@ -191,10 +191,13 @@ pub struct LastAttempt {
     /// When it ended, RFC 3339 in UTC.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub time: Timestamp,
-    /// What came of it.
+    /// How it ended.
     pub outcome: Outcome,
     /// What caused it.
     pub trigger: Trigger,
+    /// Why the model was packed, in words; absent if it was not.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub why: Vec<String>,
     /// How long it took, in milliseconds.
     pub ms: f64,
     /// What is wrong with the model.
@@ -211,7 +214,8 @@ impl LastAttempt {
             time: record.time,
             outcome: record.outcome,
             trigger: record.trigger,
-            ms: history::took(record),
+            why: record.why.clone(),
+            ms: record.took_ms(),
             problems: record.problems.clone(),
             failure: record.failure.clone(),
         }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use serde_json::json;
+
 use super::history::AttemptHistory;
 use super::issues::Issue;
 use super::now::{ModelNow, Now};
@@ -186,6 +188,15 @@ fn the_times_of_the_last_builds_are_kept() {
     let (_dir, history) = history(&records);
     let times: VecDeque<f64> = (8..40).map(f64::from).collect();
     assert_eq!(history.model("m").unwrap().build_ms, times);
+}
+
+#[test]
+fn a_status_says_why_the_last_attempt_packed() {
+    let why = vec!["service.py changed".to_owned()];
+    let published = Record { why: why.clone(), ..record("m", Outcome::Published) };
+    let (_dir, history) = history(&[published]);
+    let status = status(None, &[("m", entry(1))], &history);
+    assert_eq!(serde_json::to_value(&status).unwrap()["models"][0]["last"]["why"], json!(why));
 }
 
 #[test]

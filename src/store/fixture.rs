@@ -10,7 +10,7 @@ use super::publish::{Publication, PublishError, Removed};
 use super::spare::Ground;
 use super::staging::{Staged, Verified};
 use super::state::{ArchiveState, KnownFile, KnownText};
-use super::{ModelState, Store};
+use super::{BuildFingerprint, ModelState, Parts, Store};
 use crate::archive::{Digest, Entry, Method};
 use crate::config::Config;
 use crate::fs::identity::FileId;
@@ -217,10 +217,11 @@ pub(super) fn state(
 ) -> ModelState {
     let path = EntryPath::parse("content").unwrap();
     let hash = *blake3::hash(content.as_bytes()).as_bytes();
+    let mut parts = Parts::default();
+    parts.add("packer", &2);
     ModelState {
         folder: Path::new("/models").join(name.as_str()),
-        recipe: [1; 32],
-        packing: [2; 32],
+        fingerprint: Some(BuildFingerprint::Parts(parts)),
         settings: vec![KnownText {
             path: EntryPath::parse(".mar.yaml").unwrap(),
             id: FileId { dev: 1, ino: 9, size: 12, mtime: -4, ctime: 5 },

@@ -4,6 +4,7 @@
 //! [`STORE_DIR`], which the server skips; staging is there too, so that a rename never crosses a
 //! mount. A [`Store`] holds the store's lock for as long as it lives: one marwatch a store.
 
+pub mod fingerprint;
 #[cfg(test)]
 mod fixture;
 pub mod history;
@@ -18,12 +19,14 @@ mod retire;
 pub mod spare;
 pub mod staging;
 pub mod state;
+mod state_7;
 mod sweep;
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use fingerprint::{BuildFingerprint, ChangedPart, Parts};
 pub use history::{History, Kept};
 pub use lock::{Lock, LockError};
 pub(crate) use place::{flush, identity, place_in};

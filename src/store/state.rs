@@ -16,9 +16,11 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::fingerprint::BuildFingerprint;
 use super::retire::HistoryNote;
 use super::spare;
 use super::spare::SpareNote;
+use super::state_7;
 use crate::archive::{Digest, Entry};
 use crate::config::Durability;
 use crate::fs::identity::FileId;
@@ -28,7 +30,7 @@ use crate::fs::{NEW_SUFFIX, remove_left, replace};
 use crate::model::{ArchiveFormat, EntryPath, ModelName};
 
 /// Begins every state file; the last byte is the version of the format.
-pub(super) const MAGIC: [u8; 8] = *b"marwst\0\x07";
+pub(super) const MAGIC: [u8; 8] = *b"marwst\0\x08";
 
 /// What is known of one model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,10 +38,9 @@ pub struct ModelState {
     /// The folder that it was built from.
     #[serde(with = "path_bytes")]
     pub folder: PathBuf,
-    /// What the archive depends on besides the files: settings, profile, packer version.
-    pub recipe: [u8; 32],
-    /// What the packed form of a file depends on besides its content.
-    pub packing: [u8; 32],
+    /// What the archive was built from besides the files; `None` where that is not known, and the
+    /// model is built again unless the archive is held.
+    pub fingerprint: Option<BuildFingerprint>,
     /// The settings files that it was built with, as far as they need not be read again while
     /// their identity is the same. What they say is not kept, only their text: it is laid under what
     /// the configuration says at each look, so that no answer can be older than the configuration.
@@ -174,18 +175,18 @@ impl Default for Loaded {
 struct Unread;
 
 /// A path as its bytes, which need not be UTF-8. On the disk it looks as text does.
-mod path_bytes {
+pub(super) mod path_bytes {
     use std::ffi::OsString;
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     use std::path::{Path, PathBuf};
 
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_bytes(path.as_os_str().as_bytes())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
         let bytes = <&[u8]>::deserialize(from)?;
         Ok(PathBuf::from(OsString::from_vec(bytes.to_owned())))
     }
@@ -363,13 +364,17 @@ pub(super) fn encode(state: &ModelState) -> Vec<u8> {
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Option<ModelState> {
-    let rest = bytes.strip_prefix(&MAGIC)?;
+    let older = bytes.strip_prefix(&state_7::MAGIC);
+    let rest = older.or_else(|| bytes.strip_prefix(&MAGIC))?;
     let (found, rest) = rest.split_first_chunk::<16>()?;
     let (checksum, body) = rest.split_first_chunk::<32>()?;
     if blake3::hash(body).as_bytes() != checksum {
         return None;
     }
-    let mut state: ModelState = postcard::from_bytes(body).ok()?;
+    let mut state: ModelState = match older {
+        Some(_) => state_7::decode(body)?,
+        None => postcard::from_bytes(body).ok()?,
+    };
     let ctime = found.first_chunk::<8>().map_or(0, |bytes| i64::from_le_bytes(*bytes));
     // One that is damaged is not known.
     state.archive.ctime = if head(ctime, checksum) == *found { ctime } else { 0 };

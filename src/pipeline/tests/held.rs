@@ -75,7 +75,7 @@ fn it_is_the_same_file_and_has_left_the_history() {
     assert_eq!(report.listed.unwrap().held.unwrap().of, 1);
     // Where in it what stands is not known, so nothing is ever taken over from it.
     let known = world.known.as_ref().unwrap();
-    assert_eq!((known.archive.ctime, known.packing, known.recipe), (0, [0; 32], [0; 32]));
+    assert_eq!((known.archive.ctime, &known.fingerprint), (0, &None));
     let name = ModelName::parse("m").unwrap();
     assert!(world.shop.store.open_published(&name, &known.archive).is_none());
 }

@@ -34,7 +34,7 @@ fn state(body: &[u8]) {
     let checksum = blake3::hash(body);
     let ctime = 7i64.to_le_bytes();
     let head = blake3::hash(&[&ctime[..], checksum.as_bytes()].concat());
-    let parts = [&b"marwst\0\x06"[..], &ctime, &head.as_bytes()[..8], checksum.as_bytes(), body];
+    let parts = [&b"marwst\0\x08"[..], &ctime, &head.as_bytes()[..8], checksum.as_bytes(), body];
     fs::write(PLACE.1.join("m.state"), parts.concat()).expect("room in memory");
     let Some(state) = states.load(&name) else { return };
     assert_eq!(state.archive.ctime, 7);
