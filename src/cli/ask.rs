@@ -74,7 +74,7 @@ async fn decide(config: Config, name: &ModelName, demand: Command) -> Result<Ans
     };
     engine.find(name);
     let (reply, mut answer) = oneshot::channel();
-    engine.order(CommandRequest { name: name.clone(), demand, reply });
+    engine.command(CommandRequest { name: name.clone(), demand, reply });
     let mut told = None;
     loop {
         if told.is_none() {

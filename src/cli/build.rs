@@ -108,7 +108,7 @@ async fn pass(
     let mut signals = signals::listen()
         .map_err(|error| fail(Exit::Unavailable, &format!("cannot take signals: {error}")))?;
     times.done("opening the store");
-    engine.look_at_all(Trigger::Request);
+    engine.scan_all(Trigger::Request);
     while !engine.is_idle() {
         let deadline = engine.deadline().map(tokio::time::Instant::from_std);
         let until = deadline.unwrap_or_else(tokio::time::Instant::now);

@@ -84,7 +84,7 @@ fn somebody_may_ask_to_look_at_everything() {
     site.put_simple("new");
     daemon.rests_for(std::time::Duration::from_millis(500));
     daemon.signal(Signal::USR1);
-    daemon.wait_for_line(&["SIGUSR1: looking at everything"]);
+    daemon.wait_for_line(&["SIGUSR1: rescanning everything"]);
     assert_eq!(daemon.next("m", Outcome::Published).generation, 2);
     daemon.next("new", Outcome::Published);
     daemon.stop();

@@ -74,7 +74,7 @@ fn a_paused_model_is_left_alone_over_restarts_and_published_when_it_is_resumed()
     assert_eq!(site.run(&["pause", "none"]).status.code(), Some(1));
     for name in ["a", "b"] {
         let output = site.run(&["pause", name]);
-        assert!(text(&output).contains("left alone until"), "{output:?}");
+        assert!(text(&output).contains("is paused until"), "{output:?}");
     }
     let before = fs::read(site.archive("a")).unwrap();
     fs::write(site.drop.join("a/service.py"), service("two")).unwrap();

@@ -62,7 +62,7 @@ fn a_build_under_way_ends_before_the_service_does() {
     let clock = marwatch::clock::Clock::new();
     machine.run(&["systemctl", "stop", "--no-block", "marwatch"]);
     let status = machine.wait_for_status(&["stopping"]);
-    assert_eq!(status, "stopping; 1 under way may end");
+    assert_eq!(status, "stopping; waiting for 1 under way");
     machine
         .wait("the end", |machine| (machine.property("ActiveState") == "inactive").then_some(()));
     let took = clock.now().since(marwatch::clock::Moment::default());

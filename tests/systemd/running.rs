@@ -82,10 +82,10 @@ fn a_reload_takes_a_good_configuration_over_and_leaves_a_bad_one() {
 
     machine.put("/etc/marwatch/marwatch.yaml", "store: [\n");
     reload();
-    let status = machine.wait_for_status(&["is not valid, the old one holds", "; 2 models"]);
+    let status = machine.wait_for_status(&["is not valid, keeping the old one", "; 2 models"]);
     assert!(status.contains("/etc/marwatch/marwatch.yaml:"), "{status}");
     assert_eq!(machine.property("ActiveState"), "active");
-    // The old one holds, also for the folder that it had named last.
+    // The old one stays in effect, also for the folder that it had named last.
     machine.put("/srv/more/b/service.py", &service("again"));
     machine.wait_for_generation("b", 2);
 

@@ -171,7 +171,7 @@ fn a_reload_is_told_from_its_beginning_to_its_end() {
     let message = manager.next();
     assert_eq!(message[0], "READY=1", "it goes on with the old one");
     let status = value(&message, "STATUS").unwrap();
-    assert!(status.starts_with("the new configuration is not valid, the old one holds: "));
+    assert!(status.starts_with("the new configuration is not valid, keeping the old one: "));
     assert!(status.contains("marwatch.yaml:2:1: settings-unknown-key"), "{status}");
     // That stays so until somebody mends it.
     assert!(manager.status(&["; 1 model"]).contains("marwatch.yaml:2:1"));
@@ -249,7 +249,7 @@ fn it_runs_on_where_the_service_manager_does_not_hear() {
     fs::remove_file(&manager.path).unwrap();
     drop(manager);
     let mut daemon = Daemon::start_command(&site, command);
-    daemon.wait_for_line(&["the service manager does not hear"]);
+    daemon.wait_for_line(&["cannot notify the service manager"]);
     site.put_simple("m");
     daemon.next("m", Outcome::Published);
     daemon.stop();

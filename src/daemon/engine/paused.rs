@@ -1,4 +1,4 @@
-//! Models that somebody wants left alone, remembered over restarts.
+//! Paused models, remembered over restarts.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,10 +19,9 @@ use crate::text::chain;
 /// The file's name in the store's hidden folder.
 const FILE: &str = "paused.json";
 
-/// The models that are paused, and since when.
+/// The paused models, and since when each is.
 pub(super) type Paused = BTreeMap<ModelName, Timestamp>;
 
-/// What the store's hidden folder tells of it.
 pub(super) fn read(hidden: &Path) -> Paused {
     let path = hidden.join(FILE);
     let read = match fs::read(&path) {
@@ -32,7 +31,7 @@ pub(super) fn read(hidden: &Path) -> Paused {
         Err(error) => Err(error.to_string()),
     };
     let paused = read.unwrap_or_else(|error| {
-        tracing::error!(path = %path.display(), error, "cannot read which models are paused; none is now");
+        tracing::error!(path = %path.display(), error, "cannot read which models are paused; none is paused now");
         BTreeMap::new()
     });
     let names = paused.into_iter();
@@ -48,13 +47,13 @@ fn write(hidden: &Path, paused: &Paused) -> io::Result<()> {
 }
 
 impl Engine {
-    /// Leaves a model alone from now on, or no longer. It holds only once it is on the disk, and it is
-    /// rare: the loop waits for that.
+    /// Pauses a model, or resumes it. That takes effect only once it is on the disk. Pauses are rare,
+    /// so the loop itself waits for the disk.
     pub(super) fn pause(&mut self, name: ModelName, is_wanted: bool) -> Result<Answer, Refusal> {
         let is_known = self.states.contains_key(&name) || self.reconciler.is_claimed(&name);
         if is_wanted && !is_known {
             let message = format!("there is no model `{name}`");
-            let help = "`marwatch status` shows those that there are".to_owned();
+            let help = "`marwatch status` lists the models".to_owned();
             return Err(Refusal { message, help });
         }
         let mut paused = self.paused.clone();
@@ -63,16 +62,16 @@ impl Engine {
         } else {
             paused.remove(&name);
         }
-        write(&hidden_folder(self.shop.store.root()), &paused).map_err(|error| Refusal {
-            message: format!("cannot remember that for `{name}`: {}", chain(&error)),
-            help: "see to the store's hidden folder, and ask again".to_owned(),
+        write(&hidden_folder(self.builder.store.root()), &paused).map_err(|error| Refusal {
+            message: format!("cannot write which models are paused: {}", chain(&error)),
+            help: "check the store's hidden folder, and ask again".to_owned(),
         })?;
         self.paused = paused;
         let (event, message) = if is_wanted {
-            let message = format!("`{name}` is left alone until `marwatch resume {name}`");
+            let message = format!("`{name}` is paused until `marwatch resume {name}`");
             (Event::Paused(name.clone()), message)
         } else {
-            (Event::Unpaused(name.clone()), format!("`{name}` is looked at again"))
+            (Event::Unpaused(name.clone()), format!("`{name}` is no longer paused"))
         };
         tracing::info!(model = %name, "{message}");
         self.handle(event);

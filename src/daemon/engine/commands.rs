@@ -1,4 +1,4 @@
-//! What somebody asks for.
+//! Commands of clients and servers for one model.
 
 use super::Engine;
 use crate::model::ModelName;
@@ -7,10 +7,10 @@ use crate::reconcile::{Event, Order, OrderKind};
 use crate::source::discover;
 
 impl Engine {
-    /// Looks for the folder of a model by which an order for it goes, without looking at it or at any
-    /// other: one that was never published, or whose state is lost, is not remembered.
+    /// Finds the folder of a model for a command, without scanning any model. A model that was never
+    /// published, or whose state is lost, is not known by name yet.
     pub fn find(&mut self, name: &ModelName) {
-        for listing in discover::list(&self.shop.config, &self.states) {
+        for listing in discover::list(&self.builder.config, &self.states) {
             for model in listing.models.into_iter().flatten() {
                 if model.name.as_ref() == Some(name) {
                     self.reconciler.remember(model.folder, listing.root.clone(), name.clone());
@@ -19,9 +19,8 @@ impl Engine {
         }
     }
 
-    /// Has something done that somebody asks for, at once.
-    pub fn order(&mut self, wish: CommandRequest) {
-        let CommandRequest { name, demand, reply } = wish;
+    pub fn command(&mut self, request: CommandRequest) {
+        let CommandRequest { name, demand, reply } = request;
         let kind = match demand {
             Command::Order(OrderKind::Resume) if self.paused.contains_key(&name) => {
                 let _ = reply.send(self.pause(name, false));
@@ -33,8 +32,9 @@ impl Engine {
             }
             Command::Order(kind) => kind,
         };
-        self.orders += 1;
-        self.waiting.insert(self.orders, reply);
-        self.handle(Event::Ordered(Order { number: self.orders, name, kind }));
+        self.last_command += 1;
+        let number = self.last_command;
+        self.replies.insert(number, reply);
+        self.handle(Event::Ordered(Order { number, name, kind }));
     }
 }

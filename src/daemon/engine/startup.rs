@@ -1,4 +1,4 @@
-//! The engine at the start: what the disk tells of the store.
+//! Startup of the engine: the store is opened, and the catalog is brought up to date with it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,29 +6,28 @@ use std::sync::atomic::AtomicBool;
 
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
-use super::{Engine, Message, Mode, catalog, paused, policy, untold};
+use super::{Engine, Message, Mode, catalog, paused, policy, unrecorded};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::ModelName;
-use crate::pipeline::Listed;
-use crate::pipeline::Workshop;
 use crate::pipeline::generations::Ended;
 use crate::pipeline::report::Summary;
+use crate::pipeline::{Listed, Workshop};
 use crate::reconcile::{Event, Reconciler};
-use crate::results::ResultsWriter;
 use crate::results::catalog::CatalogEntry;
 use crate::results::writer::CatalogChange;
+use crate::results::{Catalog, ResultsWriter};
 use crate::store::{Store, StoreError, hidden_folder};
 
 impl Engine {
-    /// Opens the store and remembers what was built before.
+    /// Opens the store. A summary of every build goes to `summaries`.
     ///
     /// # Errors
-    /// When the store cannot be used or is held by another marwatch.
+    /// When the store cannot be used, or another marwatch holds it.
     pub fn open(
         config: Config,
         mode: Mode,
-        reports: Option<UnboundedSender<Summary>>,
+        summaries: Option<UnboundedSender<Summary>>,
     ) -> Result<(Self, UnboundedReceiver<Message>), StoreError> {
         let store = Store::open(&config)?;
         let loaded = store.states().load_all().map_err(|source| {
@@ -38,17 +37,17 @@ impl Engine {
         let states = loaded.states.into_iter().map(|(name, state)| (name, Arc::new(state)));
         let states: BTreeMap<_, _> = states.collect();
         let mut catalog = catalog::read(&store);
-        let amended = catalog::amend(&catalog, &store, &states);
+        let amendments = catalog::amendments(&catalog, &store, &states);
         let hidden = hidden_folder(store.root());
         let results = ResultsWriter::start(&hidden, config.results, catalog.clone());
-        // Those that were removed and are not recorded yet: nor may a server have been told.
+        // Removed models whose removal is not recorded: no server can have been told either.
         let removed = store.states().gone();
-        // Before the catalog names what they tell of.
-        for (record, reminder) in untold::records(&catalog, &store, &states) {
+        // Records come before the catalog entries that go with them.
+        for (record, reminder) in unrecorded::records(&catalog, &store, &states) {
             results.recover(record, reminder);
         }
         let mut gone = Vec::new();
-        for (name, entry) in amended {
+        for (name, entry) in amendments {
             match entry {
                 Some(entry) => {
                     catalog.models.insert(name.clone(), entry.clone());
@@ -62,22 +61,9 @@ impl Engine {
                 }
             }
         }
-        let listed = catalog
-            .models
-            .iter()
-            .filter_map(|(name, entry)| {
-                let digest = entry.digest.parse().ok()?;
-                let CatalogEntry { archive, generation, held, .. } = entry.clone();
-                Some((name.clone(), Listed { archive, digest, generation, held }))
-            })
-            .collect();
-        let serves = catalog.models.iter().filter(|(_, entry)| !entry.serve.is_empty());
-        let serves = serves
-            .filter_map(|(name, entry)| Some((ModelName::parse(name).ok()?, entry.serve.clone())));
-        let serves = serves.collect();
         let (outbox, inbox) = mpsc::unbounded_channel();
         let reconciler = Reconciler::new(policy(&config, mode.once));
-        let shop = Workshop {
+        let builder = Workshop {
             ended: Arc::new(Ended::of(&config)),
             config: Arc::new(config),
             store: Arc::new(store),
@@ -85,24 +71,30 @@ impl Engine {
             progress: Arc::clone(&mode.progress),
             gate: None,
         };
-        let clock = Clock::new();
         let mut engine = Self {
-            clock,
+            clock: Clock::new(),
             mode,
-            shop,
+            builder,
             reconciler,
             states,
             paused: paused::read(&hidden),
-            listed,
-            serves,
+            listed: listed(&catalog),
+            serves: catalog
+                .models
+                .iter()
+                .filter(|(_, entry)| !entry.serve.is_empty())
+                .filter_map(|(name, entry)| {
+                    Some((ModelName::parse(name).ok()?, entry.serve.clone()))
+                })
+                .collect(),
             gone,
-            waiting: BTreeMap::new(),
-            orders: 0,
+            replies: BTreeMap::new(),
+            last_command: 0,
             removing: BTreeMap::new(),
-            put_off: Vec::new(),
+            deferred: Vec::new(),
             results,
             outbox,
-            reports,
+            summaries,
             outstanding: 0,
             churn: 0,
             sees_all: loaded.is_all,
@@ -113,4 +105,13 @@ impl Engine {
         }
         Ok((engine, inbox))
     }
+}
+
+fn listed(catalog: &Catalog) -> BTreeMap<String, Listed> {
+    let listed = catalog.models.iter().filter_map(|(name, entry)| {
+        let digest = entry.digest.parse().ok()?;
+        let CatalogEntry { archive, generation, held, .. } = entry.clone();
+        Some((name.clone(), Listed { archive, digest, generation, held }))
+    });
+    listed.collect()
 }

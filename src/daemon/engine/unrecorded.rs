@@ -1,10 +1,10 @@
-//! What has happened in the store and may not have been recorded.
+//! Publications and removals that may lack their record.
 //!
-//! Records are written after the fact, by a thread of their own, so a crash can come between; so can
-//! the end of a marwatch whose disk refused the record to the last. The next start sees it in what
-//! was left: an archive that the state knows and the catalog does not name, since the catalog is
-//! written after the record; or what was known of a removed model, which is kept until its removal is
-//! recorded. Whether the log tells of it all the same, the scribe looks up before it writes.
+//! A thread writes the records after the fact, so a crash can come between; and records are dropped
+//! at shutdown if the disk still refuses them. The next start finds the traces: an archive that the
+//! state knows and the catalog does not name, as the catalog is written after the record; or the
+//! state of a removed model, which is kept until its removal is recorded. The results writer leaves
+//! out a record that the log has after all.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,8 +18,8 @@ use crate::model::ModelName;
 use crate::results::{Catalog, Outcome, Record, Trigger};
 use crate::store::{ModelState, Store};
 
-/// The records that may be missing, each with the file that reminds of it, if there is one. `catalog`
-/// is as the last marwatch left it.
+/// The records that may be missing, each with the reminder file that goes once it is written, if
+/// there is one. `catalog` is as the last run left it.
 pub(super) fn records(
     catalog: &Catalog,
     store: &Store,
@@ -38,7 +38,7 @@ pub(super) fn records(
     removals.chain(published).collect()
 }
 
-/// The record of the archive that the state knows, where the catalog is not as far yet.
+/// The record of the archive that the state knows, if the catalog names an older one or none.
 fn published(
     catalog: &Catalog,
     store: &Store,
@@ -51,11 +51,9 @@ fn published(
     if is_listed || !is_in_store(store, name, state) {
         return None;
     }
-    let mut record = Record::new(name.to_string(), state.folder.clone(), Trigger::Start);
-    record.describe(name, archive);
-    record.outcome = Outcome::Published;
+    let mut record = blank(name, state, Outcome::Published);
     if let Some(held) = &state.held {
-        // Nothing is published while it is held.
+        // A held model publishes nothing else.
         record.outcome = Outcome::RolledBack;
         record.of_generation = Some(held.of);
         record.time = held.since;
@@ -68,16 +66,21 @@ fn published(
 }
 
 fn removed(store: &Store, name: &ModelName, state: &ModelState) -> Record {
-    let mut record = Record::new(name.to_string(), state.folder.clone(), Trigger::Start);
-    record.describe(name, &state.archive);
-    record.outcome = Outcome::Removed;
+    let mut record = blank(name, state, Outcome::Removed);
     if !is_in_store(store, name, state) {
         record.without_archive();
     }
     record
 }
 
-fn is_in_store(store: &Store, name: &ModelName, state: &ModelState) -> bool {
+fn blank(name: &ModelName, state: &ModelState, outcome: Outcome) -> Record {
+    let mut record = Record::new(name.to_string(), state.folder.clone(), Trigger::Start);
+    record.describe(name, &state.archive);
+    Record { outcome, ..record }
+}
+
+/// Whether the store holds the archive that the state knows.
+pub(super) fn is_in_store(store: &Store, name: &ModelName, state: &ModelState) -> bool {
     let archive = &state.archive;
     Identity::at(&store.place(name, archive.format)).is_ok_and(|at| at == Some(archive.identity))
 }
