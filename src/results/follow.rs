@@ -2,11 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::Record;
 use super::log::numbered;
+use crate::fs::identity::NodeId;
 
 /// The files that were put aside and are looked for. More are not made by any sensible setting.
 const MOST_ASIDE: usize = 100;
@@ -35,14 +35,14 @@ impl Follower {
             None => self.aside(None)?,
             Some((file, at)) => {
                 *at = read_from(file, *at, &mut take)?;
-                let (dev, ino) = id(file)?;
-                if is_at(&self.path, (dev, ino)) {
+                let id = id(file)?;
+                if is_at(&self.path, id) {
                     return Ok(());
                 }
                 // It was put aside, and others perhaps behind it. What was still added to it before is
                 // the last.
                 read_from(file, *at, &mut take)?;
-                self.aside(Some((dev, ino)))?
+                self.aside(Some(id))?
             }
         };
         for path in newer.into_iter().chain([self.path.clone()]) {
@@ -59,12 +59,12 @@ impl Follower {
     }
 
     /// The files that were put aside after this one, or all, the oldest first.
-    fn aside(&self, after: Option<(u64, u64)>) -> io::Result<Vec<PathBuf>> {
+    fn aside(&self, after: Option<NodeId>) -> io::Result<Vec<PathBuf>> {
         let mut found = Vec::new();
         for number in 1..=MOST_ASIDE {
             let path = numbered(&self.path, number);
             match fs::symlink_metadata(&path) {
-                Ok(metadata) if after == Some((metadata.dev(), metadata.ino())) => break,
+                Ok(metadata) if after == Some(NodeId::of(&metadata)) => break,
                 Ok(_) => found.push(path),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => break,
                 Err(error) => return Err(error),
@@ -95,13 +95,12 @@ fn read_from(file: &mut File, at: u64, take: &mut impl FnMut(Record)) -> io::Res
     }
 }
 
-fn id(file: &File) -> io::Result<(u64, u64)> {
-    let metadata = file.metadata()?;
-    Ok((metadata.dev(), metadata.ino()))
+fn id(file: &File) -> io::Result<NodeId> {
+    Ok(NodeId::of(&file.metadata()?))
 }
 
-fn is_at(path: &Path, id: (u64, u64)) -> bool {
-    path.symlink_metadata().is_ok_and(|there| (there.dev(), there.ino()) == id)
+fn is_at(path: &Path, id: NodeId) -> bool {
+    NodeId::at(path).is_ok_and(|there| there == id)
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::{Outcome, Record};
 use crate::config::ResultsLog;
 use crate::failpoints::{Protection, is_disabled};
+use crate::fs::identity::NodeId;
 use crate::fs::sync_folder;
 use crate::text::printable_json;
 
@@ -19,7 +19,7 @@ pub struct Log {
     rotation: ResultsLog,
     open: Option<(File, u64)>,
     /// Which file cannot be trusted beyond which length, after a failed write.
-    doubtful: Option<(FileId, u64)>,
+    doubtful: Option<(NodeId, u64)>,
 }
 
 /// What records tell of archives that came and went.
@@ -30,9 +30,6 @@ pub struct RecordedHistory {
     /// The models that were removed and did not come back, and their generations.
     removals: HashMap<String, u64>,
 }
-
-/// Device and inode.
-type FileId = (u64, u64);
 
 impl Log {
     /// The log at `path`; it is opened when the first record comes.
@@ -86,7 +83,8 @@ impl Log {
             // Half a line is no record, and what is not durable is written again: a disk that fails
             // must leave neither.
             if file.set_len(*length).is_err() {
-                self.doubtful = file.metadata().ok().map(|metadata| (id(&metadata), *length));
+                self.doubtful =
+                    file.metadata().ok().map(|metadata| (NodeId::of(&metadata), *length));
             }
             return Err(error);
         }
@@ -182,12 +180,8 @@ impl RecordedHistory {
 
 /// Whether the file at `path` is the one that is open.
 fn is_at(file: &File, path: &Path) -> bool {
-    let (open, there) = (file.metadata(), path.symlink_metadata());
-    open.and_then(|open| there.map(|there| id(&open) == id(&there))).unwrap_or(false)
-}
-
-fn id(metadata: &fs::Metadata) -> FileId {
-    (metadata.dev(), metadata.ino())
+    let open = file.metadata();
+    open.is_ok_and(|open| NodeId::at(path).is_ok_and(|there| there == NodeId::of(&open)))
 }
 
 fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
@@ -199,7 +193,7 @@ fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Opens the log for appending; cuts off a last line that a crash has left unfinished, and what is
 /// `doubtful`.
-fn open(path: &Path, doubtful: Option<(FileId, u64)>) -> io::Result<(File, u64)> {
+fn open(path: &Path, doubtful: Option<(NodeId, u64)>) -> io::Result<(File, u64)> {
     let open = || OpenOptions::new().read(true).append(true).create(true).open(path);
     let mut file = match (open(), path.parent()) {
         // Somebody has cleaned the store: its folder is made anew.
@@ -211,7 +205,7 @@ fn open(path: &Path, doubtful: Option<(FileId, u64)>) -> io::Result<(File, u64)>
     };
     let metadata = file.metadata()?;
     let mut length = metadata.len();
-    if let Some((_, trusted)) = doubtful.filter(|(file, _)| *file == id(&metadata))
+    if let Some((_, trusted)) = doubtful.filter(|(file, _)| *file == NodeId::of(&metadata))
         && trusted < length
     {
         file.set_len(trusted)?;
@@ -306,11 +300,11 @@ mod tests {
         log.append(&[&record("b")]).unwrap();
         // As if neither the flush nor the cut had worked.
         log.open = None;
-        log.doubtful = Some((id(&fs::metadata(&path).unwrap()), trusted));
+        log.doubtful = Some((NodeId::at(&path).unwrap(), trusted));
         log.append(&[&record("b")]).unwrap();
         assert_eq!(models(&path), ["a", "b"]);
         // Another file has come instead: nothing of it is doubtful.
-        log.doubtful = Some((id(&fs::metadata(&path).unwrap()), trusted));
+        log.doubtful = Some((NodeId::at(&path).unwrap(), trusted));
         log.open = None;
         fs::copy(&path, dir.path().join("copy")).unwrap();
         fs::rename(dir.path().join("copy"), &path).unwrap();
