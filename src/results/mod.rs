@@ -1,4 +1,4 @@
-//! What marwatch tells others: one record a build attempt, and the catalog of the store.
+//! What marwatch writes for others: one record for each build attempt, and the catalog of the store.
 //!
 //! Both are documented in `docs/results.md`; their JSON Schemas are generated from the types here.
 
@@ -16,7 +16,7 @@ pub use catalog::Catalog;
 pub use record::{Outcome, Record, Stage, Trigger};
 pub use writer::ResultsWriter;
 
-/// The name of the results log in the store's hidden folder.
+/// File name of the results log, in the store's hidden folder.
 pub const RESULTS_FILE: &str = "results.jsonl";
-/// The name of the catalog in the store's hidden folder.
+/// File name of the catalog, in the store's hidden folder.
 pub const CATALOG_FILE: &str = "catalog.json";
