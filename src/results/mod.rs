@@ -2,15 +2,15 @@
 //!
 //! Both are documented in `docs/results.md`; their JSON Schemas are generated from the types here.
 
-pub mod audit;
+pub(crate) mod audit;
 pub mod catalog;
-pub mod events;
-pub mod follow;
+pub(crate) mod events;
+pub(crate) mod follow;
 pub mod log;
-pub mod log_line;
-pub mod record;
-pub mod server_report;
-pub mod writer;
+pub(crate) mod log_line;
+pub(crate) mod record;
+pub(crate) mod server_report;
+pub(crate) mod writer;
 
 pub use catalog::Catalog;
 pub use record::{Outcome, Record, Stage, Trigger};

@@ -3,11 +3,11 @@
 //!
 //! Where no daemon runs the last two alone still tell most of it.
 
-pub mod history;
-pub mod issues;
+pub(crate) mod history;
+pub(crate) mod issues;
 mod merge;
 pub mod metrics;
-pub mod now;
+pub(crate) mod now;
 #[cfg(test)]
 mod tests;
 
