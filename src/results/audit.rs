@@ -31,37 +31,30 @@ const ROUNDS: usize = 3;
 /// The longest time for which the catalog may lag behind the archives.
 const CATALOG_LAG: Duration = Duration::from_millis(500);
 
-/// The result of an audit.
 #[derive(Debug, Default, PartialEq, Serialize)]
 pub struct Audit {
-    /// The archives in the store, by file name.
+    /// By file name.
     pub archives: Vec<Audited>,
     /// Number of archives in the history that were read.
     pub history: usize,
-    /// Total size of all archives that were read.
     pub bytes: u64,
-    /// What is wrong, errors first.
+    /// Errors first.
     pub problems: Vec<Problem>,
     /// Models whose archive is missing or damaged. They can be packed again from their folders.
     pub repairable: BTreeSet<String>,
 }
 
-/// One archive in the store.
+/// An archive in the store.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Audited {
-    /// Its file name.
     pub archive: String,
-    /// The model, if the catalog names it.
+    /// From the catalog, like the generation.
     pub model: Option<String>,
-    /// Its generation, if the catalog names it.
     pub generation: Option<u64>,
-    /// The model's name in its manifest.
     pub manifest_name: Option<String>,
-    /// Its size.
     pub bytes: u64,
-    /// The digest of its content, unless it is damaged.
+    /// Absent if the archive is damaged.
     pub digest: Option<Digest>,
-    /// Whether it is good, or what is wrong.
     pub verdict: Verdict,
 }
 
@@ -78,12 +71,10 @@ pub enum Verdict {
     Changed,
     /// It is damaged, or the server would refuse it.
     Damaged,
-    /// It does not exist.
     Missing,
 }
 
 impl Verdict {
-    /// The verdict as the audit writes it.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
@@ -96,10 +87,8 @@ type Finding = (Audited, Vec<Problem>);
 
 type Models = BTreeMap<String, CatalogEntry>;
 
-/// Audits the store at `root`: everything, or only the models `only`.
-///
-/// # Errors
-/// When the store or its catalog cannot be read.
+/// Audits the store at `root`: everything, or only the models `only`. Fails only if the store or its
+/// catalog cannot be read.
 pub fn audit(root: &Path, only: &BTreeSet<String>) -> io::Result<Audit> {
     let mut audit = Audit::default();
     let models = catalog(root)?;

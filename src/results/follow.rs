@@ -27,9 +27,6 @@ impl Follower {
 
     /// Calls `take` with each record added since the last call, the oldest first; at the first call
     /// with all records, those in rotated files included. Torn lines are skipped.
-    ///
-    /// # Errors
-    /// When a file exists and cannot be read.
     pub fn read(&mut self, mut take: impl FnMut(Record)) -> io::Result<()> {
         let newer = match &mut self.open {
             None => rotated(&self.path, None)?,

@@ -14,7 +14,7 @@ pub(crate) mod writer;
 
 pub use catalog::Catalog;
 pub use record::{Outcome, Record, Stage, Trigger};
-pub use writer::ResultsWriter;
+pub(crate) use writer::ResultsWriter;
 
 /// File name of the results log, in the store's hidden folder.
 pub const RESULTS_FILE: &str = "results.jsonl";

@@ -16,7 +16,7 @@ use crate::model::ModelName;
 /// What a record says about a server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServerResult {
-    /// Address of its management API.
+    /// Address of the server's management API.
     pub management: String,
     /// Whether the server serves the archive, or why not.
     pub state: ServingState,
@@ -34,15 +34,13 @@ pub struct ServerResult {
 /// The result of bringing a model to a server, or of checking it there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerReport {
-    /// The model's name.
     pub model: ModelName,
-    /// The address of the server's management API.
+    /// Address of the server's management API.
     pub server: String,
     /// What the server had instead, if marwatch had to correct it.
     pub found: Option<String>,
     /// Whether the store or the configuration asked for the change.
     pub is_asked: bool,
-    /// What the server does with the archive now.
     pub status: ServerStatus,
 }
 

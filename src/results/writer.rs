@@ -44,12 +44,10 @@ pub struct ResultsWriter {
     thread: Option<JoinHandle<()>>,
 }
 
-/// A change of the catalog.
 #[derive(Debug)]
 pub enum CatalogChange {
-    /// The store holds this archive of a model.
     List(String, Box<CatalogEntry>),
-    /// The store holds no archive of a model.
+    /// The store no longer holds an archive of a model.
     Delist(String),
     /// A model is no longer held.
     Release(String),
@@ -109,7 +107,6 @@ impl ResultsWriter {
         self.send(Message::Record(record, None));
     }
 
-    /// Changes the catalog.
     pub fn change(&self, change: CatalogChange) {
         self.send(Message::Catalog(change));
     }
@@ -125,7 +122,6 @@ impl ResultsWriter {
         self.send(Message::Subscribe(listener));
     }
 
-    /// Sets other limits of the log.
     pub fn set_rotation(&self, rotation: ResultsLog) {
         self.send(Message::Rotation(rotation));
     }

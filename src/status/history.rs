@@ -33,20 +33,15 @@ impl AttemptHistory {
     }
 
     /// Reads the records that were added since the last call.
-    ///
-    /// # Errors
-    /// When the log exists and cannot be read.
     pub fn refresh(&mut self) -> io::Result<()> {
         let models = &mut self.models;
         self.follower.read(|record| take(models, record))
     }
 
-    /// The history of a model, if it has a record.
     pub fn model(&self, name: &str) -> Option<&ModelHistory> {
         self.models.get(name)
     }
 
-    /// The models that have a record.
     pub fn models(&self) -> impl Iterator<Item = &str> {
         self.models.keys().map(String::as_str)
     }
