@@ -1,12 +1,13 @@
 //! Whether the server can call a value, and why not.
 
-use ruff_python_ast::{Decorator, Expr, Parameters, StmtClassDef, StmtFunctionDef};
+use ruff_python_ast::{Parameters, StmtClassDef, StmtFunctionDef};
 use ruff_text_size::{Ranged, TextSize};
 
 use super::facts::is_generator;
 use super::finding::Finding;
 use super::members::{Member, Module};
 use super::signature::{Misfit, first, misfit, name_of, quoted, render, short};
+use super::targets::name;
 use super::value::{Bound, Value};
 use crate::model::problem::Code;
 
@@ -125,8 +126,8 @@ fn check_function(
     let at = function.name.start();
     let this = match &function.decorator_list[..] {
         [] => class,
-        [only] if class.is_some() && decorates(only, "staticmethod") => None,
-        [only] if class.is_some() && decorates(only, "classmethod") => class,
+        [only] if class.is_some() && name(&only.expression) == Some("staticmethod") => None,
+        [only] if class.is_some() && name(&only.expression) == Some("classmethod") => class,
         // Another decorator may change the parameters.
         _ => return None,
     };
@@ -211,8 +212,4 @@ fn suggestion(call: Call<'_>, class: Option<&StmtClassDef>) -> String {
     let this = class.map(|_| "self");
     let parameters: Vec<_> = this.into_iter().chain(call.arguments.iter().copied()).collect();
     format!("{name}({})", parameters.join(", "))
-}
-
-fn decorates(decorator: &Decorator, name: &str) -> bool {
-    matches!(&decorator.expression, Expr::Name(it) if it.id.as_str() == name)
 }

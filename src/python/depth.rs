@@ -4,7 +4,7 @@
 //! stack overflow instead of a refused model. The bound decides first which stack the tree needs.
 //! Python's compiler gives up at 3,000 to 6,000 levels.
 
-use ruff_python_ast::token::TokenKind;
+use ruff_python_ast::token::TokenKind as T;
 use ruff_python_parser::Mode;
 use ruff_python_parser::lexer::lex;
 
@@ -61,49 +61,39 @@ fn bound(text: &str) -> usize {
         let inside = levels.len() > 1;
         let Some(level) = levels.last_mut() else { return deepest };
         match kind {
-            TokenKind::EndOfFile => return deepest,
-            TokenKind::Indent => indent += 1,
-            TokenKind::Dedent => indent = indent.saturating_sub(1),
-            TokenKind::Newline | TokenKind::Semi => {
+            T::EndOfFile => return deepest,
+            T::Indent => indent += 1,
+            T::Dedent => indent = indent.saturating_sub(1),
+            T::Newline | T::Semi => {
                 levels.truncate(1);
                 levels[0] = Level::default();
                 outer = 0;
             }
-            TokenKind::Comma => {
+            T::Comma => {
                 level.longest = level.depth();
                 level.chain = 0;
             }
-            TokenKind::Lpar
-            | TokenKind::Lsqb
-            | TokenKind::Lbrace
-            | TokenKind::FStringStart
-            | TokenKind::TStringStart => {
+            T::Lpar | T::Lsqb | T::Lbrace | T::FStringStart | T::TStringStart => {
                 level.chain += 1;
                 outer += level.chain;
                 levels.push(Level::default());
             }
-            TokenKind::Rpar
-            | TokenKind::Rsqb
-            | TokenKind::Rbrace
-            | TokenKind::FStringEnd
-            | TokenKind::TStringEnd
-                if inside =>
-            {
+            T::Rpar | T::Rsqb | T::Rbrace | T::FStringEnd | T::TStringEnd if inside => {
                 let inner = levels.pop().map_or(0, |level| level.depth());
                 if let Some(level) = levels.last_mut() {
                     outer = outer.saturating_sub(level.chain);
                     level.chain += inner;
                 }
             }
-            TokenKind::Name
-            | TokenKind::Int
-            | TokenKind::Float
-            | TokenKind::Complex
-            | TokenKind::String
-            | TokenKind::FStringMiddle
-            | TokenKind::TStringMiddle
-            | TokenKind::Comment
-            | TokenKind::NonLogicalNewline => {}
+            T::Name
+            | T::Int
+            | T::Float
+            | T::Complex
+            | T::String
+            | T::FStringMiddle
+            | T::TStringMiddle
+            | T::Comment
+            | T::NonLogicalNewline => {}
             _ => level.chain += 1,
         }
         if let Some(level) = levels.last() {

@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 
 use ruff_python_ast::visitor::{Visitor, walk_expr, walk_stmt};
-use ruff_python_ast::{Expr, ExprCall, ExprNamed, Stmt, StmtClassDef, StmtFunctionDef};
+use ruff_python_ast::{Expr, ExprNamed, Stmt, StmtClassDef, StmtFunctionDef};
 
 use super::signature;
+use super::targets::name;
 
 /// Collected over a whole module, including functions, whether they run or not.
 #[derive(Debug, Default)]
@@ -56,21 +57,19 @@ impl<'a> Visitor<'a> for Facts<'a> {
                 return self.visit_expr(&compare.left);
             }
             Expr::Attribute(attribute) if attribute.ctx.is_store() => {
-                if let Expr::Name(name) = &*attribute.value {
-                    self.patched.insert(name.id.as_str());
-                }
+                self.patched.extend(name(&attribute.value));
             }
             Expr::Subscript(subscript) => {
                 self.dynamic |= subscript.ctx.is_store()
                     && matches!(&*subscript.value, Expr::Call(call)
-                        if matches!(called(call), Some("locals" | "vars")));
+                        if matches!(name(&call.func), Some("locals" | "vars")));
                 self.dynamic |= is_attribute(&subscript.value, "sys", "modules")
-                    && matches!(&*subscript.slice, Expr::Name(name) if name.id.as_str() == "__name__");
+                    && name(&subscript.slice) == Some("__name__");
             }
-            Expr::Call(call) => match (called(call), call.arguments.args.first()) {
-                (Some("exec" | "execfile"), _) => self.dynamic = true,
-                (Some("setattr"), Some(Expr::Name(name))) => {
-                    self.patched.insert(name.id.as_str());
+            Expr::Call(call) => match name(&call.func) {
+                Some("exec" | "execfile") => self.dynamic = true,
+                Some("setattr") => {
+                    self.patched.extend(call.arguments.args.first().and_then(name));
                 }
                 _ => {}
             },
@@ -81,21 +80,14 @@ impl<'a> Visitor<'a> for Facts<'a> {
     }
 }
 
-fn called(call: &ExprCall) -> Option<&str> {
-    match &*call.func {
-        Expr::Name(name) => Some(name.id.as_str()),
-        _ => None,
-    }
-}
-
 /// `globals()`. `locals()` and `vars()` are the same at module level, but are nearly always read.
 fn is_namespace(expression: &Expr) -> bool {
-    matches!(expression, Expr::Call(call) if called(call) == Some("globals"))
+    matches!(expression, Expr::Call(call) if name(&call.func) == Some("globals"))
 }
 
-fn is_attribute(expression: &Expr, object: &str, attribute: &str) -> bool {
-    matches!(expression, Expr::Attribute(it) if it.attr.as_str() == attribute
-        && matches!(&*it.value, Expr::Name(name) if name.id.as_str() == object))
+pub fn is_attribute(expression: &Expr, object: &str, attribute: &str) -> bool {
+    matches!(expression, Expr::Attribute(it)
+        if it.attr.as_str() == attribute && name(&it.value) == Some(object))
 }
 
 /// The `:=` that are run with the expression, innermost first; not those inside a `lambda`.
@@ -117,24 +109,23 @@ pub fn assigned_in_expression(expression: &Expr) -> Vec<&ExprNamed> {
 }
 
 /// Whether a method of the class sets the attribute `name` on its instance.
-pub fn sets_on_instance(class: &StmtClassDef, name: &str) -> bool {
+pub fn sets_on_instance(class: &StmtClassDef, attribute: &str) -> bool {
     struct Sets<'n> {
         this: &'n str,
-        name: &'n str,
+        attribute: &'n str,
         found: bool,
     }
     impl<'a> Visitor<'a> for Sets<'_> {
         fn visit_expr(&mut self, expression: &'a Expr) {
-            let is_this =
-                |it: &Expr| matches!(it, Expr::Name(name) if name.id.as_str() == self.this);
+            let is_this = |it: &Expr| name(it) == Some(self.this);
             self.found |= match expression {
                 Expr::Attribute(attribute) if is_this(&attribute.value) => {
                     let set = attribute.attr.as_str();
-                    set == "__dict__" || (attribute.ctx.is_store() && set == self.name)
+                    set == "__dict__" || (attribute.ctx.is_store() && set == self.attribute)
                 }
                 Expr::Call(call) => {
                     let first = call.arguments.args.first();
-                    called(call) == Some("setattr") && first.is_some_and(is_this)
+                    name(&call.func) == Some("setattr") && first.is_some_and(is_this)
                 }
                 _ => false,
             };
@@ -144,7 +135,7 @@ pub fn sets_on_instance(class: &StmtClassDef, name: &str) -> bool {
     class.body.iter().any(|member| {
         let Stmt::FunctionDef(method) = member else { return false };
         let Some(this) = signature::first(&method.parameters) else { return false };
-        let mut sets = Sets { this, name, found: false };
+        let mut sets = Sets { this, attribute, found: false };
         sets.visit_body(&method.body);
         sets.found
     })

@@ -9,6 +9,7 @@ use ruff_text_size::{Ranged, TextSize};
 use super::facts::{Facts, sets_on_instance};
 use super::namespace::{Names, of_class};
 use super::signature::{name_of, short};
+use super::targets::{last_name, name};
 use super::value::{Bound, Value};
 
 /// A module: its names, and what else is known of them.
@@ -135,18 +136,21 @@ impl<'a> Module<'a> {
         if let [Value::Class(class)] = values {
             return Base::Local(class);
         }
-        let (name, bare) = match written {
-            Expr::Name(name) => (name.id.as_str(), true),
-            Expr::Attribute(attribute) => (attribute.attr.as_str(), false),
-            // `Generic[T]`; the value of a subscripted class of this module is not known.
-            Expr::Subscript(subscript) => return self.base(&subscript.value, &[Value::Unknown]),
-            _ => return Base::Foreign,
-        };
+        // `Generic[T]`; the value of a subscripted class of this module is not known.
+        if let Expr::Subscript(subscript) = written {
+            return self.base(&subscript.value, &[Value::Unknown]);
+        }
+        let Some(name) = last_name(written) else { return Base::Foreign };
         let unknown = matches!(values, [Value::Unknown]);
         if unknown && is_plain_import(name) {
             return Base::Plain;
         }
-        if unknown && bare && !self.stars && !self.names.contains_key(name) && is_builtin(name) {
+        if unknown
+            && written.is_name_expr()
+            && !self.stars
+            && !self.names.contains_key(name)
+            && is_builtin(name)
+        {
             return Base::Plain;
         }
         Base::Foreign
@@ -155,13 +159,8 @@ impl<'a> Module<'a> {
 
 /// Decorators of the standard library that add no method that matters here.
 fn keeps_attributes(decorator: &Expr) -> bool {
-    match decorator {
-        Expr::Name(name) => {
-            matches!(name.id.as_str(), "final" | "total_ordering" | "runtime_checkable")
-        }
-        Expr::Attribute(attribute) => matches!(attribute.attr.as_str(), "final" | "total_ordering"),
-        _ => false,
-    }
+    name(decorator) == Some("runtime_checkable")
+        || matches!(last_name(decorator), Some("final" | "total_ordering"))
 }
 
 enum Base<'a> {
@@ -185,12 +184,10 @@ fn is_builtin(name: &str) -> bool {
 
 /// A base class as it is written, if that is short.
 fn spelled(base: &Expr) -> String {
-    match base {
-        Expr::Name(name) => short(name.id.as_str()),
-        Expr::Attribute(attribute) => match &*attribute.value {
-            Expr::Name(name) => short(&format!("{}.{}", name.id, attribute.attr)),
-            _ => short(&format!("….{}", attribute.attr)),
-        },
-        _ => "…".to_owned(),
+    match (base, last_name(base)) {
+        (Expr::Attribute(attribute), Some(last)) => {
+            short(&format!("{}.{last}", name(&attribute.value).unwrap_or("…")))
+        }
+        (_, last) => short(last.unwrap_or("…")),
     }
 }

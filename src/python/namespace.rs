@@ -103,6 +103,10 @@ impl<'a> Scope<'_, 'a> {
         self.changes.insert(name, binding);
     }
 
+    pub fn bind_one(&mut self, name: &'a str, value: Value<'a>, at: TextSize) {
+        self.bind(name, Binding::of(vec![value], at));
+    }
+
     pub fn local(&self, name: &str) -> Option<&Binding<'a>> {
         let mut scope = self;
         loop {

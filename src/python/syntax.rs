@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ruff_python_ast::ModModule;
-use ruff_python_ast::token::{TokenKind, Tokens};
+use ruff_python_ast::token::{TokenKind as T, Tokens};
 use ruff_python_parser::{LexicalErrorType, ParseErrorType, Parsed};
 use ruff_text_size::{Ranged, TextSize};
 
@@ -59,10 +59,10 @@ fn unclosed(tokens: &Tokens) -> Option<(TextSize, char)> {
     let mut open = Vec::new();
     for token in tokens {
         match token.kind() {
-            TokenKind::Lpar => open.push((token.start(), '(')),
-            TokenKind::Lsqb => open.push((token.start(), '[')),
-            TokenKind::Lbrace => open.push((token.start(), '{')),
-            TokenKind::Rpar | TokenKind::Rsqb | TokenKind::Rbrace => {
+            T::Lpar => open.push((token.start(), '(')),
+            T::Lsqb => open.push((token.start(), '[')),
+            T::Lbrace => open.push((token.start(), '{')),
+            T::Rpar | T::Rsqb | T::Rbrace => {
                 open.pop();
             }
             _ => {}

@@ -4,7 +4,7 @@
 //! (`tok_get_normal_mode` in CPython's tokenizer); if the two disagree, the module does not compile.
 //! The parser refuses some of these modules and accepts others.
 
-use ruff_python_ast::token::{TokenKind, Tokens};
+use ruff_python_ast::token::{TokenKind as T, Tokens};
 use ruff_text_size::{Ranged, TextSize};
 
 /// Where the text begins of the first line whose indentation depends on the width of a tab.
@@ -13,13 +13,10 @@ pub fn inconsistent(tokens: &Tokens, text: &str) -> Option<TextSize> {
     let mut begins = true;
     for token in tokens {
         match token.kind() {
-            TokenKind::Newline => begins = true,
+            T::Newline => begins = true,
             // None of these begins a logical line.
-            TokenKind::NonLogicalNewline
-            | TokenKind::Comment
-            | TokenKind::Indent
-            | TokenKind::Dedent => {}
-            TokenKind::EndOfFile => return None,
+            T::NonLogicalNewline | T::Comment | T::Indent | T::Dedent => {}
+            T::EndOfFile => return None,
             _ if begins => {
                 begins = false;
                 if !fits(&mut levels, columns(&text[..token.start().to_usize()])) {

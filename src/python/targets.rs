@@ -1,8 +1,21 @@
-//! The names that targets and patterns bind.
+//! The names in expressions, targets and patterns.
 
 use ruff_python_ast::visitor::{Visitor, walk_pattern};
 use ruff_python_ast::{Expr, Pattern};
 use ruff_text_size::{Ranged, TextSize};
+
+/// The expression, if it is a plain name.
+pub fn name(expression: &Expr) -> Option<&str> {
+    expression.as_name_expr().map(|name| name.id.as_str())
+}
+
+/// The same, or the last part of a dotted name.
+pub fn last_name(expression: &Expr) -> Option<&str> {
+    match expression {
+        Expr::Attribute(attribute) => Some(attribute.attr.as_str()),
+        other => name(other),
+    }
+}
 
 /// The elements of a tuple or list.
 pub fn elements(expression: &Expr) -> &[Expr] {
@@ -16,9 +29,8 @@ pub fn elements(expression: &Expr) -> &[Expr] {
 /// The names that a target binds, however nested.
 pub fn names_in(target: &Expr) -> Vec<&str> {
     match target {
-        Expr::Name(name) => vec![name.id.as_str()],
         Expr::Starred(starred) => names_in(&starred.value),
-        _ => elements(target).iter().flat_map(names_in).collect(),
+        _ => name(target).into_iter().chain(elements(target).iter().flat_map(names_in)).collect(),
     }
 }
 

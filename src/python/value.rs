@@ -7,6 +7,7 @@ use ruff_python_ast::{Expr, ExprLambda, Stmt, StmtClassDef, StmtFunctionDef};
 use ruff_text_size::TextSize;
 
 use super::namespace::Scope;
+use super::targets::last_name;
 
 /// A value that a name may have.
 #[derive(Debug, Clone)]
@@ -101,11 +102,6 @@ fn plain_instances(class: &StmtClassDef) -> bool {
 
 /// Calls that make a class of the calling module: they take `__module__` from their caller.
 fn makes_class(function: &Expr) -> bool {
-    let name = match function {
-        Expr::Name(name) => name.id.as_str(),
-        Expr::Attribute(attribute) => attribute.attr.as_str(),
-        _ => return false,
-    };
     const MAKERS: &str = "namedtuple NamedTuple TypedDict Enum IntEnum StrEnum Flag IntFlag make_dataclass new_class";
-    MAKERS.split(' ').any(|maker| maker == name)
+    last_name(function).is_some_and(|name| MAKERS.split(' ').any(|maker| maker == name))
 }
