@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::args::Args;
 use super::order::{Order, shown};
 use super::place::{Existing, write_manifest};
+use crate::archive::pack::Before;
 use crate::archive::verify::VerifyError;
 use crate::archive::{Control, PackError, Profile, plan, probe};
 use crate::config::{Limits, PackDefaults};
@@ -18,7 +19,6 @@ use crate::source::partial;
 use crate::source::snapshot;
 use crate::source::snapshot::{Request, Snapshot, SnapshotError, Transfers};
 use crate::store::PublishError;
-use crate::store::staging::Before;
 use crate::text::chain;
 use crate::text::printable;
 

@@ -6,8 +6,7 @@ use std::path::Path;
 use crate::archive::renamed::version_of;
 use crate::model::{ArchiveFormat, ModelName};
 use crate::results::catalog::CatalogEntry;
-use crate::store::hidden_folder;
-use crate::store::history::History;
+use crate::store::{History, hidden_folder};
 
 #[derive(Debug, Clone)]
 pub(super) struct Archive {

@@ -1,4 +1,4 @@
-//! A server that is followed without a configuration file.
+//! A server that the command line names, without a configuration file.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! `marwatch run` on a terminal, seen through a terminal.
+//! `marwatch run` on a terminal, read back from a terminal emulator.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -55,7 +55,7 @@ impl Terminal {
             let mut block = [0; 4096];
             // Reading fails when the other end is closed.
             while let Ok(length @ 1..) = from.read(&mut block) {
-                // A terminal in raw mode has no one to make two of a line's end.
+                // In raw mode the terminal does not turn LF into CR LF.
                 to_screen.lock().unwrap().process(&block[..length]);
                 to_raw.lock().unwrap().extend_from_slice(&block[..length]);
             }
@@ -81,12 +81,12 @@ impl Terminal {
     }
 
     fn press_ctrl_c(&mut self) {
-        // The terminal is none that controls the child: its signal is sent as a terminal's is.
+        // This is not the child's controlling terminal: send the signal that one would send.
         let _ = self.keyboard.write_all(b"\x03");
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
         assert!(self.child.wait().unwrap().success());
-        // What the program wrote last may still be on its way to the screen.
+        // The last output may still be on its way to the screen.
         self.reader.take().unwrap().join().unwrap();
     }
 }
@@ -116,7 +116,7 @@ fn a_line_a_model_and_what_is_wrong_with_the_line_of_the_source() {
     assert!(terminal.raw.lock().unwrap().windows(4).any(|part| part == b"\x1b[32"), "in colour");
     fs::write(bad.join("service.py"), service("mended")).unwrap();
     terminal.wait(&["✔ bad-one  published: generation 1, "]);
-    // What takes long shows how far it is.
+    // A long build shows its progress.
     fs::write(site.drop.join("good/vocabulary.txt"), slow_text(1, 8)).unwrap();
     terminal.wait(&[" good     packing ", "MiB"]);
     terminal.wait(&["✔ good     published: generation 2, "]);

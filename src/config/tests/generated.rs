@@ -1,7 +1,5 @@
 //! What must hold for any text and for any good configuration.
 
-use std::time::Duration;
-
 use proptest::prelude::*;
 
 use super::*;

@@ -6,8 +6,10 @@ mod model_settings;
 mod template;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::*;
+use crate::model::Settings;
 use crate::model::problem::{Problem, Severity};
 
 const FILE: &str = "/etc/mw/marwatch.yaml";
