@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Holds marwatch against model-archiver, zip, bsdtar and cp, and prints what came of it as Markdown.
+"""Compares marwatch with model-archiver, zip, bsdtar and cp, and prints a report in Markdown.
 
     benches/compare.py --quick            the folders M, F and Q, in a few minutes
-    benches/compare.py                    all five folders: an hour, as the others take long for a gigabyte
-    benches/compare.py --restart          1,000 models with nothing changed
-    benches/compare.py --quick --xfs      the same on a loop-mounted xfs, as root
+    benches/compare.py                    all five folders: an hour, as the other tools take long for a gigabyte
+    benches/compare.py --restart          1,000 unchanged models
+    benches/compare.py --quick --xfs      M, F and Q on a loop-mounted xfs, as root
 
-Needs Python 3.9, cargo and Linux; what else is missing is said and left out, or installed with
+Needs Python 3.9, cargo and Linux. Other missing tools are reported and skipped, or installed with
 `--install`. `docs/performance.md` explains the cases.
 """
 
@@ -25,7 +25,7 @@ from comparing.cases import NO_SPARE, Bench  # noqa: E402
 from comparing.measure import say  # noqa: E402
 from comparing.report import remark  # noqa: E402
 
-# The working files of the largest folder, several times over.
+# Room for several copies of the largest folder's working files.
 XFS_BYTES = 16 << 30
 
 
@@ -33,12 +33,12 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="M, F and Q only")
     parser.add_argument("--folders", default="", help="the folders to measure, such as SL")
-    parser.add_argument("--restart", action="store_true", help="1,000 models unchanged; only that without --folders")
-    parser.add_argument("--rounds", type=int, default=5, help="measured runs of each [5]")
+    parser.add_argument("--restart", action="store_true", help="1,000 unchanged models; only those unless --folders is given")
+    parser.add_argument("--rounds", type=int, default=5, help="measured runs of each program [5]")
     data = tools.TARGET / "bench-data"
-    parser.add_argument("--data", type=Path, default=data, help="keeps the folders [target/bench-data]")
-    parser.add_argument("--fs", type=Path, help="work here, on this file system [as --data]")
-    parser.add_argument("--xfs", action="store_true", help="make a loop-mounted xfs and work there (root)")
+    parser.add_argument("--data", type=Path, default=data, help="where the folders are kept [target/bench-data]")
+    parser.add_argument("--fs", type=Path, help="run in this folder, on its file system [the one of --data]")
+    parser.add_argument("--xfs", action="store_true", help="create a loop-mounted xfs and run there (root)")
     parser.add_argument("--marwatch", type=Path, help="measure this program instead of building one")
     parser.add_argument("--install", action="store_true", help="install missing programs with apt-get (root)")
     chosen = parser.parse_args()
@@ -81,10 +81,8 @@ def measure(bench, chosen):
     print(f"{bench.file_system} ({shares}). Medians of {chosen.rounds} rounds in turns.\n")
     for line in bench.tools.remarks:
         remark(line)
-    if not bench.has_relaxed:
-        remark("this marwatch has no `durability: relaxed`: that column is left out")
     if not bench.has_spare and not bench.shares_blocks:
-        remark("this marwatch keeps no spare: what it does without one is not shown apart")
+        remark("this marwatch has no `history.spare`: the rows without a spare are skipped")
     for name in chosen.folders:
         say(f"{name}: cold")
         bench.cold(name)

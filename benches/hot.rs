@@ -1,4 +1,4 @@
-//! The hot parts that need no disk, one benchmark each: `cargo bench`.
+//! Benchmarks of the hot code paths that need no disk: `cargo bench`.
 //!
 //! `benches/compare.py` measures the programs as a whole.
 #![allow(missing_docs, clippy::unwrap_used, reason = "benchmarks")]
@@ -18,7 +18,7 @@ use marwatch::archive::{
     CHUNK, Control, Digest, Entry, Input, Method, Profile, Source, plan, probe, zip_writer,
 };
 use marwatch::clock::Moment;
-use marwatch::config::{Config, Durability, PackDefaults, Settle};
+use marwatch::config::{Config, PackDefaults, Settle};
 use marwatch::fs::identity::FileId;
 use marwatch::fs::identity::Identity;
 use marwatch::model::{ArchiveFormat, EntryPath, ModelName};
@@ -28,8 +28,9 @@ use marwatch::reconcile::{End, Event, Policy, Reconciler};
 use marwatch::results::Trigger;
 use marwatch::source::discover::{ListedModel, RootListing};
 use marwatch::source::snapshot::{Snapshot, SourceFile};
-use marwatch::store::ModelState;
-use marwatch::store::state::{ArchiveState, KnownFile, StateDir};
+use marwatch::store::state::{ArchiveState, KnownFile};
+use marwatch::store::{ModelState, States};
+use marwatch::watch::Change;
 use tempfile::TempDir;
 
 const FILES: usize = 20_000;
@@ -114,12 +115,12 @@ fn hashing(c: &mut Criterion) {
 
 fn state(c: &mut Criterion) {
     let folder = memory_folder();
-    let states = StateDir::new(folder.path().to_owned());
+    let states = States::new(folder.path().to_owned());
     let name = ModelName::parse("model").unwrap();
     let known = known();
-    // Both with a file in memory, which costs little beside 20,000 entries.
+    // The file is in memory, which costs little compared with 20,000 entries.
     c.bench_function("state of 20,000 files: encode and write", |b| {
-        b.iter(|| states.save(&name, black_box(&known), Durability::Full).unwrap());
+        b.iter(|| states.save(&name, black_box(&known)).unwrap());
     });
     c.bench_function("state of 20,000 files: read and decode", |b| {
         b.iter(|| states.load(black_box(&name)).unwrap());
@@ -170,7 +171,7 @@ fn reconciling(c: &mut Criterion) {
         reconciler.handle(ms(0), Event::LookAtAll(Trigger::Start));
         let listing = RootListing { root: root.to_owned(), models: Some(models) };
         let mut effects = reconciler.handle(ms(1), Event::Listed(vec![listing]));
-        // Everything is looked at once and comes to rest.
+        // Every model is scanned once and found up to date.
         while let Some(effect) = effects.pop() {
             if let marwatch::reconcile::Effect::Build(ticket) = effect {
                 let finished = Event::Finished { folder: ticket.folder, end: End::UpToDate };
@@ -181,7 +182,7 @@ fn reconciling(c: &mut Criterion) {
         reconciler
     };
     let events: Vec<Event> =
-        (0..10_000).map(|i| Event::Touched { folder: folder(i % 100) }).collect();
+        (0..10_000).map(|i| Event::Changed(Change::Touched { folder: folder(i % 100) })).collect();
     c.bench_function("10,000 touches of 100 models", |b| {
         b.iter_batched(
             || (started(), events.clone()),
@@ -205,7 +206,7 @@ impl Source for Folder {
     }
 }
 
-/// A folder in memory where there is one: what is measured is not the disk.
+/// A folder in memory if possible, so that the disk is not measured.
 fn memory_folder() -> TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.unwrap()
@@ -216,7 +217,7 @@ fn path(i: usize) -> EntryPath {
 }
 
 fn inputs() -> Vec<Input> {
-    // Backwards: a listing need not be sorted.
+    // In reverse order: a listing need not be sorted.
     (0..FILES).rev().map(|i| Input { path: path(i), size: 2048 }).collect()
 }
 
@@ -252,8 +253,7 @@ fn known() -> ModelState {
         .collect();
     ModelState {
         folder: "/models/m".into(),
-        recipe: [1; 32],
-        packing: [2; 32],
+        fingerprint: None,
         settings: vec![],
         files,
         archive: ArchiveState {
@@ -262,18 +262,17 @@ fn known() -> ModelState {
             digest: Digest::of([]),
             bytes: 12_000_000,
             identity: Identity { ino: 1, size: 12_000_000, mtime: 8 },
-            ctime: 8,
+            ctime: Some(8),
             manifest: entry(0),
             sha256: None,
-            unflushed: None,
         },
         history: vec![],
-        spare: None,
+        recycled: None,
         held: None,
     }
 }
 
-/// Words of a small vocabulary in an order without a pattern.
+/// Words of a small vocabulary in random order.
 fn text(length: usize) -> Vec<u8> {
     const WORDS: [&str; 8] =
         ["self ", "return ", "weights", "import ", "(data, ", "context)\n", "    ", "0.25, "];
@@ -298,7 +297,7 @@ fn weights(length: usize) -> Vec<u8> {
     bytes
 }
 
-/// Numbers that look random: xorshift64*.
+/// Pseudo-random numbers: xorshift64*.
 struct Numbers(u64);
 
 impl Numbers {

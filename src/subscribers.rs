@@ -12,12 +12,12 @@ const MOST_BEHIND: usize = 256;
 
 /// Those who see each record as it comes. They hear the end when this is dropped.
 #[derive(Debug)]
-pub struct Onlookers {
+pub struct Subscribers {
     records: broadcast::Sender<Arc<Record>>,
     metrics: Arc<Metrics>,
 }
 
-impl Onlookers {
+impl Subscribers {
     /// Nobody yet, but what is counted.
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self { records: broadcast::Sender::new(MOST_BEHIND), metrics }

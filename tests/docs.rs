@@ -74,20 +74,101 @@ fn every_field_of_record_and_catalog_is_documented() {
 }
 
 #[test]
-fn every_configuration_key_stands_in_the_readme() {
-    let readme = read("README.md");
+fn every_configuration_key_is_documented() {
+    let page = read("docs/configuration.md");
     let schema = marwatch::config::schema().to_value();
     for key in schema["properties"].as_object().expect("an object").keys() {
-        assert!(readme.contains(&format!("`{key}")), "README.md lacks the key {key}");
+        assert!(page.contains(&format!("`{key}")), "docs/configuration.md lacks the key {key}");
     }
 }
 
 #[test]
-fn every_setting_of_a_model_stands_in_the_readme() {
-    let readme = read("README.md");
+fn every_setting_of_a_model_is_documented() {
+    let page = read("docs/configuration.md");
+    let (_, settings) = page.split_once("## Settings of a model").expect("a section");
     let schema = marwatch::config::settings_schema().to_value();
     for key in schema["properties"].as_object().expect("an object").keys() {
-        assert!(readme.contains(&format!("`{key}`")), "README.md lacks the setting {key}");
+        assert!(settings.contains(&format!("`{key}`")), "docs/configuration.md lacks {key}");
+    }
+}
+
+/// The pages that people read, relative to the repository.
+fn pages() -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pages = Vec::new();
+    for folder in ["", "docs", "docs/decisions"] {
+        for entry in fs::read_dir(root.join(folder)).expect(folder) {
+            let path = entry.expect(folder).path();
+            if path.extension().is_some_and(|extension| extension == "md") {
+                let path = path.strip_prefix(root).expect("below the repository");
+                pages.push(path.to_str().expect("a plain path").to_owned());
+            }
+        }
+    }
+    pages
+}
+
+/// The name by which GitHub links to a heading.
+fn anchor(heading: &str) -> String {
+    let letters = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    letters.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+#[test]
+fn every_link_between_pages_leads_to_a_file_and_a_heading() {
+    let mut broken = Vec::new();
+    let mut links = 0;
+    for page in pages() {
+        let text = read(&page);
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") {
+                continue;
+            }
+            links += 1;
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let folder = Path::new(&page).parent().expect("a folder");
+            let path =
+                if file.is_empty() { page.clone() } else { format!("{}/{file}", folder.display()) };
+            let at = Path::new(env!("CARGO_MANIFEST_DIR")).join(path.trim_start_matches('/'));
+            let is_there = at.exists()
+                && (heading.is_empty()
+                    || fs::read_to_string(&at).expect("a page").lines().any(|line| {
+                        let title = line.trim_start_matches('#');
+                        title.len() < line.len() && anchor(title.trim()) == heading
+                    }));
+            if !is_there {
+                broken.push(format!("{page}: {link}"));
+            }
+        }
+    }
+    assert!(links > 50, "only {links} links were found");
+    assert!(broken.is_empty(), "links that lead nowhere: {broken:#?}");
+}
+
+#[test]
+fn every_decision_is_listed() {
+    let list = read("docs/decisions/README.md");
+    for page in pages() {
+        let Some(name) = page.strip_prefix("docs/decisions/") else { continue };
+        assert!(
+            name == "README.md" || list.contains(&format!("]({name})")),
+            "{name} is not listed"
+        );
+    }
+}
+
+#[test]
+fn contributors_find_every_group_of_ignored_tests() {
+    let output = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/group")).output();
+    let table = String::from_utf8(output.expect("it runs").stdout).expect("text");
+    assert!(table.lines().count() > 10, "{table}");
+    assert!(read("CONTRIBUTING.md").contains(&table), "CONTRIBUTING.md lacks this:\n{table}");
+    // What CI runs can be run by hand.
+    for line in read(".ci/run").lines().filter(|line| line.contains("--ignored")) {
+        let Some((_, command)) = line.split_once("cargo test ") else { continue };
+        let program = command.split(" -- ").next().expect("a part");
+        let program = program.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+        assert!(table.contains(&program), "no group of tests/group runs {program}: {line}");
     }
 }
 

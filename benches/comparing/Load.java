@@ -9,7 +9,7 @@ import java.security.MessageDigest;
 import java.util.zip.ZipEntry;
 import java.util.zip.ZipInputStream;
 
-/** Takes an archive the way the model server does: as a stream, hashed by SHA-1, written to a folder. */
+/** Loads an archive as the model server does: reads it as a stream, hashes it with SHA-1, extracts it. */
 public final class Load {
     public static void main(String[] args) throws Exception {
         Path folder = Paths.get(args[1]);
@@ -17,7 +17,7 @@ public final class Load {
         try (InputStream file = new FileInputStream(args[0]);
                 DigestInputStream hashed = new DigestInputStream(file, sha1);
                 ZipInputStream zip = new ZipInputStream(hashed)) {
-            byte[] buffer = new byte[4096]; // that of commons-io, which the server copies with
+            byte[] buffer = new byte[4096]; // the size in commons-io, with which the server copies
             for (ZipEntry entry; (entry = zip.getNextEntry()) != null; ) {
                 if (entry.isDirectory()) {
                     continue;

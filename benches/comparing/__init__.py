@@ -1,1 +1,1 @@
-"""What `benches/compare.py` is made of."""
+"""The parts of `benches/compare.py`."""

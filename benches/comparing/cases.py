@@ -1,4 +1,4 @@
-"""The cases that are measured; each gives a table and holds it against what is to be reached."""
+"""The measured cases; each prints a table and compares it with its targets."""
 
 import json
 import os
@@ -13,26 +13,25 @@ from .report import Target, remark, table, targets
 
 MIB = 1 << 20
 CORES = os.cpu_count() or 1
-# They make what later edits build on: a history, and a spare.
+# They create the history and the spare that later edits use.
 FIRST_EDITS = 3
-# After this long the time of a change tells it from any later one.
+# Two changes this far apart have different times.
 REST_S = 0.15
 NO_SPARE = "history: {spare: off}\n"
 
 
 class Bench:
-    """The place where it all happens, and what there is to do it with."""
+    """The working folder, the tools, and the number of rounds."""
 
     def __init__(self, work, data, found, rounds):
         self.work, self.data, self.tools, self.rounds = work, data, found, rounds
         self.shares_blocks = tools.shares_blocks(work)
         self.file_system = tools.file_system(work)
-        self.has_relaxed = tools.takes("durability: relaxed", work)
-        # Where blocks are shared, there is never a spare.
+        # Where files share blocks, marwatch never keeps a spare.
         self.has_spare = not self.shares_blocks and tools.takes(NO_SPARE, work)
 
     def folder(self, name):
-        """A working copy of a folder: it gets edited. Returns the drop folder and the model."""
+        """A working copy of a folder, to be edited. Returns the drop folder and the model."""
         drop = self.work / f"drop-{name}"
         if not drop.exists():
             drop.mkdir()
@@ -41,13 +40,13 @@ class Bench:
 
     def config(self, name, drop, store, more=""):
         path = self.work / f"{name}.yaml"
-        # The least that is allowed: a pass waits until the model is that old, and here it always is.
+        # The minimum: a pass waits until the model is this old, and here it always is.
         settle = "settle: {quiet: 10ms, quiet_long: 10ms}\n" if "settle" not in more else ""
         path.write_text(f"store: {store}\ndrop_folders: [{drop}]\n{settle}{more}")
         return path
 
     def archivers(self, name, keep):
-        """Everybody who packs the folder; with `keep`, over what is there from before."""
+        """All programs that pack the folder; with `keep`, over their previous results."""
         drop, model = self.folder(name)
 
         def marwatch(label, more=""):
@@ -57,8 +56,6 @@ class Bench:
             return Contender(label, remover(store, keep), argv, None, store / f"{name}.mar")
 
         yield marwatch("marwatch")
-        if self.has_relaxed:
-            yield marwatch("marwatch, relaxed", "durability: relaxed\n")
         if self.has_spare and keep:
             yield marwatch("marwatch, no spare", NO_SPARE)
         if self.tools.archiver:
@@ -78,7 +75,7 @@ class Bench:
             argv = ["bsdtar", "-c", "--format", "zip", "--options", "zip:compression=store", "-f", result, "."]
             yield Contender("bsdtar, stored", remover(result, False), argv, model, result)
         archive, copy = self.work / f"store-{name}-marwatch" / f"{name}.mar", self.work / "copy"
-        # Where blocks can be shared, a plain `cp` shares them and copies nothing.
+        # Where files can share blocks, a plain `cp` shares them and copies nothing.
         plain = ["--reflink=never"] if self.shares_blocks else []
         yield Contender("cp", remover(copy), ["cp", *plain, archive, copy], None, copy)
         yield Contender("cp --reflink=auto", remover(copy), ["cp", "--reflink=auto", archive, copy], None, copy)
@@ -104,7 +101,7 @@ class Bench:
         remark(f"memory of cold {name} ≤ 64 MiB: {peak:.0f} MiB: " + verdict(peak, 64, "{:.0f} MiB"))
 
     def edit(self, name):
-        """After the cold case, over the archives that it has left."""
+        """Runs after the cold case, over the archives of that case."""
         _, model = self.folder(name)
         contenders = list(self.archivers(name, keep=True))
 
@@ -112,7 +109,7 @@ class Bench:
             edit(model)
             time.sleep(REST_S)
 
-        # A spare is there from the third archive on.
+        # A spare exists from the third archive on.
         for contender in [c for c in contenders if c.name.startswith("marwatch")] * (FIRST_EDITS + 1):
             before_round()
             run(contender.argv)
@@ -132,7 +129,7 @@ class Bench:
         return runs
 
     def resident(self, name, cp_ms, more=""):
-        """The daemon's time for an edit, by its records and by the inode in the store."""
+        """The daemon's time for an edit, from its records and from the inode in the store."""
         drop, model = self.folder(name)
         store = self.work / f"store-{name}-resident"
         remover(store)()
@@ -154,7 +151,7 @@ class Bench:
                 record = records(store, name)[-1]
                 if number >= FIRST_EDITS:
                     walls.append(wall)
-                    # At the end of `publish` the archive is live; what follows is on nobody's way.
+                    # The archive is live at the end of `publish`; later stages delay nothing.
                     took = [s["ms"] for s in record["stages_ms"] if s["stage"] != "retire"]
                     stages.append(sum(took))
         way, is_copying = carried_over(store, name)
@@ -167,9 +164,9 @@ class Bench:
         targets(rows, checks.get(name, []))
 
     def load(self, name):
-        """What the server does with the archive, in Java."""
+        """Loads the archive as the server does, in Java."""
         if not self.tools["javac"] or not shutil.which("java"):
-            remark("the server's load is left out: it needs `javac`")
+            remark("the server-like load is skipped: it needs `javac`")
             return
         classes = self.work / "classes"
         subprocess.run(["javac", "-d", classes, Path(__file__).with_name("Load.java")], check=True)
@@ -186,16 +183,16 @@ class Bench:
         targets(runs, [Target(f"load {name}", "marwatch", tools.PYTHON, 0.25)] if name == "L" else [])
 
     def restart(self):
-        """1,000 models of 100 files with nothing changed, against a parallel stat walk."""
+        """1,000 unchanged models of 100 files, compared with a parallel stat walk."""
         drop, store = self.work / "drop-many", self.work / "store-many"
         say("making 1,000 models of 100 files")
         folders.make_many(drop)
         config = self.config("many", drop, store)
         argv = [tools.MARWATCH, "build", "--config", config]
-        for _ in range(2):  # the second pass settles what was too young for the first
+        for _ in range(2):  # files too young for the first pass are settled in the second
             time.sleep(REST_S)
             subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
-        # A size that no file has: every file is looked at, and nothing is printed.
+        # No file has this size: `find` stats every file and prints nothing.
         find = "sh -c 'find \"$@\" -size +9999G' sh"
         walk = f"printf '%s\\0' {drop}/* | xargs -0 -P {CORES} -n {-(-1000 // CORES)} {find}"
         nothing = lambda: None
@@ -205,16 +202,16 @@ class Bench:
         targets(runs, [Target("restart", "marwatch build", "stat walk", 3)])
         if self.tools["strace"]:
             opened = files_opened(argv, drop, self.work / "trace")
-            remark(f"model files opened, with none wanted: {opened}: " + verdict(opened, 0, "{:.0f}"))
+            remark(f"model files opened, target 0: {opened}: " + verdict(opened, 0, "{:.0f}"))
         with daemon(self.config("many-resident", drop, store)) as pid:
             at_rest(pid)
             before, rss = switches(pid), status(pid, "VmRSS")
             time.sleep(20)
-            # Whoever has begun since then counts from its beginning, and whoever has ended not at all.
+            # A thread started since then counts from its start; one that has ended does not count.
             rate = sum(count - before.get(task, 0) for task, count in switches(pid).items()) / 20
         rss /= 1024
         remark(f"idle daemon at 100,000 files ≤ 40 MiB: {rss:.1f} MiB: " + verdict(rss, 40, "{:.1f} MiB"))
-        remark(f"its wake-ups a second, with none wanted: {rate:.1f}: " + verdict(rate, 0, "{:.1f}"))
+        remark(f"its wake-ups a second, target 0: {rate:.1f}: " + verdict(rate, 0, "{:.1f}"))
 
 
 def verdict(value, limit, form):
@@ -234,9 +231,9 @@ def remover(path, keep=False):
 
 
 def edit(model):
-    """Changes one line of the handler, in place; when it was done.
+    """Changes one line of the handler in place, and returns the time when it was done.
 
-    Its time of change goes four seconds on with each edit: `zip -u` sees none of less than two."""
+    Each edit moves the modification time by four seconds: `zip -u` misses a difference below two."""
     path = model / "service.py"
     stat = path.stat()
     lines = path.read_text().splitlines()
@@ -258,7 +255,7 @@ def records(store, model):
 
 
 def carried_over(store, model):
-    """How the last build took over what had not changed, and whether by copying most of it."""
+    """How the last build carried unchanged data over, and whether it copied most of it."""
     over = records(store, model)[-1].get("cost", {}).get("carried_over", {})
     ways = [f"{size / MIB:.1f} MiB {way.replace('_', ' ')}" for way, size in over.items() if size >= MIB / 20]
     return ", ".join(ways) or "next to nothing", max(over, key=over.get, default="copied") == "copied"
@@ -288,7 +285,7 @@ def wait(until, what, step=0.005, patience=120):
 
 
 def at_rest(pid, still_s=15):
-    """Waits until a process has used no processor for longer than its idle threads live (10 s)."""
+    """Waits until a process has used no CPU for longer than the lifetime of its idle threads (10 s)."""
     used, since = processor_time(pid), time.monotonic()
     while time.monotonic() - since < still_s:
         time.sleep(0.5)
@@ -302,12 +299,12 @@ def status(pid, key):
 
 
 def switches(pid):
-    """How often each thread of a process went to sleep so far."""
+    """The number of voluntary context switches of each thread of a process."""
     tasks = {}
     for task in os.listdir(f"/proc/{pid}/task"):
         try:
             tasks[task] = status(f"{pid}/task/{task}", "voluntary_ctxt_switches")
-        except FileNotFoundError:  # it has just ended
+        except FileNotFoundError:  # the thread has just ended
             pass
     return tasks
 
@@ -318,9 +315,9 @@ def processor_time(pid):
 
 
 def files_opened(argv, drop, trace):
-    """How many files below `drop` a program opens for reading, by strace."""
+    """The number of files below `drop` that a program opens for reading, from strace."""
     trace.mkdir()
-    # A file for each thread: in a common one, calls that overlap are torn in two.
+    # One file per thread: in a common file, strace splits overlapping calls.
     calls = ["strace", "-ff", "-y", "-qq", "-o", trace / "of", "-e", "trace=open,openat,openat2", *argv]
     subprocess.run(calls, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     count = 0

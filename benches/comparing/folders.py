@@ -1,11 +1,10 @@
-"""Makes the model folders that are packed: S, M, L, F and Q, and many small models.
+"""Creates the model folders: S, M, L, F and Q, and many small models. The bytes are the same each time.
 
-The same bytes each time. Float32 weights are drawn once for 32 MiB and repeated, each time from
-another place on: DEFLATE looks 32 KB back, so it finds no repeats, and nothing here looks further.
+32 MiB of float32 weights are drawn once and then repeated, each time from another offset. DEFLATE
+looks back 32 KB, so it finds no repeats, and no tool here looks back further.
 
-Run as a program (`python3 -m comparing.folders DATA NAME...`), so that the memory this takes does
-not count as that of the programs that are measured later: a process begins with the peak of its
-parent.
+This runs as a program (`python3 -m comparing.folders DATA NAME...`), because a process inherits the
+peak memory of its parent: the memory used here would count for the programs that are measured later.
 """
 
 import array
@@ -43,7 +42,7 @@ ABOUT = {
 
 
 def make(folder, name):
-    """Makes the folder `name` in full, or not at all."""
+    """Creates the folder `name` completely, or not at all."""
     staged = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir(parents=True)
@@ -64,7 +63,7 @@ def make(folder, name):
 
 
 def text(rng, size):
-    """Lines that repeat themselves as code and logs do: DEFLATE brings 2 KB to a quarter."""
+    """Lines as repetitive as code and logs: DEFLATE shrinks 2 KB to a quarter."""
     phrases = [" ".join(rng.choices(WORDS, k=4)) for _ in range(48)]
     lines = [" ".join(rng.choices(phrases, k=3)) for _ in range(size // 40 + 1)]
     return "\n".join(lines)[: size - 1] + "\n"
@@ -95,7 +94,7 @@ def write_float32(out, rng, size):
 
 
 def write_int8(out, rng, size):
-    """Every byte is drawn: random bytes become weights by a table of quantiles. DEFLATE brings them to 37 %."""
+    """Every byte is drawn: a table of quantiles maps random bytes to weights. DEFLATE shrinks them to 37 %."""
     dense = statistics.NormalDist(0.0, 3.0)
     zeros = round(256 * 0.6)
     steps = 256 - zeros
@@ -108,7 +107,7 @@ def write_int8(out, rng, size):
 
 
 def make_many(drop, models=1000, files=100):
-    """Makes many models of a handler and small text files in a drop folder."""
+    """Creates many models in a drop folder, each a handler and small text files."""
     rng = random.Random("marwatch many")
     for m in range(models):
         folder = drop / f"m{m:04}"

@@ -1,4 +1,4 @@
-"""Runs programs and takes their time and memory, one after the other in turns."""
+"""Runs programs in turns and measures their time and memory."""
 
 import os
 import statistics
@@ -7,27 +7,27 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-# What took longer than this in the warm-up is run only twice more: its ratios are far from any limit.
+# A program that took longer than this in the warm-up runs only twice more: its ratios are far from any target.
 PATIENCE_S = 10
 FEW = 2
 
 
 @dataclass
 class Contender:
-    """One of the programs that are held against each other."""
+    """One of the programs that are compared."""
 
     name: str
-    # Runs before each measured run, outside of the time; returns nothing.
+    # Called before each run; its time is not measured.
     prepare: callable
     argv: list
     cwd: str = None
-    # The archive that it makes, for its size.
+    # The archive that it writes; its size is reported.
     result: str = None
 
 
 @dataclass
 class Runs:
-    """The measured runs of a contender: milliseconds, those of all processors, the peak of memory in MiB."""
+    """The measured runs of a contender: milliseconds, CPU milliseconds, peak memory in MiB, archive size."""
 
     ms: list = field(default_factory=list)
     cpu_ms: list = field(default_factory=list)
@@ -40,11 +40,11 @@ class Runs:
 
 
 class Failed(Exception):
-    """A program that was to be measured did not end well."""
+    """A measured program failed."""
 
 
 def run(argv, cwd=None):
-    """Runs a program to its good end; milliseconds, milliseconds of processors, peak memory in MiB."""
+    """Runs a program, which must succeed; returns milliseconds, CPU milliseconds and peak memory in MiB."""
     with open(os.devnull, "w") as null:
         start = time.perf_counter()
         child = subprocess.Popen(argv, cwd=cwd, stdin=subprocess.DEVNULL, stdout=null, stderr=subprocess.PIPE)
@@ -59,9 +59,9 @@ def run(argv, cwd=None):
 
 
 def in_turns(contenders, rounds, before_round=lambda _: None):
-    """Runs all contenders once to warm up, then `rounds` times in turns; their `Runs` by name.
+    """Runs all contenders once to warm up, then `rounds` times in turns; returns their `Runs` by name.
 
-    Everything is flushed before each run, so that none pays for what another one left to write."""
+    `sync` comes before each run, so that no program pays for another's unwritten data."""
     runs = {contender.name: Runs() for contender in contenders}
     slow = set()
     for number in range(rounds + 1):
@@ -87,5 +87,5 @@ def in_turns(contenders, rounds, before_round=lambda _: None):
 
 
 def say(line):
-    """Progress, on standard error: standard output is the report's."""
+    """Prints progress to standard error; the report goes to standard output."""
     print(line, file=sys.stderr, flush=True)

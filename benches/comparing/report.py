@@ -1,4 +1,4 @@
-"""Tables in Markdown, and what was to be reached."""
+"""Tables in Markdown, and results compared with targets."""
 
 import statistics
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 @dataclass
 class Target:
-    """The median of `subject` is to be at most `factor` × that of `base` plus `plus_ms`."""
+    """The median of `subject` should be at most `factor` × the median of `base` plus `plus_ms`."""
 
     what: str
     subject: str
     base: str
-    # Nothing is to be reached where there is neither factor nor fixed limit.
+    # Without a factor and a fixed limit there is no target.
     factor: float
     plus_ms: float = 0
 

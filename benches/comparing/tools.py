@@ -1,4 +1,4 @@
-"""The programs that marwatch is held against: finds them, installs them, knows their command lines."""
+"""Finds and installs the programs that marwatch is compared with, and probes the file system."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 TARGET = REPOSITORY / "target"
 MARWATCH = TARGET / "release" / "marwatch"
 PYTHON = "model-archiver"
-# Program and the Debian package it comes in.
+# Each program, and the Debian package that contains it.
 PACKAGES = {
     "zip": "zip",
     "bsdtar": "libarchive-tools",
@@ -22,7 +22,7 @@ PACKAGES = {
 
 
 class Tools:
-    """What there is; `remarks` says what is left out for the lack of something."""
+    """The programs that were found; `remarks` lists what is skipped because one is missing."""
 
     def __init__(self, install):
         self.remarks = []
@@ -35,7 +35,7 @@ class Tools:
             self.found = {name: self._find(name) for name in PACKAGES}
         for name, path in self.found.items():
             if path is None:
-                self.remarks.append(f"`{name}` (package {PACKAGES[name]}) is missing: what needs it is left out")
+                self.remarks.append(f"`{name}` (package {PACKAGES[name]}) is missing: its rows are skipped")
         self.archiver = self._archiver()
 
     def __getitem__(self, name):
@@ -46,7 +46,7 @@ class Tools:
         return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 
     def _archiver(self):
-        """model-archiver from PyPI in an environment of its own."""
+        """model-archiver from PyPI, in a separate virtual environment."""
         venv = TARGET / "bench-venv"
         program = venv / "bin" / "model-archiver"
         try:
@@ -57,19 +57,19 @@ class Tools:
                 subprocess.run(pip, check=True, capture_output=True, text=True)
         except (OSError, subprocess.CalledProcessError) as error:
             shutil.rmtree(venv, ignore_errors=True)
-            self.remarks.append(f"model-archiver cannot be installed ({error}): its columns are left out")
+            self.remarks.append(f"model-archiver cannot be installed ({error}): its rows are skipped")
             return None
         return program
 
 
 def build_marwatch():
-    """`cargo build --release`; nothing else is ever built."""
+    """`cargo build --release`; this script builds nothing else."""
     say("cargo build --release")
     subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=REPOSITORY, check=True)
 
 
 def takes(key, folder):
-    """Whether the configuration of this marwatch knows a key; `key` is a line of YAML."""
+    """Whether this marwatch accepts a key in its configuration; `key` is a line of YAML."""
     (folder / "drop").mkdir(parents=True, exist_ok=True)
     config = folder / "probe.yaml"
     config.write_text(f"store: store\ndrop_folders: [drop]\n{key}\n")
@@ -77,13 +77,13 @@ def takes(key, folder):
 
 
 def file_system(path):
-    """The type of the file system that `path` is on."""
+    """The type of the file system that holds `path`."""
     device = f"{os.major(os.stat(path).st_dev)}:{os.minor(os.stat(path).st_dev)}"
     best = ("", "unknown")
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         front, back = line.split(" - ")
         mount = front.split()[4]
-        # btrfs shows another device number in stat: there the longest path decides.
+        # On btrfs, stat reports a different device number; there the longest matching path decides.
         is_above = Path(path).resolve().is_relative_to(mount)
         if (front.split()[2] == device or is_above) and is_above and len(mount) >= len(best[0]):
             best = (mount, back.split()[0])

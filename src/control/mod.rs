@@ -27,7 +27,7 @@ use crate::pipeline::command::{Command, CommandRequest};
 use crate::reconcile::OrderKind;
 use crate::results::Record;
 use crate::sink::Sink;
-use crate::status::history::Past;
+use crate::status::history::AttemptHistory;
 use crate::status::metrics::Metrics;
 use crate::status::now::Now;
 use crate::store::hidden_folder;
@@ -57,7 +57,7 @@ pub enum Question {
 
 /// What requests are answered from.
 #[derive(Debug, Clone)]
-pub struct Desk {
+pub struct AppState {
     /// The model store.
     pub store: PathBuf,
     /// Where commands go.
@@ -69,7 +69,7 @@ pub struct Desk {
     /// What was counted.
     pub metrics: Arc<Metrics>,
     /// What the log tells; read when somebody asks.
-    pub past: Arc<Mutex<Past>>,
+    pub history: Arc<Mutex<AttemptHistory>>,
 }
 
 /// Everything that answers requests. Dropping it removes the socket.
@@ -77,12 +77,12 @@ pub struct Desk {
 pub struct Control {
     socket: Option<Socket>,
     port: Option<Port>,
-    desk: Desk,
+    app: AppState,
 }
 
 impl Control {
     /// Begins to answer, as the configuration says. What cannot be had is said and left out.
-    pub fn start(config: &Config, desk: Desk) -> Self {
+    pub fn start(config: &Config, app: AppState) -> Self {
         let socket = Socket::bind(&hidden_folder(&config.store), config.control.access);
         let mut socket = socket
             .inspect_err(|error| {
@@ -90,9 +90,9 @@ impl Control {
             })
             .ok();
         if let Some(socket) = &mut socket {
-            socket.serve(desk.clone());
+            socket.serve(app.clone());
         }
-        let mut control = Self { socket, port: None, desk };
+        let mut control = Self { socket, port: None, app };
         control.listen(config);
         control
     }
@@ -119,7 +119,7 @@ impl Control {
         match (token, stays) {
             (Ok(token), Some(port)) => port.set_token(token),
             (Ok(token), None) => {
-                self.port = Port::open(address, token, self.desk.clone()).map_err(fail).ok();
+                self.port = Port::open(address, token, self.app.clone()).map_err(fail).ok();
                 if let Some(port) = &self.port {
                     tracing::info!(address = %port.address(), "answering on a port");
                 }
@@ -131,10 +131,11 @@ impl Control {
         }
     }
 
-    /// Takes no more requests. Whoever still waits for an answer gets one once the loop and all that
-    /// it has taken are gone: [`Closed::answered`].
+    /// Removes the socket. Requests on the socket's open connections and on the port are answered until
+    /// [`Closed::answered`]; once the loop and all that it has taken are gone, the answer is that
+    /// marwatch is ending.
     pub fn close(self) -> Closed {
-        self.socket.map(Socket::close).unwrap_or_default()
+        self.socket.map(Socket::close).unwrap_or_default().and(self.port.map(Port::close))
     }
 }
 

@@ -1,15 +1,15 @@
-//! The status page: one file, with nothing from elsewhere.
+//! The status page: one file that loads nothing from other hosts.
 
 use axum::http::header;
 use axum::response::{Html, IntoResponse, Response};
 
-/// The page; it asks for `/models` itself.
+/// The page, which fetches `/models` and follows `/results` itself.
 const PAGE: &str = include_str!("page.html");
-/// What the page may do: its own script and style, and questions to where it came from.
+/// Allows the page its inline script and style and requests to its own origin, nothing else.
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Answers with it.
+/// `GET /`.
 pub(super) async fn page() -> Response {
     let headers = [
         (header::CONTENT_SECURITY_POLICY, POLICY),

@@ -14,10 +14,10 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
-use super::Desk;
+use super::AppState;
 use super::routes::{refuse, router};
+use super::socket::Service;
 use crate::config::read_secret;
 use crate::pipeline::command::Refusal;
 
@@ -36,13 +36,13 @@ pub(super) enum PortError {
     Listen(#[source] io::Error),
 }
 
-/// A port that is answered until it is dropped.
+/// A port that is answered until it is closed or dropped.
 #[derive(Debug)]
 pub(super) struct Port {
     wanted: SocketAddr,
     address: SocketAddr,
     guard: Guard,
-    service: JoinHandle<()>,
+    service: Service,
 }
 
 /// The digest of a token: comparing digests takes the same time whatever differs.
@@ -60,7 +60,7 @@ impl Port {
     pub(super) fn open(
         wanted: SocketAddr,
         token: Option<Token>,
-        desk: Desk,
+        app: AppState,
     ) -> Result<Self, PortError> {
         let guard = Guard::new(token, wanted.ip().is_loopback());
         let listener = std::net::TcpListener::bind(wanted)
@@ -68,12 +68,8 @@ impl Port {
             .and_then(TcpListener::from_std)
             .map_err(PortError::Listen)?;
         let address = listener.local_addr().map_err(PortError::Listen)?;
-        let router = router(desk).layer(from_fn_with_state(guard.clone(), watch_over));
-        let service = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
-                tracing::error!(%error, "the port is answered no longer");
-            }
-        });
+        let router = router(app).layer(from_fn_with_state(guard.clone(), watch_over));
+        let service = Service::start(listener, router, "port");
         Ok(Self { wanted, address, guard, service })
     }
 
@@ -91,11 +87,10 @@ impl Port {
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
-}
 
-impl Drop for Port {
-    fn drop(&mut self) {
-        self.service.abort();
+    /// The service that answers it, which goes on.
+    pub(super) fn close(self) -> Service {
+        self.service
     }
 }
 

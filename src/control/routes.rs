@@ -15,7 +15,7 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
-use super::{Desk, Question, RollBack, page};
+use super::{AppState, Question, RollBack, page};
 use crate::clock;
 use crate::model::ModelName;
 use crate::model::name::NameError;
@@ -32,7 +32,7 @@ use crate::text::chain;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Everything that is answered.
-pub(super) fn router(desk: Desk) -> Router {
+pub(super) fn router(app: AppState) -> Router {
     Router::new()
         .route("/", get(page::page))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -46,10 +46,10 @@ pub(super) fn router(desk: Desk) -> Router {
         .route("/models/{name}/resume", post(resume))
         .route("/models/{name}/rebuild", post(rebuild))
         .route("/models/{name}/pause", post(pause))
-        .with_state(desk)
+        .with_state(app)
 }
 
-impl Desk {
+impl AppState {
     async fn now(&self) -> Result<Now, Response> {
         let (reply, answer) = oneshot::channel();
         let _ = self.questions.send(Question::Now(reply));
@@ -70,14 +70,14 @@ impl Desk {
         tell: impl FnOnce(Status) -> T + Send + 'static,
     ) -> Result<T, Response> {
         let now = self.now().await?;
-        let (desk, past) = (self.clone(), Arc::clone(&self.past).lock_owned().await);
+        let (app, history) = (self.clone(), Arc::clone(&self.history).lock_owned().await);
         let read = tokio::task::spawn_blocking(move || {
-            let mut past = past;
-            past.refresh()?;
+            let mut history = history;
+            history.refresh()?;
             let time = clock::timestamp();
-            let catalog = Catalog::read(&hidden_folder(&desk.store).join(CATALOG_FILE))?;
+            let catalog = Catalog::read(&hidden_folder(&app.store).join(CATALOG_FILE))?;
             let catalog = catalog.unwrap_or_else(|| Catalog::empty(time));
-            Ok::<_, std::io::Error>(tell(Status::of(desk.store, time, Some(now), catalog, &past)))
+            Ok::<_, std::io::Error>(tell(Status::of(app.store, time, Some(now), catalog, &history)))
         });
         let failed = |error: &dyn std::error::Error| {
             let message = format!("cannot read the catalog or the results log: {}", chain(error));
@@ -91,8 +91,8 @@ impl Desk {
     }
 }
 
-async fn ready(State(desk): State<Desk>) -> Response {
-    match desk.now().await {
+async fn ready(State(app): State<AppState>) -> Response {
+    match app.now().await {
         Ok(now) if now.daemon.ready => "ready\n".into_response(),
         Ok(_) => (StatusCode::SERVICE_UNAVAILABLE, "the watched folders are being listed\n")
             .into_response(),
@@ -100,14 +100,14 @@ async fn ready(State(desk): State<Desk>) -> Response {
     }
 }
 
-async fn models(State(desk): State<Desk>) -> Result<Response, Response> {
-    let text = desk.status(|status| serde_json::to_vec(&status).unwrap_or_default()).await?;
+async fn models(State(app): State<AppState>) -> Result<Response, Response> {
+    let text = app.status(|status| serde_json::to_vec(&status).unwrap_or_default()).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
 }
 
-async fn model(State(desk): State<Desk>, UrlPath(name): UrlPath<String>) -> Response {
+async fn model(State(app): State<AppState>, UrlPath(name): UrlPath<String>) -> Response {
     let wanted = name.clone();
-    let found = desk.status(move |status| {
+    let found = app.status(move |status| {
         let mut models = status.models.into_iter();
         models.find(|model| model.model == wanted)
     });
@@ -123,8 +123,8 @@ async fn model(State(desk): State<Desk>, UrlPath(name): UrlPath<String>) -> Resp
 }
 
 /// The records from now on, as server-sent events.
-async fn results(State(desk): State<Desk>) -> Response {
-    let Some(records) = desk.records.upgrade().map(|records| records.subscribe()) else {
+async fn results(State(app): State<AppState>) -> Response {
+    let Some(records) = app.records.upgrade().map(|records| records.subscribe()) else {
         return ending();
     };
     let events = BroadcastStream::new(records).map(|next| match next {
@@ -136,15 +136,15 @@ async fn results(State(desk): State<Desk>) -> Response {
     Sse::new(events).keep_alive(KeepAlive::default()).into_response()
 }
 
-async fn text(State(desk): State<Desk>) -> Result<Response, Response> {
-    let metrics = Arc::clone(&desk.metrics);
-    let text = desk.status(move |status| metrics.text(&status)).await?;
+async fn text(State(app): State<AppState>) -> Result<Response, Response> {
+    let metrics = Arc::clone(&app.metrics);
+    let text = app.status(move |status| metrics.text(&status)).await?;
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 
-async fn rescan(State(desk): State<Desk>) -> Response {
+async fn rescan(State(app): State<AppState>) -> Response {
     let (reply, answer) = oneshot::channel();
-    let _ = desk.questions.send(Question::Rescan(reply));
+    let _ = app.questions.send(Question::Rescan(reply));
     match answer.await {
         Ok(()) => {
             let message = "looking at every model".to_owned();
@@ -154,11 +154,11 @@ async fn rescan(State(desk): State<Desk>) -> Response {
     }
 }
 
-async fn roll_back(desk: State<Desk>, name: UrlPath<String>, body: Bytes) -> Response {
+async fn roll_back(app: State<AppState>, name: UrlPath<String>, body: Bytes) -> Response {
     // Without a body it is the newest one.
     let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
     match serde_json::from_slice::<RollBack>(body) {
-        Ok(RollBack { to }) => ask(desk, name, Command::Order(OrderKind::RollBack { to })).await,
+        Ok(RollBack { to }) => ask(app, name, Command::Order(OrderKind::RollBack { to })).await,
         Err(error) => {
             let message = format!("the request is not understood: {error}");
             let help = "send {\"to\": GENERATION}, or nothing".into();
@@ -167,20 +167,20 @@ async fn roll_back(desk: State<Desk>, name: UrlPath<String>, body: Bytes) -> Res
     }
 }
 
-async fn resume(desk: State<Desk>, name: UrlPath<String>) -> Response {
-    ask(desk, name, Command::Order(OrderKind::Resume)).await
+async fn resume(app: State<AppState>, name: UrlPath<String>) -> Response {
+    ask(app, name, Command::Order(OrderKind::Resume)).await
 }
 
-async fn rebuild(desk: State<Desk>, name: UrlPath<String>) -> Response {
-    ask(desk, name, Command::Order(OrderKind::Rebuild)).await
+async fn rebuild(app: State<AppState>, name: UrlPath<String>) -> Response {
+    ask(app, name, Command::Order(OrderKind::Rebuild)).await
 }
 
-async fn pause(desk: State<Desk>, name: UrlPath<String>) -> Response {
-    ask(desk, name, Command::Pause).await
+async fn pause(app: State<AppState>, name: UrlPath<String>) -> Response {
+    ask(app, name, Command::Pause).await
 }
 
 async fn ask(
-    State(desk): State<Desk>,
+    State(app): State<AppState>,
     UrlPath(name): UrlPath<String>,
     demand: Command,
 ) -> Response {
@@ -192,7 +192,7 @@ async fn ask(
         }
     };
     let (reply, answer) = oneshot::channel();
-    desk.commands.send(CommandRequest { name, demand, reply });
+    app.commands.send(CommandRequest { name, demand, reply });
     match answer.await {
         Ok(Ok(answer)) => Json(answer).into_response(),
         Ok(Err(refusal)) => refuse(StatusCode::CONFLICT, refusal),

@@ -1,29 +1,31 @@
 //! The socket.
 
+use std::fmt::Debug;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use axum::Router;
+use axum::serve::Listener;
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::routes::router;
-use super::{Desk, SOCKET};
+use super::{AppState, SOCKET};
 use crate::config::SocketAccess;
 
-/// How long the last answers may take to be taken.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long clients may take to read their last answers.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// The socket, bound and not yet answered. Dropping it removes it.
 #[derive(Debug)]
 pub struct Socket {
     listener: Option<UnixListener>,
     path: PathBuf,
-    /// Who answers, and how that is brought to an end.
-    service: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+    service: Option<Service>,
 }
 
 impl Socket {
@@ -61,39 +63,68 @@ impl Socket {
     }
 
     /// Answers requests from now on.
-    pub(super) fn serve(&mut self, desk: Desk) {
+    pub(super) fn serve(&mut self, app: AppState) {
         let Some(listener) = self.listener.take() else { return };
-        let router = router(desk);
-        let (end, ended) = oneshot::channel();
-        let service = tokio::spawn(async move {
-            let service = axum::serve(listener, router);
-            let service = service.with_graceful_shutdown(async { drop(ended.await) });
-            if let Err(error) = service.await {
-                tracing::error!(%error, "the control socket is answered no longer");
-            }
-        });
-        self.service = Some((end, service));
+        self.service = Some(Service::start(listener, router(app), "control socket"));
     }
 
-    /// Takes no more requests. Whoever still waits for an answer gets one once the loop and all that
-    /// it has taken are gone: [`Closed::answered`].
+    /// Lets no more clients connect. Those that are connected are answered until [`Closed::answered`].
     pub fn close(mut self) -> Closed {
-        Closed(self.service.take())
+        Closed(self.service.take().into_iter().collect())
     }
 }
 
-/// A socket that nobody connects to any more.
+/// The task that answers the requests on one listener, until it is ended or this is dropped. Requests
+/// that are being answered then are answered to their end, as long as the runtime runs.
+#[derive(Debug)]
+pub(super) struct Service {
+    end: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Service {
+    /// Answers requests by `router`; the log calls the listener `name`.
+    pub(super) fn start<L>(listener: L, router: Router, name: &'static str) -> Self
+    where
+        L: Listener<Addr: Debug>,
+    {
+        let (end, ended) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let service = axum::serve(listener, router);
+            let service = service.with_graceful_shutdown(async { drop(ended.await) });
+            if let Err(error) = service.await {
+                tracing::error!(%error, "the {name} is answered no longer");
+            }
+        });
+        Self { end, task }
+    }
+}
+
+/// The services of a daemon whose loop has ended.
 #[derive(Debug, Default)]
 #[must_use]
-pub struct Closed(Option<(oneshot::Sender<()>, JoinHandle<()>)>);
+pub struct Closed(Vec<Service>);
 
 impl Closed {
-    /// Waits until everybody has got his answer, but not for those who do not take it.
+    /// The same with one more.
+    pub(super) fn and(mut self, service: Option<Service>) -> Self {
+        self.0.extend(service);
+        self
+    }
+
+    /// Waits until every client has got its answer, except those that do not read it.
     pub async fn answered(self) {
-        if let Some((end, service)) = self.0 {
-            let _ = end.send(());
-            let _ = tokio::time::timeout(LAST_WORDS, service).await;
-        }
+        let end = |service: Service| {
+            let _ = service.end.send(());
+            service.task
+        };
+        let tasks: Vec<_> = self.0.into_iter().map(end).collect();
+        let all = async {
+            for task in tasks {
+                let _ = task.await;
+            }
+        };
+        let _ = tokio::time::timeout(LAST_ANSWERS, all).await;
     }
 }
 

@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
@@ -16,20 +17,21 @@ use crate::config::SocketAccess;
 use crate::model::ModelName;
 use crate::pipeline::command::Answer;
 use crate::pipeline::command::CommandRequest;
+use crate::reconcile::Activity;
 use crate::results::{Outcome, Trigger};
-use crate::status::now::{Doing, ModelNow};
+use crate::status::now::ModelNow;
 use crate::status::{Daemon, State};
-use crate::subscribers::Onlookers;
+use crate::subscribers::Subscribers;
 
 /// A socket whose path is longer than a socket's name may be, and what it hands on.
 struct Served {
     _dir: tempfile::TempDir,
     hidden: PathBuf,
     socket: Socket,
-    desk: Desk,
+    app: AppState,
     inbox: UnboundedReceiver<CommandRequest>,
     asked: UnboundedReceiver<Question>,
-    onlookers: Onlookers,
+    onlookers: Subscribers,
 }
 
 fn served() -> Served {
@@ -41,13 +43,13 @@ fn served() -> Served {
     let (outbox, inbox) = mpsc::unbounded_channel();
     let (questions, asked) = mpsc::unbounded_channel();
     let metrics = Arc::new(Metrics::default());
-    let onlookers = Onlookers::new(Arc::clone(&metrics));
-    let past = Arc::new(Mutex::new(Past::of(&hidden)));
+    let onlookers = Subscribers::new(Arc::clone(&metrics));
+    let history = Arc::new(Mutex::new(AttemptHistory::of(&hidden)));
     let records = onlookers.records();
     let commands = Sink::new(move |request| drop(outbox.send(request)));
-    let desk = Desk { store, commands, questions, records, metrics, past };
-    socket.serve(desk.clone());
-    Served { _dir: dir, hidden, socket, desk, inbox, asked, onlookers }
+    let app = AppState { store, commands, questions, records, metrics, history };
+    socket.serve(app.clone());
+    Served { _dir: dir, hidden, socket, app, inbox, asked, onlookers }
 }
 
 /// What a loop answers that has one model.
@@ -55,10 +57,10 @@ fn now() -> Now {
     let model = ModelNow {
         name: "m".into(),
         folder: "/models/m".into(),
-        doing: Doing::Settling,
+        activity: Activity::Settling,
         since: Some(Timestamp::UNIX_EPOCH),
         next: None,
-        trouble: None,
+        issue: None,
         waiting: Some("weights is open for writing".into()),
         progress: None,
     };
@@ -208,10 +210,10 @@ fn only_its_owner_may_connect_whatever_was_there() {
 
 #[tokio::test]
 async fn the_loop_the_catalog_and_the_records_make_one_answer() {
-    let Served { _dir, hidden, asked, desk, socket: _socket, .. } = served();
+    let Served { _dir, hidden, asked, app, socket: _socket, .. } = served();
     answering(asked);
     let status = client::status(&hidden).await.unwrap();
-    assert_eq!(status.store, desk.store);
+    assert_eq!(status.store, app.store);
     assert_eq!(status.daemon.as_ref().map(|daemon| daemon.pid), Some(7));
     let model = &status.models[0];
     assert_eq!((&*model.model, model.state), ("m", State::Settling));
@@ -255,11 +257,11 @@ async fn records_are_shown_as_they_come_until_the_end() {
 
 #[tokio::test]
 async fn over_the_port_only_who_has_the_token_has_something_done() {
-    let Served { _dir, hidden, asked, desk, socket: _socket, .. } = served();
+    let Served { _dir, hidden, asked, app, socket: _socket, .. } = served();
     answering(asked);
     let token = hidden.join("token");
     fs::write(&token, "secret\n").unwrap();
-    let port = Port::open("127.0.0.1:0".parse().unwrap(), Some(port::token(&token).unwrap()), desk)
+    let port = Port::open("127.0.0.1:0".parse().unwrap(), Some(port::token(&token).unwrap()), app)
         .unwrap();
     let address = port.address();
     let talk = move |line: &str, headers: &str| {
@@ -285,6 +287,61 @@ async fn over_the_port_only_who_has_the_token_has_something_done() {
         assert!(answer.starts_with(&said), "{line} {headers}: {answer}");
     }
     drop(port);
-    tokio::task::yield_now().await;
-    assert!(TcpStream::connect(address).is_err());
+    let closed = async {
+        while TcpStream::connect(address).is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), closed).await.expect("the port is closed");
 }
+
+#[test]
+fn a_request_that_is_being_answered_at_the_end_gets_its_answer_over_socket_and_port() {
+    let answer_of = |mut stream: Box<dyn ReadWrite>| {
+        stream
+            .write_all(b"GET /models HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        answer
+    };
+    for over in ["socket", "port"] {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (_dir, client) = runtime.block_on(async {
+            let Served { _dir, hidden, socket, app, mut asked, .. } = served();
+            let mut config = Config::with_defaults(app.store.clone(), vec![]);
+            config.control.listen = Some("127.0.0.1:0".parse().unwrap());
+            drop(socket);
+            let control = Control::start(&config, app.clone());
+            let stream: Box<dyn ReadWrite> = if over == "port" {
+                let address = control.port.as_ref().unwrap().address();
+                Box::new(TcpStream::connect(address).unwrap())
+            } else {
+                let folder = fs::File::open(&hidden).unwrap();
+                Box::new(UnixStream::connect(short(&folder, SOCKET)).unwrap())
+            };
+            // What the log tells is read by somebody else, for whom the answer has to wait.
+            let history = Arc::clone(&app.history).lock_owned().await;
+            let client = std::thread::spawn(move || answer_of(stream));
+            let Some(Question::Now(reply)) = asked.recv().await else { panic!() };
+            reply.send(now()).unwrap();
+            // The loop ends, as on SIGTERM.
+            let closed = control.close();
+            drop(asked);
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                drop(history);
+            });
+            closed.answered().await;
+            (_dir, client)
+        });
+        // As the process ends: nothing that still runs is waited for.
+        runtime.shutdown_background();
+        let answer = client.join().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "over the {over}: {answer}");
+        assert!(answer.contains("weights is open for writing"), "over the {over}: {answer}");
+    }
+}
+
+trait ReadWrite: Read + Write + Send {}
+impl<T: Read + Write + Send> ReadWrite for T {}

@@ -1,4 +1,4 @@
-//! What the loop knows of how everything is, kept for whoever asks.
+//! Collects the state of the daemon and of its models, for status and for the live view.
 
 use std::fs;
 use std::process;
@@ -15,52 +15,51 @@ use crate::pipeline::OnProgress;
 use crate::pipeline::report::Summary;
 use crate::results::{Outcome, Record};
 use crate::status::Daemon;
-use crate::status::issues::Board;
+use crate::status::issues::Issues;
 use crate::status::metrics::Metrics;
 use crate::status::now::{Now, Underway};
 use crate::watch::Watcher;
 
-/// How many folders a user may watch: inotify(7).
+/// The most folders that a user may watch: inotify(7).
 const WATCH_LIMIT: &str = "/proc/sys/fs/inotify/max_user_watches";
 
-/// How long what happens gathers before it is shown.
+/// Changes of this much time are shown together.
 const SHOW_PAUSE: Duration = Duration::from_millis(50);
 
-/// Somebody who looks on at a terminal.
+/// A live view on a terminal.
 pub trait View {
-    /// What builds are to call as they get on.
+    /// The function that builds call with their progress.
     fn on_progress(&self) -> OnProgress;
     /// An attempt has ended.
     fn record(&mut self, record: &Record);
-    /// This is how everything is.
+    /// Draws the present state.
     fn show(&mut self, now: &Now);
 }
 
-/// Sees how each build ends.
-pub(super) struct Lookout {
-    reports: UnboundedReceiver<Summary>,
+pub(super) struct StatusCollector {
+    summaries: UnboundedReceiver<Summary>,
     view: Option<Box<dyn View>>,
-    /// When it is to be shown how everything is.
-    show: Option<Instant>,
-    board: Board,
+    /// When the view is drawn again.
+    show_at: Option<Instant>,
+    issues: Issues,
     underway: Underway,
     metrics: Arc<Metrics>,
     started: Timestamp,
 }
 
-impl Lookout {
-    /// One, and where builds are to be reported to.
+impl StatusCollector {
+    /// A collector, and where the engine sends the summary of each build.
     pub(super) fn new(
         metrics: Arc<Metrics>,
         view: Option<Box<dyn View>>,
     ) -> (Self, UnboundedSender<Summary>) {
-        let (sender, reports) = mpsc::unbounded_channel();
-        let (board, underway) = (Board::default(), Underway::default());
+        let (sender, summaries) = mpsc::unbounded_channel();
+        let (issues, underway) = (Issues::default(), Underway::default());
         let started = clock::timestamp();
-        (Self { reports, view, show: None, board, underway, metrics, started }, sender)
+        (Self { summaries, view, show_at: None, issues, underway, metrics, started }, sender)
     }
 
-    /// What builds are to call as they get on.
+    /// The function that builds call with their progress.
     pub(super) fn on_progress(&self) -> OnProgress {
         let note = self.underway.on_progress();
         match self.view.as_ref().map(|view| view.on_progress()) {
@@ -72,64 +71,63 @@ impl Lookout {
         }
     }
 
-    /// When [`Lookout::tick`] is wanted.
+    /// When to call [`StatusCollector::tick`].
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.show
+        self.show_at
     }
 
-    /// Something happened that whoever looks on may want to see.
-    pub(super) fn something_happened(&mut self) {
+    /// The view may have to change.
+    pub(super) fn changed(&mut self) {
         self.catch_up();
         if self.view.is_some() {
-            self.show.get_or_insert_with(|| Instant::now() + SHOW_PAUSE);
+            self.show_at.get_or_insert_with(|| Instant::now() + SHOW_PAUSE);
         }
     }
 
-    /// Shows how everything is.
+    /// Draws the view.
     pub(super) fn tick(&mut self, engine: &Engine, watcher: &Watcher) {
-        self.show = None;
+        self.show_at = None;
         let now = self.now(engine, watcher);
         if let Some(view) = &mut self.view {
             view.show(&now);
         }
     }
 
-    /// Takes what was reported.
     fn catch_up(&mut self) {
-        while let Ok(seen) = self.reports.try_recv() {
-            self.underway.ended(&seen.folder);
-            if let (Some(view), Some(record)) = (&mut self.view, &seen.record) {
+        while let Ok(summary) = self.summaries.try_recv() {
+            self.underway.ended(&summary.folder);
+            if let (Some(view), Some(record)) = (&mut self.view, &summary.record) {
                 view.record(record);
             }
-            let outcome = seen.record.as_ref().map(|record| record.outcome);
-            if let (Some(Outcome::Published), Some(time)) = (outcome, seen.since_change) {
+            let outcome = summary.record.as_ref().map(|record| record.outcome);
+            if let (Some(Outcome::Published), Some(time)) = (outcome, summary.since_change) {
                 self.metrics.published_after(time);
             }
-            self.board.take(seen);
+            self.issues.update(summary);
         }
     }
 
-    /// With which models something is wrong.
-    pub(super) fn board(&mut self, engine: &Engine) -> &Board {
+    /// The models with something wrong.
+    pub(super) fn issues(&mut self, engine: &Engine) -> &Issues {
         self.catch_up();
-        self.board.retain(|folder| engine.knows(folder));
-        &self.board
+        self.issues.retain(|folder| engine.reconciler().knows(folder));
+        &self.issues
     }
 
-    /// How everything is.
+    /// The present state of everything.
     pub(super) fn now(&mut self, engine: &Engine, watcher: &Watcher) -> Now {
-        self.board(engine);
-        let models = engine.view().into_iter();
+        self.issues(engine);
+        let (models, reconciler) = (engine.view().into_iter(), engine.reconciler());
         let limit = fs::read_to_string(WATCH_LIMIT).ok();
         Now {
-            models: models.map(|model| model.with(&self.board, &self.underway)).collect(),
+            models: models.map(|model| model.with(&self.issues, &self.underway)).collect(),
             daemon: Daemon {
                 pid: process::id(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 started: self.started,
-                ready: engine.has_listed(),
-                building: engine.building(),
-                queued: engine.queued(),
+                ready: reconciler.has_listed(),
+                building: reconciler.running(),
+                queued: reconciler.queued(),
                 watches: watcher.watched(),
                 watch_limit: limit.and_then(|limit| limit.trim().parse().ok()),
             },

@@ -1,11 +1,9 @@
-//! Memory that is free but not given back.
+//! Free memory, given back to the kernel.
 //!
-//! The C library keeps what was freed, in a pool for each thread, and gives back only what lies at the
-//! end of one. A build of 100,000 files leaves tens of megabytes so, for hours, in a process that
-//! then only waits.
+//! The C library keeps freed memory in a pool for each thread, and gives back only what lies at the
+//! end of a pool. So a build of 100,000 files leaves tens of megabytes in an idle process, for hours.
 
-/// Gives the kernel what is free. Takes some milliseconds where there is much: nothing to do while
-/// anybody waits.
+/// Gives free memory back. Takes some milliseconds if there is much: call it only while idle.
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "no safe wrapper of malloc_trim exists")]
 pub(super) fn give_back() {
@@ -14,6 +12,6 @@ pub(super) fn give_back() {
     let _ = unsafe { libc::malloc_trim(0) };
 }
 
-/// Other C libraries give memory back by themselves or cannot be asked to.
+/// Other C libraries give memory back by themselves, or offer no call for it.
 #[cfg(not(target_env = "gnu"))]
 pub(super) fn give_back() {}

@@ -1,22 +1,21 @@
-//! Signals as events.
+//! Signals and their meanings.
 
 use std::io;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_tokio::Signals;
 
-/// What somebody wants of the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGTERM or SIGINT: end.
+    /// SIGTERM or SIGINT.
     Stop,
     /// SIGHUP: read the configuration again.
     Reload,
-    /// SIGUSR1: look at everything.
+    /// SIGUSR1: rescan everything.
     Rescan,
 }
 
-/// Begins to take signals instead of being ended by them.
+/// Starts to catch signals; before, they end the process.
 ///
 /// # Errors
 /// When the system refuses a handler.
@@ -24,7 +23,6 @@ pub fn listen() -> io::Result<Signals> {
     Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
 }
 
-/// What the signal of this number means.
 pub fn meaning(number: i32) -> Option<Signal> {
     match number {
         SIGTERM | SIGINT => Some(Signal::Stop),

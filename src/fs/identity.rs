@@ -1,4 +1,4 @@
-//! By which archives are known again.
+//! Which file or folder something is, and whether it has changed.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -8,37 +8,72 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
-/// By which a file or folder in the store is known again: a rename keeps all three.
+/// Device and inode: tells files and folders apart as long as they exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NodeId {
+    dev: u64,
+    ino: u64,
+}
+
+impl NodeId {
+    /// That of what is at `path`. Links are not followed.
+    ///
+    /// # Errors
+    /// When `lstat` fails.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        Ok(Self::of(&path.symlink_metadata()?))
+    }
+
+    /// That in `metadata`.
+    pub fn of(metadata: &Metadata) -> Self {
+        Self { dev: metadata.dev(), ino: metadata.ino() }
+    }
+
+    /// That in `stat`.
+    pub fn of_stat(stat: &rustix::fs::Stat) -> Self {
+        Self { dev: stat.st_dev, ino: stat.st_ino }
+    }
+}
+
+/// Identifies a file or folder in the store across renames, which keep all three.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Its inode.
     pub ino: u64,
-    /// Its length in bytes; of a folder nothing.
+    /// Its length in bytes; 0 for a folder.
     pub size: u64,
-    /// When its content changed, in nanoseconds since 1970. Of a folder, when it was made, where
-    /// the file system tells: a server that loads from it leaves its caches in it.
+    /// When its content changed, in nanoseconds since 1970. For a folder, when it was made, where the
+    /// file system knows: a server that loads from a folder leaves its caches in it.
     pub mtime: i64,
 }
 
 impl Identity {
+    /// Stands for the identity of an archive that is not in the store.
+    pub const NONE: Self = Self { ino: 0, size: 0, mtime: 0 };
+
     /// The identity of what is at `path`, if anything is. Links are not followed.
     ///
     /// # Errors
-    /// When it cannot be looked at.
+    /// When `lstat` fails.
     pub fn at(path: &Path) -> io::Result<Option<Self>> {
         Ok(Stat::at(path)?.map(|stat| stat.identity))
     }
+
+    /// Whether this is what is at `path`; false if nothing can be read there.
+    pub fn is_at(self, path: &Path) -> bool {
+        Self::at(path).is_ok_and(|found| found == Some(self))
+    }
 }
 
-/// An identity, and what shows that nobody has touched it since: a change of content, of mode or
-/// owner, a rename and a new link all move `ctime`, and nobody can set it.
+/// An identity, and what shows that nothing has touched the file since: a change of content, mode or
+/// owner, a rename and a new link all move `ctime`, and no process can set it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
-    /// By which it is known again.
+    /// Which file or folder it is.
     pub identity: Identity,
-    /// When anything of it changed, in nanoseconds since 1970.
+    /// When anything about it changed, in nanoseconds since 1970.
     pub ctime: i64,
-    /// How many names it has.
+    /// Its number of names.
     pub links: u64,
     /// Whether it is a plain file.
     pub is_file: bool,
@@ -48,7 +83,7 @@ impl Stat {
     /// That of what is at `path`, if anything is. Links are not followed.
     ///
     /// # Errors
-    /// When it cannot be looked at.
+    /// When `lstat` fails.
     pub fn at(path: &Path) -> io::Result<Option<Self>> {
         match path.symlink_metadata() {
             Ok(metadata) => Ok(Some(Self::from(&metadata))),
@@ -60,21 +95,19 @@ impl Stat {
     /// That of an open file.
     ///
     /// # Errors
-    /// When it cannot be looked at.
+    /// When `fstat` fails.
     pub fn of(file: &File) -> io::Result<Self> {
         Ok(Self::from(&file.metadata()?))
     }
 
     fn from(metadata: &Metadata) -> Self {
-        let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000) + nanos;
-        let changed = nanos(metadata.mtime(), metadata.mtime_nsec());
         let made = metadata.is_dir().then(|| metadata.created().ok()).flatten();
         let made = made.and_then(|made| made.duration_since(UNIX_EPOCH).ok());
         let made = made.and_then(|made| i64::try_from(made.as_nanos()).ok());
         let identity = Identity {
             ino: metadata.ino(),
             size: if metadata.is_dir() { 0 } else { metadata.size() },
-            mtime: made.unwrap_or(changed),
+            mtime: made.unwrap_or(nanos(metadata.mtime(), metadata.mtime_nsec())),
         };
         Self {
             identity,
@@ -85,15 +118,19 @@ impl Stat {
     }
 }
 
-/// Timestamps of files advance in steps of up to 10 ms on common kernels; a file that changed this
-/// shortly before it was listed can change again without a new timestamp.
+fn nanos(seconds: i64, nanos: i64) -> i64 {
+    seconds.saturating_mul(1_000_000_000) + nanos
+}
+
+/// File timestamps advance in steps of up to 10 ms on common kernels; a file that changed this shortly
+/// before it was listed can change again without a new timestamp.
 const STEP: i64 = 50_000_000;
 /// The same for file systems that count whole (FAT: two) seconds.
 const COARSE_STEP: i64 = 2_000_000_000;
 
-/// The identity of a file's content as far as the file system tells without reading it.
+/// Identifies the content of a source file as far as the file system knows it without reading it.
 ///
-/// `mtime` can be set back by whoever writes the file; `ctime` and the inode cannot.
+/// Whoever writes the file can set `mtime` back, but not `ctime` and the inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FileId {
     /// Device of the file.
@@ -111,7 +148,6 @@ pub struct FileId {
 impl FileId {
     /// The identity in `metadata`.
     pub fn of(metadata: &Metadata) -> Self {
-        let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000) + nanos;
         Self {
             dev: metadata.dev(),
             ino: metadata.ino(),
@@ -121,8 +157,20 @@ impl FileId {
         }
     }
 
-    /// Whether the identity can be trusted from now on: the file's last change is well before
-    /// `listed`, the time (nanoseconds since 1970) at which its listing began.
+    /// The identity in `stat`.
+    pub fn of_stat(stat: &rustix::fs::Stat) -> Self {
+        let nanos = |seconds, fraction| nanos(seconds, i64::try_from(fraction).unwrap_or(0));
+        Self {
+            dev: stat.st_dev,
+            ino: stat.st_ino,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            mtime: nanos(stat.st_mtime, stat.st_mtime_nsec),
+            ctime: nanos(stat.st_ctime, stat.st_ctime_nsec),
+        }
+    }
+
+    /// Whether the identity can be trusted from now on: the file changed well before `listed`, the
+    /// time (nanoseconds since 1970) at which its listing began.
     pub fn is_settled(&self, listed: i64) -> bool {
         let step = if self.ctime % 1_000_000_000 == 0 { COARSE_STEP } else { STEP };
         // Whatever mtime says: a change moves ctime, which no process can set.

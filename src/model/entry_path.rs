@@ -21,7 +21,7 @@ pub enum EntryPathError {
     /// Not UTF-8: such an entry can keep the server from starting.
     #[error("its name is not UTF-8")]
     NotUtf8,
-    /// A control character or a backslash, which Java and other readers take for something else.
+    /// A control character or a backslash, which Java and other readers misinterpret.
     #[error("its name contains {0:?}")]
     Character(char),
     /// Longer than the 65,535 bytes of a zip name field.
@@ -33,15 +33,15 @@ impl EntryPath {
     /// Checks a path that is already relative to the model folder.
     ///
     /// # Errors
-    /// Says what keeps the path from being an entry.
+    /// Why the path cannot be an entry.
     pub fn parse(path: &str) -> Result<Self, EntryPathError> {
         check(path).map(|()| Self(path.into()))
     }
 
-    /// The same for a path of the file system.
+    /// As [`EntryPath::parse`], for a file system path.
     ///
     /// # Errors
-    /// As [`EntryPath::parse`], and when it is not UTF-8.
+    /// As [`EntryPath::parse`], and if it is not UTF-8.
     pub fn from_path(path: &Path) -> Result<Self, EntryPathError> {
         Self::parse(path.to_str().ok_or(EntryPathError::NotUtf8)?)
     }
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_plain_relative_paths() {
+    fn only_plain_relative_paths_are_accepted() {
         for good in ["a", "a/b.c", "ä/ö", "a b", ".hidden", "a..b/c", "CON", "a:b"] {
             assert!(EntryPath::parse(good).is_ok(), "{good}");
         }
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn order_is_by_bytes() {
+    fn paths_are_ordered_by_bytes() {
         let mut paths: Vec<_> =
             ["b", "a/b", "a.b", "a", "Z"].map(|p| EntryPath::parse(p).unwrap()).into();
         paths.sort();

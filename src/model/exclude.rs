@@ -1,9 +1,9 @@
-//! Which files never get into an archive.
+//! Files that no archive contains.
 //!
-//! The specification leaves out hidden files, `__MACOSX`, `.DS_Store`, `MANIFEST.json`, `*.pyc`
-//! and `__pycache__`; the published tool also leaves out `*.mar`. A model's `exclude` globs add to
-//! these and can take none of them back. What is named by its ending, and `MANIFEST.json`, are
-//! files: a folder called `v1.mar` is a folder like any other, here as in the published tool.
+//! The specification excludes hidden files, `__MACOSX`, `.DS_Store`, `MANIFEST.json`, `*.pyc` and
+//! `__pycache__`; the published tool also excludes `*.mar`. A model's `exclude` globs add to these and
+//! cannot revoke any. `MANIFEST.json` and the names with an ending are files: a folder called `v1.mar`
+//! is packed, as by the published tool.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -13,14 +13,14 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use super::EntryPath;
 use super::manifest::MAR_INF;
 
-/// The exclusions of one model: the specification's and its own.
+/// The exclusions of one model: the specification's and those in its settings.
 #[derive(Debug, Clone)]
 pub struct Exclude {
     globs: GlobSet,
     ready_marker: Option<String>,
 }
 
-/// A glob that cannot be understood.
+/// An invalid glob.
 #[derive(Debug, thiserror::Error)]
 #[error("the exclude pattern `{pattern}` is not a valid glob")]
 pub struct GlobError {
@@ -33,11 +33,11 @@ pub struct GlobError {
 
 impl Exclude {
     /// The specification's exclusions and `patterns`, globs over paths relative to the model
-    /// folder: `*` stays within a folder, `**` crosses them, and a pattern without a `/` matches
-    /// at any depth. A folder that matches is left out with all that is in it.
+    /// folder: `*` stays within a folder, `**` crosses folders, and a pattern without a `/` matches at
+    /// any depth. A folder that matches is excluded with everything in it.
     ///
     /// # Errors
-    /// The first pattern that is no glob.
+    /// The first invalid pattern.
     pub fn new<S: AsRef<str>>(
         patterns: &[S],
         ready_marker: Option<&str>,
@@ -63,12 +63,12 @@ impl Exclude {
         Ok(Self { globs, ready_marker: ready_marker.map(str::to_owned) })
     }
 
-    /// The specification's exclusions alone.
+    /// Only the specification's exclusions.
     pub fn built_in() -> Self {
         Self { globs: GlobSet::empty(), ready_marker: None }
     }
 
-    /// Whether the file at `path`, or the folder with all that is below it, stays out.
+    /// Whether the file at `path`, or the folder with everything below it, is excluded.
     pub fn matches(&self, path: &EntryPath, is_folder: bool) -> bool {
         let name = path.as_str().rsplit('/').next().unwrap_or_default();
         is_built_in(OsStr::new(name), is_folder)
@@ -77,7 +77,7 @@ impl Exclude {
     }
 }
 
-/// Whether a file or folder of this name stays out of every archive, whatever is configured.
+/// Whether every archive excludes a file or folder of this name, whatever is configured.
 pub fn is_built_in(name: &OsStr, is_folder: bool) -> bool {
     let name = name.as_bytes();
     let is_file = || name == b"MANIFEST.json" || name.ends_with(b".pyc") || name.ends_with(b".mar");
@@ -87,7 +87,7 @@ pub fn is_built_in(name: &OsStr, is_folder: bool) -> bool {
         || (!is_folder && is_file())
 }
 
-/// Whether `path` lies in the reserved folder, of which only the manifest that is made is packed.
+/// Whether `path` lies in the reserved folder, which holds only the generated manifest.
 pub fn is_reserved(path: &EntryPath) -> bool {
     path.as_str().split('/').next() == Some(MAR_INF)
 }
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_of_the_specification() {
+    fn the_exclusions_of_the_specification_match() {
         let exclude = Exclude::built_in();
         for out in [
             ".hidden",
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn own_patterns_add_to_it() {
+    fn patterns_add_to_the_exclusions_of_the_specification() {
         let exclude =
             Exclude::new(&["*.ckpt", "data/raw", "/top.txt", "logs/", "./only/here"], None)
                 .unwrap();
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reserved_folder() {
+    fn only_the_top_level_mar_inf_is_reserved() {
         assert!(is_reserved(&path("MAR-INF")));
         assert!(is_reserved(&path("MAR-INF/x")));
         assert!(!is_reserved(&path("x/MAR-INF")));

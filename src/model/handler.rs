@@ -4,37 +4,37 @@ use std::fmt;
 
 use thiserror::Error;
 
-/// A handler setting: the module that the server imports and, where given, the function in it.
+/// A handler setting: the module that the server imports and, optionally, the function in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Handler {
     module: String,
     function: Option<String>,
 }
 
-/// Why a text is no handler.
+/// Why a text is not a handler.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum HandlerError {
     /// Nothing before the colon.
     #[error("the handler `{0}` names no module")]
     NoModule(String),
-    /// Nothing, or no Python identifier, behind the colon.
-    #[error("the handler `{0}` names no function behind the colon")]
+    /// Nothing, or not a Python identifier, after the colon.
+    #[error("the handler `{0}` names no function after the colon")]
     NoFunction(String),
     /// A module path that leaves the model or cannot be imported.
-    #[error("the handler `{0}` is no importable module of the model")]
+    #[error("the handler `{0}` is not an importable module of the model")]
     Module(String),
 }
 
 impl HandlerError {
-    /// How to mend any of them.
+    /// How to fix each of them.
     pub const HELP: &str = "write `module` or `module:function`, for example `service:handle`";
 }
 
 impl Handler {
-    /// Checks the form only; whether the module exists is for validation to see.
+    /// Checks only the form; validation checks whether the module exists.
     ///
     /// # Errors
-    /// Says which part is not of the form.
+    /// Names the part that is malformed.
     pub fn parse(text: &str) -> Result<Self, HandlerError> {
         let (module, function) = match text.split_once(':') {
             Some((module, function)) => (module, Some(function)),
@@ -58,12 +58,12 @@ impl Handler {
         Ok(Self { module: module.to_owned(), function: function.map(str::to_owned) })
     }
 
-    /// The module part as written: perhaps with folders before it and `.py` behind it.
+    /// The module part as written, possibly with folders before it and `.py` after it.
     pub fn module(&self) -> &str {
         &self.module
     }
 
-    /// The function part, where there is one.
+    /// The function part, if given.
     pub fn function(&self) -> Option<&str> {
         self.function.as_deref()
     }
@@ -76,7 +76,7 @@ impl fmt::Display for Handler {
     }
 }
 
-/// Whether `name` can be a Python name. Unicode letters count, as in Python 3.
+/// Whether `name` is a Python identifier. Unicode letters count, as in Python 3.
 fn is_identifier(name: &str) -> bool {
     let mut chars = name.chars();
     chars.next().is_some_and(|c| c == '_' || c.is_alphabetic())
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn module_and_function() {
+    fn handlers_are_split_into_module_and_function() {
         for (text, module, function) in [
             ("service", "service", None),
             ("lstm-service:handle", "lstm-service", Some("handle")),

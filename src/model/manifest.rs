@@ -9,7 +9,7 @@ use super::{Handler, ModelName, Runtime, Settings};
 
 /// The reserved folder of an archive.
 pub const MAR_INF: &str = "MAR-INF";
-/// Where the manifest stands in an archive.
+/// The manifest's path in an archive.
 pub const MANIFEST_PATH: &str = "MAR-INF/MANIFEST.json";
 
 /// The manifest of an archive.
@@ -20,7 +20,7 @@ pub struct Manifest {
     pub specification_version: String,
     /// Always `"1.0"`.
     pub implementation_version: String,
-    /// What the archive is.
+    /// Description of the archive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// Always `"1.0"`.
@@ -60,7 +60,7 @@ pub struct ManifestEngine {
 pub struct ManifestModel {
     /// The name under which the server registers the archive unless told otherwise.
     pub model_name: String,
-    /// What the model is.
+    /// Description of the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// Echoed by the server's `GET /models/NAME`.
@@ -84,7 +84,7 @@ pub struct ManifestPublisher {
 }
 
 impl Manifest {
-    /// The manifest of model `name` with entry point `handler` and what `settings` say of it.
+    /// The manifest of model `name` with entry point `handler` and its `settings`.
     pub fn new(name: &ModelName, handler: &Handler, settings: &Settings) -> Self {
         const VERSION: &str = "1.0";
         Self {
@@ -113,8 +113,8 @@ impl Manifest {
         }
     }
 
-    /// The bytes that go into the archive: indented by two spaces, as model-archiver writes them,
-    /// with a final newline. The same manifest always gives the same bytes.
+    /// The bytes for the archive: indented by two spaces, as model-archiver writes them, with a final
+    /// newline. The same manifest always gives the same bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         #[expect(clippy::expect_used, reason = "string keys and plain values always serialise")]
         let mut bytes = serde_json::to_vec_pretty(self).expect("a manifest is plain JSON");
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_manifest_has_what_the_server_demands() {
+    fn the_smallest_manifest_has_every_key_that_the_server_requires() {
         let name = ModelName::parse("cats").unwrap();
         let handler = Handler::parse("service").unwrap();
         let manifest = Manifest::new(&name, &handler, &Settings::default());

@@ -1,7 +1,8 @@
-//! The words of the domain: names, handlers, settings, manifests, exclusions. All of it is pure.
+//! The domain: names, handlers, settings, manifests, exclusions and problems. Pure: nothing here
+//! touches the disk.
 //!
-//! Rules come from the model-archiver specification (names, runtimes, exclusions, handlers) and
-//! from what the server accepts; each type says which. Nothing here touches the disk.
+//! The rules come from the model-archiver specification (names, runtimes, exclusions, handlers) and
+//! from what the server accepts; each type says which.
 
 pub mod entry_path;
 pub mod exclude;

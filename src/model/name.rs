@@ -1,11 +1,11 @@
-//! Model names: what the archive format allows, and what the server can load.
+//! Model names: what the archive format allows and what the server can load.
 
 use std::fmt;
 
 use thiserror::Error;
 
-/// The longest name: `NAME.tar.gz`, and what it is called while it is staged, put aside or noted in
-/// the state, have to fit into a file name of 255 bytes (`NAME_MAX`).
+/// The maximum length: `NAME.tar.gz`, and the names of its staged, retired and state files, have to fit
+/// into 255 bytes (`NAME_MAX`).
 pub const MAX_LENGTH: usize = 255 - ".tar.gz".len() - "removed-".len();
 
 /// A valid model name: a letter, then letters, digits, `_`, `-` and `.` (model-archiver
@@ -13,7 +13,7 @@ pub const MAX_LENGTH: usize = 255 - ".tar.gz".len() - "removed-".len();
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ModelName(String);
 
-/// Why a text is no model name.
+/// Why a text is not a model name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NameError {
     /// The empty name.
@@ -44,7 +44,7 @@ pub enum NameError {
 }
 
 impl NameError {
-    /// How to mend any of them.
+    /// How to fix each of them.
     pub const HELP: &str = "begin with a letter and use only letters, digits, `_`, `-` and `.` (`name:` sets a name that differs from the folder's)";
 }
 
@@ -52,7 +52,7 @@ impl ModelName {
     /// Checks `name` against the rule of the specification.
     ///
     /// # Errors
-    /// Says which part of the rule the name breaks.
+    /// Names the part of the rule that the name violates.
     pub fn parse(name: &str) -> Result<Self, NameError> {
         let first = name.chars().next().ok_or(NameError::Empty)?;
         if !first.is_ascii_alphabetic() {
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rule_of_the_specification() {
+    fn names_follow_the_rule_of_the_specification() {
         for good in ["a", "Z", "squeezenet_v1.1", "lstm-service", "a.", "a..b", "A9_-."] {
             assert!(ModelName::parse(good).is_ok(), "{good}");
         }
@@ -112,7 +112,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_name_is_taken_as_it_is_or_refused(text in "\\PC{0,40}") {
+        fn a_name_is_accepted_unchanged_or_refused(text in "\\PC{0,40}") {
             if let Ok(name) = ModelName::parse(&text) {
                 prop_assert_eq!(name.as_str(), &text);
                 prop_assert!(!text.contains('/') && !text.starts_with('.'));

@@ -1,8 +1,8 @@
-//! What is wrong with a model, a configuration or an archive, said so that its owner can mend it.
+//! Problems of a model, a configuration or an archive, reported so that their owner can fix them.
 //!
-//! Every check in the crate reports [`Problem`]s: what, where and how to mend it, under a stable
-//! [`Code`]. A check never stops at the first one; it returns all it finds, and whoever asked
-//! decides. Problems are plain values: they are printed, counted and written into the results log.
+//! Every check reports [`Problem`]s: what is wrong, where, and how to fix it, under a stable
+//! [`Code`]. A check never stops at the first problem; it returns all of them, and its caller decides.
+//! Problems are plain values: they are printed, counted and written to the results log.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,22 +10,22 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
-/// Whether a problem refuses the input or is only worth saying.
+/// Whether a problem rejects the input.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// Worth knowing; the archive is built all the same.
+    /// The archive is built anyway.
     Warning,
-    /// The input is refused; nothing is built from it.
+    /// The input is rejected; nothing is built from it.
     Error,
 }
 
-/// One thing that is wrong, where, and how to mend it.
+/// One problem: what is wrong, where, and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
-    /// Whether it refuses the input.
+    /// Error (the input is rejected) or warning.
     pub severity: Severity,
     /// The stable name of this kind of problem; scripts may match on it.
     pub code: Code,
@@ -40,12 +40,12 @@ pub struct Problem {
     pub column: Option<u32>,
     /// What is wrong, without a full stop.
     pub message: String,
-    /// How to mend it, without a full stop.
+    /// How to fix it, without a full stop.
     pub help: String,
 }
 
 impl Problem {
-    /// A problem that refuses the input.
+    /// A problem that rejects the input.
     pub fn error(
         code: Code,
         path: impl Into<PathBuf>,
@@ -63,7 +63,7 @@ impl Problem {
         }
     }
 
-    /// A problem that is only worth saying.
+    /// A problem that does not reject the input.
     pub fn warning(
         code: Code,
         path: impl Into<PathBuf>,
@@ -73,7 +73,7 @@ impl Problem {
         Self { severity: Severity::Warning, ..Self::error(code, path, message, help) }
     }
 
-    /// The same problem at a line and column, both counted from 1.
+    /// This problem at a line and column, both counted from 1.
     #[must_use]
     pub fn at(mut self, line: u32, column: u32) -> Self {
         self.line = Some(line);
@@ -81,7 +81,7 @@ impl Problem {
         self
     }
 
-    /// The same problem with its path placed under `base`.
+    /// This problem with its path placed under `base`.
     #[must_use]
     pub fn under(mut self, base: &Path) -> Self {
         // An empty path is the model folder itself; joining it would add a slash.
@@ -90,13 +90,13 @@ impl Problem {
         self
     }
 
-    /// Whether it refuses the input.
+    /// Whether it rejects the input.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
 }
 
-/// `path:line:column: code: what – how to mend it`, the form that editors and terminals can follow.
+/// `path:line:column: code: what – how to fix it`, the form that editors and terminals can follow.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.path.display())?;
@@ -111,13 +111,13 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Writes a path as text whatever bytes it has: one that is not UTF-8 must not keep everything else
+/// Writes a path as text, with U+FFFD for what is not UTF-8: such a path must not prevent the rest
 /// from being written.
 pub(crate) fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
 }
 
-/// The same for a path that may be missing.
+/// As [`as_text`], for an optional path.
 pub(crate) fn some_as_text<S: Serializer>(
     path: &Option<PathBuf>,
     serializer: S,
@@ -128,7 +128,7 @@ pub(crate) fn some_as_text<S: Serializer>(
     }
 }
 
-/// Whether any of `problems` refuses the input.
+/// Whether any of `problems` rejects the input.
 pub fn any_error(problems: &[Problem]) -> bool {
     problems.iter().any(Problem::is_error)
 }
@@ -142,7 +142,7 @@ macro_rules! codes {
         }
 
         impl Code {
-            /// Every code there is, in the order of the documentation.
+            /// All codes, in the order of the documentation.
             pub const ALL: &[Code] = &[$(Code::$variant,)+];
 
             /// The code as it is written, for example `handler-module-missing`.
@@ -152,7 +152,7 @@ macro_rules! codes {
                 }
             }
 
-            /// One sentence on what the code stands for.
+            /// One sentence on what the code means.
             pub fn summary(self) -> &'static str {
                 match self {
                     $(Code::$variant => concat!($($doc),+).trim_ascii(),)+
@@ -173,7 +173,7 @@ codes! {
     SettingsMissing = "settings-missing",
     /// Two settings contradict each other.
     SettingsConflict = "settings-conflict",
-    /// The model name breaks the rule of the archive format.
+    /// The model name violates the archive format's rule.
     NameInvalid = "name-invalid",
     /// The archive format allows the name, but the server cannot load it.
     NameNotLoadable = "name-not-loadable",
@@ -183,7 +183,7 @@ codes! {
     HandlerInvalid = "handler-invalid",
     /// No handler is configured and none could be inferred.
     HandlerNotFound = "handler-not-found",
-    /// No handler is configured and several modules could be one.
+    /// No handler is configured and several modules could be it.
     HandlerAmbiguous = "handler-ambiguous",
     /// The handler's module file is not in the model.
     HandlerModuleMissing = "handler-module-missing",
@@ -191,31 +191,31 @@ codes! {
     HandlerSyntax = "handler-syntax",
     /// The handler's module cannot be imported the way the server imports it.
     HandlerImport = "handler-import",
-    /// The module does not define the handler function, nor exactly one service class.
+    /// The module defines neither the handler function nor exactly one service class.
     HandlerEntryPoint = "handler-entry-point",
     /// The entry point exists but cannot be called as `(data, context)`.
     HandlerSignature = "handler-signature",
     /// Whether the entry point exists cannot be decided without running the module.
     HandlerUndecided = "handler-undecided",
-    /// A JSON file at the top level of the model does not parse.
+    /// A JSON file at the top level of the model cannot be parsed.
     JsonSyntax = "json-syntax",
     /// The model has no file to pack.
     ModelEmpty = "model-empty",
-    /// A path under the reserved folder `MAR-INF`.
+    /// A path in the reserved folder `MAR-INF`.
     ReservedName = "reserved-name",
-    /// A file name that the server or the archive format cannot take.
+    /// A file name that the server or the archive format does not accept.
     FileName = "file-name",
-    /// A symbolic link that leads out of the model folder.
+    /// A symbolic link to a place outside the model folder.
     SymlinkOutside = "symlink-outside",
-    /// A symbolic link that leads nowhere.
+    /// A symbolic link whose target does not exist.
     SymlinkBroken = "symlink-broken",
-    /// A symbolic link that leads back to a folder above it.
+    /// A symbolic link to a folder that contains it.
     SymlinkCircle = "symlink-circle",
     /// A FIFO, socket or device among the model's files.
     SpecialFile = "special-file",
-    /// A file or folder that marwatch may not read.
+    /// A file or folder that marwatch has no permission to read.
     Unreadable = "unreadable",
-    /// A link in a drop folder, which is taken for no model.
+    /// A symbolic link in a drop folder: it is not treated as a model.
     NotAModel = "not-a-model",
     /// The model has more files than `limits.files` allows.
     LimitFiles = "limit-files",
@@ -226,23 +226,23 @@ codes! {
     /// Folders are nested deeper than `limits.depth` allows.
     LimitDepth = "limit-depth",
     /// The store already holds an archive of this name that marwatch did not build, or that was
-    /// changed since.
+    /// changed afterwards.
     ArchiveForeign = "archive-foreign",
-    /// A server that is asked before publishing has refused the archive.
+    /// A server that tries archives before they are published refused this one.
     ServerRefused = "server-refused",
-    /// An archive is cut short or its structure is damaged.
+    /// An archive is truncated or its structure is damaged.
     ArchiveDamaged = "archive-damaged",
     /// An archive uses a feature of the format that the server's reader does not accept.
     ArchiveUnsupported = "archive-unsupported",
-    /// An archive departs from what the server or the specification expects, without breaking it.
+    /// An archive deviates from the specification in a way that the server tolerates.
     ArchiveUnusual = "archive-unusual",
     /// The catalog names an archive that is not in the store.
     ArchiveMissing = "archive-missing",
-    /// Two archives in the store call their model the same: the server does not start with them.
+    /// Two archives in the store name the same model: the server does not start with them.
     StoreNameTwice = "store-name-twice",
-    /// Something visible in the store that is no model archive.
+    /// A visible file or folder in the store that is not a model archive.
     StoreStray = "store-stray",
-    /// The archive's manifest is missing, misplaced or not what the server accepts.
+    /// The archive's manifest is missing, misplaced or not accepted by the server.
     ManifestInvalid = "manifest-invalid",
 }
 

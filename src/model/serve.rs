@@ -1,4 +1,4 @@
-//! How a model wants to be served, where servers are configured.
+//! How servers serve a model.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,54 +8,54 @@ use serde::{Deserialize, Serialize};
 
 use super::problem::some_as_text;
 
-/// What a model says about being served; what it does not say, the server's configuration says. None
-/// of it is part of the archive.
+/// A model's own settings for its servers; the server's configuration fills in the rest. None of it is
+/// part of the archive.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Serve {
-    /// Its workers.
+    /// Number of workers.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub workers: Option<usize>,
-    /// How it is registered beside that.
+    /// Settings that a server takes only at registration.
     #[serde(flatten)]
     pub batching: Batching,
-    /// What an archive of it that is tried has to answer.
+    /// The request that a trial of the archive has to answer.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub probe: Option<Probe>,
 }
 
-/// What a server is told of a model at its registration, and can be told at no other time.
+/// Settings that a server takes only when a model is registered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Batching {
-    /// Requests that a worker takes together.
+    /// Maximum number of requests in a batch.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub batch_size: Option<usize>,
-    /// How long a worker waits for them.
+    /// How long a worker waits for a batch to fill.
     #[serde(skip_serializing_if = "Option::is_none", default, with = "span")]
     #[schemars(with = "Option<String>")]
     pub max_batch_delay: Option<Duration>,
-    /// How long the model may take to answer.
+    /// How long the model may take to answer a request.
     #[serde(skip_serializing_if = "Option::is_none", default, with = "span")]
     #[schemars(with = "Option<String>")]
     pub response_timeout: Option<Duration>,
 }
 
-/// What an archive that is tried has to answer.
+/// The request that a trial of an archive has to answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Probe {
-    /// The path that is asked, with `{name}` for the model.
+    /// The request's path; `{name}` stands for the model.
     pub path: String,
-    /// What is sent.
+    /// The request's body.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub body: Option<String>,
-    /// A file whose content is sent.
+    /// A file with the request's body.
     #[serde(skip_serializing_if = "Option::is_none", default, serialize_with = "some_as_text")]
     pub body_file: Option<PathBuf>,
-    /// The status of a good answer.
+    /// The expected HTTP status.
     pub expect_status: u16,
 }
 
 impl Serve {
-    /// Lays these terms over `lower`: what these do not say, `lower` says.
+    /// Merges these settings with `lower`, which fills in what these leave open.
     #[must_use]
     pub fn or(self, lower: Serve) -> Serve {
         Serve {
@@ -65,14 +65,14 @@ impl Serve {
         }
     }
 
-    /// Whether it says nothing.
+    /// Whether nothing is set.
     pub fn is_empty(&self) -> bool {
         *self == Serve::default()
     }
 }
 
 impl Batching {
-    /// Lays these terms over `lower`.
+    /// Merges these settings with `lower`, which fills in what these leave open.
     #[must_use]
     pub fn or(self, lower: Batching) -> Batching {
         Batching {
@@ -82,13 +82,13 @@ impl Batching {
         }
     }
 
-    /// Whether it says nothing.
+    /// Whether nothing is set.
     pub fn is_empty(&self) -> bool {
         *self == Batching::default()
     }
 }
 
-/// Times as the configuration writes them: `100ms`.
+/// Durations as the configuration writes them: `100ms`.
 mod span {
     use std::time::Duration;
 
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn they_are_written_as_they_are_configured() {
+    fn serve_settings_are_written_as_they_are_configured() {
         let serve = Serve {
             workers: Some(2),
             batching: Batching {

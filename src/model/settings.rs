@@ -1,24 +1,24 @@
-//! What can be said about a model, and by whom.
+//! The settings of a model.
 //!
-//! Three layers say it: the daemon's `models:` entry, `.mar.yaml` in the model's folder, and the
-//! `MAR-INF/MANIFEST.json` of an unpacked archive. Each is one [`Settings`], in which everything
-//! is optional; [`Settings::or`] lays one over the next, so the first that says a thing wins.
+//! They come from three layers: the daemon's `models:` entry, `.mar.yaml` in the model's folder, and
+//! the `MAR-INF/MANIFEST.json` of an unpacked archive. Each layer is one [`Settings`] in which every
+//! value is optional; [`Settings::or`] merges two layers, and the upper one wins.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Handler, ModelName, Runtime, Serve};
 
-/// What one layer says about a model. Every value has been checked by itself.
+/// One layer of settings. Every value is valid on its own.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settings {
-    /// The model's name, where it differs from the folder's.
+    /// The model's name, if it differs from the folder's.
     pub name: Option<ModelName>,
     /// The entry point.
     pub handler: Option<Handler>,
     /// Which interpreter runs it.
     pub runtime: Option<Runtime>,
-    /// The deep-learning engine, for the manifest alone.
+    /// The deep-learning engine; only the manifest carries it.
     pub engine: Option<Engine>,
     /// The author's version of the model (`modelVersion`).
     pub version: Option<String>,
@@ -38,14 +38,14 @@ pub struct Settings {
     pub compression: Option<Compression>,
     /// Globs of files to leave out, relative to the model folder.
     pub exclude: Option<Vec<String>>,
-    /// A file whose presence says that the model is complete; it is never packed.
+    /// A file whose presence marks the model as complete; it is never packed.
     pub ready_marker: Option<String>,
-    /// How it wants to be served; no part of the archive.
+    /// How servers serve it; not part of the archive.
     pub serve: Serve,
 }
 
 impl Settings {
-    /// Lays these settings over `lower`: what these do not say, `lower` says.
+    /// Merges these settings with `lower`, which fills in what these leave open.
     #[must_use]
     pub fn or(self, lower: Settings) -> Settings {
         Settings {
@@ -68,7 +68,7 @@ impl Settings {
     }
 }
 
-/// The engine entry of the manifest; the server refuses one without a name.
+/// The manifest's `engine` entry; the server refuses one without a name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Engine {
@@ -79,7 +79,7 @@ pub struct Engine {
     pub version: Option<String>,
 }
 
-/// The publisher entry of the manifest.
+/// The manifest's `publisher` entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Publisher {

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod command;
 pub mod compare;
+mod fingerprint;
 pub mod generations;
 pub(crate) mod orders;
 pub mod preflight;
@@ -15,6 +16,7 @@ mod stage_snapshot;
 #[cfg(test)]
 mod tests;
 pub mod validate;
+mod why;
 
 use stage_snapshot::{exclude_of, request};
 
@@ -28,7 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::archive::Digest;
-use crate::archive::pack::Packed;
+use crate::archive::pack::{Before, Packed};
 use crate::archive::plan::{Profile, plan};
 use crate::archive::probe::probe;
 use crate::archive::{Control, PackError};
@@ -50,10 +52,10 @@ use crate::source::readiness::Asked;
 use crate::source::resolve::Resolved;
 use crate::source::snapshot;
 use crate::source::snapshot::Snapshot;
-use crate::store::staging::Before;
-use crate::store::{ModelState, Staged, Store, Verified};
+use crate::store::{ModelState, Parts, Staged, Store, Verified};
 use crate::text::chain;
 use check::all_unreadable;
+use fingerprint::Changes;
 use generations::Ended;
 use preflight::Preflight;
 use report::{Halt, Laps, Report};
@@ -66,7 +68,7 @@ pub struct Workshop {
     /// The configuration that holds.
     pub config: Arc<Config>,
     /// The store.
-    pub store: Arc<Store>,
+    pub(crate) store: Arc<Store>,
     /// Set to stop what is under way.
     pub cancelled: Arc<AtomicBool>,
     /// Is told how many bytes of which model are packed.
@@ -145,6 +147,7 @@ impl Workshop {
             closed: RefCell::default(),
             kept: None,
             serve: None,
+            why: vec![],
         };
         // A build that panics must end too, or its model and its place would be lost without a word.
         let result = panic::catch_unwind(AssertUnwindSafe(|| attempt.carry_out()));
@@ -181,6 +184,8 @@ struct Attempt<'a> {
     kept: Option<Kept<'a>>,
     /// How the settings want the model to be served, once they were read and are good.
     serve: Option<Serve>,
+    /// Why the model was packed, once it was.
+    why: Vec<String>,
 }
 
 /// What came of an attempt that got to its end.
@@ -224,8 +229,9 @@ struct Seen {
     listed: i64,
     /// What the kernel said of writers, once it was asked.
     asked: Asked,
-    recipe: [u8; 32],
-    packing: [u8; 32],
+    parts: Parts,
+    /// How the parts differ from those of the last build, if they are known.
+    changes: Option<Changes>,
     format: ArchiveFormat,
     profile: Profile,
 }
@@ -243,9 +249,8 @@ impl Job {
         if let Some(known) = &mut job.known {
             let known = Arc::make_mut(known);
             known.archive.identity = Identity { ino: 0, size: 0, mtime: 0 };
-            known.archive.ctime = 0;
-            known.packing = [0; 32];
-            known.recipe = [0; 32];
+            known.archive.ctime = None;
+            known.fingerprint = None;
         }
         Some(job)
     }
@@ -278,6 +283,7 @@ impl Attempt<'_> {
         let standing = self.standing(&model, &seen)?;
         self.laps.done(Stage::Validate);
         let (verified, packed) = self.pack(&model, &seen)?;
+        self.why = self.reasons(&seen, &packed);
         self.pass_gate(&model, &seen, &verified)?;
         self.publish(&model, &seen, verified, packed, standing)
     }
@@ -356,7 +362,7 @@ impl Attempt<'_> {
     fn previous(&self, model: &ValidModel, seen: &Seen) -> Option<File> {
         let known = self.job.known.as_deref()?;
         let is_kept = self.kept.as_ref()?.entries.iter().any(Option::is_some);
-        let is_like_it = known.packing == seen.packing
+        let is_like_it = seen.changes.as_ref().is_some_and(Changes::is_packed_alike)
             && known.archive.format == seen.format
             && seen.format == ArchiveFormat::Default;
         if !is_kept || !is_like_it {
@@ -388,9 +394,9 @@ impl Attempt<'_> {
             .map_err(|error| self.pack_failed(seen, Stage::Plan, &error))?;
         let plan = plan(manifest, &inputs, &methods, carried);
         self.laps.done(Stage::Plan);
-        let spare = self.job.known.as_deref().and_then(|known| known.spare.as_ref());
+        let spare = self.job.known.as_deref().and_then(|known| known.recycled.as_ref());
         let spare = spare.filter(|_| previous.is_some());
-        let spare = spare.and_then(|note| Some((shop.store.take_spare(model.name(), note)?, note)));
+        let spare = spare.and_then(|note| Some((shop.store.recycle(model.name(), note)?, note)));
         let on_spare = spare.map(|(staged, note)| {
             let before = Before { previous, in_place: &note.large };
             let packed = staged.pack(&plan, &seen.profile, &source, before, &control);
@@ -423,7 +429,7 @@ impl Attempt<'_> {
             verified => verified.map_err(|error| self.failed_in_staging(Stage::Verify, &error))?,
         };
         if let Some((previous, known)) = previous.zip(self.job.known.as_deref())
-            && !self.shop.store.is_published(previous, &known.archive)
+            && !known.archive.is_untouched(previous)
         {
             let moved = "it was written to while it was carried over";
             return Err(Trouble::Before(moved.into()));
@@ -446,8 +452,7 @@ impl Attempt<'_> {
         Self: 'c,
     {
         let threads = crate::fs::threads::processors();
-        let durable =
-            self.shop.config.durability.is_full() && !is_disabled(Protection::ArchiveFlush);
+        let durable = !is_disabled(Protection::ArchiveFlush);
         Control { threads, durable, cancelled: &self.shop.cancelled, progress }
     }
 

@@ -76,6 +76,12 @@ impl Attempt<'_> {
         let took = Took { stages_ms: self.laps.times, cost: self.cost.get() };
         record.stages_ms.clone_from(&took.stages_ms);
         record.cost = (took.cost != Cost::default()).then_some(took.cost);
+        // Not of one that was packed to find that its content is the same.
+        if matches!(outcome, Some(Outcome::Published | Outcome::Rejected | Outcome::Failed))
+            && !record.recovered
+        {
+            record.why = self.why;
+        }
         let record = outcome.map(|outcome| Record { outcome, ..record });
         if let Some(record) = &record {
             crate::results::log_line::record(record);

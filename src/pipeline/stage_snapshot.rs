@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::check::{settings_file, unreadable};
 use super::compare;
+use super::fingerprint;
+use super::fingerprint::Changes;
 use super::report::Halt;
 use super::reuse::Kept;
 use super::{At, Attempt, Done, Seen};
@@ -25,9 +27,7 @@ use crate::source::readiness::Asked;
 use crate::source::resolve::resolve;
 use crate::source::snapshot;
 use crate::source::snapshot::{Request, Transfers};
-use crate::store::ModelState;
-
-const TORN: &str = "a power cut has torn its archive, which was not flushed";
+use crate::store::{BuildFingerprint, ModelState};
 
 impl Attempt<'_> {
     pub(super) fn snapshot(&mut self) -> Result<Seen, Halt> {
@@ -72,8 +72,10 @@ impl Attempt<'_> {
             compression: settings.compression.unwrap_or(config.pack.compression),
             ..Profile::from(config.pack)
         };
-        let recipe = compare::recipe(&settings, format, config);
-        let packing = compare::packing(&profile);
+        let parts = fingerprint::parts(&settings, format, &profile, config);
+        let last = self.job.known.as_deref().and_then(|known| known.fingerprint.as_ref());
+        let changes =
+            last.map(|last| Changes::since(last, &parts, &settings, format, &profile, config));
         let name = ticket.name.clone();
         Ok(Seen {
             folder,
@@ -84,8 +86,8 @@ impl Attempt<'_> {
             snapshot,
             listed,
             asked: Asked::default(),
-            recipe,
-            packing,
+            parts,
+            changes,
             format,
             profile,
         })
@@ -106,17 +108,10 @@ impl Attempt<'_> {
         // What is wrong with settings or listing need not show in the files that would be packed.
         let is_wrong = any_error(&seen.resolved.problems) || any_error(&seen.snapshot.problems);
         let known = job.known.as_deref();
-        let mut known = known.filter(|known| !is_wrong && self.is_in_store(known, seen));
+        let known = known.filter(|known| !is_wrong && self.is_in_store(known, seen));
         let is_same = |known: &ModelState| {
             is_as_said(known, seen) && compare::has_files(known, &seen.snapshot)
         };
-        let doubted = known.filter(|known| is_same(known) && known.archive.may_be_torn());
-        if let (Some(doubted), Some(name)) = (doubted, &seen.name)
-            && !self.shop.store.is_whole(name, doubted)
-        {
-            tracing::warn!("{TORN}");
-            known = None;
-        }
         if known.is_some_and(is_same) {
             // What was refused is as it was published again: whoever was told is told. One that is held
             // may be as wrong as it was.
@@ -125,15 +120,11 @@ impl Attempt<'_> {
             let texts = &seen.resolved.texts;
             let is_new = |known: &ModelState| texts.iter().any(|t| !known.settings.contains(t));
             return match (known, &seen.name) {
-                (Some(known), Some(name)) if touched || is_new(known) || doubted.is_some() => {
-                    let mut state = ModelState { settings: texts.clone(), ..known.clone() };
-                    if doubted.is_some() {
-                        state.archive.was_read();
-                    }
+                (Some(known), Some(name)) if touched || is_new(known) => {
+                    let state = self.as_seen(known, seen);
                     let (name, state) = (name.clone(), Box::new(state));
-                    // Settings files that say the same as before are not read the next time, nor is
-                    // the archive.
-                    if is_new(known) || doubted.is_some() {
+                    // Settings files that say the same as before are not read the next time.
+                    if is_new(known) {
                         self.save(&name, &state);
                     }
                     Ok(Some(Done::Unchanged { name, state, touched, listed: None }))
@@ -154,15 +145,7 @@ impl Attempt<'_> {
             return Ok(None);
         }
         self.unmoved(seen)?;
-        let settings = seen.resolved.texts.clone();
-        let mut state = ModelState { settings, ..known.clone() };
-        if known.archive.may_be_torn() {
-            if !self.shop.store.is_whole(&name, known) {
-                tracing::warn!("{TORN}");
-                return Ok(None);
-            }
-            state.archive.was_read();
-        }
+        let mut state = self.as_seen(known, seen);
         let mut touched = ticket.refused.is_some() && known.held.is_none();
         for (known, file) in state.files.iter_mut().zip(&seen.snapshot.files) {
             touched |= known.id != file.id;
@@ -173,11 +156,20 @@ impl Attempt<'_> {
         Ok(Some(Done::Unchanged { name, state: Box::new(state), touched, listed: None }))
     }
 
+    /// What is known of a model that is as it was. Its fingerprint may be one of an older version of
+    /// marwatch; it gets the form of today.
+    fn as_seen(&self, known: &ModelState, seen: &Seen) -> ModelState {
+        let is_known = known.fingerprint.is_some();
+        let fingerprint = is_known.then(|| BuildFingerprint::Parts(seen.parts.clone()));
+        let settings = seen.resolved.texts.clone();
+        ModelState { fingerprint, settings, ..known.clone() }
+    }
+
     /// What has the content that it had: by stat, and where that leaves a doubt by reading it. None
     /// where the archive before is of no use.
     fn keep<'k>(&self, seen: &Seen, known: &'k ModelState) -> Result<Option<Kept<'k>>, Halt> {
         let is_held = known.held.is_some();
-        if !is_held && known.recipe != seen.recipe && known.packing != seen.packing {
+        if !is_held && !seen.changes.as_ref().is_some_and(Changes::is_packed_alike) {
             return Ok(None);
         }
         let kept = Kept::by_stat(known, &seen.snapshot);
@@ -226,7 +218,7 @@ impl Attempt<'_> {
         };
         // With what decides whether a foreign archive is replaced, so that a reload takes effect.
         let adopt = self.shop.config.adopt;
-        add(format!("{:?} {:?} {standing:?} {adopt}", seen.recipe, ticket.rivals));
+        add(format!("{:?} {:?} {standing:?} {adopt}", seen.parts, ticket.rivals));
         add(format!("{:?} {:?}", seen.resolved.problems, seen.settings.serve));
         for file in seen.snapshot.files.iter().chain(&seen.snapshot.settings) {
             add(format!("{:?}", file));
@@ -254,7 +246,7 @@ impl Attempt<'_> {
 fn is_as_said(known: &ModelState, seen: &Seen) -> bool {
     match &known.held {
         Some(held) => held.is_against(&seen.resolved.said),
-        None => known.recipe == seen.recipe,
+        None => seen.changes.as_ref().is_some_and(Changes::is_empty),
     }
 }
 

@@ -5,11 +5,13 @@ mod held;
 mod incremental;
 mod power_cut;
 mod spare;
+mod why;
 
 use std::fs;
 
 use super::*;
 use crate::fs::identity::Identity;
+use crate::fs::test_folder::with_attributes;
 use crate::model::problem::Code;
 use crate::reconcile::Fingerprint;
 use crate::results::Outcome;
@@ -24,7 +26,10 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::new_in(tempfile::tempdir().unwrap())
+    }
+
+    fn new_in(dir: tempfile::TempDir) -> Self {
         let models = dir.path().join("models");
         fs::create_dir_all(models.join("m")).unwrap();
         let config = Config::with_defaults(dir.path().join("store"), vec![models]);
@@ -175,13 +180,11 @@ fn a_lost_state_republishes_nothing() {
 
 #[test]
 fn an_archive_that_only_its_mark_tells_of_is_replaced() {
-    let mut world = World::new();
+    let mut world = World::new_in(with_attributes());
     assert_eq!(outcome(&world.build()), Some(Outcome::Published));
     let place = world.stored("m.mar");
     let found = Identity::at(&place).unwrap().unwrap();
-    if !world.shop.store.is_marked(&place, &found) {
-        return;
-    }
+    assert!(world.shop.store.is_marked(&place, &found));
     // As after a power cut that came before what is known of it was whole.
     world.known = None;
     world.write("service.py", "def handle(data, context):\n    return []\n");
@@ -288,12 +291,7 @@ fn the_longest_name_fits_wherever_it_is_written() {
         let report = world.shop.build(Job { ticket, known: None, listed: None });
         assert_eq!(outcome(&report), Some(Outcome::Published), "{report:?}");
         let state = world.shop.store.states().load(&name).unwrap();
-        let removed = world.shop.store.remove(
-            &name,
-            &state.archive,
-            world.shop.config.history,
-            Default::default(),
-        );
+        let removed = world.shop.store.remove(&name, &state.archive, world.shop.config.history);
         assert_eq!(removed.unwrap(), crate::store::Removed::Gone);
     }
 }

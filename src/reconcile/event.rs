@@ -9,6 +9,7 @@ use crate::model::ModelName;
 use crate::results::Trigger;
 use crate::source::discover::RootListing;
 use crate::source::readiness::Waiting;
+use crate::watch::Change;
 
 /// What the reconciler goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,27 +39,8 @@ pub enum Event {
     },
     /// Look at every model: the first pass, lost events, the slow rescan, a signal.
     LookAtAll(Trigger),
-    /// Models may have come or gone.
-    RootChanged,
-    /// Something in a model's folder changed.
-    Touched {
-        /// The model's folder.
-        folder: PathBuf,
-    },
-    /// A file of a model was written to and is not yet closed.
-    Writing {
-        /// The model's folder.
-        folder: PathBuf,
-        /// The file, relative to it.
-        file: PathBuf,
-    },
-    /// A file of a model was closed after writing, or is gone.
-    Closed {
-        /// The model's folder.
-        folder: PathBuf,
-        /// The file, relative to it.
-        file: PathBuf,
-    },
+    /// The watcher reports where the disk changed.
+    Changed(Change),
     /// The answer to [`Effect::List`].
     Listed(Vec<RootListing>),
     /// The answer to [`Effect::Build`].

@@ -26,6 +26,7 @@ use crate::clock::Moment;
 use crate::model::ModelName;
 use crate::results::Trigger;
 use crate::source::discover::{ListedModel, RootListing};
+use crate::watch::Change;
 pub use event::{Effect, End, Event, Fingerprint, Notice, Order, OrderKind, Policy, Ticket};
 use model::{Burst, Model, Phase};
 pub use view::{Activity, View};
@@ -96,24 +97,7 @@ impl Reconciler {
         match event {
             Event::Configured { policy, roots } => self.configure(policy, roots),
             Event::LookAtAll(trigger) => self.list(Some(trigger), &mut effects),
-            Event::RootChanged => self.list(None, &mut effects),
-            Event::Touched { folder } => self.touched(now, &folder, &mut effects),
-            Event::Writing { folder, file } => {
-                let unclosed = match self.models.get_mut(&folder) {
-                    Some(model) => &mut model.unclosed,
-                    None => self.unlisted.entry(folder.clone()).or_default(),
-                };
-                unclosed.insert(file);
-                self.touched(now, &folder, &mut effects);
-            }
-            Event::Closed { folder, file } => {
-                if let Some(model) = self.models.get_mut(&folder) {
-                    model.unclosed.remove(&file);
-                } else if let Some(unclosed) = self.unlisted.get_mut(&folder) {
-                    unclosed.remove(&file);
-                }
-                self.touched(now, &folder, &mut effects);
-            }
+            Event::Changed(change) => self.changed(now, change, &mut effects),
             Event::Listed(listings) => self.listed(now, listings, &mut effects),
             Event::Finished { folder, end } => self.finished(now, &folder, end, &mut effects),
             Event::Ordered(order) => self.orders.push_back(order),
@@ -316,6 +300,32 @@ impl Reconciler {
             }
         }
         self.unqueue_settling();
+    }
+
+    fn changed(&mut self, now: Moment, change: Change, effects: &mut Vec<Effect>) {
+        match change {
+            Change::Touched { folder } => self.touched(now, &folder, effects),
+            Change::Writing { folder, file } => {
+                let unclosed = match self.models.get_mut(&folder) {
+                    Some(model) => &mut model.unclosed,
+                    None => self.unlisted.entry(folder.clone()).or_default(),
+                };
+                unclosed.insert(file);
+                self.touched(now, &folder, effects);
+            }
+            Change::Closed { folder, file } => {
+                if let Some(model) = self.models.get_mut(&folder) {
+                    model.unclosed.remove(&file);
+                } else if let Some(unclosed) = self.unlisted.get_mut(&folder) {
+                    unclosed.remove(&file);
+                }
+                self.touched(now, &folder, effects);
+            }
+            Change::RootChanged { .. } => self.list(None, effects),
+            Change::LookAtAll { .. } => self.list(Some(Trigger::Rescan), effects),
+            // Polling reports the same changes.
+            Change::Degraded { .. } => {}
+        }
     }
 
     fn touched(&mut self, now: Moment, folder: &Path, effects: &mut Vec<Effect>) {

@@ -44,8 +44,12 @@ fn listing(models: &[&str]) -> Event {
     Event::Listed(vec![RootListing { root: "/drop".into(), models }])
 }
 
+fn root_changed() -> Event {
+    Event::Changed(Change::RootChanged { root: "/drop".into() })
+}
+
 fn touched(name: &str) -> Event {
-    Event::Touched { folder: folder(name) }
+    Event::Changed(Change::Touched { folder: folder(name) })
 }
 
 fn finished(name: &str, end: End) -> Event {
@@ -122,14 +126,17 @@ fn a_paused_model_is_left_alone_until_it_is_not_paused_any_more() {
     assert!(r.is_idle());
     assert_eq!(r.view().next().unwrap().activity, Activity::Paused);
     // Nor is it removed.
-    r.handle(at(1000), Event::RootChanged);
+    r.handle(at(1000), root_changed());
     assert!(r.handle(at(1000), listing(&["b", "c"])).is_empty());
     assert!(r.handle(at(9000), Event::Tick).is_empty() && r.deadline().is_none());
     assert_eq!(r.view().next().unwrap().activity, Activity::Missing);
-    r.handle(at(9000), Event::RootChanged);
+    r.handle(at(9000), root_changed());
     assert!(r.handle(at(9000), listing(&["a", "b", "c"])).is_empty());
     // What somebody has open is known all the same.
-    r.handle(at(9100), Event::Writing { folder: folder("a"), file: "weights".into() });
+    r.handle(
+        at(9100),
+        Event::Changed(Change::Writing { folder: folder("a"), file: "weights".into() }),
+    );
     r.handle(at(9200), Event::Paused(name()));
     let tickets = tickets(r.handle(at(9500), Event::Unpaused(name())));
     assert_eq!(tickets.len(), 1);
@@ -144,7 +151,7 @@ fn a_model_that_went_while_it_was_paused_is_removed_afterwards() {
     let name = ModelName::parse("a").unwrap();
     let mut r = settled(&["a", "b", "c"]);
     r.handle(at(0), Event::Paused(name.clone()));
-    r.handle(at(1000), Event::RootChanged);
+    r.handle(at(1000), root_changed());
     r.handle(at(1000), listing(&["b", "c"]));
     let effects = r.handle(at(9000), Event::Unpaused(name.clone()));
     assert_eq!(effects, [Effect::Remove { folder: folder("a"), name: Some(name) }]);
@@ -200,7 +207,7 @@ fn a_touch_during_a_build_means_one_more() {
 fn an_open_writer_is_waited_for_and_reported_once() {
     let mut r = settled(&["a"]);
     let waiting = Waiting::Writers { files: vec!["w".into()] };
-    r.handle(at(0), Event::Writing { folder: folder("a"), file: "w".into() });
+    r.handle(at(0), Event::Changed(Change::Writing { folder: folder("a"), file: "w".into() }));
     let first = tickets(r.handle(at(300), Event::Tick));
     assert_eq!(first[0].unclosed, BTreeSet::from([PathBuf::from("w")]));
     r.handle(at(310), finished("a", End::Waiting(waiting.clone())));
@@ -221,7 +228,7 @@ fn an_open_writer_is_waited_for_and_reported_once() {
     ));
     r.handle(at(now), Event::Tick);
     r.handle(at(now), finished("a", End::Waiting(waiting)));
-    r.handle(at(now + 1), Event::Closed { folder: folder("a"), file: "w".into() });
+    r.handle(at(now + 1), Event::Changed(Change::Closed { folder: folder("a"), file: "w".into() }));
     assert!(r.deadline().unwrap() <= at(now + 1 + 2000), "the close is what was waited for");
 }
 
@@ -298,7 +305,7 @@ fn two_claims_of_a_name_concern_both() {
     r.handle(at(320), finished("b", End::Refused([2; 32])));
     assert!(r.is_idle());
     // One goes away: the other one is free to be built.
-    r.handle(at(1000), Event::RootChanged);
+    r.handle(at(1000), root_changed());
     let freed = tickets(r.handle(at(1000), listing(&["a"])));
     assert_eq!(freed.len(), 1);
     assert_eq!((&freed[0].folder, freed[0].rivals.len()), (&folder("a"), 0));
@@ -327,7 +334,7 @@ fn two_models_that_swap_their_names_are_not_refused() {
 #[test]
 fn a_removed_model_is_dealt_with_after_a_while() {
     let mut r = settled(&["a", "b", "c"]);
-    r.handle(at(0), Event::RootChanged);
+    r.handle(at(0), root_changed());
     assert!(r.handle(at(0), listing(&["a", "b"])).is_empty());
     assert_eq!(ms(r.deadline()), Some(2000));
     let name = ModelName::parse("c").ok();
@@ -338,9 +345,9 @@ fn a_removed_model_is_dealt_with_after_a_while() {
 #[test]
 fn a_folder_that_comes_back_was_not_removed() {
     let mut r = settled(&["a", "b", "c"]);
-    r.handle(at(0), Event::RootChanged);
+    r.handle(at(0), root_changed());
     r.handle(at(0), listing(&["a", "b"]));
-    r.handle(at(1000), Event::RootChanged);
+    r.handle(at(1000), root_changed());
     r.handle(at(1000), listing(&["a", "b", "c"]));
     let effects = r.handle(at(3000), Event::Tick);
     assert_eq!(builds(&effects), ["c"]);
@@ -350,9 +357,9 @@ fn a_folder_that_comes_back_was_not_removed() {
 #[test]
 fn when_most_vanish_none_is_removed() {
     let mut r = settled(&["a", "b", "c"]);
-    r.handle(at(0), Event::RootChanged);
+    r.handle(at(0), root_changed());
     r.handle(at(0), listing(&["a", "b"]));
-    r.handle(at(1500), Event::RootChanged);
+    r.handle(at(1500), root_changed());
     r.handle(at(1500), listing(&["a"]));
     assert!(r.handle(at(2000), Event::Tick).is_empty(), "judged together with the later one");
     let held = Notice::RemovalsHeld { root: "/drop".into(), vanished: 2, of: 3 };
@@ -365,13 +372,13 @@ fn a_vanished_root_removes_nothing_and_neither_does_its_return() {
     let gone = || Event::Listed(vec![RootListing { root: "/drop".into(), models: None }]);
     let mut r = settled(&["a"]);
     // Its models vanish first, as with `rm -r`.
-    r.handle(at(0), Event::RootChanged);
+    r.handle(at(0), root_changed());
     r.handle(at(0), listing(&[]));
-    r.handle(at(10), Event::RootChanged);
+    r.handle(at(10), root_changed());
     let effects = r.handle(at(10), gone());
     assert_eq!(effects, [Effect::Say(Notice::RootMissing { root: "/drop".into() })]);
     assert!(r.handle(at(5000), Event::Tick).is_empty());
-    r.handle(at(6000), Event::RootChanged);
+    r.handle(at(6000), root_changed());
     let effects = r.handle(at(6000), listing(&[]));
     assert_eq!(effects, [Effect::Say(Notice::RootBack { root: "/drop".into() })]);
     assert!(r.handle(at(60_000), Event::Tick).is_empty());
@@ -394,8 +401,8 @@ fn what_was_remembered_and_is_gone_counts_as_removed() {
 #[test]
 fn a_listing_that_is_asked_for_during_another_follows_it() {
     let mut r = settled(&["a"]);
-    assert_eq!(r.handle(at(0), Event::RootChanged), [Effect::List]);
-    assert!(r.handle(at(1), Event::RootChanged).is_empty());
+    assert_eq!(r.handle(at(0), root_changed()), [Effect::List]);
+    assert!(r.handle(at(1), root_changed()).is_empty());
     assert!(r.handle(at(2), Event::LookAtAll(Trigger::Rescan)).is_empty());
     let effects = r.handle(at(3), listing(&["a"]));
     assert_eq!(effects, [Effect::List], "and only then is everything looked at");
@@ -430,11 +437,15 @@ fn a_root_that_is_no_longer_configured_is_forgotten() {
 #[test]
 fn a_write_that_is_heard_before_its_new_folder_is_listed_counts() {
     let mut r = settled(&["a"]);
-    let writing = |file: &str| Event::Writing { folder: folder("new"), file: file.into() };
+    let writing =
+        |file: &str| Event::Changed(Change::Writing { folder: folder("new"), file: file.into() });
     assert_eq!(r.handle(at(1000), touched("new")), [Effect::List]);
     r.handle(at(1000), writing("weights"));
     r.handle(at(1000), writing("small"));
-    r.handle(at(1000), Event::Closed { folder: folder("new"), file: "small".into() });
+    r.handle(
+        at(1000),
+        Event::Changed(Change::Closed { folder: folder("new"), file: "small".into() }),
+    );
     // The listing that was under way had begun before; another one follows.
     assert_eq!(r.handle(at(1001), listing(&["a"])), [Effect::List]);
     r.handle(at(1002), listing(&["a", "new"]));
@@ -666,7 +677,7 @@ impl World {
             }
             Step::List(present) => {
                 self.present = *present;
-                self.handle(Event::RootChanged);
+                self.handle(root_changed());
             }
             Step::LookAtAll => self.handle(Event::LookAtAll(Trigger::Rescan)),
             Step::Order(which, is_rebuild) => {
@@ -827,7 +838,7 @@ fn orders_for_models_without_a_folder_are_served_too() {
 fn an_order_for_a_model_that_vanished_waits_until_it_is_known_whether_it_was_removed() {
     let nowhere = PathBuf::new();
     let mut r = settled(&["a", "b", "c"]);
-    r.handle(at(10), Event::RootChanged);
+    r.handle(at(10), root_changed());
     r.handle(at(20), listing(&["b", "c"]));
     assert_eq!(r.handle(at(30), ordered(1, "a")), []);
     let effects = r.handle(at(2020), Event::Tick);
@@ -837,16 +848,16 @@ fn an_order_for_a_model_that_vanished_waits_until_it_is_known_whether_it_was_rem
     assert_eq!(orders(effects), [(1, nowhere)], "and then it has none");
     r.handle(at(2030), Event::Served(parsed("a")));
     // It is back before that.
-    r.handle(at(3000), Event::RootChanged);
+    r.handle(at(3000), root_changed());
     r.handle(at(3000), listing(&["c"]));
     assert_eq!(r.handle(at(3010), ordered(2, "b")), []);
-    assert_eq!(r.handle(at(3020), Event::RootChanged), [Effect::List]);
+    assert_eq!(r.handle(at(3020), root_changed()), [Effect::List]);
     assert_eq!(orders(r.handle(at(3020), listing(&["b", "c"]))), [(2, folder("b"))]);
     r.handle(at(3030), finished("b", End::Served));
     // Too many are gone, as where a disk is: they are as they were, only out of sight.
     r.handle(at(9000), Event::Tick);
     r.handle(at(9000), finished("b", End::UpToDate));
-    r.handle(at(9010), Event::RootChanged);
+    r.handle(at(9010), root_changed());
     r.handle(at(9010), listing(&[]));
     assert_eq!(r.handle(at(9020), ordered(3, "b")), []);
     let effects = r.handle(at(11_010), Event::Tick);
@@ -861,7 +872,7 @@ fn of_several_that_claim_a_name_an_order_is_about_the_one_that_was_published() {
     let mut r = settled(&["a", "b"]);
     let claim = |name: &str, known| ListedModel { name: Some(parsed("b")), known, ..listed(name) };
     let models = Some(vec![claim("a", false), claim("b", true)]);
-    r.handle(at(0), Event::RootChanged);
+    r.handle(at(0), root_changed());
     let listing = RootListing { root: "/drop".into(), models };
     r.handle(at(0), Event::Listed(vec![listing]));
     // Nothing was ever published of the first.

@@ -8,7 +8,7 @@ use crate::clock::Moment;
 use crate::model::ModelName;
 use crate::results::Trigger;
 
-/// A model as an onlooker sees it.
+/// What a model is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View<'a> {
     /// Its folder.
@@ -17,6 +17,10 @@ pub struct View<'a> {
     pub name: Option<&'a ModelName>,
     /// What it is doing.
     pub activity: Activity,
+    /// The first of the changes that it settles, waits or is built for.
+    pub since: Option<Moment>,
+    /// When it is looked at or tried again, if not only after a change.
+    pub due: Option<Moment>,
 }
 
 /// What a model is doing.
@@ -24,55 +28,38 @@ pub struct View<'a> {
 pub enum Activity {
     /// Nothing: it waits for a change.
     Idle,
-    /// It has changed and has to come to rest.
-    Settling {
-        /// Since the first change.
-        since: Moment,
-        /// When it is looked at; `None` where only a change can tell.
-        due: Option<Moment>,
-    },
-    /// Ready, waiting for a place.
-    Queued {
-        /// Since the first change.
-        since: Moment,
-    },
-    /// Being built, or looked at.
-    Building {
-        /// Since the first change.
-        since: Moment,
-    },
-    /// A build has failed.
-    Retrying {
-        /// When it is tried again.
-        due: Moment,
-    },
-    /// Somebody wants it left alone.
+    /// It has changed and has to settle.
+    Settling,
+    /// Ready to be built, waiting for a place.
+    Queued,
+    /// Being looked at or built.
+    Building,
+    /// A build has failed and is retried later.
+    Retrying,
+    /// `marwatch pause` holds it.
     Paused,
-    /// Its folder is not there.
+    /// Its folder is gone.
     Missing,
 }
 
 impl Reconciler {
     /// What every model is doing, by folder.
     pub fn view(&self) -> impl Iterator<Item = View<'_>> {
-        self.models.iter().map(|(folder, model)| View {
-            folder,
-            name: model.name.as_ref(),
-            activity: self.activity(model),
+        self.models.iter().map(|(folder, model)| {
+            let (activity, since, due) = self.activity(model);
+            View { folder, name: model.name.as_ref(), activity, since, due }
         })
     }
 
-    fn activity(&self, model: &Model) -> Activity {
+    fn activity(&self, model: &Model) -> (Activity, Option<Moment>, Option<Moment>) {
         match &model.phase {
-            Phase::Building { burst, .. } => Activity::Building { since: burst.first },
-            _ if model.vanished.is_some() => Activity::Missing,
-            _ if self.is_paused(model) => Activity::Paused,
-            Phase::Idle => Activity::Idle,
-            Phase::Settling(settling) => {
-                Activity::Settling { since: settling.since(), due: settling.due }
-            }
-            Phase::Queued(burst) => Activity::Queued { since: burst.first },
-            Phase::Backoff { due } => Activity::Retrying { due: *due },
+            Phase::Building { burst, .. } => (Activity::Building, Some(burst.first), None),
+            _ if model.vanished.is_some() => (Activity::Missing, None, None),
+            _ if self.is_paused(model) => (Activity::Paused, None, None),
+            Phase::Idle => (Activity::Idle, None, None),
+            Phase::Settling(settling) => (Activity::Settling, Some(settling.since()), settling.due),
+            Phase::Queued(burst) => (Activity::Queued, Some(burst.first), None),
+            Phase::Backoff { due } => (Activity::Retrying, None, Some(*due)),
         }
     }
 

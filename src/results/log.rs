@@ -1,46 +1,45 @@
-//! `results.jsonl`: appended, rotated by size, never rewritten.
+//! `results.jsonl`: appended to and rotated by size, never rewritten.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use super::follow::{Follower, numbered};
 use super::{Outcome, Record};
 use crate::config::ResultsLog;
 use crate::failpoints::{Protection, is_disabled};
+use crate::fs::identity::NodeId;
 use crate::fs::sync_folder;
 use crate::text::printable_json;
 
-/// The results log. One owner appends to it; anybody may read it.
+/// The results log. One owner appends to it; any process may read it.
 #[derive(Debug)]
 pub struct Log {
     path: PathBuf,
     rotation: ResultsLog,
+    /// The open file and its length.
     open: Option<(File, u64)>,
-    /// Which file cannot be trusted beyond which length, after a failed write.
-    doubtful: Option<(FileId, u64)>,
+    /// After a failed write: the file, and the length up to which it can be trusted.
+    doubtful: Option<(NodeId, u64)>,
 }
 
-/// What records tell of archives that came and went.
+/// What the log says about archives and removals.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct RecordedHistory {
     /// Models, and the generations that were in the store.
     archives: HashSet<(String, u64)>,
-    /// The models that were removed and did not come back, and their generations.
+    /// Models that were removed and have not come back, and their generations.
     removals: HashMap<String, u64>,
 }
 
-/// Device and inode.
-type FileId = (u64, u64);
-
 impl Log {
-    /// The log at `path`; it is opened when the first record comes.
+    /// The log at `path`, which the first record opens.
     pub fn new(path: PathBuf, rotation: ResultsLog) -> Self {
         Self { path, rotation, open: None, doubtful: None }
     }
 
-    /// Takes over other limits.
+    /// Sets other limits.
     pub fn set_rotation(&mut self, rotation: ResultsLog) {
         self.rotation = rotation;
     }
@@ -48,18 +47,18 @@ impl Log {
     /// Appends records, one line each, and makes them durable together.
     ///
     /// # Errors
-    /// When they cannot be written, or not made durable. None of them is then in the log, or will be
-    /// when the next ones are appended; the caller keeps them and tries again.
+    /// When they cannot be written or flushed. Then none of them is in the log after the next append;
+    /// the caller keeps them and tries again.
     pub fn append(&mut self, records: &[&Record]) -> io::Result<()> {
         let mut lines = Vec::new();
         for record in records {
-            // Read with `tail` too, and names of files and folders are whatever somebody likes.
+            // People also read the log with `tail`, and names of files may contain anything.
             lines.extend_from_slice(printable_json(&serde_json::to_string(record)?).as_bytes());
             lines.push(b'\n');
         }
         let written = self.write(&lines);
         if written.is_err() {
-            // Open it anew next time: whatever was written in part is then cut off.
+            // Opening it again cuts off what was written in part.
             self.open = None;
         }
         written
@@ -72,7 +71,7 @@ impl Log {
         {
             self.rotate()?;
         }
-        // Moved or removed by somebody: what is written there would be seen by nobody.
+        // No reader finds what is written to a file that was moved or removed.
         let is_lost = |(file, _): &(File, u64)| !is_at(file, &self.path);
         if self.open.as_ref().is_none_or(is_lost) {
             self.open = Some(open(&self.path, self.doubtful)?);
@@ -83,10 +82,10 @@ impl Log {
             if is_disabled(Protection::RecordFlush) { Ok(()) } else { file.sync_data() }
         };
         if let Err(error) = file.write_all(lines).and_then(|()| flush(file)) {
-            // Half a line is no record, and what is not durable is written again: a disk that fails
-            // must leave neither.
+            // Half a line is no record, and what is not durable is written again: a failing disk must
+            // leave neither.
             if file.set_len(*length).is_err() {
-                self.doubtful = file.metadata().ok().map(|metadata| (id(&metadata), *length));
+                self.doubtful = file.metadata().ok().map(|found| (NodeId::of(&found), *length));
             }
             return Err(error);
         }
@@ -94,17 +93,17 @@ impl Log {
         Ok(())
     }
 
-    /// What the log tells of, those included that were put aside.
+    /// What the log says, rotated files included.
     ///
     /// # Errors
-    /// When a file of it is there and cannot be read.
-    pub fn told(&self) -> io::Result<Told> {
-        let mut told = Told::default();
-        read(&self.path, self.rotation.keep, |record| told.read(record))?;
-        Ok(told)
+    /// When a file of it exists and cannot be read.
+    pub fn recorded(&self) -> io::Result<RecordedHistory> {
+        let mut history = RecordedHistory::default();
+        Follower::new(self.path.clone()).read(|record| history.add(record))?;
+        Ok(history)
     }
 
-    /// `results.jsonl` becomes `results.jsonl.1`, that one `.2` and so on; the oldest goes.
+    /// Renames `results.jsonl` to `results.jsonl.1`, that one to `.2` and so on; removes the oldest.
     fn rotate(&mut self) -> io::Result<()> {
         self.open = None;
         for number in (1..self.rotation.keep).rev() {
@@ -119,54 +118,29 @@ impl Log {
     }
 }
 
-/// The highest generation of each model that the log at `path` tells of, those of its files included
-/// that were put aside.
+/// The highest generation of each model in the log at `path`, rotated files included.
 ///
 /// # Errors
-/// When a file of it is there and cannot be read.
-pub fn last_generations(path: &Path, keep: usize) -> io::Result<HashMap<String, u64>> {
+/// When a file of it exists and cannot be read.
+pub fn last_generations(path: &Path) -> io::Result<HashMap<String, u64>> {
     let mut last = HashMap::new();
-    read(path, keep, |record| {
+    Follower::new(path.to_owned()).read(|record| {
         let last = last.entry(record.model).or_default();
         *last = record.generation.max(*last);
     })?;
     Ok(last)
 }
 
-/// Reads all records, the oldest first. What is torn tells of nothing.
-fn read(path: &Path, keep: usize, mut take: impl FnMut(Record)) -> io::Result<()> {
-    let aside = (1..=keep).rev().map(|number| numbered(path, number));
-    for path in aside.chain([path.to_owned()]) {
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
-        for line in BufReader::new(file).split(b'\n') {
-            if let Ok(record) = serde_json::from_slice(&line?) {
-                take(record);
-            }
-        }
-    }
-    Ok(())
-}
-
-pub(super) fn numbered(path: &Path, number: usize) -> PathBuf {
-    let mut name = path.to_owned().into_os_string();
-    name.push(format!(".{number}"));
-    PathBuf::from(name)
-}
-
-impl Told {
-    /// Whether a record has told what this one does.
-    pub fn tells(&self, record: &Record) -> bool {
+impl RecordedHistory {
+    /// Whether the log has a record that says the same as this one.
+    pub fn has(&self, record: &Record) -> bool {
         if record.outcome == Outcome::Removed {
             return self.removals.get(&record.model) == Some(&record.generation);
         }
         self.archives.contains(&(record.model.clone(), record.generation))
     }
 
-    fn read(&mut self, record: Record) {
+    fn add(&mut self, record: Record) {
         match record.outcome {
             Outcome::Removed => drop(self.removals.insert(record.model, record.generation)),
             Outcome::Published | Outcome::Unchanged | Outcome::RolledBack => {
@@ -174,20 +148,16 @@ impl Told {
                 self.archives.insert((record.model, record.generation));
             }
             Outcome::Rejected | Outcome::Unstable | Outcome::Failed => {}
-            // They tell of servers, not of the store.
+            // About servers, not the store.
             Outcome::Served | Outcome::NotServed | Outcome::Withdrawn => {}
         }
     }
 }
 
-/// Whether the file at `path` is the one that is open.
+/// Whether `path` is the open file.
 fn is_at(file: &File, path: &Path) -> bool {
-    let (open, there) = (file.metadata(), path.symlink_metadata());
-    open.and_then(|open| there.map(|there| id(&open) == id(&there))).unwrap_or(false)
-}
-
-fn id(metadata: &fs::Metadata) -> FileId {
-    (metadata.dev(), metadata.ino())
+    let open = file.metadata();
+    open.is_ok_and(|open| NodeId::at(path).is_ok_and(|there| there == NodeId::of(&open)))
 }
 
 fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
@@ -197,12 +167,12 @@ fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens the log for appending; cuts off a last line that a crash has left unfinished, and what is
+/// Opens the log for appending. Cuts off a last line that a crash left unfinished, and what is
 /// `doubtful`.
-fn open(path: &Path, doubtful: Option<(FileId, u64)>) -> io::Result<(File, u64)> {
+fn open(path: &Path, doubtful: Option<(NodeId, u64)>) -> io::Result<(File, u64)> {
     let open = || OpenOptions::new().read(true).append(true).create(true).open(path);
     let mut file = match (open(), path.parent()) {
-        // Somebody has cleaned the store: its folder is made anew.
+        // The store was cleared: create its hidden folder again.
         (Err(error), Some(folder)) if error.kind() == io::ErrorKind::NotFound => {
             fs::create_dir_all(folder)?;
             open()?
@@ -211,18 +181,18 @@ fn open(path: &Path, doubtful: Option<(FileId, u64)>) -> io::Result<(File, u64)>
     };
     let metadata = file.metadata()?;
     let mut length = metadata.len();
-    if let Some((_, trusted)) = doubtful.filter(|(file, _)| *file == id(&metadata))
+    if let Some((_, trusted)) = doubtful.filter(|(file, _)| *file == NodeId::of(&metadata))
         && trusted < length
     {
         file.set_len(trusted)?;
         length = trusted;
     }
-    let whole = end_of_last_line(&mut file, length)?;
-    if whole < length {
-        tracing::warn!(path = %path.display(), bytes = length - whole, "cut off a record that a crash had left unfinished");
-        file.set_len(whole)?;
+    let complete = end_of_last_line(&mut file, length)?;
+    if complete < length {
+        tracing::warn!(path = %path.display(), bytes = length - complete, "removed a record that a crash left unfinished");
+        file.set_len(complete)?;
     }
-    Ok((file, whole))
+    Ok((file, complete))
 }
 
 fn end_of_last_line(file: &mut File, length: u64) -> io::Result<u64> {
@@ -259,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_a_record() {
+    fn each_record_is_a_line() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("results.jsonl");
         let mut log = Log::new(path.clone(), ResultsLog { max_size: 1 << 20, keep: 1 });
@@ -269,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unfinished_line_is_cut_off() {
+    fn an_unfinished_line_is_cut_off_before_the_next_record() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("results.jsonl");
         let rotation = ResultsLog { max_size: 1 << 20, keep: 1 };
@@ -283,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn rotation_keeps_as_many_as_configured() {
+    fn rotation_keeps_as_many_files_as_configured() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("results.jsonl");
         let mut log = Log::new(path.clone(), ResultsLog { max_size: 10, keep: 2 });
@@ -297,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_doubtful_is_cut_off_before_it_is_written_again() {
+    fn a_record_that_may_not_be_durable_is_cut_off_before_it_is_written_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("results.jsonl");
         let mut log = Log::new(path.clone(), ResultsLog { max_size: 1 << 20, keep: 1 });
@@ -306,11 +276,11 @@ mod tests {
         log.append(&[&record("b")]).unwrap();
         // As if neither the flush nor the cut had worked.
         log.open = None;
-        log.doubtful = Some((id(&fs::metadata(&path).unwrap()), trusted));
+        log.doubtful = Some((NodeId::at(&path).unwrap(), trusted));
         log.append(&[&record("b")]).unwrap();
         assert_eq!(models(&path), ["a", "b"]);
-        // Another file has come instead: nothing of it is doubtful.
-        log.doubtful = Some((id(&fs::metadata(&path).unwrap()), trusted));
+        // Nothing in another file is doubtful.
+        log.doubtful = Some((NodeId::at(&path).unwrap(), trusted));
         log.open = None;
         fs::copy(&path, dir.path().join("copy")).unwrap();
         fs::rename(dir.path().join("copy"), &path).unwrap();
@@ -319,22 +289,26 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_is_known_also_from_files_that_were_put_aside() {
+    fn rotated_files_count_as_recorded_history() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("results.jsonl");
         let mut log = Log::new(path.clone(), ResultsLog { max_size: 10, keep: 4 });
         let of = |outcome, generation| Record { outcome, generation, ..record("m") };
-        let (came, went) = (of(Outcome::Published, 7), of(Outcome::Removed, 7));
-        assert!(!log.told().unwrap().tells(&came));
-        log.append(&[&came]).unwrap();
+        let (published, removed) = (of(Outcome::Published, 7), of(Outcome::Removed, 7));
+        assert!(!log.recorded().unwrap().has(&published));
+        log.append(&[&published]).unwrap();
         log.append(&[&of(Outcome::Failed, 8)]).unwrap();
-        let told = log.told().unwrap();
-        assert!(told.tells(&came) && !told.tells(&went) && !told.tells(&of(Outcome::Published, 8)));
-        log.append(&[&went]).unwrap();
-        assert!(log.told().unwrap().tells(&went));
-        // It is back, and goes once more.
+        let history = log.recorded().unwrap();
+        assert!(
+            history.has(&published)
+                && !history.has(&removed)
+                && !history.has(&of(Outcome::Published, 8))
+        );
+        log.append(&[&removed]).unwrap();
+        assert!(log.recorded().unwrap().has(&removed));
+        // The model comes back and is removed again.
         log.append(&[&of(Outcome::Unchanged, 7)]).unwrap();
-        assert!(!log.told().unwrap().tells(&went));
-        assert_eq!(last_generations(&path, 4).unwrap()["m"], 8);
+        assert!(!log.recorded().unwrap().has(&removed));
+        assert_eq!(last_generations(&path).unwrap()["m"], 8);
     }
 }

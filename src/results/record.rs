@@ -1,4 +1,4 @@
-//! The record of one build attempt.
+//! The record of one build attempt, or of one change on a server.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,18 +6,19 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 pub use crate::archive::{CarriedOver, Cost};
 use crate::clock;
 use crate::model::ModelName;
 use crate::model::problem::{Problem, as_text};
-use crate::results::served::OnServer;
+use crate::results::server_report::ServerResult;
 use crate::store::state::ArchiveState;
 
-/// The version of the record's schema; raised when a field changes its meaning or goes away.
+/// The version of the record's schema; raised when a field changes its meaning or is removed.
 pub const SCHEMA: u32 = 1;
 
-/// One line of `results.jsonl`: what came of one attempt to bring a model into the store.
+/// One line of `results.jsonl`: the result of one build attempt, or of one change on a server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(title = "marwatch record")]
 pub struct Record {
@@ -26,88 +27,94 @@ pub struct Record {
     /// When the attempt ended, RFC 3339 in UTC.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub time: Timestamp,
-    /// The model's name; the folder's name where the settings give none that is valid.
+    /// The model's name; the folder's name if the settings give no valid one.
     pub model: String,
-    /// The model's folder; what of it is not UTF-8 stands as U+FFFD.
+    /// The model's folder; U+FFFD stands for what is not UTF-8.
     #[serde(serialize_with = "as_text")]
     pub folder: PathBuf,
-    /// What came of it.
+    /// How the attempt ended.
     pub outcome: Outcome,
     /// What caused the attempt.
     pub trigger: Trigger,
-    /// Whether the attempt ended without a record, as marwatch was killed or the disk refused it, and
-    /// the next start wrote this one: it says what the store tells, and no more. Of an archive, `time`
-    /// is then when it was made.
+    /// Why the model was packed, in words, for example `service.py changed`; names at most three files.
+    /// Absent for records that packed nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub why: Vec<String>,
+    /// Whether the next start wrote the record, because marwatch was killed or the disk refused the
+    /// record until the end. Such a record contains only what the store shows; `time` is when the
+    /// archive was made.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub recovered: bool,
-    /// How many archives of this name were published so far, this one included.
+    /// Number of archives published under this name so far, this one included.
     pub generation: u64,
-    /// The earlier generation whose content the archive has, where it was rolled back.
+    /// After a rollback: the generation whose archive is in the store again.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub of_generation: Option<u64>,
-    /// The archive in the store, relative to it: the new one if one was published, otherwise the
-    /// old one; absent if there is none.
+    /// The archive in the store, relative to it: the new one, or the old one if none was published;
+    /// absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub archive: Option<String>,
-    /// Bytes of that archive.
+    /// Size of that archive in bytes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub bytes: Option<u64>,
     /// Digest of that archive's content, `b3:` and 64 hexadecimal digits.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub digest: Option<String>,
-    /// Digest of the archive before it.
+    /// Digest of the previous archive.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub previous_digest: Option<String>,
-    /// SHA-256 of the archive file, where `archive_sha256` is set.
+    /// SHA-256 of the archive file, with `archive_sha256: true`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub sha256: Option<String>,
-    /// What became of the entries, where an archive was packed.
+    /// The archive's entries compared with the previous archive, if one was packed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub entries: Option<EntryCounts>,
-    /// What the attempt took in bytes, where it read content of the model's files or packed an
-    /// archive, whatever came of it.
+    /// Bytes that the attempt read and wrote, if it read files of the model or packed an archive.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cost: Option<Cost>,
-    /// How long each stage took that was reached, in milliseconds, in the order of the stages.
+    /// Duration of each stage that was reached, in milliseconds, in the order of the stages.
     pub stages_ms: Vec<StageTime>,
-    /// What is wrong with the model; warnings also where it was published.
+    /// What is wrong with the model; a published model may have warnings.
     pub problems: Vec<Problem>,
-    /// What went wrong on marwatch's side.
+    /// What went wrong that is not a mistake in the model.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub failure: Option<Failure>,
-    /// The server that the record tells of, where it tells of one.
+    /// What a server does with the archive; only in records about servers.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub server: Option<OnServer>,
+    pub server: Option<ServerResult>,
 }
 
-/// What came of an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+/// How an attempt ended, or what changed on a server.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Outcome {
     /// A new archive is in the store.
     Published,
-    /// Something was touched, but the archive in the store already holds just this content.
+    /// Files were touched, but the archive in the store already has this content.
     Unchanged,
-    /// The model is refused; `problems` says why. The old archive, if any, stays.
+    /// The model is rejected; `problems` says why. The old archive, if any, stays.
     Rejected,
-    /// The model did not come to rest: it moved while it was read, or is still being written.
+    /// The model did not settle: it changed while it was read, or is still being written.
     Unstable,
-    /// marwatch could not do it; `failure` says why, and it is tried again.
+    /// marwatch could not build the model; `failure` says why. marwatch retries.
     Failed,
-    /// The model's folder is gone; the archive was dealt with as `on_remove` says.
+    /// The model's folder is gone; `on_remove` decides whether the archive stays.
     Removed,
     /// An earlier archive is in the store again.
     RolledBack,
-    /// A server serves the archive in the store: it went over to it, or does so again.
+    /// A server serves the archive in the store: it switched to it, or serves it again.
     Served,
     /// A server does not serve the archive in the store; `server` says why.
     NotServed,
-    /// A server serves the model no longer, as the store holds no archive of it any more.
+    /// The model was removed from the store, and so from a server.
     Withdrawn,
 }
 
 impl Outcome {
-    /// What can come of an attempt to bring a model into the store.
+    /// Outcomes of build attempts.
     pub const OF_ATTEMPTS: [Outcome; 7] = [
         Outcome::Published,
         Outcome::Unchanged,
@@ -117,26 +124,15 @@ impl Outcome {
         Outcome::Removed,
         Outcome::RolledBack,
     ];
-    /// What can come of handing a model over to a server.
+    /// Outcomes of records about servers.
     pub const OF_SERVERS: [Outcome; 3] = [Outcome::Served, Outcome::NotServed, Outcome::Withdrawn];
 
     /// The outcome as records write it.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Outcome::Published => "published",
-            Outcome::Unchanged => "unchanged",
-            Outcome::Rejected => "rejected",
-            Outcome::Unstable => "unstable",
-            Outcome::Failed => "failed",
-            Outcome::Removed => "removed",
-            Outcome::RolledBack => "rolled_back",
-            Outcome::Served => "served",
-            Outcome::NotServed => "not_served",
-            Outcome::Withdrawn => "withdrawn",
-        }
+        self.into()
     }
 
-    /// The `MESSAGE_ID` of what the journal says of it: `systemd/marwatch.catalog` explains each.
+    /// The `MESSAGE_ID` of the journal entry that reports it; `systemd/marwatch.catalog` explains each.
     pub fn message_id(self) -> &'static str {
         match self {
             Outcome::Published => "9f3dcc412b2c4b48bc228ccd5089a08b",
@@ -157,48 +153,60 @@ impl Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Trigger {
-    /// The first pass after marwatch was started.
+    /// The first pass after the start.
     Start,
     /// A change in the model's folder.
     Change,
-    /// Everything was looked at: the slow rescan, lost events, or SIGUSR1.
+    /// A scan of all models: the periodic rescan, lost events, or SIGUSR1.
     Rescan,
-    /// The configuration was read again.
+    /// The configuration was reloaded.
     Reload,
     /// An earlier attempt failed.
     Retry,
-    /// Somebody asked for it: `marwatch build`, `rollback`, `resume`, `verify --repair`.
+    /// A command: `marwatch build`, `rollback`, `resume`, `verify --repair`.
     Request,
-    /// The store changed, and the servers follow it.
+    /// The store changed, and the server follows it.
     Store,
-    /// A server changed by itself: it went, it came back, or something else was registered there.
+    /// The server changed without marwatch: it went away, came back, or had something else registered.
     Server,
 }
 
 /// The stages of a build, in their order.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    IntoStaticStr,
 )]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Stage {
-    /// The model's files are listed, and it is seen whether it has come to rest.
+    /// Lists the model's files and checks that the model has settled.
     Snapshot,
-    /// The model is checked.
+    /// Checks the model.
     Validate,
-    /// It is decided what goes where.
+    /// Decides the order and form of the archive's entries.
     Plan,
-    /// The archive is made in staging.
+    /// Writes the archive to staging.
     Pack,
-    /// The model is looked at again, and the archive read back.
+    /// Scans the model again, and reads the archive back.
     Verify,
-    /// The archive is made durable and takes its place.
+    /// Makes the archive durable and moves it into place.
     Publish,
-    /// The archive before goes to the history, and what is known of the new one is kept.
+    /// Moves the previous archive to the history, and saves the state of the new one.
     Retire,
 }
 
 impl Stage {
-    /// All of them, in their order.
+    /// All stages, in their order.
     pub const ALL: [Stage; 7] = [
         Stage::Snapshot,
         Stage::Validate,
@@ -209,33 +217,19 @@ impl Stage {
         Stage::Retire,
     ];
 
-    /// The stage that follows, or the last.
+    /// The next stage; the last one after itself.
     pub fn next(self) -> Stage {
-        match self {
-            Stage::Snapshot => Stage::Validate,
-            Stage::Validate => Stage::Plan,
-            Stage::Plan => Stage::Pack,
-            Stage::Pack => Stage::Verify,
-            Stage::Verify => Stage::Publish,
-            Stage::Publish | Stage::Retire => Stage::Retire,
-        }
+        let mut later = Stage::ALL.into_iter().filter(|&stage| stage > self);
+        later.next().unwrap_or(Stage::Retire)
     }
 
     /// The stage as records write it.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Stage::Snapshot => "snapshot",
-            Stage::Validate => "validate",
-            Stage::Plan => "plan",
-            Stage::Pack => "pack",
-            Stage::Verify => "verify",
-            Stage::Publish => "publish",
-            Stage::Retire => "retire",
-        }
+        self.into()
     }
 }
 
-/// How long a stage took.
+/// Duration of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StageTime {
     /// The stage.
@@ -244,29 +238,29 @@ pub struct StageTime {
     pub ms: f64,
 }
 
-/// What became of an archive's entries, the manifest included, compared with the archive before.
+/// An archive's entries, including the manifest, compared with the previous archive.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EntryCounts {
     /// Entries in the archive.
     pub total: u64,
-    /// Entries that the archive before did not have.
+    /// Entries that the previous archive did not have.
     pub added: u64,
-    /// Entries with other content than before.
+    /// Entries whose content changed.
     pub changed: u64,
-    /// Entries that are no longer there.
+    /// Entries of the previous archive that the new one does not have.
     pub removed: u64,
-    /// Entries that were taken over from the archive before in their packed form.
+    /// Entries carried over from the previous archive in packed form.
     pub carried_over: u64,
 }
 
-/// What went wrong on marwatch's side.
+/// What went wrong that is not a mistake in the model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     /// The stage that failed.
     pub stage: Stage,
-    /// What happened, with all its causes.
+    /// What happened, with its causes.
     pub message: String,
-    /// How to mend it, where that is known.
+    /// How to fix it, if known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub help: Option<String>,
 }
@@ -279,7 +273,7 @@ impl fmt::Display for Failure {
 }
 
 impl Record {
-    /// A record of an attempt that came to nothing yet: whoever makes it fills in what it did.
+    /// A record whose outcome is `failed`, and whose other fields are empty.
     pub fn new(model: String, folder: PathBuf, trigger: Trigger) -> Self {
         Self {
             schema: SCHEMA,
@@ -288,6 +282,7 @@ impl Record {
             folder,
             outcome: Outcome::Failed,
             trigger,
+            why: vec![],
             recovered: false,
             generation: 0,
             of_generation: None,
@@ -305,12 +300,12 @@ impl Record {
         }
     }
 
-    /// How long the attempt took, in milliseconds.
+    /// Duration of the attempt in milliseconds, rounded to a tenth.
     pub fn took_ms(&self) -> f64 {
-        self.stages_ms.iter().map(|stage| stage.ms).sum()
+        (self.stages_ms.iter().map(|stage| stage.ms).sum::<f64>() * 10.0).round() / 10.0
     }
 
-    /// Names the archive of model `name` that is in the store.
+    /// Fills in the archive of model `name` that is in the store.
     pub fn describe(&mut self, name: &ModelName, archive: &ArchiveState) {
         self.generation = archive.generation;
         self.archive = Some(archive.format.file_name(name));
@@ -319,7 +314,7 @@ impl Record {
         self.sha256.clone_from(&archive.sha256);
     }
 
-    /// The archive that it names is not in the store any more.
+    /// Notes that the archive is no longer in the store.
     pub fn without_archive(&mut self) {
         self.previous_digest = self.digest.take();
         (self.archive, self.bytes, self.sha256) = (None, None, None);

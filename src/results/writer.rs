@@ -1,9 +1,13 @@
 //! The thread that owns the results log and the catalog.
 //!
-//! Flushing to disk can take long, and must never hold up a build or the daemon's loop. The scribe
-//! takes news off a channel, writes what has gathered, and, where the disk refuses, keeps it and
-//! tries again: a fault here never stops publishing and loses nothing while marwatch runs.
+//! Flushing to disk can take long and must never delay a build or the daemon's loop. The thread
+//! takes messages off a channel and writes them in batches: records first, then the catalog, so that
+//! the catalog never names an archive without a record. Hooks, subscribers and servers are notified
+//! only after both are written, so each of them finds the record that it hears of. If the disk
+//! refuses, the thread keeps everything and retries: publishing never stops, and nothing is lost
+//! while marwatch runs.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,193 +17,184 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::catalog::{CatalogEntry, ServedState};
-use super::events::StoreEvent as Told;
+use super::catalog::{CatalogEntry, ServingState};
+use super::events::StoreEvent;
 use super::log::Log;
-use super::served::Handed;
+use super::server_report::ServerReport;
 use super::{CATALOG_FILE, Catalog, RESULTS_FILE, Record, log_line};
-use crate::clock;
-use crate::clock::{Clock, Moment};
+use crate::clock::{self, Clock, Moment};
 use crate::config::ResultsLog;
 use crate::failpoints::{Protection, is_disabled};
 use crate::fs::sweep_staged_for;
 use crate::model::Serve;
 
-/// How long to wait before what could not be written is tried again.
+/// Time until a failed write is retried.
 const RETRY: Duration = Duration::from_secs(5);
-/// How long a catalog that is missing waits for the first news, so that a store's first archive
-/// does not cost two of them.
+/// A missing catalog waits this long for the first message, so that the first archive of a store
+/// does not cause a second write.
 const FIRST_CATALOG: Duration = Duration::from_millis(200);
-/// Records kept while the disk refuses them; beyond it the oldest go, with a word in the log.
-const MOST_KEPT: usize = 10_000;
+/// Records kept while the disk refuses them. Beyond that the oldest are dropped, with an error in
+/// the log.
+const MAX_KEPT: usize = 10_000;
 
-/// A handle to the scribe. Dropping it writes what is left and ends the thread.
+/// A handle to the thread. Dropping it writes what is left and ends the thread.
 #[derive(Debug)]
-pub struct Scribe {
-    news: Option<Sender<News>>,
+pub struct ResultsWriter {
+    messages: Option<Sender<Message>>,
     thread: Option<JoinHandle<()>>,
 }
 
-enum News {
-    Record(Entry),
-    Listed(String, Box<CatalogEntry>),
-    Delisted(String),
-    Released(String),
-    Served(Box<Handed>, Option<PathBuf>),
-    Serve(String, Box<Serve>),
-    Servers(Vec<String>),
-    Announce(UnboundedSender<Told>),
+#[derive(Debug)]
+pub enum CatalogChange {
+    List(String, Box<CatalogEntry>),
+    /// The store no longer holds an archive of a model.
+    Delist(String),
+    /// A model is no longer held.
+    Release(String),
+    /// Other settings for the servers of a model.
+    SetServe(String, Box<Serve>),
+    /// These servers are configured, by their management addresses, and no others.
+    KeepServers(Vec<String>),
+}
+
+enum Message {
+    Record(PendingRecord, Option<CatalogChange>),
+    Catalog(CatalogChange),
+    Server(Box<ServerReport>, Option<PathBuf>),
+    Subscribe(UnboundedSender<StoreEvent>),
     Rotation(ResultsLog),
 }
 
-/// A record that is to be written.
+/// A record that waits to be written.
 #[derive(Debug)]
-struct Entry {
+struct PendingRecord {
     record: Box<Record>,
-    /// Whether the log may hold it already.
+    /// Whether an earlier run may have written it to the log.
     doubtful: bool,
-    /// What is not needed any more once it is written.
+    /// A file from which the next start sees that the record is missing; removed once it is written.
     reminder: Option<PathBuf>,
 }
 
-impl Scribe {
-    /// Starts the scribe on the hidden folder of a store. `catalog` is what the store holds.
+impl ResultsWriter {
+    /// Starts the thread on the hidden folder of a store. `catalog` is what the store holds.
     pub fn start(hidden: &Path, rotation: ResultsLog, catalog: Catalog) -> Self {
-        let (news, inbox) = mpsc::channel();
-        let clock = Clock::new();
+        let (messages, inbox) = mpsc::channel();
         sweep_staged_for(&hidden.join(CATALOG_FILE));
-        let is_missing = !hidden.join(CATALOG_FILE).exists();
-        let mut desk = Desk {
-            log: Log::new(hidden.join(RESULTS_FILE), rotation),
-            catalog_path: hidden.join(CATALOG_FILE),
-            catalog,
-            catalog_changed: is_missing,
-            records: Vec::new(),
-            rest_until: is_missing.then(|| clock.now() + FIRST_CATALOG),
-            failing: None,
-            clock,
-            listener: None,
-        };
+        let mut state = WriterState::new(hidden, rotation, catalog);
+        if !hidden.join(CATALOG_FILE).exists() {
+            state.catalog_changed = true;
+            state.idle_until = Some(state.clock.now() + FIRST_CATALOG);
+        }
         let thread = std::thread::Builder::new()
-            .name("scribe".into())
-            .spawn(move || desk.work(&inbox))
+            .name("results".into())
+            .spawn(move || while state.turn(&inbox) {})
             .inspect_err(|error| tracing::error!(%error, "cannot start the results log's thread"))
             .ok();
-        Self { news: Some(news), thread }
+        Self { messages: Some(messages), thread }
     }
 
-    /// Has a record written.
-    pub fn record(&self, record: Record) {
-        self.send(News::Record(Entry { record: record.into(), doubtful: false, reminder: None }));
+    /// Writes a record, and in the same step the change of the catalog that belongs to it. Then
+    /// removes `reminder`, from which the next start would see that the record is missing.
+    pub fn record(&self, record: Record, change: Option<CatalogChange>, reminder: Option<PathBuf>) {
+        let record = PendingRecord { record: record.into(), doubtful: false, reminder };
+        self.send(Message::Record(record, change));
     }
 
-    /// Has a record written, and then the file removed by which the next start would know that it
-    /// is missing.
-    pub fn record_reminded(&self, record: Record, reminder: PathBuf) {
-        let reminder = Some(reminder);
-        self.send(News::Record(Entry { record: record.into(), doubtful: false, reminder }));
-    }
-
-    /// Has a record of something that happened before marwatch was started written, unless the log
-    /// tells of it.
+    /// Writes a record of something that happened before marwatch started, unless the log has it.
     pub fn recover(&self, record: Record, reminder: Option<PathBuf>) {
         let record = Record { recovered: true, ..record };
-        self.send(News::Record(Entry { record: record.into(), doubtful: true, reminder }));
+        let record = PendingRecord { record: record.into(), doubtful: true, reminder };
+        self.send(Message::Record(record, None));
     }
 
-    /// Has the catalog name an archive.
-    pub fn list(&self, model: String, entry: CatalogEntry) {
-        self.send(News::Listed(model, Box::new(entry)));
+    pub fn change(&self, change: CatalogChange) {
+        self.send(Message::Catalog(change));
     }
 
-    /// Has the catalog name an archive no longer.
-    pub fn delist(&self, model: String) {
-        self.send(News::Delisted(model));
+    /// Updates the catalog with a report about a server, and records the report if it is news.
+    /// `folder` is the model's, if known.
+    pub fn report(&self, report: Box<ServerReport>, folder: Option<PathBuf>) {
+        self.send(Message::Server(report, folder));
     }
 
-    /// Has the catalog say that a model is held no longer.
-    pub fn release(&self, model: String) {
-        self.send(News::Released(model));
+    /// Sends `listener` every archive in the catalog, and then all that is written.
+    pub fn subscribe(&self, listener: UnboundedSender<StoreEvent>) {
+        self.send(Message::Subscribe(listener));
     }
 
-    /// Has the catalog name these servers alone, by their addresses.
-    pub fn keep_servers(&self, servers: Vec<String>) {
-        self.send(News::Servers(servers));
-    }
-
-    /// Has the catalog say how a model wants to be served.
-    pub fn set_serve(&self, model: String, serve: Serve) {
-        self.send(News::Serve(model, Box::new(serve)));
-    }
-
-    /// Has the catalog say what a server makes of a model's archive, and a record written if that is
-    /// new. `folder` is the model's, where it is known.
-    pub fn serve(&self, handed: Box<Handed>, folder: Option<PathBuf>) {
-        self.send(News::Served(handed, folder));
-    }
-
-    /// Tells somebody what the catalog says now, and from now on all that is written.
-    pub fn announce_to(&self, listener: UnboundedSender<Told>) {
-        self.send(News::Announce(listener));
-    }
-
-    /// Takes over other limits of the log.
     pub fn set_rotation(&self, rotation: ResultsLog) {
-        self.send(News::Rotation(rotation));
+        self.send(Message::Rotation(rotation));
     }
 
-    fn send(&self, news: News) {
-        if let Some(channel) = &self.news {
-            // Fails only if the thread is gone, which it has said.
-            let _ = channel.send(news);
+    fn send(&self, message: Message) {
+        if let Some(messages) = &self.messages {
+            // Fails only if the thread could not be started, which was logged.
+            let _ = messages.send(message);
         }
     }
 }
 
-impl Drop for Scribe {
+impl Drop for ResultsWriter {
     fn drop(&mut self) {
-        self.news = None;
+        self.messages = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-struct Desk {
+struct WriterState {
     log: Log,
     catalog_path: PathBuf,
     catalog: Catalog,
     catalog_changed: bool,
-    records: Vec<Entry>,
-    /// Until when nothing is written without news.
-    rest_until: Option<Moment>,
-    /// When what could not be written is tried again, whatever comes meanwhile.
-    failing: Option<Moment>,
+    records: Vec<PendingRecord>,
+    /// Records in the log that have not been sent to the listener yet.
+    written: Vec<Box<Record>>,
+    /// Models whose listing has changed since the listener was notified.
+    relisted: BTreeSet<String>,
+    /// Without a message, nothing is written before this moment.
+    idle_until: Option<Moment>,
+    /// When a failed write is retried, whatever messages arrive before.
+    retry_at: Option<Moment>,
     clock: Clock,
-    /// Who is told.
-    listener: Option<UnboundedSender<Told>>,
+    listener: Option<UnboundedSender<StoreEvent>>,
 }
 
-impl Desk {
-    fn work(&mut self, inbox: &Receiver<News>) {
-        while self.turn(inbox) {}
+impl WriterState {
+    fn new(hidden: &Path, rotation: ResultsLog, catalog: Catalog) -> Self {
+        Self {
+            log: Log::new(hidden.join(RESULTS_FILE), rotation),
+            catalog_path: hidden.join(CATALOG_FILE),
+            catalog,
+            catalog_changed: false,
+            records: Vec::new(),
+            written: Vec::new(),
+            relisted: BTreeSet::new(),
+            idle_until: None,
+            retry_at: None,
+            clock: Clock::new(),
+            listener: None,
+        }
     }
 
-    /// Takes one piece of news, or writes if there is none; false at the end.
-    fn turn(&mut self, inbox: &Receiver<News>) -> bool {
-        let news = if self.records.is_empty() && !self.catalog_changed {
+    /// Takes one message, or writes if there is none. False when no more can come.
+    fn turn(&mut self, inbox: &Receiver<Message>) -> bool {
+        let is_written = self.records.is_empty() && !self.catalog_changed;
+        let message = if is_written {
+            self.notify();
             inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
         } else {
             let now = self.clock.now();
-            let due = self.failing.or(self.rest_until);
+            let due = self.retry_at.or(self.idle_until);
             inbox.recv_timeout(due.map_or(Duration::ZERO, |due| due.since(now)))
         };
-        match news {
-            Ok(news) => {
-                self.take(news);
-                self.rest_until = None;
-                // News without end must not put it off.
-                if self.failing.is_some_and(|due| due <= self.clock.now()) {
+        match message {
+            Ok(message) => {
+                self.take(message);
+                self.idle_until = None;
+                // A stream of messages must not postpone a retry for ever.
+                if self.retry_at.is_some_and(|due| due <= self.clock.now()) {
                     self.write();
                 }
             }
@@ -212,121 +207,117 @@ impl Desk {
         true
     }
 
-    fn tell(&self, news: impl FnOnce() -> Told) {
-        if let Some(listener) = &self.listener {
-            // Gone only when marwatch ends.
-            let _ = listener.send(news());
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Record(record, change) => {
+                self.keep(record);
+                change.into_iter().for_each(|change| self.change(change));
+            }
+            Message::Catalog(change) => self.change(change),
+            Message::Server(report, folder) => self.report(*report, folder),
+            Message::Subscribe(listener) => {
+                self.listener = Some(listener);
+                self.relisted.extend(self.catalog.models.keys().cloned());
+            }
+            Message::Rotation(rotation) => self.log.set_rotation(rotation),
         }
     }
 
-    fn take(&mut self, news: News) {
-        match news {
-            News::Record(entry) => self.keep(entry),
-            News::Listed(model, mut entry) => {
-                self.tell(|| Told::Listed(model.clone(), entry.clone()));
-                if let Some(before) = self.catalog.models.remove(&model) {
+    fn change(&mut self, change: CatalogChange) {
+        let models = &mut self.catalog.models;
+        match change {
+            CatalogChange::List(model, mut entry) => {
+                if let Some(before) = models.remove(&model) {
                     entry.servers = before.servers;
                 }
-                self.catalog.models.insert(model, *entry);
+                models.insert(model.clone(), *entry);
+                self.relisted.insert(model);
                 self.catalog_changed = true;
             }
-            News::Delisted(model) => {
-                self.catalog_changed |= self.catalog.models.remove(&model).is_some();
-                self.tell(|| Told::Delisted(model));
+            CatalogChange::Delist(model) => {
+                self.catalog_changed |= models.remove(&model).is_some();
+                self.relisted.insert(model);
             }
-            News::Served(handed, folder) => self.served(*handed, folder),
-            News::Serve(model, serve) => {
-                let Some(entry) = self.catalog.models.get_mut(&model) else { return };
+            CatalogChange::Release(model) => {
+                let entry = models.get_mut(&model);
+                self.catalog_changed |= entry.is_some_and(|entry| entry.held.take().is_some());
+            }
+            CatalogChange::SetServe(model, serve) => {
+                let Some(entry) = models.get_mut(&model) else { return };
                 entry.serve = *serve;
+                self.relisted.insert(model);
                 self.catalog_changed = true;
-                let entry = Box::new(entry.clone());
-                self.tell(|| Told::Listed(model, entry));
             }
-            News::Servers(kept) => {
-                for entry in self.catalog.models.values_mut() {
+            CatalogChange::KeepServers(kept) => {
+                for entry in models.values_mut() {
                     let before = entry.servers.len();
                     entry.servers.retain(|server, _| kept.contains(server));
                     self.catalog_changed |= entry.servers.len() != before;
                 }
             }
-            News::Announce(listener) => {
-                self.listener = Some(listener);
-                for (model, entry) in &self.catalog.models {
-                    self.tell(|| Told::Listed(model.clone(), Box::new(entry.clone())));
-                }
-            }
-            News::Released(model) => {
-                let entry = self.catalog.models.get_mut(&model);
-                self.catalog_changed |= entry.is_some_and(|entry| entry.held.take().is_some());
-            }
-            News::Rotation(rotation) => self.log.set_rotation(rotation),
         }
     }
 
-    fn keep(&mut self, entry: Entry) {
-        if self.records.len() == MOST_KEPT {
-            say_lost(&self.records.remove(0));
+    fn keep(&mut self, record: PendingRecord) {
+        if self.records.len() == MAX_KEPT {
+            log_dropped(&self.records.remove(0));
         }
-        // What may be in the log already was told when it happened.
-        if !entry.doubtful {
-            self.tell(|| Told::Record(entry.record.clone()));
-        }
-        self.records.push(entry);
+        self.records.push(record);
     }
 
-    fn served(&mut self, handed: Handed, folder: Option<PathBuf>) {
-        let entry = self.catalog.models.get(handed.model.as_str());
-        // Of a model that has gone meanwhile only that it was withdrawn is worth telling.
-        if entry.is_none() && handed.served.state != ServedState::Withdrawn {
+    fn report(&mut self, report: ServerReport, folder: Option<PathBuf>) {
+        let entry = self.catalog.models.get(report.model.as_str());
+        // The model was removed before the report arrived: only its withdrawal gets a record.
+        if entry.is_none() && report.status.state != ServingState::Withdrawn {
             return;
         }
-        if let Some(record) = handed.record(entry, folder) {
+        if let Some(record) = report.record(entry, folder) {
             log_line::record(&record);
-            self.keep(Entry { record: record.into(), doubtful: false, reminder: None });
+            self.keep(PendingRecord { record: record.into(), doubtful: false, reminder: None });
         }
-        let Some(entry) = self.catalog.models.get_mut(handed.model.as_str()) else { return };
-        let is_as_before = entry.servers.get(&handed.server).is_some_and(|b| handed.is_as(b));
-        if !is_as_before && handed.served.state != ServedState::Withdrawn {
-            entry.servers.insert(handed.server, handed.served);
+        let Some(entry) = self.catalog.models.get_mut(report.model.as_str()) else { return };
+        let before = entry.servers.get(&report.server);
+        let is_same = before.is_some_and(|before| report.is_same_as(before));
+        if !is_same && report.status.state != ServingState::Withdrawn {
+            entry.servers.insert(report.server, report.status);
             self.catalog_changed = true;
         }
     }
 
-    /// Writes what is left. There is no later, so what fails is tried once more, and what is lost is
-    /// said.
+    /// Writes what is left. A failed write is retried once; records that still cannot be written are
+    /// dropped, with an error in the log.
     fn finish(&mut self) {
         self.write();
-        if self.failing.is_some() {
+        if self.retry_at.is_some() {
             self.write();
         }
-        self.records.drain(..).for_each(|entry| say_lost(&entry));
+        self.records.drain(..).for_each(|record| log_dropped(&record));
     }
 
-    /// Writes what has gathered: the records first, so that the catalog never names an archive
-    /// that no record tells of.
     fn write(&mut self) {
-        self.rest_until = None;
+        self.idle_until = None;
         let written = self.write_records().and_then(|()| self.write_catalog());
-        let was_failing = self.failing.take().is_some();
+        let was_failing = self.retry_at.take().is_some();
         let Err(error) = written else {
             if was_failing {
                 tracing::info!("the results log and the catalog are written again");
             }
+            self.notify();
             return;
         };
-        self.failing = Some(self.clock.now() + RETRY);
+        self.retry_at = Some(self.clock.now() + RETRY);
         if !was_failing {
             tracing::error!(
                 %error,
                 folder = %self.catalog_path.parent().unwrap_or(&self.catalog_path).display(),
-                "the results log or the catalog cannot be written; trying again every {} s",
+                "cannot write the results log or the catalog; retrying every {} s",
                 RETRY.as_secs()
             );
         }
     }
 
     fn write_records(&mut self) -> io::Result<()> {
-        self.leave_out_what_is_told()?;
+        self.drop_recorded()?;
         if !self.records.is_empty() {
             let records: Vec<&Record> = self.records.iter().map(|entry| &*entry.record).collect();
             let appended = self.log.append(&records);
@@ -335,21 +326,28 @@ impl Desk {
             }
             appended?;
         }
-        for entry in self.records.drain(..) {
-            entry.done();
+        for record in self.records.drain(..) {
+            remove_reminder(record.reminder);
+            // An earlier run may have sent what this one recovers.
+            if !record.record.recovered {
+                self.written.push(record.record);
+            }
         }
+        // Bounded like the records, for when only the catalog cannot be written.
+        let excess = self.written.len().saturating_sub(MAX_KEPT);
+        self.written.drain(..excess);
         Ok(())
     }
 
-    /// What happened before the start may have been recorded then.
-    fn leave_out_what_is_told(&mut self) -> io::Result<()> {
+    /// Drops doubtful records that an earlier run wrote to the log.
+    fn drop_recorded(&mut self) -> io::Result<()> {
         if !self.records.iter().any(|entry| entry.doubtful) {
             return Ok(());
         }
-        let told = self.log.told()?;
+        let history = self.log.recorded()?;
         for mut entry in std::mem::take(&mut self.records) {
-            if entry.doubtful && told.tells(&entry.record) {
-                entry.done();
+            if entry.doubtful && history.has(&entry.record) {
+                remove_reminder(entry.reminder);
                 continue;
             }
             if std::mem::take(&mut entry.doubtful) {
@@ -359,7 +357,7 @@ impl Desk {
                     model,
                     outcome,
                     generation,
-                    "the last marwatch could not record this; it is recorded now"
+                    "writing a record that the last run could not write"
                 );
             }
             self.records.push(entry);
@@ -375,23 +373,36 @@ impl Desk {
         }
         Ok(())
     }
-}
 
-impl Entry {
-    /// The log tells of it.
-    fn done(self) {
-        let Some(reminder) = self.reminder else { return };
-        match fs::remove_file(&reminder) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(path = %reminder.display(), %error, "cannot remove; the next start tries again");
-            }
-            _ => {}
+    /// Sends the listener what log and catalog have gained.
+    fn notify(&mut self) {
+        let (written, relisted) =
+            (std::mem::take(&mut self.written), std::mem::take(&mut self.relisted));
+        let Some(listener) = &self.listener else { return };
+        let records = written.into_iter().map(StoreEvent::Record);
+        let listings = relisted.into_iter().map(|model| match self.catalog.models.get(&model) {
+            Some(entry) => StoreEvent::Listed(model, Box::new(entry.clone())),
+            None => StoreEvent::Delisted(model),
+        });
+        for event in records.chain(listings) {
+            // Fails only at shutdown.
+            let _ = listener.send(event);
         }
     }
 }
 
-fn say_lost(lost: &Entry) {
-    let Record { model, outcome, generation, .. } = &*lost.record;
+fn remove_reminder(reminder: Option<PathBuf>) {
+    let Some(reminder) = reminder else { return };
+    match fs::remove_file(&reminder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(path = %reminder.display(), %error, "cannot remove this file; the next start retries");
+        }
+        _ => {}
+    }
+}
+
+fn log_dropped(dropped: &PendingRecord) {
+    let Record { model, outcome, generation, .. } = &*dropped.record;
     tracing::error!(
         model,
         outcome = outcome.as_str(),

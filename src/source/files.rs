@@ -98,25 +98,81 @@ impl Source for ListedFiles<'_> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::Path;
+    use std::time::Duration;
 
     use super::*;
+    use crate::clock;
+    use crate::fs::test_folder::{in_memory, on_disk};
     use crate::source::snapshot::SourceFile;
 
+    const SECOND: i64 = 1_000_000_000;
+
+    /// The listing of a folder that holds one file, `w`.
+    fn snapshot(folder: &Path) -> Snapshot {
+        let id = FileId::of(&folder.join("w").metadata().unwrap());
+        let files = vec![SourceFile { path: EntryPath::parse("w").unwrap(), id }];
+        Snapshot { files, ..Snapshot::default() }
+    }
+
     #[test]
-    fn a_change_is_sure_to_show_only_where_every_write_moves_ctime() {
-        // tmpfs does not; where the temporary folder lies may.
-        let folders = [tempfile::tempdir().ok(), tempfile::tempdir_in("/dev/shm").ok()];
-        for dir in folders.into_iter().flatten() {
-            fs::write(dir.path().join("w"), "content").unwrap();
-            let id = FileId::of(&dir.path().join("w").metadata().unwrap());
-            let path = EntryPath::parse("w").unwrap();
-            let files = vec![SourceFile { path: path.clone(), id }];
-            let snapshot = Snapshot { files, ..Snapshot::default() };
-            let folder = Confined::open(dir.path()).unwrap();
-            let is_settled =
-                |listed| ListedFiles::new(&folder, &snapshot, listed).is_settled(&path);
-            assert_eq!(is_settled(i64::MAX), folder.device_that_stamps().is_some());
-            assert!(!is_settled(id.ctime), "just changed");
+    fn a_file_is_settled_if_it_lies_on_a_disk_and_changed_well_before_its_listing() {
+        let (disk, memory) = (on_disk(), in_memory());
+        for (place, since_change, expected) in [
+            (&disk, -SECOND, false),
+            (&disk, 0, false),
+            // Kernels with 100 ticks a second give two changes this far apart the same time.
+            (&disk, SECOND / 100, false),
+            (&disk, 10 * SECOND, true),
+            (&disk, 3600 * SECOND, true),
+            // A change through a mapping may never show there.
+            (&memory, 10 * SECOND, false),
+            (&memory, 3600 * SECOND, false),
+        ] {
+            fs::write(place.path().join("w"), "content").unwrap();
+            let folder = Confined::open(place.path()).unwrap();
+            let snapshot = snapshot(place.path());
+            let listed = snapshot.files[0].id.ctime + since_change;
+            let files = ListedFiles::new(&folder, &snapshot, listed);
+            let is_settled = |path| files.is_settled(&EntryPath::parse(path).unwrap());
+            assert_eq!(is_settled("w"), expected, "{}, {since_change} ns", place.path().display());
+            assert!(!is_settled("not_listed"));
+        }
+    }
+
+    #[test]
+    fn every_change_of_a_settled_file_shows() {
+        let dir = on_disk();
+        let folder = Confined::open(dir.path()).unwrap();
+        let file = dir.path().join("w");
+        let path = EntryPath::parse("w").unwrap();
+        let changes: [(&str, fn(&Path)); 3] = [
+            ("other content of the same length, with the old mtime", |file| {
+                let before = file.metadata().unwrap().modified().unwrap();
+                fs::write(file, "CONTENT").unwrap();
+                File::options().append(true).open(file).unwrap().set_modified(before).unwrap();
+            }),
+            ("the same content again", |file| fs::write(file, "content").unwrap()),
+            ("another file in its place", |file| {
+                fs::write(file.with_extension("new"), "content").unwrap();
+                fs::rename(file.with_extension("new"), file).unwrap();
+            }),
+        ];
+        for (change, make) in changes {
+            fs::write(&file, "content").unwrap();
+            let snapshot = snapshot(dir.path());
+            let files = loop {
+                let now = i64::try_from(clock::timestamp().as_nanosecond()).unwrap();
+                let files = ListedFiles::new(&folder, &snapshot, now);
+                if files.is_settled(&path) {
+                    break files;
+                }
+                clock::pause(Duration::from_millis(5));
+            };
+            assert!(files.open(&path).is_ok(), "{change}");
+            make(&file);
+            let error = files.open(&path).unwrap_err();
+            assert!(is_moved(&error), "{change}: {error}");
         }
     }
 }

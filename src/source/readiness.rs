@@ -8,13 +8,13 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::confined::Confined;
 use super::snapshot::{Snapshot, SourceFile};
 use crate::failpoints::{Protection, is_disabled};
+use crate::fs::identity::NodeId;
 use crate::fs::lease::{Writers, writers};
 use crate::fs::threads::in_shares;
 
@@ -206,10 +206,10 @@ fn ask(folder: &Confined, path: &Path) -> Writers {
 /// Who has one of `files` open for writing: the names and numbers of processes, as far as `/proc`
 /// shows them (those of other users only to root).
 pub fn who(folder: &Path, files: &[PathBuf]) -> Vec<String> {
-    let wanted: BTreeSet<(u64, u64)> = files
+    let wanted: BTreeSet<NodeId> = files
         .iter()
         .filter_map(|file| folder.join(file).metadata().ok())
-        .map(|metadata| (metadata.dev(), metadata.ino()))
+        .map(|metadata| NodeId::of(&metadata))
         .collect();
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
@@ -223,11 +223,11 @@ pub fn who(folder: &Path, files: &[PathBuf]) -> Vec<String> {
         .collect()
 }
 
-fn has_open_for_writing(pid: u32, wanted: &BTreeSet<(u64, u64)>) -> bool {
+fn has_open_for_writing(pid: u32, wanted: &BTreeSet<NodeId>) -> bool {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     descriptors.into_iter().any(|entry| {
         let is_wanted = fs::metadata(entry.path())
-            .is_ok_and(|metadata| wanted.contains(&(metadata.dev(), metadata.ino())));
+            .is_ok_and(|metadata| wanted.contains(&NodeId::of(&metadata)));
         is_wanted && {
             let info = format!("/proc/{pid}/fdinfo/{}", entry.file_name().to_string_lossy());
             fs::read_to_string(info).is_ok_and(|text| opened_for_writing(&text))
@@ -247,9 +247,11 @@ fn opened_for_writing(fdinfo: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use std::fs::OpenOptions;
+    use std::io::Write;
 
     use super::*;
     use crate::config::Limits;
+    use crate::fs::test_folder::{in_memory, on_disk};
     use crate::model::Exclude;
     use crate::source::snapshot::{Request, Transfers, take};
 
@@ -295,23 +297,36 @@ mod tests {
     }
 
     #[test]
-    fn a_second_look_asks_about_what_its_stat_does_not_tell() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("w"), "half").unwrap();
-        let folder = Confined::open(dir.path()).unwrap();
-        let listing = snapshot(&folder);
-        let asked = by_writers(&folder, &listing, &BTreeSet::new()).unwrap();
-        let _open = OpenOptions::new().append(true).open(dir.path().join("w")).unwrap();
-        let changed = listing.files[0].id.ctime;
-        let hour = 3_600_000_000_000;
-        assert!(asked.is_written_since(&folder, &listing, changed), "just changed");
-        let is_asked = asked.is_written_since(&folder, &listing, changed + hour);
-        assert_eq!(is_asked, folder.device_that_stamps().is_none(), "its stat would tell");
-        // Where nothing is known of the file system, or the kernel has not answered.
-        assert!(Asked::default().is_written_since(&folder, &listing, changed + hour));
-        let unanswered = BTreeSet::from([PathBuf::from("w")]);
-        let unanswered = Asked { unanswered, device: asked.device };
-        assert!(unanswered.is_written_since(&folder, &listing, changed + hour));
+    fn a_file_is_asked_about_again_unless_a_stat_shows_that_it_was_written() {
+        const SECOND: i64 = 1_000_000_000;
+        let (disk, memory) = (on_disk(), in_memory());
+        for (place, since_change, expected) in [
+            (&disk, 0, true),
+            // Kernels with 100 ticks a second give two changes this far apart the same time.
+            (&disk, SECOND / 100, true),
+            (&disk, 3600 * SECOND, false),
+            (&memory, 0, true),
+            // A change through a mapping may never show there.
+            (&memory, 3600 * SECOND, true),
+        ] {
+            let file = place.path().join("w");
+            fs::write(&file, "half").unwrap();
+            let folder = Confined::open(place.path()).unwrap();
+            let listing = snapshot(&folder);
+            let asked = by_writers(&folder, &listing, &BTreeSet::new()).unwrap();
+            let listed = listing.files[0].id.ctime + since_change;
+            let is_written = |asked: &Asked| asked.is_written_since(&folder, &listing, listed);
+            assert!(!is_written(&asked), "{file:?}, {since_change} ns: no writer");
+            let mut writer = OpenOptions::new().append(true).open(&file).unwrap();
+            assert_eq!(is_written(&asked), expected, "{file:?}, {since_change} ns");
+            // Without the answers of the first time, about every file.
+            assert!(is_written(&Asked::default()), "{file:?}, {since_change} ns");
+            let unanswered = BTreeSet::from([PathBuf::from("w")]);
+            assert!(is_written(&Asked { unanswered, device: asked.device }), "{file:?}");
+            // A writer that was not asked about shows in the next listing once it writes.
+            writer.write_all(b", and the rest").unwrap();
+            assert_ne!(snapshot(&folder).files, listing.files, "{file:?}");
+        }
     }
 
     #[test]

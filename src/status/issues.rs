@@ -1,77 +1,59 @@
-//! How the models are, in one line.
+//! The models that need attention: what is wrong with each, and all of them in one line.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::State;
 use crate::model::problem::Problem;
 use crate::pipeline::report::Summary;
 use crate::reconcile::End;
-use crate::results::record::Failure;
 use crate::results::{Outcome, Record};
 use crate::text::printable;
 
-/// Characters of a status at most. systemd reads no message of more than 4096 bytes.
-const MOST: usize = 900;
-/// How many models of one kind are named.
-const MOST_NAMES: usize = 5;
+/// The longest status line, in characters. systemd takes no message of more than 4096 bytes.
+const MAX_CHARS: usize = 900;
+/// Models of one state that the line names, beside the first.
+const MAX_NAMES: usize = 5;
+/// The states of models with an issue, in the order of the line.
+const STATES: [State; 3] = [State::Rejected, State::Failed, State::Unstable];
+/// Stands in for a reason: a rejection that repeats has no second record.
+const SEE_LAST_RECORD: &str = "see its last record";
 
-/// The models with which something is wrong, and what others wait for.
+/// The issues of models, and what models wait for, by folder.
 #[derive(Debug, Default)]
-pub struct Board {
-    troubles: BTreeMap<PathBuf, Trouble>,
+pub struct Issues {
+    issues: BTreeMap<PathBuf, Issue>,
     waiting: BTreeMap<PathBuf, String>,
 }
 
 /// What is wrong with a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
-    /// In a word.
-    pub kind: Kind,
+pub struct Issue {
+    /// Rejected, failed or unstable.
+    pub state: State,
     /// The model's name.
     pub model: String,
-    /// Where and what.
-    pub what: String,
+    /// What is wrong, and where.
+    pub reason: String,
 }
 
-/// What can be wrong with a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// It is refused.
-    Rejected,
-    /// marwatch could not build it.
-    Failed,
-    /// It does not come to rest.
-    NotAtRest,
-}
-
-impl Kind {
-    const ALL: [Kind; 3] = [Kind::Rejected, Kind::Failed, Kind::NotAtRest];
-
-    fn name(self) -> &'static str {
-        match self {
-            Kind::Rejected => "rejected",
-            Kind::Failed => "failed",
-            Kind::NotAtRest => "not at rest",
-        }
-    }
-}
-
-impl Trouble {
-    /// What a record tells to be wrong, if anything.
+impl Issue {
+    /// The issue that a record reports, if it reports one.
     pub fn of(record: &Record) -> Option<Self> {
         let failure = record.failure.as_ref();
-        let (kind, what) = match record.outcome {
+        let (state, reason) = match record.outcome {
             Outcome::Rejected => {
-                let mut errors = record.problems.iter().filter(|problem| problem.is_error());
-                let first = errors.next().map(|problem| in_short(problem, &record.folder));
-                (Kind::Rejected, first)
+                let first = record.problems.iter().find(|problem| problem.is_error());
+                (State::Rejected, first.map(|problem| in_short(problem, &record.folder)))
             }
             Outcome::Failed => {
-                let tell =
-                    |failure: &Failure| format!("{}: {}", failure.stage.as_str(), failure.message);
-                (Kind::Failed, failure.map(tell))
+                let stage = failure.map(|failure| failure.stage.as_str());
+                (
+                    State::Failed,
+                    stage.zip(failure).map(|(stage, f)| format!("{stage}: {}", f.message)),
+                )
             }
-            Outcome::Unstable => (Kind::NotAtRest, failure.map(|failure| failure.message.clone())),
+            Outcome::Unstable => (State::Unstable, failure.map(|failure| failure.message.clone())),
             Outcome::Published
             | Outcome::Unchanged
             | Outcome::Removed
@@ -80,34 +62,29 @@ impl Trouble {
             | Outcome::NotServed
             | Outcome::Withdrawn => return None,
         };
-        let what = what.unwrap_or_else(unsaid);
-        Some(Self { kind, model: record.model.clone(), what })
+        let reason = reason.unwrap_or_else(|| SEE_LAST_RECORD.to_owned());
+        Some(Self { state, model: record.model.clone(), reason })
     }
 }
 
-/// The same refusal is recorded once.
-fn unsaid() -> String {
-    "its last record says why".to_owned()
-}
-
-impl Board {
-    /// Takes note of how a build ended.
-    pub fn take(&mut self, seen: Summary) {
-        let Summary { folder, model, end, record, .. } = seen;
+impl Issues {
+    /// Notes how a build ended.
+    pub fn update(&mut self, build: Summary) {
+        let Summary { folder, model, end, record, .. } = build;
         match &end {
             End::Waiting(waiting) => drop(self.waiting.insert(folder.clone(), waiting.to_string())),
             _ => drop(self.waiting.remove(&folder)),
         }
-        let kind = match end {
+        let state = match end {
             End::UpToDate | End::Gone => {
-                self.troubles.remove(&folder);
+                self.issues.remove(&folder);
                 return;
             }
-            End::Refused(_) => Kind::Rejected,
-            End::Failed => Kind::Failed,
-            // Without a record it has only not rested for long enough.
-            End::Waiting(_) if record.is_some() => Kind::NotAtRest,
-            // These are looked at again, or say nothing of the folder.
+            End::Refused(_) => State::Rejected,
+            End::Failed => State::Failed,
+            // Without a record, the model is only not quiet for long enough yet.
+            End::Waiting(_) if record.is_some() => State::Unstable,
+            // marwatch scans these again, or they say nothing about the folder.
             End::Waiting(_)
             | End::Fresh
             | End::Moved
@@ -115,54 +92,55 @@ impl Board {
             | End::Stopped
             | End::Served => return,
         };
-        let told = record.as_ref().and_then(Trouble::of).filter(|trouble| trouble.kind == kind);
-        // The same again is recorded once: then it is known what it was.
-        let is_known = self.troubles.get(&folder).is_some_and(|trouble| trouble.kind == kind);
-        if told.is_some() || !is_known {
-            let trouble = told.unwrap_or_else(|| Trouble { kind, model, what: unsaid() });
-            self.troubles.insert(folder, trouble);
+        // An end that repeats has no new record; the first one gave the reason.
+        let reported = record.as_ref().and_then(Issue::of).filter(|issue| issue.state == state);
+        let is_known = self.issues.get(&folder).is_some_and(|issue| issue.state == state);
+        if reported.is_some() || !is_known {
+            let reason = SEE_LAST_RECORD.to_owned();
+            self.issues.insert(folder, reported.unwrap_or(Issue { state, model, reason }));
         }
     }
 
-    /// What is wrong with the model in `folder`.
-    pub fn trouble(&self, folder: &Path) -> Option<&Trouble> {
-        self.troubles.get(folder)
+    /// The issue of the model in `folder`.
+    pub fn issue(&self, folder: &Path) -> Option<&Issue> {
+        self.issues.get(folder)
     }
 
-    /// What the model in `folder` was found to wait for when it was last looked at.
+    /// What the last scan of `folder` found the model to wait for.
     pub fn waiting(&self, folder: &Path) -> Option<&str> {
         self.waiting.get(folder).map(String::as_str)
     }
 
-    /// Forgets the models whose folders are gone, or watched no longer.
+    /// Forgets the folders that are gone or no longer watched.
     pub fn retain(&mut self, is_known: impl Fn(&Path) -> bool) {
-        self.troubles.retain(|folder, _| is_known(folder));
+        self.issues.retain(|folder, _| is_known(folder));
         self.waiting.retain(|folder, _| is_known(folder));
     }
 
-    /// What there is to say of all `models`, of which so many are `building`.
+    /// A summary of all `models`, of which `building` are being built.
     pub fn line(&self, models: usize, building: usize) -> String {
         let mut line = format!("{models} model{}", if models == 1 { "" } else { "s" });
         if building > 0 {
             line += &format!(", {building} being built");
         }
-        let groups: Vec<String> = Kind::ALL.iter().filter_map(|&kind| self.group(kind)).collect();
+        let groups: Vec<String> = STATES.iter().filter_map(|&state| self.group(state)).collect();
         if !groups.is_empty() {
             line += &format!(", {}", groups.join("; "));
         }
         line
     }
 
-    /// The first of a kind with what is wrong, and the names of others.
-    fn group(&self, kind: Kind) -> Option<String> {
-        let mut all: Vec<&Trouble> =
-            self.troubles.values().filter(|trouble| trouble.kind == kind).collect();
+    /// The first model in this state with its reason, and the names of others.
+    fn group(&self, state: State) -> Option<String> {
+        let mut all: Vec<&Issue> =
+            self.issues.values().filter(|issue| issue.state == state).collect();
         all.sort_by(|a, b| a.model.cmp(&b.model));
         let (first, others) = all.split_first()?;
-        let mut text = format!("{} {}: {}: {}", all.len(), kind.name(), first.model, first.what);
+        let mut text =
+            format!("{} {}: {}: {}", all.len(), state.as_str(), first.model, first.reason);
         if !others.is_empty() {
             let names: Vec<&str> =
-                others.iter().take(MOST_NAMES).map(|trouble| trouble.model.as_str()).collect();
+                others.iter().take(MAX_NAMES).map(|issue| issue.model.as_str()).collect();
             let more = others.len() - names.len();
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             text += &format!(" (also {}{more})", names.join(", "));
@@ -171,7 +149,7 @@ impl Board {
     }
 }
 
-/// Where in the model, and what: without the code and the way to mend it, which the log has.
+/// Where in the model, and what; the log has the code and how to fix it.
 fn in_short(problem: &Problem, folder: &Path) -> String {
     let path = problem.path.strip_prefix(folder).unwrap_or(&problem.path);
     let line = problem.line.map_or_else(String::new, |line| format!(":{line}"));
@@ -181,11 +159,11 @@ fn in_short(problem: &Problem, folder: &Path) -> String {
     }
 }
 
-/// One line that is no longer than it may be. Whoever names a folder could otherwise end the line,
-/// and have the next one taken for news of ours.
+/// One printable line of at most [`MAX_CHARS`] characters. A folder's name could otherwise end the
+/// line and begin another one that systemd would take for a message from marwatch.
 pub fn fit(line: &str) -> String {
     let line = printable(line);
-    match line.char_indices().nth(MOST) {
+    match line.char_indices().nth(MAX_CHARS) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
     }
@@ -196,6 +174,7 @@ mod tests {
     use super::*;
     use crate::model::problem::Code;
     use crate::pipeline::report::Took;
+    use crate::results::record::Failure;
     use crate::results::{Stage, Trigger};
     use crate::source::readiness::Waiting;
 
@@ -230,63 +209,63 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_stands_in_one_line_until_it_is_mended() {
-        let mut board = Board::default();
-        assert_eq!(board.line(0, 0), "0 models");
-        assert_eq!(board.line(1, 0), "1 model");
-        board.take(rejected("resnet", 14));
+    fn issues_stand_in_one_line_until_they_are_fixed() {
+        let mut issues = Issues::default();
+        assert_eq!(issues.line(0, 0), "0 models");
+        assert_eq!(issues.line(1, 0), "1 model");
+        issues.update(rejected("resnet", 14));
         assert_eq!(
-            board.line(12, 0),
+            issues.line(12, 0),
             "12 models, 1 rejected: resnet: service.py:14: an expression is missing"
         );
-        board.take(rejected("bert", 2));
-        board.take(failed("gpt", "the disk is full"));
+        issues.update(rejected("bert", 2));
+        issues.update(failed("gpt", "the disk is full"));
         assert_eq!(
-            board.line(12, 2),
+            issues.line(12, 2),
             "12 models, 2 being built, 2 rejected: bert: service.py:2: an expression is missing \
              (also resnet); 1 failed: gpt: pack: the disk is full"
         );
-        board.take(seen("bert", End::UpToDate, |_| {}));
-        board.take(seen("gpt", End::Gone, |_| {}));
-        board.retain(|folder| folder != Path::new("/models/resnet"));
-        assert_eq!(board.line(11, 0), "11 models");
+        issues.update(seen("bert", End::UpToDate, |_| {}));
+        issues.update(seen("gpt", End::Gone, |_| {}));
+        issues.retain(|folder| folder != Path::new("/models/resnet"));
+        assert_eq!(issues.line(11, 0), "11 models");
     }
 
     #[test]
-    fn a_refusal_that_is_not_recorded_again_is_still_told() {
-        let mut board = Board::default();
-        board.take(rejected("a", 3));
+    fn a_rejection_that_is_not_recorded_again_keeps_its_reason() {
+        let mut issues = Issues::default();
+        issues.update(rejected("a", 3));
         let again = Summary { record: None, ..seen("a", End::Refused([0; 32]), |_| {}) };
-        board.take(again.clone());
-        assert!(board.line(1, 0).ends_with("a: service.py:3: an expression is missing"));
-        // What it failed by meanwhile is not what it is refused for.
-        board.take(failed("a", "no"));
-        board.take(again);
-        assert_eq!(board.line(1, 0), "1 model, 1 rejected: a: its last record says why");
+        issues.update(again.clone());
+        assert!(issues.line(1, 0).ends_with("a: service.py:3: an expression is missing"));
+        // The failure in between is not the reason for the rejection.
+        issues.update(failed("a", "no"));
+        issues.update(again);
+        assert_eq!(issues.line(1, 0), "1 model, 1 rejected: a: see its last record");
     }
 
     #[test]
-    fn a_model_is_not_at_rest_once_a_record_says_so() {
-        let mut board = Board::default();
+    fn a_waiting_model_is_unstable_once_a_record_says_so() {
+        let mut issues = Issues::default();
         let waiting = End::Waiting(Waiting::Writers { files: vec!["weights".into()] });
         let quiet = Summary { record: None, ..seen("a", waiting.clone(), |_| {}) };
-        board.take(quiet);
-        assert_eq!(board.line(1, 0), "1 model");
-        board.take(seen("a", waiting, |record| {
+        issues.update(quiet);
+        assert_eq!(issues.line(1, 0), "1 model");
+        issues.update(seen("a", waiting, |record| {
             let message = "weights is still being written".into();
             record.failure = Some(Failure { stage: Stage::Snapshot, message, help: None });
         }));
-        let told = "1 model, 1 not at rest: a: weights is still being written";
-        assert_eq!(board.line(1, 0), told);
+        let expected = "1 model, 1 unstable: a: weights is still being written";
+        assert_eq!(issues.line(1, 0), expected);
     }
 
     #[test]
-    fn a_status_is_one_line_and_not_too_long() {
+    fn a_status_line_is_one_line_of_limited_length() {
         assert_eq!(fit("a\nWATCHDOG=trigger\u{1b}[2J"), "a\\nWATCHDOG=trigger\\u{1b}[2J");
         let long = fit(&"ü".repeat(5000));
-        assert_eq!(long.chars().count(), MOST + 1);
-        let mut board = Board::default();
-        (0..9).for_each(|number| board.take(rejected(&format!("m{number}"), 1)));
-        assert!(board.line(9, 0).ends_with("(also m1, m2, m3, m4, m5 and 3 more)"));
+        assert_eq!(long.chars().count(), MAX_CHARS + 1);
+        let mut issues = Issues::default();
+        (0..9).for_each(|number| issues.update(rejected(&format!("m{number}"), 1)));
+        assert!(issues.line(9, 0).ends_with("(also m1, m2, m3, m4, m5 and 3 more)"));
     }
 }

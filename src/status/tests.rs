@@ -1,15 +1,18 @@
-//! What is told of models in every state, with a daemon and without.
+//! The status of models in every state, with a daemon and without.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::history::Past;
-use super::issues::{Kind, Trouble};
-use super::now::{Doing, ModelNow, Now};
+use serde_json::json;
+
+use super::history::AttemptHistory;
+use super::issues::Issue;
+use super::now::{ModelNow, Now};
 use super::*;
 use crate::model::Runtime;
 use crate::model::problem::Code;
+use crate::reconcile::Activity;
 use crate::results::Catalog;
-use crate::results::catalog::{Held, Served};
+use crate::results::catalog::{Held, ServerStatus};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -42,14 +45,14 @@ fn record(model: &str, outcome: Outcome) -> Record {
     record
 }
 
-/// What these records tell.
-fn past(records: &[Record]) -> (tempfile::TempDir, Past) {
+/// The history of these records.
+fn history(records: &[Record]) -> (tempfile::TempDir, AttemptHistory) {
     let dir = tempfile::tempdir().unwrap();
     let lines = records.iter().map(|record| serde_json::to_string(record).unwrap() + "\n");
     std::fs::write(dir.path().join("results.jsonl"), lines.collect::<String>()).unwrap();
-    let mut past = Past::of(dir.path());
-    past.refresh().unwrap();
-    (dir, past)
+    let mut history = AttemptHistory::of(dir.path());
+    history.refresh().unwrap();
+    (dir, history)
 }
 
 fn now(models: Vec<ModelNow>) -> Now {
@@ -66,68 +69,69 @@ fn now(models: Vec<ModelNow>) -> Now {
     Now { daemon, models }
 }
 
-fn model(name: &str, doing: Doing) -> ModelNow {
+fn model(name: &str, activity: Activity) -> ModelNow {
     ModelNow {
         name: name.into(),
         folder: format!("/m/{name}").into(),
-        doing,
+        activity,
         since: None,
         next: None,
-        trouble: None,
+        issue: None,
         waiting: None,
         progress: None,
     }
 }
 
-fn status(now: Option<Now>, models: &[(&str, CatalogEntry)], past: &Past) -> Status {
+fn status(now: Option<Now>, models: &[(&str, CatalogEntry)], history: &AttemptHistory) -> Status {
     let mut catalog = Catalog::empty(at(0));
     let models = models.iter().map(|(name, entry)| ((*name).to_owned(), entry.clone()));
     catalog.models = models.collect();
-    Status::of("/store".into(), at(100), now, catalog, past)
+    Status::of("/store".into(), at(100), now, catalog, history)
 }
 
-fn told(status: &Status) -> Vec<(&str, State, Option<&str>)> {
+fn states(status: &Status) -> Vec<(&str, State, Option<&str>)> {
     let models = status.models.iter();
     models.map(|model| (&*model.model, model.state, model.why.as_deref())).collect()
 }
 
 #[test]
-fn what_the_loop_knows_comes_before_what_was_recorded() {
-    let trouble = Trouble { kind: Kind::Rejected, model: "b".into(), what: "b.py:1: no".into() };
-    let (_dir, past) = past(&[record("a", Outcome::Rejected), record("b", Outcome::Published)]);
+fn the_loop_comes_before_the_records() {
+    let issue = Issue { state: State::Rejected, model: "b".into(), reason: "b.py:1: no".into() };
+    let (_dir, history) =
+        history(&[record("a", Outcome::Rejected), record("b", Outcome::Published)]);
     let models = vec![
-        model("a", Doing::Idle),
-        ModelNow { trouble: Some(trouble.clone()), ..model("b", Doing::Idle) },
-        ModelNow { trouble: Some(trouble.clone()), ..model("c", Doing::Building) },
-        ModelNow { trouble: Some(trouble), ..model("d", Doing::Retrying) },
-        model("e", Doing::Paused),
+        model("a", Activity::Idle),
+        ModelNow { issue: Some(issue.clone()), ..model("b", Activity::Idle) },
+        ModelNow { issue: Some(issue.clone()), ..model("c", Activity::Building) },
+        ModelNow { issue: Some(issue), ..model("d", Activity::Retrying) },
+        model("e", Activity::Paused),
     ];
     let held = CatalogEntry { held: Some(Held { of: 2, since: at(5) }), ..entry(3) };
-    let status = status(Some(now(models)), &[("a", entry(1)), ("z", held)], &past);
+    let status = status(Some(now(models)), &[("a", entry(1)), ("z", held)], &history);
     assert_eq!(
-        told(&status),
+        states(&status),
         [
             ("a", State::Published, None),
             ("b", State::Rejected, Some("b.py:1: no")),
             ("c", State::Building, None),
             ("d", State::Retrying, Some("b.py:1: no")),
-            ("e", State::Paused, Some("left alone until `marwatch resume e`")),
+            ("e", State::Paused, Some("ignored until `marwatch resume e`")),
             (
                 "z",
                 State::Missing,
-                Some("its folder is gone, or watched no longer; its archive stays")
+                Some("its folder is gone or no longer watched; its archive stays")
             ),
         ]
     );
-    assert_eq!(status.models[0].since, Some(at(10)), "since it was published");
-    assert_eq!(status.models[1].since, Some(at(20)), "since its record");
+    assert_eq!(status.models[0].since, Some(at(10)), "since the archive was published");
+    assert_eq!(status.models[1].since, Some(at(20)), "since the last record");
     assert_eq!(status.models[0].last.as_ref().unwrap().outcome, Outcome::Rejected);
     assert!(!status.is_well());
 }
 
 #[test]
-fn without_a_daemon_the_records_tell() {
-    let (_dir, past) = past(&[
+fn without_a_daemon_records_and_catalog_give_the_states() {
+    let (_dir, history) = history(&[
         record("a", Outcome::Rejected),
         record("b", Outcome::Rejected),
         record("b", Outcome::Published),
@@ -136,11 +140,11 @@ fn without_a_daemon_the_records_tell() {
     ]);
     let held = CatalogEntry { held: Some(Held { of: 2, since: at(5) }), ..entry(3) };
     let models = [("a", entry(1)), ("b", entry(2)), ("h", held), ("kept", entry(1))];
-    let status = status(None, &models, &past);
+    let status = status(None, &models, &history);
     assert!(status.daemon.is_none());
     let why = "content of generation 2, until its folder changes or `marwatch resume`";
     assert_eq!(
-        told(&status),
+        states(&status),
         [
             ("a", State::Rejected, Some("service.py:3: no")),
             ("b", State::Published, None),
@@ -152,11 +156,11 @@ fn without_a_daemon_the_records_tell() {
 }
 
 #[test]
-fn a_server_that_is_behind_is_not_well() {
-    let (_dir, past) = past(&[]);
+fn a_model_that_a_server_does_not_serve_needs_attention() {
+    let (_dir, history) = history(&[]);
     let mut entry = entry(1);
-    let mut served = Served {
-        state: ServedState::Serving,
+    let mut served = ServerStatus {
+        state: ServingState::Serving,
         generation: 1,
         version: None,
         told: None,
@@ -164,34 +168,43 @@ fn a_server_that_is_behind_is_not_well() {
         since: at(1),
     };
     entry.servers.insert("http://a".into(), served.clone());
-    let models = || Some(now(vec![model("m", Doing::Idle)]));
-    assert!(status(models(), &[("m", entry.clone())], &past).is_well());
-    (served.state, served.error) = (ServedState::Refused, Some("no".into()));
+    let models = || Some(now(vec![model("m", Activity::Idle)]));
+    assert!(status(models(), &[("m", entry.clone())], &history).is_well());
+    (served.state, served.error) = (ServingState::Refused, Some("no".into()));
     entry.servers.insert("http://b".into(), served);
-    let status = status(models(), &[("m", entry)], &past);
+    let status = status(models(), &[("m", entry)], &history);
     assert_eq!(status.models[0].unserved().as_deref(), Some("http://b: refused: no"));
     assert!(!status.is_well());
 }
 
 #[test]
-fn the_times_of_the_last_builds_are_kept() {
+fn a_history_keeps_the_times_of_the_last_32_builds() {
     let mut records = vec![record("m", Outcome::Rejected)];
     records.extend((0..40).map(|ms| {
         let stage = crate::results::Stage::Pack;
         let time = crate::results::record::StageTime { stage, ms: f64::from(ms) };
         Record { stages_ms: vec![time], ..record("m", Outcome::Published) }
     }));
-    let (_dir, past) = past(&records);
+    let (_dir, history) = history(&records);
     let times: VecDeque<f64> = (8..40).map(f64::from).collect();
-    assert_eq!(past.model("m").unwrap().build_ms, times);
+    assert_eq!(history.model("m").unwrap().build_ms, times);
 }
 
 #[test]
-fn a_status_is_what_its_schema_says() {
-    let (_dir, past) = past(&[record("a", Outcome::Rejected)]);
+fn a_status_says_why_the_last_attempt_packed() {
+    let why = vec!["service.py changed".to_owned()];
+    let published = Record { why: why.clone(), ..record("m", Outcome::Published) };
+    let (_dir, history) = history(&[published]);
+    let status = status(None, &[("m", entry(1))], &history);
+    assert_eq!(serde_json::to_value(&status).unwrap()["models"][0]["last"]["why"], json!(why));
+}
+
+#[test]
+fn a_status_matches_its_schema() {
+    let (_dir, history) = history(&[record("a", Outcome::Rejected)]);
     let progress = Some(Progress { done: 1, total: 2 });
-    let models = vec![ModelNow { progress, ..model("a", Doing::Building) }];
-    let status = status(Some(now(models)), &[("a", entry(1))], &past);
+    let models = vec![ModelNow { progress, ..model("a", Activity::Building) }];
+    let status = status(Some(now(models)), &[("a", entry(1))], &history);
     let json = serde_json::to_value(&status).unwrap();
     let validator = jsonschema::validator_for(&Status::json_schema()).unwrap();
     assert!(validator.validate(&json).is_ok(), "{json:#}");

@@ -1,4 +1,4 @@
-//! From the disk to watches: lists folders and asks for a watch on each.
+//! Lists folders and asks for a watch on each.
 //!
 //! A folder is watched *before* it is listed: what is created in it afterwards is reported, what
 //! was created before is listed, and there is no moment between the two.
@@ -9,43 +9,44 @@ use std::path::{Path, PathBuf};
 
 use super::scope::Scope;
 use super::source::{Source, WatchError};
-use super::tree::{Identity, WatchTree};
+use super::tree::WatchTree;
+use crate::fs::identity::NodeId;
 
 /// One pass over folders of the disk.
 #[derive(Debug)]
 pub(super) struct Arming<'a> {
     scope: &'a Scope,
     tree: &'a mut WatchTree,
-    /// None to see only which folders there are.
+    /// `None` only counts folders.
     source: Option<&'a mut Source>,
     seen: BTreeMap<PathBuf, Seen>,
     fresh: Vec<PathBuf>,
 }
 
-/// A folder as this pass has met it.
+/// A folder that this pass has seen.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seen {
     /// It had no watch before.
     fresh: bool,
-    /// Its sub-folders are part of the pass.
+    /// Its sub-folders belong to the pass.
     entered: bool,
 }
 
-/// What a pass came to.
+/// The result of a pass.
 #[derive(Debug, Default)]
 pub(super) struct Armed {
-    /// The folders that had no watch, or one on another folder of that path.
+    /// Folders that had no watch, or a watch on another folder at that path.
     pub(super) fresh: Vec<PathBuf>,
-    /// All folders there are.
+    /// All folders found.
     pub(super) seen: BTreeMap<PathBuf, Seen>,
 }
 
-/// How far to go.
+/// How deep to descend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Depth {
-    /// Into folders that get a watch now: those known have reported what came since.
+    /// Into folders that get a watch now: known folders have reported what was added since.
     Fresh,
-    /// Into all, to find what was missed.
+    /// Into all folders, to find what was missed.
     All,
 }
 
@@ -55,7 +56,7 @@ impl<'a> Arming<'a> {
         Self { scope, tree, source: Some(source), seen: BTreeMap::new(), fresh: Vec::new() }
     }
 
-    /// How many folders below `tops` want a watch.
+    /// Number of folders at and below `tops` to watch.
     pub(super) fn count(scope: &'a Scope, tops: Vec<PathBuf>) -> usize {
         let mut tree = WatchTree::default();
         let pass = Arming {
@@ -69,7 +70,7 @@ impl<'a> Arming<'a> {
         pass.run(tops, Depth::All).map_or(0, |armed| armed.seen.len())
     }
 
-    /// Watches `tops`, where they are folders, and where it says true what is below them.
+    /// Watches those of `tops` that are folders; true includes everything below.
     pub(super) fn run(
         mut self,
         tops: Vec<(PathBuf, bool)>,
@@ -94,15 +95,15 @@ impl<'a> Arming<'a> {
         let mut void = Vec::new();
         let mut watch = Vec::new();
         for (path, enter) in level {
-            let Some(identity) = folder_at(&path) else { continue };
-            let known = self.tree.identity(&path);
+            let Some(node) = folder_at(&path) else { continue };
+            let known = self.tree.node(&path);
             let seen = self.seen.entry(path.clone()).or_insert_with(|| {
-                let fresh = known != Some(identity);
+                let fresh = known != Some(node);
                 if fresh {
                     if known.is_some() {
                         void.extend(self.tree.remove_below(&path));
                     }
-                    watch.push((path.clone(), identity));
+                    watch.push((path.clone(), node));
                 }
                 Seen { fresh, entered: false }
             });
@@ -117,14 +118,14 @@ impl<'a> Arming<'a> {
             let refused = source.watch(&paths)?;
             watch.retain(|(path, _)| !refused.contains(path));
         }
-        for (path, identity) in watch {
+        for (path, node) in watch {
             self.fresh.push(path.clone());
-            self.tree.insert(path, identity);
+            self.tree.insert(path, node);
         }
         Ok(list)
     }
 
-    /// The folders in `folder` that want a watch, and whether with all below them.
+    /// The folders in `folder` to watch; true includes everything below.
     fn below(&self, folder: &Path) -> Vec<(PathBuf, bool)> {
         let entries = match fs::read_dir(folder) {
             Ok(entries) => entries,
@@ -150,14 +151,14 @@ impl<'a> Arming<'a> {
     }
 }
 
-/// The identity of the folder at `path`; `None` for anything but a folder.
-pub(super) fn folder_at(path: &Path) -> Option<Identity> {
+/// The node of the folder at `path`; `None` if it is not a folder.
+pub(super) fn folder_at(path: &Path) -> Option<NodeId> {
     let metadata = fs::symlink_metadata(path).ok()?;
-    metadata.is_dir().then(|| Identity::from(&metadata))
+    metadata.is_dir().then(|| NodeId::of(&metadata))
 }
 
-/// What to watch for the symlink at `link`, if it leads to a place in the same model: that may
-/// lie in a hidden folder, which has no watch otherwise. For a file, the folder that it is in.
+/// What to watch for the symlink at `link` if it leads to a place in the same model, which may lie in
+/// a hidden folder that is otherwise not watched. For a file, its folder.
 pub(super) fn link_target(scope: &Scope, link: &Path) -> Option<(PathBuf, bool)> {
     let target = fs::canonicalize(link).ok()?;
     let within = scope

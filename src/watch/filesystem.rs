@@ -1,7 +1,7 @@
-//! Which file systems notify of nothing that happens on other machines.
+//! File systems that do not report changes made on other machines.
 //!
-//! inotify sees what passes through this kernel. On a file system that others write to as well,
-//! or whose changes are made behind the kernel's back, most changes are never reported.
+//! inotify sees what passes through this kernel. On a file system that other machines write to, or
+//! that changes behind the kernel's back, most changes are never reported.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ const NETWORK: [(u32, &str); 23] = [
     (0x517B, "smb"),
     (0xFE53_4D42, "smb2"),
     (0xFF53_4D42, "cifs"),
-    // Local ones exist too, but the number does not tell them from sshfs, s3fs and the like.
+    // Local ones exist too, but the number does not distinguish them from sshfs, s3fs and the like.
     (0x6573_5546, "fuse"),
     (0x0102_1997, "9p"),
     (0x00C3_6400, "ceph"),
@@ -34,7 +34,7 @@ const NETWORK: [(u32, &str); 23] = [
     (0x0131_11A8, "ibrix"),
 ];
 
-/// The name of the file system at `path`, if it is one to be polled.
+/// The name of the file system at `path` if it has to be polled.
 pub(super) fn network(path: &Path) -> Option<&'static str> {
     let magic = rustix::fs::statfs(path).ok()?.f_type;
     // The numbers have 32 bits; some architectures widen them with their sign.
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_this_kernel_makes_itself_is_local() {
+    fn proc_and_the_root_are_local() {
         assert_eq!(network(Path::new("/proc")), None);
         assert_eq!(network(Path::new("/")), None);
         assert_eq!(network(Path::new("/no/such/path")), None);

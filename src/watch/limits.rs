@@ -1,11 +1,10 @@
-//! What to say when the kernel's limits on inotify are met: which, how high it is, how high it
-//! would have to be.
+//! Messages for inotify's limits: which one was reached, its value, and the value to set.
 
 use std::fs;
 use std::time::Duration;
 
-use super::WatchMode;
 use super::source::WatchError;
+use crate::config::WatchMode;
 
 /// A limit and its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +13,7 @@ struct Limit {
     value: Option<u64>,
 }
 
-/// The limit in effect is the lower of the machine's and the user namespace's (a container's).
+/// The limit in effect: the lower of the machine's and the user namespace's (a container's).
 fn in_effect(machine: &'static str, namespace: &'static str) -> Limit {
     let read = |sysctl: &'static str| Limit {
         sysctl,
@@ -30,8 +29,8 @@ fn in_effect(machine: &'static str, namespace: &'static str) -> Limit {
     }
 }
 
-/// What to say when watching falls back to polling because of `error`; `needed` is the number of
-/// folders that want a watch.
+/// The message when marwatch falls back to polling because of `error`; `needed` is the number of
+/// folders to watch.
 pub(super) fn degraded(
     error: &WatchError,
     mode: WatchMode,
@@ -44,7 +43,7 @@ pub(super) fn degraded(
             needed,
         ),
         WatchError::TooManyInstances if no_descriptors() => String::from(
-            "the process may open no further file; raise its limit \
+            "the process cannot open another file; raise its limit \
              (LimitNOFILE= of the unit, or ulimit -n)",
         ),
         WatchError::TooManyInstances => too_many_instances(&in_effect(
@@ -57,11 +56,11 @@ pub(super) fn degraded(
     report(&cause, mode, interval)
 }
 
-/// What to say of a root on a network file system.
+/// The message for a root on a network file system.
 pub(super) fn network(filesystem: &str, interval: Duration) -> String {
     format!(
-        "it is on {filesystem}, which does not report what other machines change, so it is polled \
-         every {}; if all changes are made on this machine, watch_mode: native does without",
+        "it is on {filesystem}, which does not report changes made on other machines, so it is polled \
+         every {}; if all changes are made on this machine, set watch_mode: native",
         humantime::format_duration(interval)
     )
 }
@@ -72,8 +71,8 @@ fn report(cause: &str, mode: WatchMode, interval: Duration) -> String {
         WatchMode::Auto | WatchMode::Poll => "",
     };
     format!(
-        "{asked}{cause}; until then all folders are polled every {}, and every rescan tries \
-         notifications again",
+        "{asked}{cause}; until then all folders are polled every {}, and every rescan retries \
+         notifications",
         humantime::format_duration(interval)
     )
 }
@@ -84,7 +83,7 @@ fn too_many_watches(limit: &Limit, needed: usize) -> String {
     let needed = needed as u64;
     let enough = (2 * needed).max(limit.value.unwrap_or(0) + needed).max(USUAL).next_power_of_two();
     format!(
-        "{needed} folders want a watch each, and {} for all programs of this user is {}; raise it: \
+        "{needed} folders need one watch each, and {} for all programs of this user is {}; raise it: \
          sysctl {}={enough}",
         limit.sysctl,
         shown(limit.value),
@@ -95,7 +94,7 @@ fn too_many_watches(limit: &Limit, needed: usize) -> String {
 fn too_many_instances(limit: &Limit) -> String {
     let enough = (2 * limit.value.unwrap_or(0)).max(1024);
     format!(
-        "one inotify instance is wanted, and {} for all programs of this user is {}; raise it: \
+        "one inotify instance is needed, and {} for all programs of this user is {}; raise it: \
          sysctl {}={enough}",
         limit.sysctl,
         shown(limit.value),
@@ -107,7 +106,7 @@ fn shown(value: Option<u64>) -> String {
     value.map_or_else(|| String::from("unknown"), |value| value.to_string())
 }
 
-/// Whether EMFILE meant the descriptors of this process: then nothing else opens either.
+/// Whether EMFILE meant this process's descriptors: then nothing else can be opened either.
 fn no_descriptors() -> bool {
     const TOO_MANY: i32 = rustix::io::Errno::MFILE.raw_os_error();
     fs::File::open("/dev/null").is_err_and(|error| error.raw_os_error() == Some(TOO_MANY))
@@ -122,9 +121,9 @@ mod tests {
         let interval = Duration::from_secs(2);
         let limit = |sysctl, value| Limit { sysctl, value };
         let watches = too_many_watches(&limit("fs.inotify.max_user_watches", Some(8192)), 40_000);
-        insta::assert_snapshot!(report(&watches, WatchMode::Auto, interval), @"40000 folders want a watch each, and fs.inotify.max_user_watches for all programs of this user is 8192; raise it: sysctl fs.inotify.max_user_watches=131072; until then all folders are polled every 2s, and every rescan tries notifications again");
+        insta::assert_snapshot!(report(&watches, WatchMode::Auto, interval), @"40000 folders need one watch each, and fs.inotify.max_user_watches for all programs of this user is 8192; raise it: sysctl fs.inotify.max_user_watches=131072; until then all folders are polled every 2s, and every rescan retries notifications");
         let instances = too_many_instances(&limit("user.max_inotify_instances", Some(0)));
-        insta::assert_snapshot!(report(&instances, WatchMode::Native, interval), @"error: watch_mode is native, but one inotify instance is wanted, and user.max_inotify_instances for all programs of this user is 0; raise it: sysctl user.max_inotify_instances=1024; until then all folders are polled every 2s, and every rescan tries notifications again");
-        insta::assert_snapshot!(network("nfs", interval), @"it is on nfs, which does not report what other machines change, so it is polled every 2s; if all changes are made on this machine, watch_mode: native does without");
+        insta::assert_snapshot!(report(&instances, WatchMode::Native, interval), @"error: watch_mode is native, but one inotify instance is needed, and user.max_inotify_instances for all programs of this user is 0; raise it: sysctl user.max_inotify_instances=1024; until then all folders are polled every 2s, and every rescan retries notifications");
+        insta::assert_snapshot!(network("nfs", interval), @"it is on nfs, which does not report changes made on other machines, so it is polled every 2s; if all changes are made on this machine, set watch_mode: native");
     }
 }

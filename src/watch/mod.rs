@@ -1,25 +1,31 @@
-//! The edge to the kernel's notifications: what happened on disk becomes [`Change`]s.
+//! Turns the kernel's notifications into [`Change`]s.
 //!
-//! A change only says where to look; whoever gets it looks at the disk as it is then. So a change
-//! too many costs a look, and the one thing that must not happen is a change too few:
+//! A change only says where to scan; its receiver reads the disk as it is then. One change too many
+//! costs a scan. One change too few must not happen:
 //!
-//! - **Arm, then emit.** When a folder appears, its whole subtree is watched first and the change
-//!   is sent afterwards, so nothing that happens in between is lost.
-//! - **What may have been lost is said.** Overflow, a failed watcher and a reload end in
-//!   [`Change::LookAtAll`], sent when all watches stand again.
-//! - **Where nothing is notified, it is polled**, and [`Change::Degraded`] says why and what to do.
+//! - **Arm, then report.** When a folder appears, its whole subtree is watched before the change is
+//!   sent, so nothing that happens in between is lost.
+//! - **Possible losses are reported.** Overflow, a failed watcher and a reload end in
+//!   [`Change::LookAtAll`], sent once all watches are set again.
+//! - **File systems without notifications are polled**, and [`Change::Degraded`] says why and what
+//!   to do.
 //!
 //! ```text
-//!  notify's thread ─ Raw ─┐             ┌ translate: pure, Raw → changes, folders to re-check
-//!  poller thread ─────────┼─► Worker ───┼ arming: lists the disk, asks `source` for watches
-//!  Watcher (commands) ────┘   (thread)  └ sink(Change)
+//!  notify's thread ─ RawEvent ─┐             ┌ translate: pure, events → changes, paths to re-check
+//!  poller thread ──────────────┼─► Worker ───┼ arming: lists folders, asks `source` for watches
+//!  Watcher (commands) ─────────┘   (thread)  └ Sink<Change>
 //! ```
 //!
 //! The worker thread owns all state: the notify handle (`source`), the set of watched folders
-//! (`tree`) and where the roots are (`roots`), all three by way of `watching`, and the files being
-//! written (`open_files`). No `notify` type leaves `source`. While nothing is polled the thread blocks without waking up.
+//! (`tree`) and the places of the roots (`roots`), all through `watching`, and the files being written
+//! (`open_files`). No `notify` type leaves `source`. The thread blocks without waking up unless a
+//! root is polled.
+//!
+//! From the top down: `worker` → `watching` → `arming`, `poll` → `roots` → `source`, `translate` →
+//! `open_files` → `scope`, `limits` → `tree`, `names`, `filesystem` → `event` → `types`.
 
 mod arming;
+mod event;
 mod filesystem;
 mod limits;
 mod names;
@@ -30,6 +36,7 @@ mod scope;
 mod source;
 mod translate;
 mod tree;
+mod types;
 mod watching;
 mod worker;
 
@@ -37,109 +44,20 @@ mod worker;
 mod tests;
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 pub use crate::config::WatchMode;
 use crate::sink::Sink;
+use event::Message;
 use source::Outbox;
+pub use types::{Change, LookReason, RootKind, WatchPlan, WatchRoot};
 use watching::Watching;
-use worker::{Message, Worker};
+use worker::{QUEUE, Worker};
 
-/// What to watch and how.
-#[derive(Debug, Clone)]
-pub struct WatchPlan {
-    /// The roots, by absolute path. They may be missing, overlap, or be symlinks to folders.
-    pub roots: Vec<WatchRoot>,
-    /// Folders and files never to look at, the store above all, by absolute path. One that
-    /// contains a root does not hide that root.
-    pub ignore: Vec<PathBuf>,
-    /// Whether by notifications or by polling.
-    pub mode: WatchMode,
-    /// How often is looked where it is polled.
-    pub poll_interval: Duration,
-}
-
-/// What a root is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum RootKind {
-    /// Every direct sub-folder is a model; hidden ones and symlinks are not.
-    Drop,
-    /// The root is the model.
-    Model,
-}
-
-/// One folder to watch.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct WatchRoot {
-    /// Its absolute path, as changes will name it.
-    pub path: PathBuf,
-    /// What it is.
-    pub kind: RootKind,
-}
-
-/// Where to look. Folders are named by the path of their root as the plan gives it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Change {
-    /// Something in this model folder changed, came or went. Sent at least once for every burst
-    /// of events, before [`Change::Writing`] of the same burst.
-    Touched {
-        /// The model folder.
-        folder: PathBuf,
-    },
-    /// A file was written to and not closed since. Sent once; a [`Change::Closed`] for the same
-    /// file always follows, but only the kernel knows when: a `truncate` by path writes without
-    /// ever closing, so take this as a reason to ask (by a lease), not as the answer.
-    Writing {
-        /// The model folder.
-        folder: PathBuf,
-        /// The file, relative to `folder`.
-        file: PathBuf,
-    },
-    /// A file of which [`Change::Writing`] was said was closed, removed or renamed, or is no
-    /// longer watched.
-    Closed {
-        /// The model folder.
-        folder: PathBuf,
-        /// The file, relative to `folder`.
-        file: PathBuf,
-    },
-    /// Model folders may have come or gone, or the root itself has: list it again.
-    RootChanged {
-        /// The root.
-        root: PathBuf,
-    },
-    /// Events may have been lost: list every root again and look at every model.
-    LookAtAll {
-        /// What happened.
-        reason: LookReason,
-    },
-    /// Watching continues by polling.
-    Degraded {
-        /// The root concerned; all of them where it is `None`.
-        root: Option<PathBuf>,
-        /// Why, and how to get notifications back.
-        reason: String,
-    },
-}
-
-/// Why everything is to be looked at.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum LookReason {
-    /// More happened than the kernel's queue, or ours, holds.
-    Overflow,
-    /// The watcher failed and was built anew; what it said.
-    WatcherFailed(String),
-    /// The watches are new: after a reload, because notifications work again, or because many
-    /// folders went at once.
-    Rearmed,
-}
-
-/// Watches the folders of a [`WatchPlan`] on a thread of its own until it is dropped.
+/// Watches the folders of a [`WatchPlan`] on its own thread until it is dropped.
 #[derive(Debug)]
 pub struct Watcher {
     messages: SyncSender<Message>,
@@ -147,18 +65,14 @@ pub struct Watcher {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Messages that may wait for the worker. What does not fit is dropped and treated as an
-/// overflow, which bounds the memory; notify's thread must never block on us.
-const QUEUE: usize = 32_768;
-
 impl Watcher {
-    /// Starts to watch; returns when all folders that exist have their watches. What changed
-    /// before is not reported: the caller looks at everything once, after this.
+    /// Starts to watch; returns when every existing folder has its watch. Earlier changes are not
+    /// reported: the caller scans everything once, after this.
     ///
     /// `sink` is called on the watcher's thread and must not block for long.
     ///
     /// # Errors
-    /// When no thread can be made.
+    /// If no thread can be started.
     pub fn start(plan: WatchPlan, sink: Sink<Change>) -> io::Result<Watcher> {
         let (messages, inbox) = sync_channel(QUEUE);
         let (armed, is_armed) = sync_channel::<()>(1);
@@ -172,37 +86,37 @@ impl Watcher {
             drop(armed);
             worker.run(&inbox);
         })?;
-        // Nothing is ever sent: the sender's end says that the watches stand.
+        // Nothing is ever sent: dropping the sender signals that the watches are set.
         let _ = is_armed.recv();
         Ok(Watcher { messages, watched, thread: Some(thread) })
     }
 
-    /// Goes over to another plan. [`Change::LookAtAll`] follows when its watches stand.
+    /// Switches to another plan. [`Change::LookAtAll`] follows once its watches are set.
     pub fn replace(&self, plan: WatchPlan) {
         self.send(Message::Replace(plan));
     }
 
-    /// Compares the watches with the disk, mends what is missing and says what was found;
-    /// after a fall back to polling, tries notifications again. Part of the slow rescan.
+    /// Compares the watches with the disk, sets missing ones and reports what it found; after a
+    /// fallback to polling, retries notifications. Part of the full rescan.
     pub fn rearm(&self) {
         self.send(Message::Rearm);
     }
 
-    /// How many folders have a watch of the kernel.
+    /// Number of folders with a kernel watch.
     pub fn watched(&self) -> usize {
         self.watched.load(Ordering::Relaxed)
     }
 
     fn send(&self, message: Message) {
         if self.messages.send(message).is_err() {
-            tracing::error!("the watcher's thread has ended; nothing is watched any more");
+            tracing::error!("the watcher's thread has ended; no folder is watched any more");
         }
     }
 }
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        // An error means that the thread has ended already.
+        // Fails if the thread has already ended.
         let _ = self.messages.send(Message::Stop);
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()

@@ -1,9 +1,9 @@
-//! Which names can matter to an archive, and so are worth a look. Pure.
+//! Names that can matter to an archive. Pure.
 //!
-//! Folders that are left out of every archive get no watch. Of files, those left out are passed
-//! over, except hidden ones: the settings (`.mar.yaml`), a hidden ready marker and the temporary
-//! file of a transfer (rsync's `.weights.bin.Xy12Ab`) all decide when a model is complete, and a
-//! look is cheap. What editors and desktops scatter about is no cause for one.
+//! Folders that no archive contains are not watched. Files that no archive contains are ignored,
+//! except hidden ones: the settings (`.mar.yaml`), a hidden ready marker and the temporary file of a
+//! transfer (rsync's `.weights.bin.Xy12Ab`) all decide when a model is complete, and a scan is cheap.
+//! The droppings of editors and desktops cause no scan.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -22,19 +22,19 @@ pub(super) fn is_entered(name: &OsStr) -> bool {
     !is_built_in(name, true)
 }
 
-/// Whether a change of the file or folder at `path` inside a model is worth a look. What is left out
-/// only as a file counts where it may be a folder.
+/// Whether a change of the file or folder at `path` inside a model calls for a scan. A name excluded
+/// only for files counts if it may be a folder.
 pub(super) fn counts(path: &Path, may_be_folder: bool) -> bool {
     let Some(name) = path.file_name() else { return true };
     if name.as_bytes().starts_with(b".") {
-        return !is_scattered(name.as_bytes());
+        return !is_clutter(name.as_bytes());
     }
     let reserved = || path.parent().and_then(Path::file_name) == Some(OsStr::new(MAR_INF));
     !is_built_in(name, may_be_folder) || reserved()
 }
 
-/// Swap and lock files of editors, Finder's settings, and what NFS keeps of a deleted open file.
-fn is_scattered(name: &[u8]) -> bool {
+/// Swap and lock files of editors, Finder's settings, and NFS's copies of deleted open files.
+fn is_clutter(name: &[u8]) -> bool {
     let vim_swap = name.len() > 4 && {
         let tail = &name[name.len() - 4..];
         tail.starts_with(b".sw") && tail[3].is_ascii_lowercase()
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_worth_a_look() {
+    fn names_that_call_for_a_scan() {
         for yes in [
             "handler.py",
             ".mar.yaml",
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn which_folders_are_watched() {
+    fn hidden_and_cache_folders_are_not_watched() {
         for yes in ["MAR-INF", "data", "v1.2", "v1.mar"] {
             assert!(is_entered(OsStr::new(yes)) && is_model_folder(OsStr::new(yes)), "{yes}");
         }

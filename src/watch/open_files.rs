@@ -1,23 +1,23 @@
-//! Which files were written to and not closed since. Pure.
+//! Files that were written to and not closed since. Pure.
 //!
-//! Every [`Change::Writing`] that was said is paired with one [`Change::Closed`]; a file that was
-//! written and closed within one batch of events is not mentioned at all.
+//! Every reported [`Change::Writing`] is paired with one [`Change::Closed`]. A file written and closed
+//! within one batch of events is not reported.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::Change;
 use super::scope::{Scope, Spot};
 use super::tree::from;
+use super::types::Change;
 
 /// The files being written, by real path.
 #[derive(Debug, Default)]
 pub(super) struct OpenFiles {
     open: BTreeSet<PathBuf>,
-    /// Those of which `Writing` was said, with the model folders it was said for.
-    told: BTreeMap<PathBuf, Vec<(PathBuf, PathBuf)>>,
-    /// Those whose state may differ from what was said.
-    moved: BTreeSet<PathBuf>,
+    /// Files reported as `Writing`, with the model folders and paths they were reported for.
+    reported: BTreeMap<PathBuf, Vec<(PathBuf, PathBuf)>>,
+    /// Files whose state may differ from what was reported.
+    dirty: BTreeSet<PathBuf>,
 }
 
 impl OpenFiles {
@@ -25,18 +25,18 @@ impl OpenFiles {
     pub(super) fn written(&mut self, path: &Path) {
         if !self.open.contains(path) {
             self.open.insert(path.to_owned());
-            self.moved.insert(path.to_owned());
+            self.dirty.insert(path.to_owned());
         }
     }
 
     /// A close after writing.
     pub(super) fn closed(&mut self, path: &Path) {
         if let Some(path) = self.open.take(path) {
-            self.moved.insert(path);
+            self.dirty.insert(path);
         }
     }
 
-    /// The file, or the folder with all that is in it, is no longer at this path.
+    /// The file, or the folder with its content, is no longer at this path.
     pub(super) fn gone(&mut self, path: &Path) {
         let below: Vec<PathBuf> = self
             .open
@@ -49,15 +49,15 @@ impl OpenFiles {
         }
     }
 
-    /// What is to be said after a batch of events.
+    /// The changes to report after a batch of events.
     pub(super) fn flush(&mut self, scope: &Scope) -> Vec<Change> {
         let mut changes = Vec::new();
-        for path in std::mem::take(&mut self.moved) {
+        for path in std::mem::take(&mut self.dirty) {
             if self.open.contains(&path) {
-                if self.told.contains_key(&path) {
+                if self.reported.contains_key(&path) {
                     continue;
                 }
-                let told: Vec<_> = scope
+                let places: Vec<_> = scope
                     .spots(&path)
                     .into_iter()
                     .filter_map(|spot| match spot {
@@ -65,20 +65,19 @@ impl OpenFiles {
                         _ => None,
                     })
                     .collect();
-                changes.extend(told.iter().cloned().map(writing));
-                self.told.insert(path, told);
-            } else if let Some(told) = self.told.remove(&path) {
-                changes.extend(told.into_iter().map(closed));
+                changes.extend(places.iter().cloned().map(writing));
+                self.reported.insert(path, places);
+            } else if let Some(places) = self.reported.remove(&path) {
+                changes.extend(places.into_iter().map(closed));
             }
         }
         changes
     }
 
-    /// Forgets files in places that are no longer watched.
+    /// Forgets files that are no longer watched.
     pub(super) fn retain_in(&mut self, scope: &Scope) -> Vec<Change> {
-        let is_disabled = |path: &PathBuf| scope.spots(path).is_empty();
-        let out: Vec<PathBuf> =
-            self.open.iter().filter(|path| is_disabled(path)).cloned().collect();
+        let is_outside = |path: &PathBuf| scope.spots(path).is_empty();
+        let out: Vec<PathBuf> = self.open.iter().filter(|path| is_outside(path)).cloned().collect();
         out.iter().for_each(|path| self.closed(path));
         self.flush(scope)
     }
@@ -86,8 +85,8 @@ impl OpenFiles {
     /// Forgets every file, because its close may have been lost.
     pub(super) fn close_all(&mut self) -> Vec<Change> {
         self.open.clear();
-        self.moved.clear();
-        std::mem::take(&mut self.told).into_values().flatten().map(closed).collect()
+        self.dirty.clear();
+        std::mem::take(&mut self.reported).into_values().flatten().map(closed).collect()
     }
 }
 
@@ -101,7 +100,7 @@ fn closed((folder, file): (PathBuf, PathBuf)) -> Change {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{RootKind, WatchRoot};
+    use super::super::types::{RootKind, WatchRoot};
     use super::*;
 
     fn scope() -> Scope {
@@ -114,14 +113,14 @@ mod tests {
     }
 
     #[test]
-    fn every_writing_has_its_closed() {
+    fn every_writing_is_followed_by_one_closed() {
         let (scope, mut files) = (scope(), OpenFiles::default());
         let f = Path::new("/d/m/s/f");
         files.written(f);
         files.written(f);
         assert_eq!(files.flush(&scope), [writing(pair("s/f"))]);
         files.written(f);
-        assert_eq!(files.flush(&scope), [], "said once");
+        assert_eq!(files.flush(&scope), [], "reported once");
         files.closed(f);
         files.written(f);
         assert_eq!(files.flush(&scope), [], "closed and written again: still being written");
@@ -132,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn written_and_closed_at_once_is_not_worth_a_word() {
+    fn a_file_written_and_closed_in_one_batch_is_not_reported() {
         let (scope, mut files) = (scope(), OpenFiles::default());
         files.written(Path::new("/d/m/f"));
         files.closed(Path::new("/d/m/f"));
@@ -140,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_longer_watched_is_forgotten() {
+    fn a_file_that_is_no_longer_watched_is_closed() {
         let (scope, mut files) = (scope(), OpenFiles::default());
         files.written(Path::new("/d/m/f"));
         files.flush(&scope);
@@ -150,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_goes_closes_what_is_in_it_alone() {
+    fn a_removed_folder_closes_only_its_own_files() {
         let (scope, mut files) = (scope(), OpenFiles::default());
         for path in ["/d/m/s/f", "/d/m/s2/f", "/d/m/s"] {
             files.written(Path::new(path));

@@ -1,9 +1,8 @@
-//! Looking from time to time, where nothing is notified.
+//! Polls roots that report no notifications.
 //!
-//! A thread of its own, so that a network file system that hangs does not hold up the rest. It
-//! owns what it saw last: a signature of each model folder, over path, size, times and inode of
-//! everything that counts. The first pass finds everything changed, so what happened before it
-//! needs no other care.
+//! It runs on a separate thread, so that a network file system that hangs does not block the rest,
+//! and owns what it saw last: a signature of each model folder, over path, size, times and inode of
+//! everything that counts. The first pass finds everything changed, which covers earlier changes.
 
 use std::collections::{BTreeMap, hash_map::DefaultHasher};
 use std::fs;
@@ -17,12 +16,12 @@ use std::time::Duration;
 
 use walkdir::{DirEntry, WalkDir};
 
+use super::event::Message;
 use super::names;
-use super::worker::Message;
-use super::{Change, RootKind, WatchRoot};
+use super::types::{Change, RootKind, WatchRoot};
 
-/// A running poller. Dropping it ends its thread after the pass that it is in; nobody waits for
-/// that, because a file system that hangs would hang the daemon's shutdown.
+/// A running poller. Dropping it ends its thread after the current pass, without waiting: a file
+/// system that hangs would otherwise hang the daemon's shutdown.
 #[derive(Debug)]
 pub(super) struct Poller {
     roots: Vec<WatchRoot>,
@@ -30,8 +29,8 @@ pub(super) struct Poller {
 }
 
 impl Poller {
-    /// Looks at `roots` now and then every `interval`, never at `ignore` (real paths). Changes are
-    /// sent as [`Message::Polled`] with `generation`.
+    /// Polls `roots` now and then every `interval`, never `ignore` (real paths). Changes are sent as
+    /// [`Message::Polled`] with `generation`.
     pub(super) fn start(
         roots: Vec<WatchRoot>,
         ignore: Vec<PathBuf>,
@@ -47,7 +46,7 @@ impl Poller {
         Ok(Poller { roots, _stop: stop })
     }
 
-    /// What is polled.
+    /// The polled roots.
     pub(super) fn roots(&self) -> &[WatchRoot] {
         &self.roots
     }
@@ -82,14 +81,14 @@ struct Pass {
     ignore: Vec<PathBuf>,
 }
 
-/// What a pass saw: the model folders of each root that was there, with their signatures.
+/// What a pass saw: the model folders of each existing root, with their signatures.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Seen {
     roots: BTreeMap<PathBuf, BTreeMap<PathBuf, u64>>,
 }
 
 impl Seen {
-    /// What is to be said when `now` is seen next.
+    /// The changes from this pass to `now`.
     fn changes_to(&self, now: &Seen) -> Vec<Change> {
         let mut changes = Vec::new();
         let nothing = BTreeMap::new();
@@ -133,7 +132,7 @@ impl Pass {
         seen
     }
 
-    /// The model folders of a root, relative to it; `None` if the root is not there.
+    /// The model folders of a root, relative to it; `None` if the root is missing.
     fn models(&self, root: &WatchRoot, real: &Path) -> Option<Vec<PathBuf>> {
         match root.kind {
             RootKind::Model => real.is_dir().then(|| vec![PathBuf::new()]),
@@ -152,15 +151,15 @@ impl Pass {
         }
     }
 
-    /// A hash of all that can matter in a model folder. The hashes of entries are added up, so
-    /// the order of listing does not matter.
+    /// A hash of everything that can matter in a model folder. Entry hashes are added up, so the
+    /// listing order does not matter.
     fn signature(&self, root: &Path, folder: &Path) -> u64 {
         let wanted = |entry: &DirEntry| {
             entry.depth() == 0
                 || (names::counts(entry.path(), entry.file_type().is_dir())
                     && !self.is_ignored(root, entry.path()))
         };
-        // A hidden folder counts, for its coming and going, but what is in it does not.
+        // A hidden folder counts when it appears or vanishes; its content does not.
         let mut walk = WalkDir::new(folder).into_iter();
         let mut sum = 0u64;
         while let Some(entry) = walk.next() {
@@ -196,13 +195,13 @@ impl Pass {
     }
 }
 
-/// The model folder of this relative name; joining an empty one would add a slash.
+/// The model folder of this relative name. Joining an empty name would add a slash.
 fn named(root: &Path, name: &Path) -> PathBuf {
     if name.as_os_str().is_empty() { root.to_owned() } else { root.join(name) }
 }
 
-/// What changes whenever the entry does. Of folders neither times nor size: both also change with
-/// entries that do not count.
+/// Hashes what changes whenever the entry does. For folders neither times nor size: both also change
+/// with entries that do not count.
 fn stamp(entry: &DirEntry, hasher: &mut DefaultHasher) {
     let metadata = match entry.metadata() {
         Ok(metadata) => metadata,
@@ -225,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_pass_finds_changed() {
+    fn a_pass_reports_models_that_changed() {
         let dir = tempfile::tempdir().unwrap();
         let drop = dir.path().join("drop");
         let (m, n) = (drop.join("m"), drop.join("n"));

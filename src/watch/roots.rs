@@ -1,22 +1,23 @@
-//! Where the roots of the plan are on disk: there, missing, or on a file system to be polled.
+//! Locates the roots of the plan on disk: present, missing, or on a file system that is polled.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::arming::folder_at;
 use super::filesystem;
-use super::tree::Identity;
-use super::{RootKind, WatchMode, WatchPlan, WatchRoot};
+use super::types::{Change, RootKind, WatchPlan, WatchRoot};
+use crate::config::WatchMode;
+use crate::fs::identity::NodeId;
 
 /// A root and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RootState {
-    /// As the plan names it.
+    /// The root as the plan names it.
     pub(super) root: WatchRoot,
     /// Where it is.
     pub(super) place: Place,
-    /// What has been under its path since its file system was unmounted. Mounting it again is
-    /// reported by nobody, so until then the path is looked at from time to time.
+    /// What its path has shown since its file system was unmounted. The kernel does not report a
+    /// mount, so the path is checked from time to time.
     pub(super) unmounted: Option<Place>,
 }
 
@@ -24,10 +25,10 @@ pub(super) struct RootState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
     /// There, under this real path.
-    Present { real: PathBuf, identity: Identity },
-    /// Not there; it would be at `expected`, below `ancestor`, the nearest folder that exists.
+    Present { real: PathBuf, node: NodeId },
+    /// Missing; it would be at `expected`, below `ancestor`, the nearest existing folder.
     Missing { ancestor: PathBuf, expected: PathBuf },
-    /// To be polled, there or not; because of its file system, if that is named.
+    /// Polled, whether present or not; because of its file system, if that is named.
     Polled { filesystem: Option<&'static str> },
 }
 
@@ -42,14 +43,14 @@ impl Place {
     }
 }
 
-/// Looks where the roots are now. `before` is where they were.
+/// Locates the roots. `before` is where they were.
 pub(super) fn locate_all(plan: &WatchPlan, before: &[RootState]) -> Vec<RootState> {
     plan.roots
         .iter()
         .map(|root| {
             let before = before.iter().find(|state| state.root == *root);
             let place = match before.map(|state| &state.place) {
-                // A mount that is away must not turn the poller off: nobody reports its return.
+                // An unmounted root must not stop the poller: the kernel does not report its return.
                 Some(polled @ Place::Polled { filesystem: Some(_) })
                     if plan.mode == WatchMode::Auto && !root.path.exists() =>
                 {
@@ -65,10 +66,10 @@ pub(super) fn locate_all(plan: &WatchPlan, before: &[RootState]) -> Vec<RootStat
         .collect()
 }
 
-/// Looks where the folder called `path` is.
+/// Locates the folder at `path`.
 pub(super) fn locate(path: &Path, mode: WatchMode) -> Place {
     let place = match fs::canonicalize(path) {
-        Ok(real) => folder_at(&real).map(|identity| Place::Present { real, identity }),
+        Ok(real) => folder_at(&real).map(|node| Place::Present { real, node }),
         Err(_) => None,
     };
     let place = place.unwrap_or_else(|| {
@@ -91,7 +92,7 @@ pub(super) fn real_path(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| nearest(path).1)
 }
 
-/// Whether a change of place is one of what the root holds.
+/// Whether the root's content may have changed with its place.
 pub(super) fn has_moved(before: &Place, now: &Place) -> bool {
     match (before, now) {
         (Place::Missing { .. }, Place::Missing { .. }) => false,
@@ -99,16 +100,16 @@ pub(super) fn has_moved(before: &Place, now: &Place) -> bool {
     }
 }
 
-/// The change to report for a root that came, went or was replaced.
-pub(super) fn changes_of(root: &WatchRoot) -> Vec<super::Change> {
-    let mut changes = vec![super::Change::RootChanged { root: root.path.clone() }];
+/// The changes to report for a root that appeared, vanished or was replaced.
+pub(super) fn changes_of(root: &WatchRoot) -> Vec<Change> {
+    let mut changes = vec![Change::RootChanged { root: root.path.clone() }];
     if root.kind == RootKind::Model {
-        changes.push(super::Change::Touched { folder: root.path.clone() });
+        changes.push(Change::Touched { folder: root.path.clone() });
     }
     changes
 }
 
-/// The nearest folder above `path` that exists, and where `path` would be below it.
+/// The nearest existing folder above `path`, and where `path` would be below it.
 fn nearest(path: &Path) -> (PathBuf, PathBuf) {
     for above in path.ancestors().skip(1) {
         if let Ok(real) = fs::canonicalize(above)

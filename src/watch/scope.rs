@@ -1,30 +1,30 @@
-//! Which model a path belongs to. Pure.
+//! Maps a path to the models it belongs to. Pure.
 //!
-//! Watches and events go by *real* paths, with every symlink on the way resolved, because inotify
-//! knows inodes: two names of one folder would share one watch and report under one of them.
-//! Changes go by the path that the plan gives. A [`Scope`] translates from the one to the other.
+//! Watches and events use *real* paths, with every symlink resolved, because inotify knows inodes:
+//! two names of one folder would share one watch and report under one of them. Changes use the path
+//! that the plan gives. A [`Scope`] translates from one to the other.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::names;
 use super::tree::from;
-use super::{RootKind, WatchRoot};
+use super::types::{RootKind, WatchRoot};
 
-/// The roots that are watched by notifications, by where they really are.
+/// The roots watched by notifications, by real path.
 #[derive(Debug, Default)]
 pub(super) struct Scope {
-    /// Real path (where it is missing: where it would be) → roots there.
+    /// Real path (of a missing root: where it would be) → roots there.
     by_real: BTreeMap<PathBuf, Vec<WatchRoot>>,
     ignore: Vec<PathBuf>,
 }
 
-/// What a path is to one root.
+/// A path's role in one root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Spot {
     /// A drop folder itself.
     DropFolder { root: PathBuf },
-    /// Directly in a drop folder: a model folder, if it is a folder.
+    /// Directly in a drop folder: a model if it is a folder.
     Candidate { root: PathBuf, folder: PathBuf },
     /// The folder of a single model.
     Model { folder: PathBuf },
@@ -33,7 +33,7 @@ pub(super) enum Spot {
 }
 
 impl Scope {
-    /// `roots` with their real paths, and the real paths of what is to be ignored.
+    /// `roots` with their real paths, and the real paths to ignore.
     pub(super) fn new(
         roots: impl IntoIterator<Item = (PathBuf, WatchRoot)>,
         ignore: Vec<PathBuf>,
@@ -45,7 +45,7 @@ impl Scope {
         Self { by_real, ignore }
     }
 
-    /// What `path` is to each root that it is at or below, without what is never looked at.
+    /// The role of `path` in each root at or above it; ignored paths have none.
     pub(super) fn spots(&self, path: &Path) -> Vec<Spot> {
         let mut spots = Vec::with_capacity(1);
         for (real, roots) in self.roots_above(path) {
@@ -58,7 +58,7 @@ impl Scope {
         spots
     }
 
-    /// Whether a folder at `path`, whose parent is watched, is to be watched too.
+    /// Whether to watch the folder at `path`, whose parent is watched.
     pub(super) fn enters(&self, path: &Path) -> bool {
         let named = path.file_name().is_some_and(names::is_entered);
         self.spots(path).iter().any(|spot| match spot {
@@ -67,7 +67,7 @@ impl Scope {
         })
     }
 
-    /// The real paths of the model folders that `path` lies in.
+    /// The real paths of the model folders that contain `path`.
     pub(super) fn model_folders<'a>(
         &'a self,
         path: &'a Path,
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_named_as_the_plan_names_its_root() {
+    fn changes_name_paths_as_the_plan_does() {
         let scope = scope();
         let inside =
             |folder: &str, file: &str| Spot::Inside { folder: folder.into(), file: file.into() };
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ignored_hides_all_below_but_no_root() {
+    fn an_ignored_folder_hides_everything_below_it_except_roots() {
         let scope = scope();
         assert_eq!(scope.spots(Path::new("/real/drop/store/m.mar")), []);
         assert_eq!(scope.spots(Path::new("/real/drop/store2")).len(), 1);
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn roots_below_a_path() {
+    fn roots_at_and_below_a_path_are_found() {
         let scope = scope();
         for yes in ["/real", "/real/drop", "/real/drop/a", "/real/drop/a/nested", "/one", "/"] {
             assert!(scope.has_root_below(Path::new(yes)), "{yes}");

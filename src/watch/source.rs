@@ -1,8 +1,8 @@
 //! The handle of `notify`, and the only place that knows its types.
 //!
-//! inotify watches single folders; which ones is decided by our own recursion, because notify's
-//! would also enter the store, hidden folders and whatever a symlink leads to. The kernel is asked
-//! for writing events alone, so that nobody's reading, our own above all, ever wakes us up.
+//! inotify watches single folders. marwatch recurses itself, because notify's recursion would also
+//! enter the store, hidden folders and the targets of symlinks. It asks the kernel for write events
+//! only, so that no reader, marwatch least of all, ever wakes it up.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -17,21 +17,21 @@ use notify::{
     WatchPathConfig, Watcher as _,
 };
 
-use super::translate::Raw;
-use super::worker::Message;
+use super::event::Message;
+use super::event::RawEvent;
 use crate::failpoints::{Protection, is_disabled};
 
-/// Why folders cannot be watched.
+/// Why folders could not be watched.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WatchError {
     /// The kernel grants no more watches.
     #[error("the kernel grants no more inotify watches")]
     TooManyWatches,
-    /// The kernel grants no further inotify instance, or the process no further descriptor.
+    /// The kernel grants no further inotify instance, or the process has no descriptor left.
     #[error("the kernel grants no further inotify instance")]
     TooManyInstances,
-    /// So many watches are void that a new instance costs less than ending them one by one.
-    #[error("too many inotify watches to end them one by one")]
+    /// So many watches are stale that a new instance costs less than removing them one by one.
+    #[error("too many inotify watches to remove one by one")]
     TooManyToEnd,
     /// The watcher itself does not work.
     #[error("the watcher does not work")]
@@ -53,8 +53,8 @@ impl From<notify::Error> for WatchError {
     }
 }
 
-/// The way of events to the worker. It never blocks: notify's thread, which feeds it, also answers
-/// the worker's requests, so waiting for the worker there would be a deadlock.
+/// Carries events to the worker. It never blocks: notify's thread, which feeds it, also answers the
+/// worker's requests, so waiting for the worker there would deadlock.
 #[derive(Debug, Clone)]
 pub(super) struct Outbox {
     messages: SyncSender<Message>,
@@ -62,17 +62,17 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// Sends to `messages`; `lost` is raised when there was no room.
+    /// Sends to `messages`; sets `lost` if the queue is full.
     pub(super) fn new(messages: SyncSender<Message>, lost: Arc<AtomicBool>) -> Self {
         Self { messages, lost }
     }
 
-    /// Whether something was lost since the last call.
+    /// Whether a message was lost since the last call.
     pub(super) fn take_lost(&self) -> bool {
         self.lost.swap(false, Ordering::AcqRel)
     }
 
-    /// The way of messages that may wait, for threads that the worker never waits for.
+    /// A sender that blocks while the queue is full, for threads that the worker never waits for.
     pub(super) fn messages(&self) -> SyncSender<Message> {
         self.messages.clone()
     }
@@ -80,8 +80,8 @@ impl Outbox {
     fn send(&self, message: Message) {
         if self.messages.try_send(message).is_err() {
             self.lost.store(!is_disabled(Protection::Overflow), Ordering::Release);
-            // Room may have come since, and then the worker may be about to sleep. With no room
-            // it has messages to handle, and asks for the flag after them.
+            // If the queue has room by now, the worker may be about to sleep: wake it. If not, it
+            // has messages to handle and checks the flag after them.
             let _ = self.messages.try_send(Message::Wake);
         }
     }
@@ -91,12 +91,12 @@ impl Outbox {
 #[derive(Debug)]
 pub(super) struct Source {
     watcher: RecommendedWatcher,
-    /// Disconnected as soon as notify's thread has closed its instance.
+    /// Disconnected once notify's thread has closed its instance.
     ended: Receiver<()>,
 }
 
 impl Source {
-    /// A new instance, whose events are marked with `generation`.
+    /// Opens an instance whose events carry `generation`.
     pub(super) fn open(generation: u64, outbox: Outbox) -> Result<Self, WatchError> {
         let (alive, ended) = channel::<()>();
         let handler = move |event: notify::Result<Event>| {
@@ -123,9 +123,9 @@ impl Source {
     }
 
     /// Watches folders, given by real path. Returns those that could not be watched because they
-    /// are gone, unreadable or no folders any more.
+    /// are gone, unreadable, or no longer folders.
     pub(super) fn watch(&mut self, folders: &[PathBuf]) -> Result<HashSet<PathBuf>, WatchError> {
-        // Not to follow: a symlink put in the folder's place must not lead us outside.
+        // A symlink that replaces the folder must not lead outside the model.
         let config =
             WatchPathConfig::new(RecursiveMode::NonRecursive).with_dereference_symlinks(false);
         let ops = folders.iter().map(|path| PathOp::Watch(path.clone(), config.clone())).collect();
@@ -141,12 +141,12 @@ impl Source {
         })
     }
 
-    /// Ends the watches of folders, whether or not they still have one.
+    /// Removes the watches of folders, whether or not they still have one.
     pub(super) fn unwatch(&mut self, folders: Vec<PathBuf>) -> Result<(), WatchError> {
-        /// notify looks through all its watches for each one that ends; past this many it is
-        /// cheaper to ask which are left. After a removal or a rename it has ended them itself.
+        /// notify searches all its watches for each one that is removed; beyond this many it is
+        /// cheaper to ask which are left. After a removal or a rename notify has removed them itself.
         const FEW: usize = 16;
-        /// The price is the product of those that end and those that there are.
+        /// The cost is the product of those removed and all.
         const MANY: usize = 512;
         let left = if folders.len() > FEW { Some(self.watched()?) } else { None };
         let ops: Vec<PathOp> = folders
@@ -164,19 +164,19 @@ impl Source {
         Ok(())
     }
 
-    /// What notify says that it watches.
+    /// What notify reports as watched.
     pub(super) fn watched(&self) -> Result<HashSet<PathBuf>, WatchError> {
         Ok(self.watcher.watched_paths()?.into_iter().map(|(path, _)| path).collect())
     }
 
-    /// Ends all watches and waits until the kernel has them back, so that the next instance does
-    /// not meet the limit because of this one.
+    /// Removes all watches and waits until the kernel has freed them, so that they do not count
+    /// against the limit of the next instance.
     pub(super) fn close(self) {
-        /// Far more than closing takes; only a thread of notify that hangs needs it.
+        /// Far more than closing takes; reached only if notify's thread hangs.
         const PATIENCE: Duration = Duration::from_secs(10);
         let Self { watcher, ended } = self;
         if matches!(ended.try_recv(), Err(TryRecvError::Disconnected)) {
-            // notify's thread has died, and notify would panic at the news.
+            // notify's thread has died, and dropping notify's handle would panic.
             std::mem::forget(watcher);
             return;
         }
@@ -184,8 +184,8 @@ impl Source {
         let _ = ended.recv_timeout(PATIENCE);
     }
 
-    /// Carries out all of `ops`; `tolerate` decides which errors only concern the one path. The
-    /// paths that had one are returned.
+    /// Carries out all of `ops`. `tolerate` decides which errors concern only the one path; those
+    /// paths are returned.
     fn update(
         &mut self,
         mut ops: Vec<PathOp>,
@@ -203,26 +203,26 @@ impl Source {
     }
 }
 
-/// Our word for an event of notify; `None` for what says nothing new.
-fn raw(event: Event) -> Option<Raw> {
+/// Converts an event of notify; `None` if it says nothing new.
+fn raw(event: Event) -> Option<RawEvent> {
     let unmounted = event.info() == Some("unmount");
     let kind = event.kind;
-    // Of both names of a rename each has been reported by itself before.
+    // Both names of a rename have been reported separately before.
     let path = event.paths.into_iter().next()?;
     Some(match kind {
         EventKind::Create(_) | EventKind::Modify(ModifyKind::Name(RenameMode::To)) => {
-            Raw::Came(path)
+            RawEvent::Came(path)
         }
-        EventKind::Remove(_) if unmounted => Raw::Unmounted(path),
+        EventKind::Remove(_) if unmounted => RawEvent::Unmounted(path),
         EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
-            Raw::Gone(path)
+            RawEvent::Gone(path)
         }
         EventKind::Modify(ModifyKind::Name(_)) => return None,
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) => Raw::Closed(path),
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => RawEvent::Closed(path),
         EventKind::Access(_) => return None,
-        EventKind::Modify(ModifyKind::Metadata(_)) => Raw::Meta(path),
-        EventKind::Modify(_) => Raw::Written(path),
-        EventKind::Any | EventKind::Other => Raw::Meta(path),
+        EventKind::Modify(ModifyKind::Metadata(_)) => RawEvent::Meta(path),
+        EventKind::Modify(_) => RawEvent::Written(path),
+        EventKind::Any | EventKind::Other => RawEvent::Meta(path),
     })
 }
 
@@ -233,37 +233,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_in_our_words() {
+    fn notify_events_become_raw_events() {
         let path = || PathBuf::from("/d/f");
         let name = |mode| EventKind::Modify(ModifyKind::Name(mode));
         let close = |mode| EventKind::Access(AccessKind::Close(mode));
         let table = [
-            (EventKind::Create(CreateKind::Folder), Some(Raw::Came(path()))),
-            (name(RenameMode::To), Some(Raw::Came(path()))),
-            (name(RenameMode::From), Some(Raw::Gone(path()))),
+            (EventKind::Create(CreateKind::Folder), Some(RawEvent::Came(path()))),
+            (name(RenameMode::To), Some(RawEvent::Came(path()))),
+            (name(RenameMode::From), Some(RawEvent::Gone(path()))),
             (name(RenameMode::Both), None),
-            (EventKind::Remove(RemoveKind::Other), Some(Raw::Gone(path()))),
-            (EventKind::Modify(ModifyKind::Data(DataChange::Any)), Some(Raw::Written(path()))),
-            (EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any)), Some(Raw::Meta(path()))),
-            (close(AccessMode::Write), Some(Raw::Closed(path()))),
+            (EventKind::Remove(RemoveKind::Other), Some(RawEvent::Gone(path()))),
+            (EventKind::Modify(ModifyKind::Data(DataChange::Any)), Some(RawEvent::Written(path()))),
+            (
+                EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any)),
+                Some(RawEvent::Meta(path())),
+            ),
+            (close(AccessMode::Write), Some(RawEvent::Closed(path()))),
             (close(AccessMode::Read), None),
         ];
         for (kind, expected) in table {
             assert_eq!(raw(Event::new(kind).add_path(path())), expected, "{kind:?}");
         }
         let unmount = Event::new(EventKind::Remove(RemoveKind::Other)).set_info("unmount");
-        assert_eq!(raw(unmount.add_path(path())), Some(Raw::Unmounted(path())));
+        assert_eq!(raw(unmount.add_path(path())), Some(RawEvent::Unmounted(path())));
     }
 
     #[test]
-    fn an_overflow_is_a_flag_without_a_path() {
+    fn an_overflow_is_a_flag_on_an_event_without_a_path() {
         let event = Event::new(EventKind::Other).set_flag(Flag::Rescan);
         assert!(event.need_rescan());
         assert_eq!(raw(event), None, "so the flag must be asked for first");
     }
 
     #[test]
-    fn nothing_is_lost_without_a_word_when_the_queue_is_full() {
+    fn a_full_queue_sets_the_lost_flag() {
         let (messages, inbox) = std::sync::mpsc::sync_channel(1);
         let outbox = Outbox::new(messages, Arc::default());
         outbox.send(Message::Overflow { generation: 1 });

@@ -139,7 +139,7 @@ fn a_new_folder_is_watched_with_all_that_is_in_it() {
 }
 
 #[test]
-fn renames_in_out_and_within() {
+fn renames_into_out_of_and_within_a_model_are_reported() {
     let watched = Watched::new();
     fs::create_dir_all(watched.path("elsewhere/deep/er")).unwrap();
     fs::write(watched.path("elsewhere/deep/er/f"), "1").unwrap();
@@ -232,7 +232,7 @@ fn a_folder_renamed_there_and_back_is_still_watched() {
 }
 
 #[test]
-fn what_we_do_ourselves_is_not_seen() {
+fn reads_and_writes_to_the_store_are_not_reported() {
     let watched = Watched::with(WatchMode::Native, |dir| {
         fs::create_dir_all(dir.join("drop/m")).unwrap();
         fs::create_dir_all(dir.join("drop/store/.marwatch/staging")).unwrap();
@@ -257,7 +257,7 @@ fn what_we_do_ourselves_is_not_seen() {
 }
 
 #[test]
-fn a_file_that_is_being_written_is_said_to_be() {
+fn a_file_that_is_being_written_is_reported_as_such() {
     let watched = Watched::new();
     let said = |file: &str| (watched.model("m"), PathBuf::from(file));
     let writing = |file| {
@@ -292,7 +292,7 @@ fn a_file_that_is_being_written_is_said_to_be() {
 }
 
 #[test]
-fn symlinks_are_followed_within_the_model_alone() {
+fn symlinks_are_followed_only_within_the_model() {
     let watched = Watched::with(WatchMode::Native, |dir| {
         for folder in ["drop/m/.blobs/deep", "drop/m/.unused", "outside"] {
             fs::create_dir_all(dir.join(folder)).unwrap();
@@ -336,7 +336,7 @@ fn a_root_may_be_a_symlink_and_is_called_by_its_own_name() {
 }
 
 #[test]
-fn more_than_the_queues_hold_is_an_overflow() {
+fn more_events_than_the_queues_hold_are_an_overflow() {
     let dir = tempfile::tempdir().unwrap();
     let model = dir.path().join("drop/m");
     fs::create_dir_all(&model).unwrap();
@@ -381,7 +381,7 @@ fn more_than_the_queues_hold_is_an_overflow() {
 }
 
 #[test]
-fn another_plan() {
+fn a_replaced_plan_is_followed() {
     let watched = Watched::new();
     fs::create_dir_all(watched.path("one/sub")).unwrap();
     let mut next = plan(watched.dir.path(), WatchMode::Native);
@@ -397,7 +397,7 @@ fn another_plan() {
 }
 
 #[test]
-fn polling_finds_the_same() {
+fn polling_reports_the_same_changes() {
     let watched = Watched::with(WatchMode::Poll, |dir| {
         fs::create_dir_all(dir.join("drop/m/sub")).unwrap();
     });

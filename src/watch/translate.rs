@@ -1,82 +1,72 @@
-//! From raw events to where to look. Pure: what is on disk is asked for, not assumed.
+//! From raw events to changes. Pure: it requests re-checks of the disk and assumes nothing about it.
 //!
-//! A rename comes as [`Raw::Gone`] here and [`Raw::Came`] there, and neither says reliably whether
-//! a folder is meant or whether the path is still so a moment later. So folders that may have come
-//! or gone are only collected for a re-check of the disk; the changes wait until that is done.
+//! A rename arrives as [`RawEvent::Gone`] here and [`RawEvent::Came`] there. Neither says reliably
+//! whether the path is a folder, or whether it is still there a moment later. So folders that may have
+//! appeared or vanished are collected for a re-check; their changes wait until that is done.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::Change;
+use super::event::RawEvent;
 use super::names::counts;
 use super::open_files::OpenFiles;
 use super::scope::{Scope, Spot};
 use super::tree::WatchTree;
-
-/// An event as the kernel gave it, by real path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Raw {
-    /// Created, or renamed to this path.
-    Came(PathBuf),
-    /// Removed, or renamed away from this path.
-    Gone(PathBuf),
-    /// The file system under this folder was unmounted.
-    Unmounted(PathBuf),
-    /// Data written, or the file cut.
-    Written(PathBuf),
-    /// Closed by one who could write.
-    Closed(PathBuf),
-    /// Mode, owner, times or link count changed.
-    Meta(PathBuf),
-}
+use super::types::Change;
 
 /// What a batch of events asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Look {
-    /// What to say. Sorted, so that each thing is said once.
+    /// What to report. A set, so that each change is reported once.
     pub(super) changes: BTreeSet<Change>,
-    /// Paths where a folder may have come or gone; true where what was there has gone, so that
-    /// its watches are void even if there is a folder again.
+    /// Paths where a folder may have appeared or vanished; true if it vanished, so that its watches
+    /// are stale even if there is a folder again.
     pub(super) recheck: BTreeMap<PathBuf, bool>,
-    /// Whether a root may have come or gone.
+    /// Whether a root may have appeared or vanished.
     pub(super) roots: bool,
     /// Folders whose file system was unmounted.
     pub(super) unmounted: Vec<PathBuf>,
 }
 
 impl Look {
-    /// Takes one event into account.
-    pub(super) fn add(&mut self, raw: Raw, scope: &Scope, tree: &WatchTree, files: &mut OpenFiles) {
+    /// Adds one event.
+    pub(super) fn add(
+        &mut self,
+        raw: RawEvent,
+        scope: &Scope,
+        tree: &WatchTree,
+        files: &mut OpenFiles,
+    ) {
         match raw {
-            Raw::Came(path) => {
+            RawEvent::Came(path) => {
                 self.touch(&path, scope, true);
                 self.entry(path, false, scope);
             }
-            Raw::Gone(path) => {
+            RawEvent::Gone(path) => {
                 self.touch(&path, scope, true);
                 files.gone(&path);
                 self.entry(path, true, scope);
             }
-            Raw::Unmounted(path) => {
+            RawEvent::Unmounted(path) => {
                 self.touch(&path, scope, true);
                 files.gone(&path);
                 self.unmounted.push(path.clone());
                 self.entry(path, true, scope);
             }
-            Raw::Written(path) => {
+            RawEvent::Written(path) => {
                 if self.touch(&path, scope, false) {
                     files.written(&path);
                 }
             }
-            Raw::Closed(path) => {
+            RawEvent::Closed(path) => {
                 self.touch(&path, scope, false);
                 files.closed(&path);
             }
-            Raw::Meta(path) => self.meta(path, scope, tree),
+            RawEvent::Meta(path) => self.meta(path, scope, tree),
         }
     }
 
-    /// Says of every model folder that `path` is, or is in, that it was touched.
+    /// Reports every model folder at or above `path` as touched.
     pub(super) fn touch_folder(&mut self, path: &Path, scope: &Scope) {
         for spot in scope.spots(path) {
             match spot {
@@ -92,8 +82,8 @@ impl Look {
         }
     }
 
-    /// The change of an entry; `listing` when it came or went. Whether it lies inside a model and
-    /// counts. A model folder itself is touched only once the re-check has found it to be one.
+    /// Reports the change of an entry; `listing` if it appeared or vanished. Returns whether it lies
+    /// inside a model and counts. A model folder itself is reported once the re-check has found it.
     fn touch(&mut self, path: &Path, scope: &Scope, listing: bool) -> bool {
         let mut inside = false;
         for spot in scope.spots(path) {
@@ -144,7 +134,7 @@ impl Look {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{RootKind, WatchRoot};
+    use super::super::types::{RootKind, WatchRoot};
     use super::*;
 
     fn scope() -> Scope {
@@ -155,13 +145,13 @@ mod tests {
         )
     }
 
-    /// What one event asks for, a line each: `+` touched, `*` root changed, `?` re-check, `!`
-    /// re-check of what has gone, `R` the roots, `w`/`c` writing and closed.
-    fn looks(raws: &[Raw]) -> String {
-        let identity = (&std::fs::metadata("/").unwrap()).into();
+    /// What events ask for: `+` touched, `*` root changed, `?` re-check, `!` re-check of a vanished
+    /// path, `R` the roots, `w` writing.
+    fn looks(raws: &[RawEvent]) -> String {
+        let node = crate::fs::NodeId::at(Path::new("/")).unwrap();
         let mut tree = WatchTree::default();
         for folder in ["/d", "/d/m", "/d/m/sub", "/one"] {
-            tree.insert(folder.into(), identity);
+            tree.insert(folder.into(), node);
         }
         let (scope, mut files, mut look) = (scope(), OpenFiles::default(), Look::default());
         for raw in raws {
@@ -186,9 +176,9 @@ mod tests {
     }
 
     #[test]
-    fn what_each_event_asks_for() {
-        use Raw::{Came, Closed, Gone, Meta, Unmounted, Written};
-        type Row = (fn(PathBuf) -> Raw, &'static str, &'static str);
+    fn each_event_asks_for_its_changes_and_rechecks() {
+        use RawEvent::{Came, Closed, Gone, Meta, Unmounted, Written};
+        type Row = (fn(PathBuf) -> RawEvent, &'static str, &'static str);
         let table: &[Row] = &[
             // In a model.
             (Came, "/d/m/f", "+/d/m ?/d/m/f"),
@@ -200,11 +190,11 @@ mod tests {
             (Written, "/d/m/.mar.yaml", "+/d/m w.mar.yaml"),
             (Written, "/one/.f.part", "+/one w.f.part"),
             (Written, "/one/MAR-INF/MANIFEST.json", "+/one wMAR-INF/MANIFEST.json"),
-            // No folder is written to; one of such a name would be packed.
+            // A written path is a file; a folder of such a name would be packed.
             (Written, "/d/m/a.pyc", ""),
             (Closed, "/d/m/old.mar", ""),
             (Came, "/d/m/old.mar", "+/d/m ?/d/m/old.mar"),
-            // What cannot matter.
+            // Names that cannot matter.
             (Written, "/d/m/.f.swp", ""),
             (Written, "/d/m/.DS_Store", ""),
             // Directly in a drop folder.
@@ -215,7 +205,7 @@ mod tests {
             (Written, "/d/file", ""),
             (Closed, "/d/file", ""),
             (Came, "/d/.tmp", "?/d/.tmp"),
-            // What is our own.
+            // Our own files.
             (Written, "/d/store/m.mar", ""),
             (Written, "/d/log.jsonl", ""),
             (Closed, "/d/log.jsonl", ""),
@@ -236,19 +226,19 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_is_said_once() {
+    fn a_burst_is_reported_once() {
         let f = || PathBuf::from("/d/m/f");
-        let mut raws = vec![Raw::Came(f())];
-        raws.extend(std::iter::repeat_n(Raw::Written(f()), 1000));
+        let mut raws = vec![RawEvent::Came(f())];
+        raws.extend(std::iter::repeat_n(RawEvent::Written(f()), 1000));
         assert_eq!(looks(&raws), "+/d/m wf ?/d/m/f");
-        raws.push(Raw::Closed(f()));
+        raws.push(RawEvent::Closed(f()));
         assert_eq!(looks(&raws), "+/d/m ?/d/m/f");
     }
 
     #[test]
-    fn what_went_and_came_back_has_lost_its_watches() {
+    fn a_folder_that_vanished_and_came_back_has_lost_its_watches() {
         let sub = || PathBuf::from("/d/m/sub");
-        assert_eq!(looks(&[Raw::Gone(sub()), Raw::Came(sub())]), "+/d/m !/d/m/sub");
-        assert_eq!(looks(&[Raw::Came(sub()), Raw::Gone(sub())]), "+/d/m !/d/m/sub");
+        assert_eq!(looks(&[RawEvent::Gone(sub()), RawEvent::Came(sub())]), "+/d/m !/d/m/sub");
+        assert_eq!(looks(&[RawEvent::Came(sub()), RawEvent::Gone(sub())]), "+/d/m !/d/m/sub");
     }
 }

@@ -1,55 +1,42 @@
-//! The folders that have a watch of the kernel. Pure: who changes the watches says so here.
+//! The set of folders with a kernel watch. Pure: callers record here what they watch and unwatch.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::Metadata;
 use std::ops::Bound;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Device and inode: the same path with another identity is another folder, and its watch is not
-/// ours any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Identity {
-    device: u64,
-    inode: u64,
-}
+use crate::fs::identity::NodeId;
 
-impl From<&Metadata> for Identity {
-    fn from(metadata: &Metadata) -> Self {
-        Self { device: metadata.dev(), inode: metadata.ino() }
-    }
-}
-
-/// The watched folders, by real path.
+/// The watched folders, by real path. The same path with another [`NodeId`] is another folder, and its
+/// watch is not ours any more.
 #[derive(Debug, Default)]
 pub(super) struct WatchTree {
-    folders: BTreeMap<PathBuf, Identity>,
-    /// Watched only because a missing root is to appear below them.
+    folders: BTreeMap<PathBuf, NodeId>,
+    /// Watched only because a missing root may appear below them.
     ancestors: BTreeSet<PathBuf>,
 }
 
 impl WatchTree {
-    /// Whether the folder is watched for its own sake.
+    /// Whether the folder itself is to be watched, not only as the ancestor of a missing root.
     pub(super) fn has_folder(&self, path: &Path) -> bool {
         self.folders.contains_key(path)
     }
 
-    /// Which folder the watch at `path` was set on.
-    pub(super) fn identity(&self, path: &Path) -> Option<Identity> {
+    /// The node of the folder that the watch at `path` was set on.
+    pub(super) fn node(&self, path: &Path) -> Option<NodeId> {
         self.folders.get(path).copied()
     }
 
     /// Notes a watch.
-    pub(super) fn insert(&mut self, path: PathBuf, identity: Identity) {
-        self.folders.insert(path, identity);
+    pub(super) fn insert(&mut self, path: PathBuf, node: NodeId) {
+        self.folders.insert(path, node);
     }
 
-    /// Notes a watch for a missing root; false if it had one for that already.
+    /// Notes a watch for a missing root; false if there was one for that already.
     pub(super) fn insert_ancestor(&mut self, path: &Path) -> bool {
         self.ancestors.insert(path.to_owned())
     }
 
-    /// Takes out the folder with all below it: whose watches are to be removed.
+    /// Removes the folder and everything below it; returns the paths to unwatch.
     pub(super) fn remove_below(&mut self, path: &Path) -> Vec<PathBuf> {
         let folders = self.folders.range::<Path, _>(from(path)).map(|(path, _)| path);
         let ancestors = self.ancestors.range::<Path, _>(from(path));
@@ -65,7 +52,7 @@ impl WatchTree {
         below.into_iter().collect()
     }
 
-    /// Keeps only what is wanted: whose watches are to be removed.
+    /// Keeps only what is wanted; returns the paths to unwatch.
     pub(super) fn keep(
         &mut self,
         folder: impl Fn(&Path) -> bool,
@@ -80,15 +67,15 @@ impl WatchTree {
             .collect()
     }
 
-    /// How many watches there are.
+    /// Number of watches.
     pub(super) fn len(&self) -> usize {
         self.folders.len()
             + self.ancestors.iter().filter(|path| !self.folders.contains_key(*path)).count()
     }
 }
 
-/// The range that begins at `path`. Paths are ordered by components, so `path` and all that is
-/// below it come first in it.
+/// The range that begins at `path`. Paths are ordered by components, so `path` and everything below it
+/// come first.
 pub(super) fn from(path: &Path) -> (Bound<&Path>, Bound<&Path>) {
     (Bound::Included(path), Bound::Unbounded)
 }
@@ -98,10 +85,10 @@ mod tests {
     use super::*;
 
     fn tree(folders: &[&str], ancestors: &[&str]) -> WatchTree {
-        let identity = Identity { device: 1, inode: 1 };
+        let node = NodeId::at(Path::new("/")).unwrap();
         let mut tree = WatchTree::default();
         for folder in folders {
-            tree.insert(PathBuf::from(folder), identity);
+            tree.insert(PathBuf::from(folder), node);
         }
         for folder in ancestors {
             tree.insert_ancestor(Path::new(folder));
@@ -110,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn removes_a_subtree_and_not_its_neighbours() {
+    fn removing_a_subtree_keeps_its_neighbours() {
         let mut tree = tree(&["/a", "/a/b", "/a/b/c", "/a/b-", "/a/bb"], &["/a/b/c", "/x"]);
         assert_eq!(tree.len(), 6);
         assert_eq!(tree.remove_below(Path::new("/a/b")), ["/a/b", "/a/b/c"].map(PathBuf::from));
@@ -119,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_wanted_for_either_reason_stays() {
+    fn a_watch_that_is_needed_for_either_reason_stays() {
         let mut tree = tree(&["/a", "/b"], &["/a", "/c"]);
         let gone = tree.keep(|path| path == Path::new("/b"), |path| path == Path::new("/a"));
         assert_eq!(gone, [PathBuf::from("/c")]);

@@ -1,7 +1,7 @@
-//! What is watched now: brings the watches to what the plan asks for and the disk holds.
+//! Keeps the watches equal to what the plan asks for and the disk holds.
 //!
-//! Owns the notify handle, the set of watched folders and the poller. It does not handle events;
-//! it is told by the worker when to look at the disk again.
+//! Owns the notify handle, the set of watched folders and the poller. It does not handle events; the
+//! worker tells it when to read the disk again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,7 +18,8 @@ use super::roots::{Place, RootState};
 use super::scope::Scope;
 use super::source::{Outbox, Source, WatchError};
 use super::tree::WatchTree;
-use super::{Change, WatchMode, WatchPlan, WatchRoot};
+use super::types::{Change, WatchPlan, WatchRoot};
+use crate::config::WatchMode;
 
 /// The watches and what they are for.
 #[derive(Debug)]
@@ -29,30 +30,30 @@ pub(super) struct Watching {
     roots: Vec<RootState>,
     scope: Scope,
     tree: WatchTree,
-    /// None while everything is polled.
+    /// `None` while everything is polled.
     source: Option<Source>,
     poller: Option<Poller>,
     /// Counts sources and pollers.
     generation: u64,
     source_generation: u64,
     poller_generation: u64,
-    /// What has been said to be degraded, so that it is said once.
-    told: BTreeSet<Change>,
+    /// What was reported as degraded, so that it is reported once.
+    reported: BTreeSet<Change>,
 }
 
 /// What [`Watching::resync`] found.
 #[derive(Debug, Default)]
 pub(super) struct Resynced {
-    /// The folders that are watched only now.
+    /// The newly watched folders.
     pub(super) fresh: Vec<PathBuf>,
-    /// What is to be said of the roots.
+    /// Changes of the roots.
     pub(super) changes: Vec<Change>,
     /// The real paths that roots have left.
     pub(super) left: Vec<PathBuf>,
 }
 
 impl Watching {
-    /// Nothing is watched before [`Watching::build`].
+    /// Watches nothing until [`Watching::build`].
     pub(super) fn new(plan: WatchPlan, outbox: Outbox, watched: Arc<AtomicUsize>) -> Self {
         Self {
             plan,
@@ -66,7 +67,7 @@ impl Watching {
             generation: 0,
             source_generation: 0,
             poller_generation: 0,
-            told: BTreeSet::new(),
+            reported: BTreeSet::new(),
         }
     }
 
@@ -85,12 +86,12 @@ impl Watching {
         self.source.is_some()
     }
 
-    /// Whether messages of the source with this generation are about the present watches.
+    /// Whether source messages of this generation concern the current watches.
     pub(super) fn is_of_source(&self, generation: u64) -> bool {
         self.source.is_some() && generation == self.source_generation
     }
 
-    /// Whether messages of the poller with this generation are of the present poller.
+    /// Whether poller messages of this generation come from the current poller.
     pub(super) fn is_of_poller(&self, generation: u64) -> bool {
         self.poller.is_some() && generation == self.poller_generation
     }
@@ -100,14 +101,14 @@ impl Watching {
         self.outbox.take_lost()
     }
 
-    /// Takes over another plan, for [`Watching::build`] to follow.
+    /// Sets another plan, for [`Watching::build`] to follow.
     pub(super) fn set_plan(&mut self, plan: WatchPlan) {
         self.plan = plan;
-        self.told.clear();
+        self.reported.clear();
     }
 
-    /// Builds everything from nothing: a new source, or polling where there can be none. Returns
-    /// what is to be said of that; everything has to be looked at afterwards.
+    /// Replaces everything: opens a new source, or polls if there can be none. Returns what to report.
+    /// Everything has to be scanned afterwards.
     pub(super) fn build(&mut self) -> Vec<Change> {
         if let Some(source) = self.source.take() {
             source.close();
@@ -119,7 +120,7 @@ impl Watching {
             WatchMode::Poll => None,
             WatchMode::Auto | WatchMode::Native => match self.open().and_then(|()| self.resync()) {
                 Ok(resynced) => {
-                    self.told.retain(is_of_one_root);
+                    self.reported.retain(is_of_one_root);
                     return only_degraded(resynced.changes);
                 }
                 Err(error) => Some(error),
@@ -139,7 +140,7 @@ impl Watching {
         if let Err(error) = self.resync() {
             tracing::error!(%error, "polling asked for a watch");
         }
-        self.not_yet_told(degraded)
+        self.not_yet_reported(degraded)
     }
 
     fn open(&mut self) -> Result<(), WatchError> {
@@ -157,7 +158,7 @@ impl Watching {
         }
     }
 
-    /// Ends polling; the next [`Watching::resync`] begins anew.
+    /// Stops polling; the next [`Watching::resync`] starts again from nothing.
     pub(super) fn stop_polling(&mut self) {
         self.poller = None;
     }
@@ -172,9 +173,9 @@ impl Watching {
         Ok(())
     }
 
-    /// Brings the watches at and below paths up to date with the disk; true for a path whose
-    /// watches are void in any case. Returns the folders that are watched only now. All at once,
-    /// because each request to notify has its price.
+    /// Brings the watches at and below paths up to date with the disk; true marks a path whose
+    /// watches are stale in any case. Returns the newly watched folders. All in one step, because
+    /// each request to notify is expensive.
     pub(super) fn recheck(
         &mut self,
         recheck: &BTreeMap<PathBuf, bool>,
@@ -208,7 +209,7 @@ impl Watching {
             let now = self.locate_and_watch_ancestors()?;
             self.move_roots(now, &mut resynced);
             self.arm_roots(&mut resynced)?;
-            // A root that went after it was found, and before it had its watch, told nobody.
+            // A root that vanished after it was found and before it was watched caused no event.
             if self.roots.iter().all(|state| self.is_armed(state))
                 || roots::locate_all(&self.plan, &self.roots) == self.roots
             {
@@ -248,15 +249,15 @@ impl Watching {
 
     fn is_armed(&self, state: &RootState) -> bool {
         match &state.place {
-            Place::Present { real, identity } => self.tree.identity(real) == Some(*identity),
+            Place::Present { real, node } => self.tree.node(real) == Some(*node),
             Place::Missing { .. } | Place::Polled { .. } => true,
         }
     }
 
-    /// Where the roots are, with a watch for each that is missing: set before the look that
-    /// finds it still missing, so that its coming cannot fall between the two.
+    /// Locates the roots, with a watch for each missing one, set before the check that finds it still
+    /// missing, so that its arrival cannot fall between the two.
     fn locate_and_watch_ancestors(&mut self) -> Result<Vec<RootState>, WatchError> {
-        /// Only a path that is made and removed all the time needs more; the slow rescan sees it.
+        /// Only a path that is created and removed all the time needs more; the full rescan sees it.
         const ROUNDS: usize = 16;
         let mut now = roots::locate_all(&self.plan, &self.roots);
         if self.source.is_none() {
@@ -284,8 +285,7 @@ impl Watching {
         Ok(now)
     }
 
-    /// Starts, ends or replaces the poller if what is polled has changed. Returns what is to be
-    /// said of it.
+    /// Starts, stops or replaces the poller if the polled roots have changed. Returns what to report.
     fn poll_what_is_polled(&mut self) -> Vec<Change> {
         let mut polled: Vec<WatchRoot> = Vec::new();
         let mut degraded = Vec::new();
@@ -311,11 +311,11 @@ impl Watching {
             let interval = self.plan.poll_interval;
             match Poller::start(polled, ignore, interval, self.poller_generation, messages) {
                 Ok(poller) => self.poller = Some(poller),
-                // The next resync tries again.
-                Err(error) => tracing::error!(%error, "no thread can be made to poll"),
+                // The next resync retries.
+                Err(error) => tracing::error!(%error, "cannot start the polling thread"),
             }
         }
-        self.not_yet_told(degraded)
+        self.not_yet_reported(degraded)
     }
 
     /// Notes roots whose file system was unmounted.
@@ -328,12 +328,12 @@ impl Watching {
         }
     }
 
-    /// Whether the return of a mount is waited for, which nobody reports.
+    /// Whether a root is unmounted. The kernel does not report when it is mounted again.
     pub(super) fn awaits_mount(&self) -> bool {
         self.roots.iter().any(|state| state.unmounted.is_some())
     }
 
-    /// Whether a root that was unmounted is back.
+    /// Whether an unmounted root is mounted again.
     pub(super) fn has_mount_returned(&self) -> bool {
         self.roots.iter().any(|state| {
             let unmounted = state.unmounted.as_ref();
@@ -357,12 +357,12 @@ impl Watching {
         self.watched.store(self.tree.len(), Ordering::Relaxed);
     }
 
-    fn not_yet_told(&mut self, degraded: impl IntoIterator<Item = Change>) -> Vec<Change> {
-        degraded.into_iter().filter(|change| self.told.insert(change.clone())).collect()
+    fn not_yet_reported(&mut self, degraded: impl IntoIterator<Item = Change>) -> Vec<Change> {
+        degraded.into_iter().filter(|change| self.reported.insert(change.clone())).collect()
     }
 }
 
-/// The real paths of the roots that are there.
+/// The real paths of the existing roots.
 fn tops(roots: &[RootState]) -> Vec<PathBuf> {
     let present = |state: &RootState| match &state.place {
         Place::Present { real, .. } => Some(real.clone()),
@@ -371,7 +371,7 @@ fn tops(roots: &[RootState]) -> Vec<PathBuf> {
     roots.iter().filter_map(present).collect()
 }
 
-/// The folders to watch for roots that are missing.
+/// The folders to watch for missing roots.
 fn ancestors(roots: &[RootState]) -> impl Iterator<Item = &Path> {
     roots.iter().filter_map(|state| match &state.place {
         Place::Missing { ancestor, .. } => Some(ancestor.as_path()),
@@ -383,7 +383,7 @@ fn is_of_one_root(change: &Change) -> bool {
     matches!(change, Change::Degraded { root: Some(_), .. })
 }
 
-/// Of a new build only this is said: everything is looked at anyway.
+/// After a rebuild only this is reported: everything is scanned anyway.
 fn only_degraded(changes: Vec<Change>) -> Vec<Change> {
     changes.into_iter().filter(is_of_one_root).collect()
 }

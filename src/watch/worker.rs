@@ -1,46 +1,20 @@
 //! The watcher's thread: handles one batch of messages at a time.
 //!
-//! Each batch: translate its events, bring the watches up to date with the disk, then say what is
-//! to be looked at. In that order, see the invariants of [`super`].
+//! For each batch it translates the events, brings the watches up to date with the disk, then reports
+//! what to scan. The order matters: see the invariants of [`super`].
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 
+use super::event::{Message, RawEvent};
 use super::open_files::OpenFiles;
 use super::source::WatchError;
-use super::translate::{Look, Raw};
+use super::translate::Look;
+use super::types::{Change, LookReason, WatchPlan};
 use super::watching::Watching;
-use super::{Change, LookReason, QUEUE, WatchMode, WatchPlan};
+use crate::config::WatchMode;
 use crate::sink::Sink;
-
-/// What reaches the worker. Messages of an earlier generation of the source or the poller are
-/// void: paths in them may belong to watches that have been replaced.
-#[derive(Debug)]
-pub(super) enum Message {
-    /// An event of the kernel.
-    Raw { generation: u64, raw: Raw },
-    /// The kernel's queue ran over.
-    Overflow { generation: u64 },
-    /// The watcher reported an error.
-    Failed { generation: u64, reason: String },
-    /// What the poller found.
-    Polled { generation: u64, changes: Vec<Change> },
-    /// See to the flag of lost messages.
-    Wake,
-    /// [`super::Watcher::replace`].
-    Replace(WatchPlan),
-    /// [`super::Watcher::rearm`].
-    Rearm,
-    /// The watcher is dropped.
-    Stop,
-}
-
-impl Message {
-    fn is_event(&self) -> bool {
-        matches!(self, Message::Raw { .. } | Message::Overflow { .. } | Message::Failed { .. })
-    }
-}
 
 /// The state of the watcher's thread.
 pub(super) struct Worker {
@@ -49,7 +23,11 @@ pub(super) struct Worker {
     sink: Sink<Change>,
 }
 
-/// Events handled at a time. Long enough to see a burst as one, short enough to bound memory.
+/// Capacity of the queue to the worker. A message that does not fit is dropped and treated as an
+/// overflow, which bounds memory; notify's thread must never block on the worker.
+pub(super) const QUEUE: usize = 32_768;
+
+/// Events handled at a time: enough to see a burst as one, few enough to bound memory.
 const BATCH: usize = 4096;
 
 impl Worker {
@@ -63,7 +41,7 @@ impl Worker {
         self.say(degraded);
     }
 
-    /// Handles messages until it is told to stop or nobody can tell it anything any more.
+    /// Handles messages until it receives `Stop` or every sender is gone.
     pub(super) fn run(mut self, inbox: &Receiver<Message>) {
         // Messages taken out of the inbox before their turn.
         let mut early = VecDeque::new();
@@ -110,8 +88,8 @@ impl Worker {
                 lost = lost.or(Some(LookReason::Overflow));
             }
             if let Some(reason) = lost {
-                // What is still queued is about watches that will be replaced, and would only
-                // leave no room for what the new ones report.
+                // Queued events concern watches that are about to be replaced, and would only leave
+                // no room for events of the new ones.
                 early.extend(inbox.try_iter().take(QUEUE).filter(|message| !message.is_event()));
                 self.rebuild(reason);
             }
@@ -120,22 +98,22 @@ impl Worker {
         self.watching.close();
     }
 
-    /// `first` and the events that wait behind it, up to the next other message.
+    /// `first` and the events queued behind it, up to the next message of another kind.
     fn batch(
         &self,
         generation: u64,
-        first: Raw,
+        first: RawEvent,
         inbox: &Receiver<Message>,
         early: &mut VecDeque<Message>,
-    ) -> Vec<Raw> {
+    ) -> Vec<RawEvent> {
         let is_ours = |generation| self.watching.is_of_source(generation);
         let mut batch = Vec::new();
         batch.extend(is_ours(generation).then_some(first));
-        // A message that was taken out before is older than all in the inbox.
+        // A message taken out earlier is older than all in the inbox.
         while batch.len() < BATCH && early.is_empty() {
             match inbox.try_recv() {
                 Ok(Message::Raw { generation, raw }) => {
-                    // The kernel merges some repetitions, not those it has handed out already.
+                    // The kernel merges repeated events only while they are queued there.
                     if is_ours(generation) && batch.last() != Some(&raw) {
                         batch.push(raw);
                     }
@@ -147,7 +125,7 @@ impl Worker {
         batch
     }
 
-    /// Blocks for the next message; with a time-out only while a root is unmounted.
+    /// Blocks for the next message; with a timeout only while a root is unmounted.
     fn wait(&self, inbox: &Receiver<Message>) -> Result<Message, RecvTimeoutError> {
         if self.watching.awaits_mount() {
             inbox.recv_timeout(self.watching.plan.poll_interval)
@@ -157,13 +135,13 @@ impl Worker {
     }
 
     /// Handles a batch of events.
-    fn look(&mut self, raws: Vec<Raw>) -> Result<(), WatchError> {
+    fn look(&mut self, raws: Vec<RawEvent>) -> Result<(), WatchError> {
         let mut look = Look::default();
         for raw in raws {
             look.add(raw, self.watching.scope(), self.watching.tree(), &mut self.files);
         }
         let mut fresh = self.watching.recheck(&look.recheck)?;
-        // Model folders that came and had their watches already.
+        // Model folders that appeared and already had their watches.
         let tree = self.watching.tree();
         fresh.extend(look.recheck.keys().filter(|path| tree.has_folder(path)).cloned());
         if look.roots {
@@ -174,7 +152,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Lets the watches follow the disk. Returns the folders that are watched only now.
+    /// Brings the watches up to date with the disk. Returns the newly watched folders.
     fn resync(&mut self, look: &mut Look) -> Result<Vec<PathBuf>, WatchError> {
         let resynced = self.watching.resync()?;
         for path in &resynced.left {
@@ -184,11 +162,11 @@ impl Worker {
         Ok(resynced.fresh)
     }
 
-    /// Goes over to another plan; says why everything is to be built anew, where it is.
+    /// Switches to another plan. Returns a reason if everything has to be rebuilt.
     ///
-    /// As long as notifications are used before and after, the watches that stay are kept, and with
-    /// them what is known of files that are being written: where the kernel does not tell who has a
-    /// file open, a writer that pauses would be forgotten otherwise.
+    /// If both plans use notifications, watches in both are kept, and with them the set of files
+    /// being written: where the kernel does not tell who has a file open, a writer that pauses would
+    /// otherwise be forgotten.
     fn replace(&mut self, plan: WatchPlan) -> Option<LookReason> {
         let stays = self.watching.is_native() && plan.mode == self.watching.plan.mode;
         self.watching.set_plan(plan);
@@ -222,7 +200,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Looks whether a root that was unmounted is back.
+    /// Checks whether an unmounted root is mounted again.
     fn seek_mounts(&mut self) -> Result<(), WatchError> {
         if self.watching.has_mount_returned() {
             let mut look = Look::default();
@@ -232,7 +210,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Builds everything from nothing and has everything looked at.
+    /// Replaces source, watches and poller, and has every model scanned.
     fn rebuild(&mut self, reason: LookReason) {
         let closed = self.files.close_all();
         self.say(closed);
@@ -250,7 +228,7 @@ impl Worker {
         self.say(look.changes.into_iter().chain(files));
     }
 
-    /// Sends changes, those of roots first: they make the models known that are then touched.
+    /// Sends changes, those of roots first: they introduce the models that are then touched.
     fn say(&mut self, changes: impl IntoIterator<Item = Change>) {
         let (roots, others): (Vec<_>, Vec<_>) =
             changes.into_iter().partition(|change| matches!(change, Change::RootChanged { .. }));
@@ -260,7 +238,7 @@ impl Worker {
     }
 }
 
-/// What to say when everything is built anew because of `error`.
+/// The reason to report for a rebuild caused by `error`.
 fn reason(error: WatchError) -> LookReason {
     match &error {
         WatchError::TooManyToEnd => LookReason::Rearmed,

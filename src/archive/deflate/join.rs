@@ -226,7 +226,7 @@ fn fixed_literals() -> [u8; LITERALS] {
 
 #[cfg(test)]
 mod tests {
-    use flate2::{Compress, Compression, FlushCompress};
+    use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
     use proptest::prelude::*;
 
     use super::super::tests::{data, inflate};
@@ -251,20 +251,63 @@ mod tests {
         }
 
         #[test]
-        fn bytes_that_are_not_a_stream_stay_as_they_are(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn of_any_bytes_only_a_whole_stream_is_changed(
+            bytes in proptest::collection::vec(any::<u8>(), 0..300),
+        ) {
             let mut out = bytes.clone();
-            if !open_end(&mut out, 0) {
-                prop_assert_eq!(out, bytes);
+            if open_end(&mut out, 0) {
+                // Such bytes need be no stream that somebody could inflate; but no more is changed of
+                // them than of one.
+                let (stream, flush) = out.split_at(bytes.len());
+                let changed = stream.iter().zip(&bytes).map(|(new, old)| (new ^ old).count_ones());
+                prop_assert_eq!(changed.sum::<u32>(), 1);
+                prop_assert!([&[0, 0, 0xff, 0xff][..], &[0, 0, 0, 0xff, 0xff]].contains(&flush));
+            } else {
+                prop_assert_eq!(&out, &bytes);
+                prop_assert!(!is_whole(&bytes), "zlib takes them for a stream");
             }
         }
     }
 
+    /// Whether the bytes are refused, and left as they are.
+    fn is_refused(bytes: &[u8]) -> bool {
+        let mut out = bytes.to_vec();
+        !open_end(&mut out, 0) && out == bytes
+    }
+
+    /// Whether zlib inflates the bytes to their end.
+    fn is_whole(bytes: &[u8]) -> bool {
+        // A byte stands for a thousand at most.
+        let mut plain = Vec::with_capacity(1 << 20);
+        let mut inflater = Decompress::new(false);
+        let status = inflater.decompress_vec(bytes, &mut plain, FlushDecompress::Finish);
+        status.is_ok_and(|status| status == Status::StreamEnd)
+            && inflater.total_in() == bytes.len() as u64
+    }
+
     #[test]
-    fn a_stream_that_is_cut_off_or_too_long_is_refused() {
-        let stream = deflated(&b"some text, some text, and some more".repeat(9), 6);
-        for length in 0..stream.len() {
-            assert!(!open_end(&mut stream[..length].to_vec(), 0), "{length}");
+    fn a_block_of_an_unknown_kind_is_refused_whatever_follows_it() {
+        // RFC 1951, 3.2.3: bit 0 ends the stream, bits 1 and 2 are the kind, and 3 is none.
+        let (stored, fixed): ([u8; 5], [u8; 2]) = ([0b001, 0, 0, 0xff, 0xff], [0b011, 0]);
+        let (as_stored, as_fixed): ([u8; 5], [u8; 2]) = ([0b111, 0, 0, 0xff, 0xff], [0b111, 0]);
+        for (end, expected) in
+            [(&stored[..], false), (&fixed, false), (&as_stored, true), (&as_fixed, true)]
+        {
+            assert_eq!((is_refused(end), is_whole(end)), (expected, !expected), "{end:?}");
+            let mut behind = deflated(b"text before", 6);
+            assert!(open_end(&mut behind, 0));
+            behind.extend(end);
+            assert_eq!(is_refused(&behind), expected, "{end:?}");
         }
-        assert!(!open_end(&mut [&stream[..], &[0]].concat(), 0));
+    }
+
+    #[test]
+    fn a_stream_that_is_cut_or_too_long_is_refused() {
+        let stream = deflated(&b"some text, some text, and some more".repeat(9), 6);
+        assert!(is_whole(&stream) && !is_refused(&stream));
+        for length in 0..stream.len() {
+            assert!(is_refused(&stream[..length]), "{length}");
+        }
+        assert!(is_refused(&[&stream[..], &[0]].concat()));
     }
 }

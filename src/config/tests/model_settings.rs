@@ -116,7 +116,7 @@ fn what_is_wrong_is_left_out_and_the_rest_kept() {
         ("path: x", "1:1 settings-unknown-key unknown key `path`"),
         (
             "handler: ../x:f",
-            "1:10 handler-invalid `handler` is `../x:f`, which is no importable module of the model",
+            "1:10 handler-invalid `handler` is `../x:f`, which is not an importable module of the model",
         ),
         ("engine: {version: 1}", "1:1 settings-missing `engine` has no `name`"),
         ("engine: ' '", "1:9 settings-value `engine` is empty"),

@@ -1,8 +1,8 @@
-//! The catalog at the start: brought to what the store holds.
+//! The catalog at the start: brought up to date with the store.
 //!
-//! An archive takes its place before the catalog names it, so a crash in between, or a catalog
-//! that was lost, leaves archives that no catalog tells of; and archives can be taken away while
-//! marwatch does not run. State and archive together say all that an entry says.
+//! An archive takes its place before the catalog names it. So a crash in between, or a lost catalog,
+//! leaves archives that no catalog names; and archives can be deleted while marwatch does not run.
+//! State and archive together have all that a catalog entry has.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::unrecorded::is_in_store;
 use crate::archive::inspect;
 use crate::clock;
 use crate::fs::identity::Identity;
@@ -19,18 +20,18 @@ use crate::results::catalog::CatalogEntry;
 use crate::results::{CATALOG_FILE, Catalog};
 use crate::store::{ModelState, Store, hidden_folder};
 
-/// What `catalog.json` says, or an empty catalog.
+/// The catalog that the last run left; an empty one if there is none that can be read.
 pub(super) fn read(store: &Store) -> Catalog {
     let path = hidden_folder(store.root()).join(CATALOG_FILE);
     let read = Catalog::read(&path).unwrap_or_else(|error| {
-        tracing::warn!(path = %path.display(), %error, "cannot read the catalog; beginning a new one");
+        tracing::warn!(path = %path.display(), %error, "cannot read the catalog; starting a new one");
         None
     });
     read.unwrap_or_else(|| Catalog::empty(clock::timestamp()))
 }
 
-/// What is to be changed in the catalog: entries to set, and with `None` to take out.
-pub(super) fn amend(
+/// The changes that bring the catalog up to date: entries to set, and with `None` to remove.
+pub(super) fn amendments(
     catalog: &Catalog,
     store: &Store,
     states: &BTreeMap<ModelName, Arc<ModelState>>,
@@ -38,20 +39,17 @@ pub(super) fn amend(
     let is_gone =
         |entry: &CatalogEntry| matches!(Identity::at(&store.root().join(&entry.archive)), Ok(None));
     let gone = catalog.models.iter().filter(|(_, entry)| is_gone(entry));
-    let mut changes: Vec<_> = gone.map(|(name, _)| (name.clone(), None)).collect();
-    for (name, state) in states {
-        let said = catalog.models.get(name.as_str());
-        if said.is_some_and(|entry| is_of(entry, name, state)) {
-            continue;
-        }
-        let place = store.place(name, state.archive.format);
-        if Identity::at(&place).is_ok_and(|found| found == Some(state.archive.identity))
-            && let Some(entry) = entry_of(&place, name, state)
+    let gone = gone.map(|(name, _)| (name.clone(), None));
+    let stale = states.iter().filter_map(|(name, state)| {
+        let entry = catalog.models.get(name.as_str());
+        if entry.is_some_and(|entry| is_of(entry, name, state)) || !is_in_store(store, name, state)
         {
-            changes.push((name.to_string(), Some(entry)));
+            return None;
         }
-    }
-    changes
+        let entry = entry_of(&store.place(name, state.archive.format), name, state)?;
+        Some((name.to_string(), Some(entry)))
+    });
+    gone.chain(stale).collect()
 }
 
 fn is_of(entry: &CatalogEntry, name: &ModelName, state: &ModelState) -> bool {
@@ -66,7 +64,7 @@ fn entry_of(place: &Path, name: &ModelName, state: &ModelState) -> Option<Catalo
     let manifest = inspect::inspect(place).ok()?.read_manifest()?;
     let changed = place.symlink_metadata().and_then(|metadata| metadata.modified()).ok();
     let published = changed.and_then(|changed| Timestamp::try_from(changed).ok());
-    // One that was put back is as old as it ever was.
+    // An archive that was rolled back to keeps its old time of change.
     let published = state.held.as_ref().map(|held| held.since).or(published);
     Some(listed(name, manifest, state, published.unwrap_or_else(clock::timestamp)))
 }

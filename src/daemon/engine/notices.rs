@@ -1,65 +1,67 @@
-//! What the engine says by itself, beside the records of builds.
+//! Notices of the reconciler: logged, and recorded where they concern a model.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Engine, folder_name};
 use crate::model::ModelName;
-use crate::pipeline::report::Summary;
-use crate::pipeline::report::Took;
+use crate::pipeline::report::{Summary, Took};
 use crate::reconcile::{End, Notice};
 use crate::results::record::Failure;
-use crate::results::{Outcome, Record, Stage, Trigger};
+use crate::results::{Outcome, Record, Stage, Trigger, log_line};
 use crate::source::readiness;
+use crate::source::readiness::Waiting;
 use crate::store::ModelState;
 
 impl Engine {
-    pub(super) fn say(&mut self, notice: Notice) {
+    pub(super) fn notice(&mut self, notice: Notice) {
         match notice {
             Notice::NotAtRest { folder, name, trigger, waiting, since } => {
                 self.not_at_rest(folder, name, trigger, &waiting, since);
             }
             Notice::RemovalsHeld { root, vanished, of } => tracing::warn!(
                 root = %root.display(),
-                "{vanished} of {of} models vanished at once: none is taken for removed, their archives stay; remove archives that are not wanted by hand"
+                "{vanished} of {of} models vanished at once; this is not taken for a removal, and their archives stay (delete unwanted archives by hand)"
             ),
             Notice::RootMissing { root } => {
                 self.sees_all = false;
-                tracing::warn!(folder = %root.display(), "not there; waiting for it to appear, its archives stay");
+                tracing::warn!(folder = %root.display(), "the watched folder is missing; waiting for it to appear, its archives stay");
             }
-            Notice::RootBack { root } => tracing::info!(folder = %root.display(), "there again"),
+            Notice::RootBack { root } => {
+                tracing::info!(folder = %root.display(), "the watched folder is there again");
+            }
         }
     }
 
-    pub(super) fn not_at_rest(
+    fn not_at_rest(
         &self,
         folder: PathBuf,
         name: Option<ModelName>,
         trigger: Trigger,
-        waiting: &readiness::Waiting,
+        waiting: &Waiting,
         since: Duration,
     ) {
         let model = name.as_ref().map_or_else(|| folder_name(&folder), ToString::to_string);
         let mut message = waiting.to_string();
-        // Somebody has configured that it waits: that is worth a word, but no attempt has failed.
-        if matches!(waiting, readiness::Waiting::Marker { .. }) && !self.mode.once {
+        // A missing ready marker is logged, but no attempt: the configuration asks for the wait.
+        if matches!(waiting, Waiting::Marker { .. }) && !self.mode.once {
             tracing::info!(model, "{message}");
             return;
         }
-        if let readiness::Waiting::Writers { files } = waiting {
+        if let Waiting::Writers { files } = waiting {
             let who = readiness::who(&folder, files);
             if !who.is_empty() {
                 message.push_str(&format!(" (by {})", who.join(", ")));
             }
         }
         let seconds = since.as_secs();
-        // Where records are shown in another way, this is not said twice.
+        // Commands that show records in another way switch this target off.
         tracing::warn!(
-            target: "marwatch::results::say",
+            target: log_line::TARGET,
             outcome = Outcome::Unstable.as_str(),
             message_id = Outcome::Unstable.message_id(),
             model,
-            "not at rest for {seconds} s: {message}; nothing is published before"
+            "not at rest for {seconds} s: {message}; nothing is published until it is"
         );
         let mut record = Record::new(model, folder, trigger);
         if let Some((name, state)) = name.and_then(|name| self.states.get_key_value(&name)) {
@@ -68,29 +70,26 @@ impl Engine {
         record.outcome = Outcome::Unstable;
         let help = Some(waiting.help().to_owned());
         record.failure = Some(Failure { stage: Stage::Snapshot, message, help });
-        self.show(&record, End::Waiting(waiting.clone()));
-        self.scribe.record(record);
+        self.summarize_record(&record, End::Waiting(waiting.clone()));
+        self.results.record(record, None, None);
     }
 
-    /// Shows whoever looks on a record that no build report carries.
-    pub(super) fn show(&self, record: &Record, end: End) {
-        if let Some(channel) = &self.reports {
-            let (folder, model) = (record.folder.clone(), record.model.clone());
-            let took = Took::default();
-            let record = Some(record.clone());
-            let _ = channel.send(Summary {
-                folder,
-                model,
-                end,
-                record,
-                took,
-                since_change: None,
-                held: None,
-            });
-        }
+    /// Sends the summary of a record that no build report carries.
+    pub(super) fn summarize_record(&self, record: &Record, end: End) {
+        let Some(summaries) = &self.summaries else { return };
+        // Fails only at shutdown.
+        let _ = summaries.send(Summary {
+            folder: record.folder.clone(),
+            model: record.model.clone(),
+            end,
+            record: Some(record.clone()),
+            took: Took::default(),
+            since_change: None,
+            held: None,
+        });
     }
 
-    /// A record of model `name` whose archive `state` knows.
+    /// A record of model `name`, about the archive in `state`.
     pub(super) fn record(&self, folder: &Path, name: &ModelName, state: &ModelState) -> Record {
         let trigger = if self.mode.once { Trigger::Request } else { Trigger::Change };
         let mut record = Record::new(name.to_string(), folder.to_owned(), trigger);

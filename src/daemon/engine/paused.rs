@@ -1,4 +1,4 @@
-//! Models that somebody wants left alone, remembered over restarts.
+//! Paused models, remembered over restarts.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,60 +19,54 @@ use crate::text::chain;
 /// The file's name in the store's hidden folder.
 const FILE: &str = "paused.json";
 
-/// The models that are paused, and since when.
-pub(super) type Paused = BTreeMap<ModelName, Timestamp>;
+/// The names of the paused models, and since when each is paused.
+pub(super) type Paused = BTreeMap<String, Timestamp>;
 
-/// What the store's hidden folder tells of it.
 pub(super) fn read(hidden: &Path) -> Paused {
     let path = hidden.join(FILE);
     let read = match fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice::<BTreeMap<String, Timestamp>>(&bytes)
-            .map_err(|error| error.to_string()),
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::from),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Paused::new(),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(error),
     };
-    let paused = read.unwrap_or_else(|error| {
-        tracing::error!(path = %path.display(), error, "cannot read which models are paused; none is now");
-        BTreeMap::new()
-    });
-    let names = paused.into_iter();
-    names.filter_map(|(name, since)| Some((ModelName::parse(&name).ok()?, since))).collect()
+    read.unwrap_or_else(|error| {
+        tracing::error!(path = %path.display(), %error, "cannot read which models are paused; none is paused now");
+        Paused::new()
+    })
 }
 
 fn write(hidden: &Path, paused: &Paused) -> io::Result<()> {
-    let names: BTreeMap<&str, Timestamp> =
-        paused.iter().map(|(name, since)| (name.as_str(), *since)).collect();
-    let mut bytes = serde_json::to_vec_pretty(&names)?;
+    let mut bytes = serde_json::to_vec_pretty(paused)?;
     bytes.push(b'\n');
     write_atomically(&hidden.join(FILE), &bytes)
 }
 
 impl Engine {
-    /// Leaves a model alone from now on, or no longer. It holds only once it is on the disk, and it is
-    /// rare: the loop waits for that.
+    /// Pauses a model, or resumes it. That takes effect only once it is on the disk. Pauses are rare,
+    /// so the loop itself waits for the disk.
     pub(super) fn pause(&mut self, name: ModelName, is_wanted: bool) -> Result<Answer, Refusal> {
         let is_known = self.states.contains_key(&name) || self.reconciler.is_claimed(&name);
         if is_wanted && !is_known {
             let message = format!("there is no model `{name}`");
-            let help = "`marwatch status` shows those that there are".to_owned();
+            let help = "`marwatch status` lists the models".to_owned();
             return Err(Refusal { message, help });
         }
         let mut paused = self.paused.clone();
         if is_wanted {
-            paused.entry(name.clone()).or_insert_with(clock::timestamp);
+            paused.entry(name.to_string()).or_insert_with(clock::timestamp);
         } else {
-            paused.remove(&name);
+            paused.remove(name.as_str());
         }
-        write(&hidden_folder(self.shop.store.root()), &paused).map_err(|error| Refusal {
-            message: format!("cannot remember that for `{name}`: {}", chain(&error)),
-            help: "see to the store's hidden folder, and ask again".to_owned(),
+        write(&hidden_folder(self.builder.store.root()), &paused).map_err(|error| Refusal {
+            message: format!("cannot write which models are paused: {}", chain(&error)),
+            help: "check the store's hidden folder, and ask again".to_owned(),
         })?;
         self.paused = paused;
         let (event, message) = if is_wanted {
-            let message = format!("`{name}` is left alone until `marwatch resume {name}`");
+            let message = format!("`{name}` is paused until `marwatch resume {name}`");
             (Event::Paused(name.clone()), message)
         } else {
-            (Event::Unpaused(name.clone()), format!("`{name}` is looked at again"))
+            (Event::Unpaused(name.clone()), format!("`{name}` is no longer paused"))
         };
         tracing::info!(model = %name, "{message}");
         self.handle(event);

@@ -1,4 +1,4 @@
-//! Removed models: what becomes of their archives.
+//! Removed models: their archives are removed or kept, and the removal is recorded.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -8,245 +8,230 @@ use std::sync::Arc;
 use super::{Engine, Message, root_of};
 use crate::config::OnRemove;
 use crate::model::ModelName;
-use crate::pipeline::Listed;
+use crate::pipeline::{Listed, Workshop};
 use crate::reconcile::{End, Event, Ticket};
 use crate::results::record::Failure;
-use crate::results::{Outcome, Stage};
+use crate::results::writer::CatalogChange;
+use crate::results::{Outcome, Record, Stage, log_line};
 use crate::store::{ModelState, Removed};
+use crate::watch::Change;
 
-/// What became of a removed model.
+/// The result of one removal.
 #[derive(Debug, Clone)]
 pub struct RemovalReport {
     folder: PathBuf,
     name: ModelName,
-    /// Whether its archive is no longer in the store.
-    gone: bool,
-    /// What was known of it when it was dealt with.
+    /// The state of the model when the removal began.
     state: Arc<ModelState>,
-    failure: Option<Failure>,
-    /// What is kept of its state until the removal is recorded.
-    reminder: Option<PathBuf>,
-    /// The archive could not be removed, and is still to be.
-    failed: bool,
-    /// The folder is back, or something else is in its place: nothing was done.
-    is_back: bool,
-    /// Whether it is a folder that is in its place.
-    is_folder: bool,
-    /// Why nobody can tell what is in its place.
-    unseen: Option<String>,
+    removal: Removal,
 }
 
-impl RemovalReport {
-    /// The model's name.
-    pub(super) fn name(&self) -> &ModelName {
-        &self.name
-    }
+#[derive(Debug, Clone)]
+enum Removal {
+    /// Something is in the folder's place: nothing was removed.
+    Occupied { is_readable: bool },
+    /// Its archive is deleted if `on_remove` says so and it is ours. `reminder` remains of its state
+    /// until the removal is recorded.
+    Done { is_deleted: bool, failure: Option<Failure>, reminder: PathBuf },
+    /// Retried with the next rescan.
+    Failed { is_deleted: bool, failure: Failure },
 }
 
 impl Engine {
-    /// A folder that now publishes under another name has removed the model of the old one.
-    pub(super) fn forget_former_names(&mut self, folder: &Path, name: &ModelName) {
-        let former: Vec<ModelName> = self
-            .states
-            .iter()
-            .filter(|(other, state)| *other != name && state.folder == folder)
-            // Another folder has taken the name over, and the archive with it.
-            .filter(|(other, _)| !self.reconciler.is_claimed(other))
-            .map(|(other, _)| other.clone())
-            .collect();
+    /// Removes the models that `folder` published under other names than `name`, its name now.
+    pub(super) fn remove_former_names(&mut self, folder: &Path, name: &ModelName) {
+        let former: Vec<ModelName> =
+            self.unclaimed_names(folder).filter(|former| *former != name).cloned().collect();
         for former in former {
-            self.dispose(folder.to_owned(), former, true);
+            self.start_removal(folder.to_owned(), former, true);
         }
     }
 
-    /// A folder that is gone may have published under another name than it claimed at the end.
+    /// Removes every model that a vanished folder published: it may have published under other names
+    /// than `name`, which it claimed last.
     pub(super) fn remove(&mut self, folder: PathBuf, name: Option<ModelName>) {
-        let published = self.states.iter().filter(|(_, state)| state.folder == folder);
-        let names: BTreeSet<ModelName> = published
-            .map(|(published, _)| published)
-            .filter(|published| !self.reconciler.is_claimed(published))
-            .cloned()
-            .chain(name)
-            .collect();
+        let names: BTreeSet<ModelName> =
+            self.unclaimed_names(&folder).cloned().chain(name).collect();
         for name in names {
-            self.dispose(folder.clone(), name, false);
+            self.start_removal(folder.clone(), name, false);
         }
     }
 
-    /// Deals with the archive of a model that is gone: its folder, or (`renamed`) only its name.
-    pub(super) fn dispose(&mut self, folder: PathBuf, name: ModelName, renamed: bool) {
+    /// The names under which `folder` has published. A name that another folder claims now is left
+    /// out: its archive belongs to that folder.
+    fn unclaimed_names(&self, folder: &Path) -> impl Iterator<Item = &ModelName> {
+        let published = self.states.iter().filter(move |(_, state)| state.folder == folder);
+        published.map(|(name, _)| name).filter(|name| !self.reconciler.is_claimed(name))
+    }
+
+    fn start_removal(&mut self, folder: PathBuf, name: ModelName, is_renamed: bool) {
         let Some(state) = self.states.get(&name).filter(|state| state.folder == folder).cloned()
         else {
             return;
         };
         *self.removing.entry(name.clone()).or_default() += 1;
-        let shop = self.shop.clone();
-        let mut report = RemovalReport {
-            folder,
-            name,
-            gone: false,
-            state,
-            failure: None,
-            reminder: None,
-            failed: false,
-            is_back: false,
-            is_folder: false,
-            unseen: None,
-        };
-        let broken = RemovalReport {
-            failed: true,
-            failure: Some(Failure {
-                stage: Stage::Publish,
-                message: "marwatch met an error of its own; standard error says where".into(),
-                help: Some("report it".into()),
-            }),
-            ..report.clone()
-        };
-        self.work(Message::Removed(Box::new(broken)), move || {
-            // The last look before anything is done: a folder that is there is not removed.
-            // Nor is one of which nobody can tell.
-            let mut is_gone = false;
-            match report.folder.symlink_metadata() {
-                Ok(there) => report.is_folder = there.is_dir(),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => is_gone = true,
-                Err(error) => report.unseen = Some(error.to_string()),
-            }
-            report.is_back = !renamed && !is_gone;
-            if !report.is_back && shop.config.on_remove == OnRemove::Delete {
-                let archive = &report.state.archive;
-                let (history, durability) = (shop.config.history, shop.config.durability);
-                match shop.store.remove(&report.name, archive, history, durability) {
-                    Ok(Removed::Gone | Removed::Absent) => report.gone = true,
-                    Ok(Removed::Foreign) => {
-                        report.failure = Some(Failure {
-                            stage: Stage::Publish,
-                            message: "the archive in the store is not the one that marwatch put there; it stays".into(),
-                            help: Some("remove it by hand if nobody needs it".into()),
-                        });
-                    }
-                    Err(error) => {
-                        report.failure = Some(Failure {
-                            stage: Stage::Publish,
-                            message: format!(
-                                "{} cannot be removed: {error}",
-                                shop.store.place(&report.name, archive.format).display()
-                            ),
-                            help: Some("let marwatch's user write the store; it is tried again with the next rescan".into()),
-                        });
-                        report.failed = true;
-                    }
-                }
-            }
-            if !report.is_back && !report.failed {
-                match shop.store.forget(&report.name) {
-                    Ok(reminder) => {
-                        shop.ended.note(&report.name, report.state.archive.generation);
-                        report.reminder = Some(reminder);
-                    }
-                    // It would count as removed once more at the next start: it is not yet.
-                    Err(error) => {
-                        let folder = shop.config.state_dir.display();
-                        report.failure = Some(Failure {
-                            stage: Stage::Retire,
-                            message: format!("what is known of it cannot be removed from {folder}: {error}"),
-                            help: Some("let marwatch's user write the state folder; it is tried again with the next rescan".into()),
-                        });
-                        report.failed = true;
-                    }
-                }
-            }
-            Message::Removed(Box::new(report))
+        let builder = self.builder.clone();
+        let failure = failure(Stage::Publish, "internal error (see the log)", "please report it");
+        let removal = Removal::Failed { is_deleted: false, failure };
+        let panicked = RemovalReport { folder, name, state, removal };
+        let report = panicked.clone();
+        self.work(Message::Removed(Box::new(panicked)), move || {
+            let RemovalReport { folder, name, state, .. } = report;
+            let removal = remove(&builder, &folder, &name, &state, is_renamed);
+            Message::Removed(Box::new(RemovalReport { folder, name, state, removal }))
         });
     }
 
-    /// Begins what had to wait until a removal was done with.
-    pub(super) fn no_longer_removing(&mut self, name: &ModelName) {
-        if let Some(under_way) = self.removing.get_mut(name) {
+    pub(super) fn removed(&mut self, report: RemovalReport) {
+        let name = report.name.clone();
+        self.conclude_removal(report);
+        if let Some(under_way) = self.removing.get_mut(&name) {
             *under_way -= 1;
             if *under_way > 0 {
                 return;
             }
         }
-        self.removing.remove(name);
-        let is_its = |ticket: &Ticket| ticket.name.as_ref() == Some(name);
-        let (begun, later) = std::mem::take(&mut self.put_off).into_iter().partition(is_its);
-        self.put_off = later;
-        let begun: Vec<Ticket> = begun;
-        for ticket in begun {
-            self.build(ticket);
-        }
+        self.removing.remove(&name);
+        let of_it = |ticket: &mut Ticket| ticket.name.as_ref() == Some(&name);
+        let ready: Vec<Ticket> = self.deferred.extract_if(.., of_it).collect();
+        ready.into_iter().for_each(|ticket| self.build(ticket));
     }
 
-    pub(super) fn removed(&mut self, report: RemovalReport) {
-        if report.is_back {
-            if let Some(error) = report.unseen {
-                self.sees_all = false;
-                tracing::warn!(
-                    model = %report.name,
-                    folder = %report.folder.display(),
-                    error,
-                    "it was gone when its root was listed, and cannot be looked at; its archive stays until a look tells"
-                );
-            } else if !report.is_folder {
-                tracing::warn!(
-                    model = %report.name,
-                    folder = %report.folder.display(),
-                    "no folder any more but a link or a file, which is no model; its archive stays (a `models:` entry may be a link)"
-                );
+    fn conclude_removal(&mut self, report: RemovalReport) {
+        let RemovalReport { folder, name, state, removal } = report;
+        // If another folder has published under the name since, nothing is removed.
+        let is_current = self.states.get(&name).is_some_and(|known| Arc::ptr_eq(known, &state));
+        let record = self.record(&folder, &name, &state);
+        match removal {
+            Removal::Occupied { is_readable } => {
+                self.sees_all &= is_readable;
+                if let Some(root) = root_of(&folder, self.config()) {
+                    self.handle(Event::Changed(Change::RootChanged { root }));
+                }
             }
-            self.handle(Event::RootChanged);
-            return;
-        }
-        // Whoever took the name over meanwhile has published under it: then nothing is gone.
-        let is_current = |known: &Arc<ModelState>| Arc::ptr_eq(known, &report.state);
-        if !self.states.get(&report.name).is_some_and(is_current) {
-            return;
-        }
-        if report.failed {
-            self.not_removed(report);
-            return;
-        }
-        let Some(state) = self.states.remove(&report.name) else { return };
-        let mut record = self.record(&report.folder, &report.name, &state);
-        record.outcome = Outcome::Removed;
-        record.failure = report.failure;
-        let (outcome, message_id) = (record.outcome.as_str(), record.outcome.message_id());
-        let generation = record.generation;
-        if report.gone {
-            record.without_archive();
-            self.scribe.delist(report.name.to_string());
-            tracing::info!(outcome, message_id, model = %report.name, generation, folder = %report.folder.display(), "removed, and its archive with it");
-        } else {
-            let archive = state.archive.format.file_name(&report.name);
-            let (digest, generation) = (state.archive.digest, state.archive.generation);
-            // If its folder comes back it is a new drop, whatever was held before.
-            let listed = Listed { archive, digest, generation, held: None };
-            self.listed.insert(report.name.to_string(), listed);
-            self.scribe.release(report.name.to_string());
-            tracing::info!(outcome, message_id, model = %report.name, generation, folder = %report.folder.display(), "removed; its archive stays in the store (on_remove: keep)");
-        }
-        self.show(&record, End::Gone);
-        match report.reminder {
-            Some(reminder) => self.scribe.record_reminded(record, reminder),
-            None => self.scribe.record(record),
+            _ if !is_current => {}
+            Removal::Done { is_deleted, failure, reminder } => {
+                let record = Record { outcome: Outcome::Removed, failure, ..record };
+                self.forget(&name, &state, record, is_deleted, reminder);
+            }
+            Removal::Failed { is_deleted, failure } => {
+                let record = Record { failure: Some(failure), ..record };
+                self.record_failed_removal(record, is_deleted);
+                // The next listing finds it gone again.
+                if let Some(root) = root_of(&folder, self.config()) {
+                    self.reconciler.remember(folder, root, name);
+                }
+            }
         }
     }
 
-    /// Something of it is still there: the model is remembered, so that the next listing finds it gone
-    /// again.
-    fn not_removed(&mut self, report: RemovalReport) {
-        let mut record = self.record(&report.folder, &report.name, &report.state);
-        record.failure = report.failure;
-        if report.gone {
+    fn forget(
+        &mut self,
+        name: &ModelName,
+        state: &ModelState,
+        mut record: Record,
+        is_deleted: bool,
+        reminder: PathBuf,
+    ) {
+        self.states.remove(name);
+        let (outcome, message_id) = (record.outcome.as_str(), record.outcome.message_id());
+        let (model, generation) = (record.model.clone(), record.generation);
+        let folder = record.folder.display();
+        let change = if is_deleted {
+            tracing::info!(outcome, message_id, model, generation, %folder, "removed, and its archive with it");
             record.without_archive();
-            self.scribe.delist(report.name.to_string());
-        }
+            CatalogChange::Delist(model)
+        } else {
+            tracing::info!(outcome, message_id, model, generation, %folder, "removed; its archive stays in the store (on_remove: keep)");
+            let archive = state.archive.format.file_name(name);
+            let (digest, generation) = (state.archive.digest, state.archive.generation);
+            // A folder that comes back is a new model; a hold from before does not apply to it.
+            let listed = Listed { archive, digest, generation, held: None };
+            self.listed.insert(model.clone(), listed);
+            CatalogChange::Release(model)
+        };
+        self.summarize_record(&record, End::Gone);
+        self.results.record(record, Some(change), Some(reminder));
+    }
+
+    fn record_failed_removal(&self, mut record: Record, is_deleted: bool) {
+        let change = is_deleted.then(|| {
+            record.without_archive();
+            CatalogChange::Delist(record.model.clone())
+        });
         let span = tracing::info_span!("removal", model = record.model, record.generation);
-        span.in_scope(|| crate::results::log_line::record(&record));
-        self.show(&record, End::Failed);
-        self.scribe.record(record);
-        if let Some(root) = root_of(&report.folder, self.config()) {
-            self.reconciler.remember(report.folder, root, report.name);
+        span.in_scope(|| log_line::record(&record));
+        self.summarize_record(&record, End::Failed);
+        self.results.record(record, change, None);
+    }
+}
+
+/// Removes a model on a worker.
+fn remove(
+    builder: &Workshop,
+    folder: &Path,
+    name: &ModelName,
+    state: &ModelState,
+    is_renamed: bool,
+) -> Removal {
+    // The last check: only a folder that is certainly gone is removed.
+    if !is_renamed && let Some(is_readable) = occupied(folder, name) {
+        return Removal::Occupied { is_readable };
+    }
+    let (archive, config, store) = (&state.archive, &builder.config, &builder.store);
+    let (mut is_deleted, mut not_ours) = (false, None);
+    if config.on_remove == OnRemove::Delete {
+        match store.remove(name, archive, config.history) {
+            Ok(Removed::Gone | Removed::Absent) => is_deleted = true,
+            Ok(Removed::Foreign) => {
+                let message =
+                    "the archive in the store is not the one that marwatch put there; it stays";
+                not_ours = Some(failure(Stage::Publish, message, "delete it by hand if unwanted"));
+            }
+            Err(error) => {
+                let place = store.place(name, archive.format);
+                let message = format!("{} cannot be removed: {error}", place.display());
+                let help = "let marwatch's user write to the store; the next rescan retries";
+                let failure = failure(Stage::Publish, &message, help);
+                return Removal::Failed { is_deleted, failure };
+            }
         }
     }
+    match store.forget(name) {
+        Ok(reminder) => {
+            builder.ended.note(name, archive.generation);
+            Removal::Done { is_deleted, failure: not_ours, reminder }
+        }
+        // With its state left, the next start would remove it once more: it is not removed yet.
+        Err(error) => {
+            let states = config.state_dir.display();
+            let message = format!("its state cannot be removed from {states}: {error}");
+            let help = "let marwatch's user write to the state folder; the next rescan retries";
+            Removal::Failed { is_deleted, failure: failure(Stage::Retire, &message, help) }
+        }
+    }
+}
+
+/// Whether what is in the folder's place can be read; `None` if nothing is there.
+fn occupied(folder: &Path, model: &ModelName) -> Option<bool> {
+    let found = folder.symlink_metadata();
+    let folder = folder.display();
+    match found {
+        Ok(found) if found.is_dir() => {}
+        Ok(_) => tracing::warn!(
+            %model,
+            %folder,
+            "a link or a file is in the folder's place, which is no model; its archive stays (only a `models:` entry may be a link)"
+        ),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => {
+            tracing::warn!(%model, %folder, %error, "the folder vanished from its root and cannot be examined; its archive stays until a scan succeeds");
+            return Some(false);
+        }
+    }
+    Some(true)
+}
+
+fn failure(stage: Stage, message: &str, help: &str) -> Failure {
+    Failure { stage, message: message.into(), help: Some(help.into()) }
 }

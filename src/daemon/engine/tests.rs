@@ -18,13 +18,13 @@ async fn pass(dir: &Path) -> Catalog {
     pass_with(config, || {}).await
 }
 
-/// The same with a configuration, doing `opened` between the opening of the store and the pass.
+/// Like `pass`, with a configuration; calls `opened` between the opening of the store and the pass.
 async fn pass_with(config: Config, opened: impl FnOnce()) -> Catalog {
     let store = config.store.clone();
     let mode = Mode { once: true, only: None, progress: Arc::new(|_, _| {}) };
     let (mut engine, mut inbox) = Engine::open(config, mode, None).unwrap();
     opened();
-    engine.look_at_all(Trigger::Request);
+    engine.scan_all(Trigger::Request);
     while !engine.is_idle() {
         let message = inbox.recv().await.unwrap();
         engine.take(message);
@@ -39,7 +39,7 @@ fn outcomes(store: &Path) -> Vec<Outcome> {
 }
 
 #[tokio::test]
-async fn an_archive_that_cannot_be_removed_is_tried_again() {
+async fn a_removal_that_fails_is_retried() {
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("store");
     let model = dir.path().join("models/m");
@@ -61,7 +61,7 @@ async fn an_archive_that_cannot_be_removed_is_tried_again() {
 }
 
 #[tokio::test]
-async fn the_catalog_says_at_the_start_what_the_store_holds() {
+async fn a_lost_or_stale_catalog_is_mended_at_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let model = dir.path().join("models/m");
     fs::create_dir_all(&model).unwrap();
@@ -74,32 +74,32 @@ async fn the_catalog_says_at_the_start_what_the_store_holds() {
     let published = before.models["m"].published;
     after.models.get_mut("m").unwrap().published = published;
     assert_eq!(after.models, before.models);
-    // A crash before the catalog named the second archive.
+    // A crash came before the catalog named the archive.
     let text = fs::read_to_string(&path).unwrap().replace("\"generation\": 1", "\"generation\": 0");
     fs::write(&path, text).unwrap();
     assert_eq!(pass(dir.path()).await.models["m"].generation, 1);
-    // Taken away by hand, with its model.
+    // The archive is deleted by hand, and its model too.
     fs::remove_dir_all(&model).unwrap();
     fs::remove_file(dir.path().join("store/m.mar")).unwrap();
     assert!(pass(dir.path()).await.models.is_empty());
 }
 
-/// Takes messages until there is an answer.
-async fn told(
+/// Feeds the engine messages until the answer comes.
+async fn answer_to(
     engine: &mut Engine,
     inbox: &mut UnboundedReceiver<Message>,
     mut answer: oneshot::Receiver<Result<Answer, Refusal>>,
 ) -> Result<Answer, Refusal> {
     loop {
         tokio::select! {
-            told = &mut answer => return told.unwrap(),
+            answer = &mut answer => return answer.unwrap(),
             Some(message) = inbox.recv() => engine.take(message),
         }
     }
 }
 
 #[tokio::test]
-async fn what_is_ordered_for_a_model_that_is_being_removed_comes_after_that() {
+async fn a_command_for_a_model_being_removed_runs_after_the_removal() {
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("store");
     let model = dir.path().join("models/m");
@@ -118,7 +118,7 @@ async fn what_is_ordered_for_a_model_that_is_being_removed_comes_after_that() {
     fs::remove_dir_all(&model).unwrap();
     let mode = Mode { once: true, only: None, progress: Arc::new(|_, _| {}) };
     let (mut engine, mut inbox) = Engine::open(config.clone(), mode, None).unwrap();
-    engine.look_at_all(Trigger::Request);
+    engine.scan_all(Trigger::Request);
     while engine.removing.is_empty() {
         let message = inbox.recv().await.unwrap();
         engine.take(message);
@@ -127,25 +127,25 @@ async fn what_is_ordered_for_a_model_that_is_being_removed_comes_after_that() {
     let (reply, answer) = oneshot::channel();
     let name = ModelName::parse("m").unwrap();
     let kind = OrderKind::RollBack { to: Some(1) };
-    engine.order(CommandRequest { name: name.clone(), demand: Command::Order(kind), reply });
-    assert_eq!(engine.put_off.len(), 1);
-    told(&mut engine, &mut inbox, answer).await.unwrap();
+    engine.command(CommandRequest { name: name.clone(), demand: Command::Order(kind), reply });
+    assert_eq!(engine.deferred.len(), 1);
+    answer_to(&mut engine, &mut inbox, answer).await.unwrap();
     assert!(engine.removing.is_empty() && engine.is_idle());
     drop(engine);
-    let told = outcomes(&store);
-    assert_eq!(told[2..], [Outcome::Removed, Outcome::RolledBack]);
-    // It is there, and known as what it is.
+    let recorded = outcomes(&store);
+    assert_eq!(recorded[2..], [Outcome::Removed, Outcome::RolledBack]);
+    // The archive is in the store, and known as held.
     let (engine, _inbox) =
         Engine::open(config, Mode { once: true, only: None, progress: Arc::new(|_, _| {}) }, None)
             .unwrap();
     assert_eq!(engine.states[&name].held.as_ref().unwrap().of, 1);
     assert!(store.join("m.mar").exists());
     drop(engine);
-    assert_eq!(outcomes(&store), told, "and nothing is told twice");
+    assert_eq!(outcomes(&store), recorded, "nothing is recorded twice");
 }
 
 #[tokio::test]
-async fn all_that_a_folder_published_goes_with_it() {
+async fn a_removed_folder_takes_every_archive_it_published_with_it() {
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("store");
     let put = |folder: &str, name: &str, handler: &str| {
@@ -159,7 +159,7 @@ async fn all_that_a_folder_published_goes_with_it() {
     config.on_remove = OnRemove::Delete;
     put("a", "first", good);
     pass_with(config.clone(), || {}).await;
-    // Another one claims the name and does not get to publish under it.
+    // Another folder claims the name, but publishes nothing under it.
     put("a", "second", good);
     put("b", "first", "broken(");
     pass_with(config.clone(), || {}).await;
@@ -167,12 +167,12 @@ async fn all_that_a_folder_published_goes_with_it() {
     put("c", "third", good);
     let catalog = pass_with(config, || {}).await;
     let names: Vec<&str> = catalog.models.keys().map(String::as_str).collect();
-    assert_eq!(names, ["first", "third"], "the first is still claimed");
+    assert_eq!(names, ["first", "third"], "`first` is still claimed");
     assert!(!store.join("second.mar").exists());
 }
 
 #[tokio::test]
-async fn the_catalog_says_it_when_a_hold_ends_without_a_new_archive() {
+async fn a_hold_that_ends_without_a_new_archive_leaves_the_catalog() {
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("store");
     let model = dir.path().join("models/m");
@@ -190,14 +190,14 @@ async fn the_catalog_says_it_when_a_hold_ends_without_a_new_archive() {
         let name = ModelName::parse("m").unwrap();
         let (reply, answer) = oneshot::channel();
         engine.find(&name);
-        engine.order(CommandRequest { name, demand: Command::Order(kind), reply });
-        told(&mut engine, &mut inbox, answer).await.unwrap();
+        engine.command(CommandRequest { name, demand: Command::Order(kind), reply });
+        answer_to(&mut engine, &mut inbox, answer).await.unwrap();
         drop(engine);
         assert_eq!(catalog().models["m"].held.as_ref().map(|held| held.of), held);
-        // What it is to be packed from is no model any more.
+        // The folder now holds a rejected model.
         say("broken(");
     }
-    // The archive that was put back is still there, and the model is refused.
+    // The archive that was rolled back to stays, and the model is rejected.
     pass_with(config, || {}).await;
     let last = *outcomes(&store).last().unwrap();
     assert_eq!((last, catalog().models["m"].generation), (Outcome::Rejected, 3));
@@ -210,7 +210,7 @@ fn records(dir: &Path) -> Vec<Record> {
     log.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Takes back what a pass has written last: its record, and the catalog.
+/// Undoes what the last pass has written: removes its record, and restores the catalog.
 fn forget_last(dir: &Path, catalog: &str) {
     let hidden = hidden_folder(&dir.join("store"));
     let log = fs::read_to_string(hidden.join(RESULTS_FILE)).unwrap();
@@ -220,7 +220,7 @@ fn forget_last(dir: &Path, catalog: &str) {
 }
 
 #[tokio::test]
-async fn what_was_published_and_not_recorded_is_recorded_once() {
+async fn a_publication_whose_record_was_lost_is_recorded_once() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("models/m/service.py");
     fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -233,7 +233,7 @@ async fn what_was_published_and_not_recorded_is_recorded_once() {
     let lost = records(dir.path()).pop().unwrap();
     forget_last(dir.path(), &before);
     pass(dir.path()).await;
-    // The catalog alone was not written: the record is there.
+    // This time the record was written, and only the catalog was not.
     fs::write(&catalog, &before).unwrap();
     pass(dir.path()).await;
     let [_, found] = &records(dir.path())[..] else { panic!("{:?}", records(dir.path())) };
@@ -243,7 +243,7 @@ async fn what_was_published_and_not_recorded_is_recorded_once() {
 }
 
 #[tokio::test]
-async fn a_model_that_left_no_trace_but_records_counts_on() {
+async fn a_model_that_comes_back_counts_its_generations_on_from_the_records() {
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("store");
     let model = dir.path().join("models/m");
@@ -262,8 +262,8 @@ async fn a_model_that_left_no_trace_but_records_counts_on() {
         fs::remove_dir_all(&model).unwrap();
         assert!(pass_with(config.clone(), || {}).await.models.is_empty());
     }
-    let told: Vec<_> = records(dir.path()).iter().map(|r| (r.outcome, r.generation)).collect();
+    let recorded: Vec<_> = records(dir.path()).iter().map(|r| (r.outcome, r.generation)).collect();
     let [came, went] = [Outcome::Published, Outcome::Removed];
-    assert_eq!(told, [(came, 1), (went, 1), (came, 2), (went, 2)]);
+    assert_eq!(recorded, [(came, 1), (went, 1), (came, 2), (went, 2)]);
     assert!(!config.state_dir.join("m.gone").exists());
 }

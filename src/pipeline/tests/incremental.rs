@@ -13,6 +13,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::archive::CHUNK;
 use crate::archive::pack::tests::{noise, text};
+use crate::pipeline::fingerprint::Changes;
+use crate::store::BuildFingerprint;
 use crate::store::state::KnownFile;
 
 #[derive(Debug, Clone)]
@@ -143,7 +145,11 @@ impl World {
             before.entry(&file.entry.path).is_some_and(|old| old.blake3 == file.entry.blake3)
         };
         let kept = now.files.iter().filter(is_kept).count() as u64;
-        if now.packing == before.packing { kept } else { 0 }
+        let parts = [&**now, before].map(|state| match &state.fingerprint {
+            Some(BuildFingerprint::Parts(parts)) => parts,
+            other => panic!("{other:?}"),
+        });
+        if Changes::between(parts[1], parts[0]).is_packed_alike() { kept } else { 0 }
     }
 
     /// The bytes of a cold build of the model as it is now.

@@ -1,0 +1,110 @@
+//! Why a model was packed, in words for its record.
+
+use super::fingerprint::{LEVEL, PACK, PACKER, SERVERS, SETTINGS, STORE_ABOVE};
+use super::{Attempt, Seen};
+use crate::archive::pack::Packed;
+use crate::fs::identity::Identity;
+use crate::store::{ChangedPart, ModelState};
+
+/// How many changed files are named.
+const MOST_NAMED: usize = 3;
+
+impl Attempt<'_> {
+    /// The reasons for which this archive was packed.
+    pub(super) fn reasons(&self, seen: &Seen, packed: &Packed) -> Vec<String> {
+        let mut why = Vec::new();
+        if self.job.is_rebuild() {
+            why.push("rebuild requested".to_owned());
+        }
+        let Some(known) = self.job.known.as_deref() else {
+            why.push(match (&self.job.listed, self.last_generation) {
+                (Some(_), _) => "the state of the last build was lost".to_owned(),
+                (None, 0) => "first archive".to_owned(),
+                (None, last) => format!("first archive since generation {last}"),
+            });
+            return why;
+        };
+        if !self.job.is_rebuild() {
+            why.extend(self.archive_reason(known, seen));
+        }
+        if known.folder != seen.folder.path() {
+            why.push(format!("its folder was {} before", known.folder.display()));
+        }
+        if known.held.is_none() {
+            match &seen.changes {
+                Some(changes) => why.extend(changes.parts().iter().map(part_reason)),
+                None if self.job.is_rebuild() => {}
+                // The end of a hold forgets the files too.
+                None if known.files.is_empty() => {
+                    why.push("the earlier archive is no longer held".to_owned());
+                    return why;
+                }
+                None => {
+                    why.push("a power cut may have damaged the archive in the store".to_owned());
+                }
+            }
+        } else if !known.held.as_ref().is_some_and(|held| held.is_against(&seen.resolved.said)) {
+            why.push("the settings in its folder changed".to_owned());
+        }
+        why.extend(file_reasons(known, packed));
+        why
+    }
+
+    /// What is wrong with the archive in the store, if anything is.
+    fn archive_reason(&self, known: &ModelState, seen: &Seen) -> Option<String> {
+        let name = seen.name.as_ref()?;
+        let place = self.shop.store.place(name, known.archive.format);
+        match Identity::at(&place).ok()? {
+            Some(found) if found == known.archive.identity => None,
+            Some(_) => Some("the archive in the store was not the one published last".to_owned()),
+            None => Some("the archive in the store was missing".to_owned()),
+        }
+    }
+}
+
+fn part_reason(part: &ChangedPart) -> String {
+    let version = |value: &Option<String>| value.as_ref().and_then(|text| text.parse::<u32>().ok());
+    match part.name.as_str() {
+        PACKER if version(&part.before) > version(&part.now) => {
+            "packed by a newer version of marwatch".to_owned()
+        }
+        PACKER => "packed by an older version of marwatch".to_owned(),
+        SERVERS if part.now.is_some() => "servers were configured".to_owned(),
+        SERVERS => "servers are no longer configured".to_owned(),
+        SETTINGS => "a setting changed".to_owned(),
+        PACK => "`pack` changed".to_owned(),
+        LEVEL | STORE_ABOVE => format!("`pack.{}` changed", part.name),
+        "engine" | "version" | "description" | "license" | "publisher" | "extensions"
+        | "user_data" => format!("the manifest's `{}` changed", part.name),
+        name => format!("`{name}` changed"),
+    }
+}
+
+/// The files whose content differs from what was packed last, by path.
+fn file_reasons(known: &ModelState, packed: &Packed) -> Vec<String> {
+    let manifest = &known.archive.manifest.path;
+    let mut entries: Vec<_> = packed.entries.iter().filter(|e| e.path != *manifest).collect();
+    entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    let mut changed = Vec::new();
+    for entry in &entries {
+        match known.entry(&entry.path) {
+            None => changed.push((&entry.path, "is new")),
+            Some(old) if old.blake3 != entry.blake3 => changed.push((&entry.path, "changed")),
+            Some(_) => {}
+        }
+    }
+    let removed = known
+        .files
+        .iter()
+        .map(|file| &file.entry.path)
+        .filter(|path| entries.binary_search_by(|entry| entry.path.cmp(path)).is_err());
+    changed.extend(removed.map(|path| (path, "was removed")));
+    changed.sort_unstable();
+    let more = changed.len().saturating_sub(MOST_NAMED);
+    let named = changed.iter().take(MOST_NAMED).map(|(path, what)| format!("{path} {what}"));
+    let rest = (more > 0).then(|| match more {
+        1 => "and 1 more file changed".to_owned(),
+        _ => format!("and {more} more files changed"),
+    });
+    named.chain(rest).collect()
+}
