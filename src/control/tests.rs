@@ -247,7 +247,7 @@ async fn records_are_streamed_until_the_daemon_stops() {
     }
     let mut record = Record::new("m".into(), "/models/m".into(), Trigger::Change);
     record.outcome = Outcome::Published;
-    subscribers.tell(Box::new(record));
+    subscribers.send(Box::new(record));
     drop(subscribers);
     let answer = answer.await.unwrap();
     assert!(answer.contains("content-type: text/event-stream"), "{answer}");
