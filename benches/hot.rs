@@ -12,11 +12,13 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use marwatch::archive::deflate::Deflater;
+use marwatch::archive::sums::{FileSums, Hasher};
 use marwatch::archive::{
-    Control, Digest, Entry, Input, Method, Profile, Source, bench, plan, probe,
+    CHUNK, Control, Digest, Entry, Input, Method, Profile, Source, plan, probe, zip_writer,
 };
 use marwatch::clock::Moment;
-use marwatch::config::{Config, Durability, PackDefaults, Settle};
+use marwatch::config::{Config, PackDefaults, Settle};
 use marwatch::fs::identity::FileId;
 use marwatch::fs::identity::Identity;
 use marwatch::model::{ArchiveFormat, EntryPath, ModelName};
@@ -26,8 +28,8 @@ use marwatch::reconcile::{End, Event, Policy, Reconciler};
 use marwatch::results::Trigger;
 use marwatch::source::discover::{ListedModel, RootListing};
 use marwatch::source::snapshot::{Snapshot, SourceFile};
-use marwatch::store::ModelState;
-use marwatch::store::state::{ArchiveState, KnownFile, StateDir};
+use marwatch::store::state::{ArchiveState, KnownFile};
+use marwatch::store::{ModelState, States};
 use marwatch::watch::Change;
 use tempfile::TempDir;
 
@@ -58,7 +60,10 @@ fn headers(c: &mut Criterion) {
     c.bench_function("headers of 20,000 entries", |b| {
         b.iter(|| {
             out.clear();
-            bench::headers(black_box(&entries), &mut out);
+            for entry in black_box(&entries) {
+                zip_writer::local_header(entry, &mut out);
+            }
+            zip_writer::directory(&entries, out.len() as u64, &mut out);
         });
     });
 }
@@ -66,13 +71,13 @@ fn headers(c: &mut Criterion) {
 fn deflating(c: &mut Criterion) {
     let mut group = c.benchmark_group("deflate 1 MiB at level 6");
     group.throughput(Throughput::Bytes(MIB as u64));
-    let mut chunks = bench::Chunks::new(6);
+    let mut deflater = Deflater::new(6);
     let mut out = Vec::new();
     for (name, content) in [("text", text(MIB)), ("weights", weights(MIB))] {
         group.bench_function(name, |b| {
             b.iter(|| {
                 out.clear();
-                chunks.deflate(black_box(&content), &mut out);
+                deflater.chunk(black_box(&content), false, &mut out);
             });
         });
     }
@@ -95,17 +100,27 @@ fn hashing(c: &mut Criterion) {
     let content = weights(16 * MIB);
     let mut group = c.benchmark_group("CRC-32 and BLAKE3 by pieces");
     group.throughput(Throughput::Bytes(content.len() as u64));
-    group.bench_function("16 MiB", |b| b.iter(|| bench::sums_of_pieces(black_box(&content))));
+    group.bench_function("16 MiB", |b| {
+        b.iter(|| {
+            let mut file = FileSums::default();
+            for (index, piece) in black_box(&content).chunks(CHUNK).enumerate() {
+                let mut hasher = Hasher::at((index * CHUNK) as u64);
+                hasher.update(piece);
+                file.add(&hasher.piece());
+            }
+            file.finish()
+        });
+    });
 }
 
 fn state(c: &mut Criterion) {
     let folder = memory_folder();
-    let states = StateDir::new(folder.path().to_owned());
+    let states = States::new(folder.path().to_owned());
     let name = ModelName::parse("model").unwrap();
     let known = known();
     // The file is in memory, which costs little compared with 20,000 entries.
     c.bench_function("state of 20,000 files: encode and write", |b| {
-        b.iter(|| states.save(&name, black_box(&known), Durability::Full).unwrap());
+        b.iter(|| states.save(&name, black_box(&known)).unwrap());
     });
     c.bench_function("state of 20,000 files: read and decode", |b| {
         b.iter(|| states.load(black_box(&name)).unwrap());
@@ -247,13 +262,12 @@ fn known() -> ModelState {
             digest: Digest::of([]),
             bytes: 12_000_000,
             identity: Identity { ino: 1, size: 12_000_000, mtime: 8 },
-            ctime: 8,
+            ctime: Some(8),
             manifest: entry(0),
             sha256: None,
-            unflushed: None,
         },
         history: vec![],
-        spare: None,
+        recycled: None,
         held: None,
     }
 }

@@ -1,14 +1,16 @@
-//! The one place where time enters.
+//! The one module that reads the time.
 //!
 //! Pure code takes a [`Moment`] or a wall-clock [`Timestamp`] as an argument. Moments come from a
-//! clock that never jumps, so a changed wall clock alters timestamps in records and nothing else.
+//! monotonic clock, so a changed wall clock alters timestamps in records and nothing else.
 
+use std::fs;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 
-/// A point of time since the clock was made; only differences mean anything.
+/// A point in time since the clock was made; only differences mean anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Moment(Duration);
 
@@ -18,7 +20,7 @@ impl Moment {
         Self(since_start)
     }
 
-    /// How long ago `earlier` was; zero if it is not earlier.
+    /// The time since `earlier`; zero if it is not earlier.
     pub fn since(self, earlier: Moment) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
@@ -40,7 +42,7 @@ pub struct Clock {
 
 impl Clock {
     /// A clock that begins now.
-    #[expect(clippy::disallowed_methods, reason = "this is the edge where time enters")]
+    #[expect(clippy::disallowed_methods, reason = "only this module reads the time")]
     pub fn new() -> Self {
         Self { start: Instant::now() }
     }
@@ -67,7 +69,7 @@ pub fn timestamp() -> Timestamp {
     Timestamp::now()
 }
 
-/// The time since the system was started that it did not sleep, as service managers count it.
+/// The time since boot without suspend, as service managers count it.
 pub fn since_boot() -> Duration {
     let now = clock_gettime(ClockId::Monotonic);
     // Neither is ever negative.
@@ -75,13 +77,22 @@ pub fn since_boot() -> Duration {
     Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or_default())
 }
 
-/// Holds this thread up. Only where nothing else can go on meanwhile.
-#[expect(clippy::disallowed_methods, reason = "this is the edge where time enters")]
+/// Tells this boot of the system from every other (`proc_sys_kernel(5)`, `random/boot_id`).
+pub(crate) fn boot_id() -> Option<u128> {
+    static BOOT: OnceLock<Option<u128>> = OnceLock::new();
+    *BOOT.get_or_init(|| {
+        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        u128::from_str_radix(&text.trim().replace('-', ""), 16).ok()
+    })
+}
+
+/// Blocks this thread: only for one that has nothing else to do.
+#[expect(clippy::disallowed_methods, reason = "only this module reads the time")]
 pub fn pause(duration: Duration) {
     std::thread::sleep(duration);
 }
 
-/// Measures one stage after the other.
+/// Measures stages one after the other.
 #[derive(Debug)]
 pub struct Stopwatch {
     clock: Clock,

@@ -8,17 +8,17 @@ use std::process::{ExitCode, Termination};
 pub enum Exit {
     /// Everything is as it should be.
     Success = 0,
-    /// A model was rejected, failed or did not come to rest; an archive has problems.
+    /// A model was rejected, failed or kept changing; an archive has problems.
     ModelProblems = 1,
-    /// The command line cannot be understood.
+    /// The command line is invalid.
     Usage = 2,
-    /// The configuration is not valid: starting again changes nothing.
+    /// The configuration is invalid: starting again changes nothing.
     Configuration = 3,
     /// Another marwatch holds the store.
     StoreHeld = 4,
     /// The store or another resource cannot be used.
     Unavailable = 5,
-    /// A second signal ended it at once, or the grace period was over.
+    /// A second signal, or the end of the grace period, ended it at once.
     Interrupted = 6,
 }
 

@@ -1,9 +1,8 @@
 //! `marwatch`: the daemon and its tools.
 
-use clap::Parser;
-use marwatch::cli::{self, Cli};
+use marwatch::cli;
 use marwatch::exit::Exit;
 
 fn main() -> Exit {
-    cli::main(Cli::parse())
+    cli::main()
 }

@@ -1,4 +1,4 @@
-//! Text as it leaves the program: errors with their causes, and names that a terminal cannot obey.
+//! Text as it leaves the program: errors with their causes, and names without control characters.
 
 use std::fmt::Write;
 
@@ -14,7 +14,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// A name as it can be shown: what is not UTF-8 as `\xNN`, and as [`printable`].
+/// A name that is safe to show: [`printable`], and bytes that are not UTF-8 as `\xNN`.
 pub fn shown(name: &[u8]) -> String {
     let mut text = String::with_capacity(name.len());
     for chunk in name.utf8_chunks() {
@@ -27,7 +27,7 @@ pub fn shown(name: &[u8]) -> String {
 }
 
 /// The text with everything escaped that a terminal could obey: control characters, and those that
-/// turn the direction of writing or break lines.
+/// change the direction of text or break lines.
 pub fn printable(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
@@ -40,16 +40,16 @@ pub fn printable(text: &str) -> String {
     safe
 }
 
-/// JSON with everything escaped that a terminal could obey. Outside of texts JSON has none of it but
-/// line breaks, which stay.
+/// JSON with everything escaped that a terminal could obey. Outside of its strings JSON has only line
+/// breaks, which stay.
 pub fn printable_json(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
     for character in json.chars() {
         if character == '\n' || !is_unprintable(character) {
             safe.push(character);
         } else {
-            // All of them have four digits.
-            safe.push_str(&format!("\\u{:04x}", u32::from(character)));
+            // All of these characters have four digits.
+            let _ = write!(safe, "\\u{:04x}", u32::from(character));
         }
     }
     safe

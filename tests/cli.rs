@@ -1,4 +1,4 @@
-//! The command lines as people meet them: what is printed, and how each one ends.
+//! The command lines as users meet them: output and exit codes.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
@@ -30,7 +30,7 @@ fn samples() -> Site {
     site
 }
 
-/// A site with models that have something wrong, one thing each but `many`.
+/// A site of models with one problem each; `many` has several.
 fn broken() -> Site {
     let site = Site::with("settle: {quiet: 10ms, quiet_long: 20ms, max_wait: 300ms}\n");
     site.put_simple("fine");
@@ -49,7 +49,7 @@ fn broken() -> Site {
 }
 
 #[test]
-fn help() {
+fn every_command_has_help() {
     let site = Site::new();
     assert_transcript!("help", &site, ["--help"]);
     assert_transcript!("help-short", &site, ["-h"]);
@@ -72,7 +72,7 @@ fn help() {
 }
 
 #[test]
-fn build_says_what_became_of_each_model() {
+fn build_prints_the_result_of_each_model() {
     let site = samples();
     assert_transcript!("build", &site, ["build"], ["build"], ["build", "echo"]);
     fs::write(site.root.join("models/echo/echo.py"), service("louder")).unwrap();
@@ -90,11 +90,11 @@ fn build_says_what_became_of_each_model() {
 }
 
 #[test]
-fn build_says_what_each_model_took() {
+fn build_prints_the_cost_of_each_model() {
     let site = samples();
     let plain = site.run(&["build"]);
     assert!(!String::from_utf8(plain.stdout).unwrap().contains("SNAPSHOT"));
-    // A touch has the file hashed, and nothing is written.
+    // A touched file is hashed, and nothing is written.
     let touched = site.root.join("models/echo/echo.py");
     let size = fs::metadata(&touched).unwrap().len();
     {
@@ -105,7 +105,7 @@ fn build_says_what_each_model_took() {
     let output = site.run(&["build", "--timings"]);
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
-    // The second table: a heading and, by its first words, a line for each model.
+    // The second table: a header, and a line for each model.
     let table = text.split("\n\n").nth(1).unwrap();
     let lines: Vec<&str> = table.lines().collect();
     assert!(lines[0].starts_with("MODEL ") && lines[0].ends_with("CARRIED OVER"), "{text}");
@@ -116,9 +116,9 @@ fn build_says_what_each_model_took() {
     let echo = line("echo");
     assert!(echo[1].ends_with(" ms"), "{text}");
     assert_eq!(echo[2..], [&format!("{size} B"), "0 B", "0 B"], "{text}");
-    // Nothing was built of it, and it is told what the look took.
-    let looked_at = line("sentiment-en");
-    assert!(looked_at[1].ends_with(" ms") && looked_at[4] == "0 B", "{text}");
+    // The model was not built; the table has the time of its scan.
+    let scanned = line("sentiment-en");
+    assert!(scanned[1].ends_with(" ms") && scanned[4] == "0 B", "{text}");
     let stages = line("word-count").iter().filter(|cell| cell.ends_with(" ms")).count();
     assert_eq!(stages, 7, "{text}");
     let pass = text.split("\n\n").nth(2).unwrap();
@@ -126,7 +126,7 @@ fn build_says_what_each_model_took() {
 }
 
 #[test]
-fn earlier_archives_are_put_back() {
+fn rollback_puts_earlier_archives_back_and_resume_ends_it() {
     let site = Site::with(
         "settle: {quiet: 10ms, quiet_long: 20ms, max_wait: 300ms}\nhistory: {keep: 3}\n",
     );
@@ -161,7 +161,7 @@ fn earlier_archives_are_put_back() {
 }
 
 #[test]
-fn verify_says_what_is_wrong_with_a_store_and_mends_what_it_can() {
+fn verify_lists_the_problems_of_a_store_and_repairs_what_it_can() {
     let site = Site::with(
         "settle: {quiet: 10ms, quiet_long: 20ms, max_wait: 300ms}\nhistory: {keep: 3}\n",
     );
@@ -177,7 +177,7 @@ fn verify_says_what_is_wrong_with_a_store_and_mends_what_it_can() {
     assert_transcript!("verify-good", &site, ["verify"], ["verify", "a"], ["verify", "nosuch"]);
     let damage = |path: &Path| {
         let mut bytes = fs::read(path).unwrap();
-        // In the compressed handler, which stands behind the manifest.
+        // In the compressed handler, after the manifest.
         let at = bytes.len() - 200;
         bytes[at] ^= 0x55;
         fs::write(path, bytes).unwrap();
@@ -201,7 +201,7 @@ fn verify_says_what_is_wrong_with_a_store_and_mends_what_it_can() {
 }
 
 #[test]
-fn records_say_what_an_attempt_cost() {
+fn records_contain_the_cost_of_a_build() {
     let site = samples();
     site.run(&["build"]);
     for record in site.records() {
@@ -223,7 +223,7 @@ fn records_say_what_an_attempt_cost() {
 }
 
 #[test]
-fn inspect_finds_a_handler_where_build_does() {
+fn inspect_finds_a_handler_in_a_package_as_build_does() {
     let site = Site::new();
     let settings = "handler: pkg/mod:f\n";
     let module = "def f(data, context):\n    return data\n";
@@ -234,7 +234,7 @@ fn inspect_finds_a_handler_where_build_does() {
 }
 
 #[test]
-fn build_says_which_models_are_gone() {
+fn build_lists_removed_models() {
     let site = samples();
     site.run(&["build"]);
     fs::remove_dir_all(site.root.join("models/echo")).unwrap();
@@ -243,25 +243,25 @@ fn build_says_which_models_are_gone() {
 }
 
 #[test]
-fn build_says_why_models_are_not_built() {
+fn build_prints_why_models_are_rejected() {
     let site = broken();
     assert_transcript!("build-broken", &site, ["build"]);
     site.check_store();
 }
 
 #[test]
-fn build_waits_only_so_long_for_a_model_that_is_not_at_rest() {
+fn build_waits_only_until_max_wait_for_a_model_that_does_not_settle() {
     let site = Site::with("settle: {quiet: 10ms, quiet_long: 20ms, max_wait: 300ms}\n");
     site.put_simple("fine");
     site.put("download", &[("service.py", &service("")), ("w.bin.part", "")]);
     site.put("marked", &[("service.py", &service("")), (".mar.yaml", "ready_marker: READY\n")]);
-    assert_transcript!("build-not-at-rest", &site, ["build"]);
+    assert_transcript!("build-not-settled", &site, ["build"]);
     assert!(site.archive("fine").exists());
     site.check_store();
 }
 
 #[test]
-fn build_without_a_file() {
+fn build_works_without_a_configuration_file() {
     let site = samples();
     fs::remove_file(&site.config).unwrap();
     assert_transcript!(
@@ -269,11 +269,19 @@ fn build_without_a_file() {
         &site,
         ["build", "--watch", "models", "--store", "other/store"],
         ["build", "--watch", "drop", "--store", "empty"],
+        ["build", "--watch", "models", "echo"],
+        ["build", "--watch", "models", "--watch", "drop", "nosuch"],
     );
+    let built: Vec<_> = fs::read_dir(site.root.join("model-store"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    assert_eq!(built, ["echo.mar"], "only the model that is named, in the default store");
 }
 
 #[test]
-fn check_of_good_models() {
+fn check_passes_good_models_and_writes_nothing() {
     let site = samples();
     assert_transcript!(
         "check-good",
@@ -286,7 +294,7 @@ fn check_of_good_models() {
 }
 
 #[test]
-fn check_of_broken_models() {
+fn check_lists_every_problem_of_broken_models() {
     let site = broken();
     assert_transcript!("check-broken", &site, ["check"]);
     assert_transcript!(
@@ -299,7 +307,7 @@ fn check_of_broken_models() {
 }
 
 #[test]
-fn check_of_a_broken_configuration() {
+fn check_lists_every_problem_of_a_broken_configuration() {
     let site = Site::new();
     fs::write(
         &site.config,
@@ -325,7 +333,7 @@ fn check_of_a_broken_configuration() {
 }
 
 #[test]
-fn init_writes_a_file_that_works() {
+fn init_writes_a_configuration_that_works() {
     let site = Site::new();
     fs::remove_file(&site.config).unwrap();
     assert_transcript!("init", &site, ["init"], ["init"], ["init", "nosuch/file.yaml"]);
@@ -340,7 +348,7 @@ fn init_writes_a_file_that_works() {
     assert_transcript!("init-then-check", &site, ["check"]);
 }
 
-/// The schema that an editor finds by the first line of a file in `folder`.
+/// The schema that the first line of a file in `folder` names.
 #[track_caller]
 fn schema_beside(folder: &Path, text: &str) -> Vec<u8> {
     let first = text.lines().next().unwrap();
@@ -349,7 +357,7 @@ fn schema_beside(folder: &Path, text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn init_leaves_nothing_where_the_schema_cannot_be_written() {
+fn init_leaves_no_file_if_the_schema_cannot_be_written() {
     let site = Site::new();
     fs::create_dir_all(site.root.join("conf/.marwatch.schema.json")).unwrap();
     assert_eq!(site.run(&["init", "conf/marwatch.yaml"]).status.code(), Some(5));
@@ -357,7 +365,7 @@ fn init_leaves_nothing_where_the_schema_cannot_be_written() {
 }
 
 #[test]
-fn new_makes_a_model_that_works() {
+fn new_creates_a_model_that_works() {
     let site = Site::new();
     assert_transcript!(
         "new",
@@ -383,7 +391,7 @@ fn new_makes_a_model_that_works() {
 }
 
 #[test]
-fn new_touches_nothing_that_is_there() {
+fn new_touches_no_existing_file() {
     let site = Site::new();
     let folder = site.put("mine", &[("notes.md", "mine")]);
     fs::create_dir(site.drop.join("empty")).unwrap();
@@ -421,7 +429,7 @@ fn inspect_shows_an_archive() {
     );
 }
 
-/// What bash would offer for the last of `words`.
+/// The completions of bash for the last of `words`.
 fn completed(words: &[&str]) -> Vec<String> {
     let program = words[0];
     let script = format!(
@@ -463,12 +471,12 @@ fn man_prints_and_installs_pages() {
     for key in schema["properties"].as_object().unwrap().keys() {
         assert!(page.contains(&format!("\n.SS {key}\n")), "{key} has no section");
     }
-    // That is said of the file, and not true of the page.
+    // True of the file, not of the page.
     assert!(!page.contains("commented out"), "{page}");
 }
 
 #[test]
-fn schemas_are_what_programs_rely_on() {
+fn schemas_accept_what_marwatch_writes() {
     let site = Site::new();
     assert_transcript!("schema-results", &site, ["schema", "results"]);
     assert_transcript!("schema-catalog", &site, ["schema", "catalog"]);
@@ -515,7 +523,7 @@ fn schemas_refuse_what_they_should() {
 }
 
 #[test]
-fn wrong_usage() {
+fn wrong_usage_is_explained() {
     let site = Site::new();
     fs::remove_file(&site.config).unwrap();
     assert_transcript!(
@@ -528,8 +536,16 @@ fn wrong_usage() {
         ["build"],
         ["check"],
         ["run"],
-        ["run", "--watch", "drop"],
+        ["run", "--store", "s"],
         ["run", "--config", "a.yaml", "--store", "s", "--watch", "drop"],
+        ["run", "--server", "http://127.0.0.1:8081"],
+        ["run", "--server", "http://127.0.0.1:8081", "--config", "a.yaml"],
+        ["run", "--watch", "drop", "--server", "u:secret@localhost:8081"],
+        ["run", "--watch", "drop", "--server", "http://h:1", "--server", "http://h:1/"],
+        ["build", "--watch", "drop", "--server", "http://h:1"],
+        ["status"],
+        ["status", "--watch"],
+        ["status", "-w", "echo"],
         ["run", "--config", "nosuch.yaml"],
         ["inspect"],
         ["schema", "nosuch"],
@@ -540,7 +556,7 @@ fn wrong_usage() {
 }
 
 #[test]
-fn each_exit_code() {
+fn commands_end_with_the_documented_exit_codes() {
     let site = Site::new();
     let ends = |args: &[&str]| site.run(args).status.code().unwrap();
     assert_eq!(ends(&["build"]), 0);
@@ -555,7 +571,7 @@ fn each_exit_code() {
     let daemon = site.start();
     assert_eq!(ends(&["build"]), 4);
     assert_eq!(ends(&["run"]), 4);
-    assert_eq!(ends(&["check"]), 1, "a check needs no store");
+    assert_eq!(ends(&["check"]), 1, "check needs no store");
     daemon.stop();
     fs::write(site.root.join("file"), "").unwrap();
     for command in ["build", "run"] {

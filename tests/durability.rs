@@ -1,4 +1,4 @@
-//! What is flushed to the disk while an archive is published, seen from outside.
+//! The calls that flush, while an archive is published, seen from outside.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
@@ -9,8 +9,8 @@ use std::process::Command;
 use common::service;
 use common::site::Site;
 
-/// A single pass under strace. Returns what it flushed, by name, in order; without the results log
-/// and the catalog, which are flushed by a thread of their own.
+/// Runs one pass under strace and returns what it flushes, by name, in order, except for the
+/// results log and the catalog, which another thread flushes.
 fn flushed(site: &Site) -> Vec<String> {
     let log = site.root.join("flushed");
     let output = Command::new("strace")
@@ -40,23 +40,17 @@ fn flushed(site: &Site) -> Vec<String> {
 
 #[test]
 #[ignore = "needs strace, and a temporary folder on ext4, xfs or btrfs"]
-fn a_publish_flushes_three_times_and_not_at_all_if_relaxed() {
-    for (durability, expected) in [
-        (
-            "full",
-            &["/store/.marwatch/staging/0-m.mar", "/store/.marwatch/state/m.next", "/store"][..],
-        ),
-        ("relaxed", &[]),
-    ] {
-        let site = Site::quick(&format!("durability: {durability}\n"));
-        let model = site.put_simple("m");
-        for round in 0..3 {
-            fs::write(model.join("service.py"), service(&round.to_string())).unwrap();
-            assert_eq!(flushed(&site), expected, "{durability}, round {round}");
-        }
-        assert_eq!(site.catalog()["models"]["m"]["generation"], 3);
-        site.check_store();
-        let kept = fs::read_dir(site.hidden().join("history/m")).unwrap().count();
-        assert_eq!(kept, 1);
+fn a_publish_flushes_the_archive_the_state_and_the_folder() {
+    let site = Site::quick("");
+    let model = site.put_simple("m");
+    for round in 0..3 {
+        fs::write(model.join("service.py"), service(&round.to_string())).unwrap();
+        let expected =
+            ["/store/.marwatch/staging/0-m.mar", "/store/.marwatch/state/m.next", "/store"];
+        assert_eq!(flushed(&site), expected, "round {round}");
     }
+    assert_eq!(site.catalog()["models"]["m"]["generation"], 3);
+    site.check_store();
+    let kept = fs::read_dir(site.hidden().join("history/m")).unwrap().count();
+    assert_eq!(kept, 1);
 }

@@ -1,6 +1,8 @@
-//! Running servers, whatever goes wrong with a call: a scripted server, and the real daemon.
+//! The real daemon and a scripted server, with faults in every call.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "handover/by_flags.rs"]
+mod by_flags;
 mod common;
 #[path = "handover/fake.rs"]
 mod fake;

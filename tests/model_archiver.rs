@@ -1,6 +1,8 @@
-//! The command `model-archiver` as a script meets it: what it prints, how it ends, what it leaves.
+//! The command `model-archiver` as a script meets it: its output, its exit code, its files.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+mod common;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -11,21 +13,22 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
+use common::archives::{self, Members};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::process::{Pid, Signal, kill_process};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_model-archiver");
 
 /// A folder `model` that can be packaged, and a folder `out`; commands run beside them.
-struct Desk(tempfile::TempDir);
+struct Workspace(tempfile::TempDir);
 
-impl Desk {
+impl Workspace {
     fn new() -> Self {
-        let desk = Self(tempfile::tempdir().unwrap());
-        desk.write("model/service.py", "def handle(data, context):\n    return data\n");
-        desk.write("model/data/labels.txt", "cat\ndog\n");
-        fs::create_dir(desk.path("out")).unwrap();
-        desk
+        let workspace = Self(tempfile::tempdir().unwrap());
+        workspace.write("model/service.py", "def handle(data, context):\n    return data\n");
+        workspace.write("model/data/labels.txt", "cat\ndog\n");
+        fs::create_dir(workspace.path("out")).unwrap();
+        workspace
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -53,7 +56,7 @@ impl Desk {
         self.run(&[PACKAGE, more].concat())
     }
 
-    /// The same, which has to succeed without a word.
+    /// The same; it must succeed without output.
     fn packaged(&self, more: &[&str]) {
         assert_eq!(transcript(&self.package(more)), "exit 0\n");
     }
@@ -94,44 +97,22 @@ fn transcript(output: &Output) -> String {
     format!("{end}\n{}{}", text(&output.stdout), text(&output.stderr))
 }
 
+/// The members of an archive, as texts.
+fn texts(members: Members) -> BTreeMap<String, String> {
+    let text = |content: Vec<u8>| String::from_utf8_lossy(&content).into_owned();
+    members.into_iter().map(|(name, content)| (name, text(content))).collect()
+}
+
 fn zip_files(path: &Path) -> BTreeMap<String, String> {
-    let mut archive = zip::ZipArchive::new(File::open(path).unwrap()).unwrap();
-    (0..archive.len())
-        .map(|i| {
-            let mut entry = archive.by_index(i).unwrap();
-            let mut text = String::new();
-            entry.read_to_string(&mut text).unwrap();
-            (entry.name().unwrap().into_owned(), text)
-        })
-        .collect()
+    texts(archives::zip(path))
 }
 
 fn tgz_files(path: &Path) -> BTreeMap<String, String> {
-    let file = flate2::read::GzDecoder::new(File::open(path).unwrap());
-    let mut archive = tar::Archive::new(file);
-    let entries = archive.entries().unwrap();
-    entries
-        .map(|entry| {
-            let mut entry = entry.unwrap();
-            let name = entry.path().unwrap().to_str().unwrap().to_owned();
-            let mut text = String::new();
-            entry.read_to_string(&mut text).unwrap();
-            (name, text)
-        })
-        .collect()
+    texts(archives::tgz(path))
 }
 
 fn folder_files(folder: &Path) -> BTreeMap<String, String> {
-    walkdir::WalkDir::new(folder)
-        .into_iter()
-        .map(Result::unwrap)
-        .filter(|entry| entry.file_type().is_file())
-        .map(|entry| {
-            let name = entry.path().strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
-            let content = fs::read(entry.path()).unwrap();
-            (name, String::from_utf8_lossy(&content).into_owned())
-        })
-        .collect()
+    texts(archives::folder(folder))
 }
 
 const MANIFEST: &str = r#"{
@@ -159,16 +140,16 @@ fn expected() -> BTreeMap<String, String> {
 // ---- the command line -------------------------------------------------------------------------
 
 #[test]
-fn help() {
-    let desk = Desk::new();
-    let output = desk.run(&["-h"]);
+fn help_has_the_layout_of_the_specification() {
+    let workspace = Workspace::new();
+    let output = workspace.run(&["-h"]);
     assert!(output.stderr.is_empty());
     insta::assert_snapshot!(transcript(&output));
 }
 
 #[test]
-fn usage_errors() {
-    let desk = Desk::new();
+fn wrong_usage_is_explained_in_the_words_of_argparse() {
+    let workspace = Workspace::new();
     let mut text = String::new();
     for words in [
         &[][..],
@@ -179,18 +160,18 @@ fn usage_errors() {
         &[PACKAGE, &["--force=yes"]].concat(),
         &[PACKAGE, &["extra"]].concat(),
     ] {
-        let output = desk.run(words);
+        let output = workspace.run(words);
         assert!(output.stdout.is_empty());
         text.push_str(&format!("$ model-archiver {}\n{}\n", words.join(" "), transcript(&output)));
     }
-    assert!(desk.list("out").is_empty());
+    assert!(workspace.list("out").is_empty());
     insta::assert_snapshot!(text);
 }
 
 #[test]
-fn prefixes_equals_signs_and_repetition() {
-    let desk = Desk::new();
-    let output = desk.run(&[
+fn options_may_be_abbreviated_and_repeated() {
+    let workspace = Workspace::new();
+    let output = workspace.run(&[
         "--model-n=x",
         "--model-p=model",
         "--ha",
@@ -201,14 +182,14 @@ fn prefixes_equals_signs_and_repetition() {
         "m",
     ]);
     assert_eq!(transcript(&output), "exit 0\n");
-    assert_eq!(desk.list("out"), ["m.mar"]);
-    assert_eq!(zip_files(&desk.path("out/m.mar")), expected());
+    assert_eq!(workspace.list("out"), ["m.mar"]);
+    assert_eq!(zip_files(&workspace.path("out/m.mar")), expected());
 }
 
 #[test]
-fn refused_input() {
-    let desk = Desk::new();
-    desk.write("file", "");
+fn every_error_of_the_command_line_is_listed() {
+    let workspace = Workspace::new();
+    workspace.write("file", "");
     let mut text = String::new();
     for words in [
         &["--model-name", "1m"][..],
@@ -221,22 +202,22 @@ fn refused_input() {
         &["--handler", "service:1"],
         &["--convert"],
     ] {
-        let output = desk.package(words);
+        let output = workspace.package(words);
         assert!(output.stdout.is_empty());
         text.push_str(&format!("$ {}\n{}\n", words.join(" "), transcript(&output)));
     }
-    assert!(desk.list("out").is_empty());
+    assert!(workspace.list("out").is_empty());
     insta::assert_snapshot!(text);
 }
 
 #[test]
-fn what_is_only_warned_of() {
-    let desk = Desk::new();
-    desk.write("model/broken.json", "{\"a\": }");
-    desk.write("model/weights.part", "half");
-    desk.write("model/MAR-INF/notes", "");
-    desk.write("model/nothing.py", "x = 1\n");
-    desk.write("model/syntax.py", "def handle(\n");
+fn a_doubtful_model_is_packed_with_warnings() {
+    let workspace = Workspace::new();
+    workspace.write("model/broken.json", "{\"a\": }");
+    workspace.write("model/weights.part", "half");
+    workspace.write("model/MAR-INF/notes", "");
+    workspace.write("model/nothing.py", "x = 1\n");
+    workspace.write("model/syntax.py", "def handle(\n");
     let mut text = String::new();
     for words in [
         &["--handler", "servce:handle"][..],
@@ -245,10 +226,10 @@ fn what_is_only_warned_of() {
         &["--handler", "./service.py:handle", "-f"],
         &["--model-name", "a..b"],
     ] {
-        let output = desk.package(words);
+        let output = workspace.package(words);
         text.push_str(&format!("$ {}\n{}\n", words.join(" "), transcript(&output)));
     }
-    let files = zip_files(&desk.path("out/m.mar"));
+    let files = zip_files(&workspace.path("out/m.mar"));
     assert!(files.contains_key("weights.part") && !files.contains_key("MAR-INF/notes"));
     assert!(files["MAR-INF/MANIFEST.json"].contains("\"./service.py:handle\""));
     insta::assert_snapshot!(text);
@@ -258,30 +239,30 @@ fn what_is_only_warned_of() {
 
 #[test]
 fn every_problem_of_a_refused_model_is_listed() {
-    let desk = Desk::new();
-    desk.write("secret", "");
-    mkfifoat(CWD, desk.path("model/fifo"), Mode::RUSR).unwrap();
-    symlink("../secret", desk.path("model/out")).unwrap();
-    symlink("nowhere", desk.path("model/broken")).unwrap();
-    symlink(".", desk.path("model/circle")).unwrap();
-    desk.write("model/line\nbreak", "");
-    let output = desk.package(&["--handler", "missing"]);
-    assert!(desk.list("out").is_empty());
+    let workspace = Workspace::new();
+    workspace.write("secret", "");
+    mkfifoat(CWD, workspace.path("model/fifo"), Mode::RUSR).unwrap();
+    symlink("../secret", workspace.path("model/out")).unwrap();
+    symlink("nowhere", workspace.path("model/broken")).unwrap();
+    symlink(".", workspace.path("model/circle")).unwrap();
+    workspace.write("model/line\nbreak", "");
+    let output = workspace.package(&["--handler", "missing"]);
+    assert!(workspace.list("out").is_empty());
     insta::assert_snapshot!(transcript(&output));
 }
 
 #[test]
 fn the_settings_of_the_daemon_are_not_read() {
-    let desk = Desk::new();
-    desk.write("model/.mar.yaml", "name: other\nversion: '7'\nexclude: [data]\nunknown: 1\n");
-    desk.write("model/MAR-INF/MANIFEST.json", r#"{"model": {"modelName": "other"}}"#);
-    desk.packaged(&[]);
-    assert_eq!(zip_files(&desk.path("out/m.mar")), expected());
+    let workspace = Workspace::new();
+    workspace.write("model/.mar.yaml", "name: other\nversion: '7'\nexclude: [data]\nunknown: 1\n");
+    workspace.write("model/MAR-INF/MANIFEST.json", r#"{"model": {"modelName": "other"}}"#);
+    workspace.packaged(&[]);
+    assert_eq!(zip_files(&workspace.path("out/m.mar")), expected());
 }
 
 #[test]
 fn same_content_gives_the_same_bytes() {
-    let (first, second) = (Desk::new(), Desk::new());
+    let (first, second) = (Workspace::new(), Workspace::new());
     let old = SystemTime::UNIX_EPOCH + Duration::from_secs(86_400);
     for path in ["model/service.py", "model/data/labels.txt"] {
         let file = File::options().write(true).open(second.path(path)).unwrap();
@@ -297,67 +278,67 @@ fn same_content_gives_the_same_bytes() {
 }
 
 #[test]
-fn in_the_model_folder_itself() {
-    let desk = Desk::new();
+fn an_archive_in_the_model_does_not_contain_its_predecessor() {
+    let workspace = Workspace::new();
     let words = ["--model-name", "m", "--model-path", ".", "--handler", "service:handle"];
     let run = |more: &[&str]| {
-        let mut command = desk.command(&[&words, more].concat());
-        transcript(&command.current_dir(desk.path("model")).output().unwrap())
+        let mut command = workspace.command(&[&words, more].concat());
+        transcript(&command.current_dir(workspace.path("model")).output().unwrap())
     };
-    let here = desk.path("model").canonicalize().unwrap();
+    let here = workspace.path("model").canonicalize().unwrap();
     let overwriting =
         |name: &str| format!("exit 0\nWARNING - Overwriting {}/{name} ...\n", here.display());
     assert_eq!(run(&[]), "exit 0\n");
-    let first = desk.read("model/m.mar");
-    assert_eq!(zip_files(&desk.path("model/m.mar")), expected());
+    let first = workspace.read("model/m.mar");
+    assert_eq!(zip_files(&workspace.path("model/m.mar")), expected());
     assert_eq!(run(&["-f"]), overwriting("m.mar"));
-    assert_eq!(desk.read("model/m.mar"), first);
+    assert_eq!(workspace.read("model/m.mar"), first);
     for (format, name) in [(TGZ, "m.tar.gz"), (FOLDER, "m")] {
         assert_eq!(run(format), "exit 0\n");
         assert_eq!(run(&[format, &["-f"]].concat()), overwriting(name));
     }
-    let files = folder_files(&desk.path("model/m"));
+    let files = folder_files(&workspace.path("model/m"));
     let names: Vec<_> = files.keys().map(String::as_str).collect();
     let expected = ["MAR-INF/MANIFEST.json", "data/labels.txt", "m.tar.gz", "service.py"];
-    assert_eq!(names, expected, "another archive than the former one is a file as any other");
-    assert_eq!(desk.list("model"), ["data", "m", "m.mar", "m.tar.gz", "service.py"]);
+    assert_eq!(names, expected, "an archive of another format is a file like any other");
+    assert_eq!(workspace.list("model"), ["data", "m", "m.mar", "m.tar.gz", "service.py"]);
 }
 
-// ---- what it leaves ---------------------------------------------------------------------------
+// ---- the files --------------------------------------------------------------------------------
 
 #[test]
-fn an_existing_archive_is_replaced_by_force_alone() {
-    let desk = Desk::new();
-    desk.packaged(&[]);
-    let path = desk.path("out/m.mar");
-    let old = (desk.read("out/m.mar"), path.metadata().unwrap().ino());
+fn an_existing_archive_is_replaced_only_with_force() {
+    let workspace = Workspace::new();
+    workspace.packaged(&[]);
+    let path = workspace.path("out/m.mar");
+    let old = (workspace.read("out/m.mar"), path.metadata().unwrap().ino());
     let mut reader = File::open(&path).unwrap();
-    desk.write("model/more", "more");
-    let refused = transcript(&desk.package(&[]));
-    assert_eq!((desk.read("out/m.mar"), path.metadata().unwrap().ino()), old);
-    let forced = transcript(&desk.package(&["--force"]));
+    workspace.write("model/more", "more");
+    let refused = transcript(&workspace.package(&[]));
+    assert_eq!((workspace.read("out/m.mar"), path.metadata().unwrap().ino()), old);
+    let forced = transcript(&workspace.package(&["--force"]));
     insta::assert_snapshot!(format!("{refused}\n$ --force\n{forced}"));
     assert!(zip_files(&path).contains_key("more"));
-    // Whoever reads the old one still reads all of it: it was not written to.
+    // An open old archive can still be read in full: it was not written to.
     let mut read = Vec::new();
     reader.read_to_end(&mut read).unwrap();
     assert_eq!(read, old.0);
-    assert_eq!(desk.list("out"), ["m.mar"]);
+    assert_eq!(workspace.list("out"), ["m.mar"]);
 }
 
 #[test]
-fn a_failed_run_leaves_what_was_there() {
-    let desk = Desk::new();
+fn a_refused_model_changes_no_file() {
+    let workspace = Workspace::new();
     for format in [&[][..], TGZ, FOLDER] {
-        desk.packaged(format);
+        workspace.packaged(format);
     }
-    let before = (folder_bytes(&desk.path("out")), desk.list("out"));
-    mkfifoat(CWD, desk.path("model/fifo"), Mode::RUSR).unwrap();
+    let before = (folder_bytes(&workspace.path("out")), workspace.list("out"));
+    mkfifoat(CWD, workspace.path("model/fifo"), Mode::RUSR).unwrap();
     for format in [&[][..], TGZ, FOLDER] {
-        let output = desk.package(&[format, &["-f"]].concat());
+        let output = workspace.package(&[format, &["-f"]].concat());
         assert_eq!(output.status.code(), Some(1));
     }
-    assert_eq!((folder_bytes(&desk.path("out")), desk.list("out")), before);
+    assert_eq!((folder_bytes(&workspace.path("out")), workspace.list("out")), before);
 }
 
 fn folder_bytes(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -370,36 +351,36 @@ fn folder_bytes(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 #[test]
-fn a_full_disk_leaves_what_was_there() {
-    let desk = Desk::new();
-    desk.packaged(&[]);
-    let before = desk.read("out/m.mar");
+fn a_full_disk_leaves_the_old_archive() {
+    let workspace = Workspace::new();
+    workspace.packaged(&[]);
+    let before = workspace.read("out/m.mar");
     let noise: String =
         (0..300_000u32).map(|i| format!("{:x}", i.wrapping_mul(2_654_435_761))).collect();
-    desk.write("model/large", &noise);
+    workspace.write("model/large", &noise);
     // A limit on the size of files stands in for the disk: the kernel refuses the write.
     let script = "ulimit -f 64; trap '' XFSZ; exec \"$0\" \"$@\"";
     let mut command = Command::new("sh");
-    command.args(["-c", script, PROGRAM]).args(PACKAGE).arg("-f").current_dir(desk.0.path());
+    command.args(["-c", script, PROGRAM]).args(PACKAGE).arg("-f").current_dir(workspace.0.path());
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let said = transcript(&output);
     assert!(said.contains("ERROR - cannot write the archive: "), "{said}");
-    assert_eq!(desk.read("out/m.mar"), before);
-    assert_eq!(desk.list("out"), ["m.mar"]);
+    assert_eq!(workspace.read("out/m.mar"), before);
+    assert_eq!(workspace.list("out"), ["m.mar"]);
 }
 
 #[test]
-fn an_interrupted_run_leaves_what_was_there() {
-    let desk = Desk::new();
-    desk.packaged(&[]);
-    let before = desk.read("out/m.mar");
+fn an_interrupted_run_leaves_the_old_archive() {
+    let workspace = Workspace::new();
+    workspace.packaged(&[]);
+    let before = workspace.read("out/m.mar");
     // Packing this takes longer than any test waits.
-    File::create(desk.path("model/endless")).unwrap().set_len(1 << 40).unwrap();
+    File::create(workspace.path("model/endless")).unwrap().set_len(1 << 40).unwrap();
     for (signal, number) in [(Signal::TERM, 15), (Signal::INT, 2)] {
-        let mut command = desk.command(&[PACKAGE, &["-f"]].concat());
+        let mut command = workspace.command(&[PACKAGE, &["-f"]].concat());
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        while desk.list("out").len() < 2 {
+        while workspace.list("out").len() < 2 {
             assert_eq!(child.try_wait().unwrap(), None, "it ended before it was interrupted");
             std::thread::yield_now();
         }
@@ -408,25 +389,25 @@ fn an_interrupted_run_leaves_what_was_there() {
         assert_eq!(output.status.signal(), Some(number));
         let said = transcript(&output);
         assert!(said.ends_with("ERROR - interrupted; no archive was made\n"), "{said}");
-        assert_eq!(desk.list("out"), ["m.mar"]);
+        assert_eq!(workspace.list("out"), ["m.mar"]);
     }
-    assert_eq!(desk.read("out/m.mar"), before);
+    assert_eq!(workspace.read("out/m.mar"), before);
 }
 
 #[test]
-fn modes_are_those_of_new_files() {
+fn an_unpacked_archive_has_the_modes_of_new_files() {
     for (umask, file, folder) in
         [("022", 0o644, 0o755), ("077", 0o600, 0o700), ("002", 0o664, 0o775)]
     {
-        let desk = Desk::new();
+        let workspace = Workspace::new();
         for format in [&[][..], TGZ, FOLDER] {
             let script = format!("umask {umask}; exec \"$0\" \"$@\"");
             let mut command = Command::new("sh");
             command.args(["-c", &script, PROGRAM]).args(PACKAGE).args(format);
-            let output = command.current_dir(desk.0.path()).output().unwrap();
+            let output = command.current_dir(workspace.0.path()).output().unwrap();
             assert_eq!(transcript(&output), "exit 0\n");
         }
-        let modes = walkdir::WalkDir::new(desk.path("out")).min_depth(1);
+        let modes = walkdir::WalkDir::new(workspace.path("out")).min_depth(1);
         for entry in modes {
             let entry = entry.unwrap();
             let mode = entry.metadata().unwrap().permissions().mode() & 0o7777;
@@ -436,79 +417,79 @@ fn modes_are_those_of_new_files() {
     }
 }
 
-// ---- the other forms --------------------------------------------------------------------------
+// ---- the other formats ------------------------------------------------------------------------
 
 #[test]
-fn a_tarball_and_a_folder() {
-    let desk = Desk::new();
-    desk.packaged(TGZ);
-    desk.packaged(FOLDER);
-    assert_eq!(folder_files(&desk.path("out/m")), expected());
+fn an_archive_can_be_a_tarball_or_a_folder() {
+    let workspace = Workspace::new();
+    workspace.packaged(TGZ);
+    workspace.packaged(FOLDER);
+    assert_eq!(folder_files(&workspace.path("out/m")), expected());
     let under_name: BTreeMap<_, _> =
         expected().into_iter().map(|(name, text)| (format!("m/{name}"), text)).collect();
-    assert_eq!(tgz_files(&desk.path("out/m.tar.gz")), under_name);
+    assert_eq!(tgz_files(&workspace.path("out/m.tar.gz")), under_name);
 }
 
 #[test]
 fn a_folder_is_replaced_only_where_nothing_else_is_lost() {
-    let desk = Desk::new();
+    let workspace = Workspace::new();
     let force = [FOLDER, &["-f"]].concat();
-    desk.packaged(FOLDER);
-    desk.write("out/m/stale", "");
-    assert_eq!(transcript(&desk.package(&force)), "exit 0\nWARNING - Overwriting out/m ...\n");
-    assert_eq!(folder_files(&desk.path("out/m")), expected());
+    workspace.packaged(FOLDER);
+    workspace.write("out/m/stale", "");
+    assert_eq!(transcript(&workspace.package(&force)), "exit 0\nWARNING - Overwriting out/m ...\n");
+    assert_eq!(folder_files(&workspace.path("out/m")), expected());
 
     let mut text = String::new();
-    let mut refused = |desk: &Desk, what: &str, words: &[&str]| {
-        let before = folder_bytes(desk.0.path());
-        let output = desk.package(words);
-        assert_eq!(folder_bytes(desk.0.path()), before, "{what}");
+    let mut refused = |workspace: &Workspace, what: &str, words: &[&str]| {
+        let before = folder_bytes(workspace.0.path());
+        let output = workspace.package(words);
+        assert_eq!(folder_bytes(workspace.0.path()), before, "{what}");
         text.push_str(&format!("# {what}\n{}\n", transcript(&output)));
     };
-    desk.write("out/m/.git/config", "");
-    refused(&desk, "an unpacked archive under version control", &force);
-    desk.write("out/other/thesis.txt", "");
+    workspace.write("out/m/.git/config", "");
+    refused(&workspace, "an unpacked archive under version control", &force);
+    workspace.write("out/other/thesis.txt", "");
     let other = [&force[..], &["--model-name", "other"]].concat();
-    refused(&desk, "somebody's folder", &other);
+    refused(&workspace, "somebody's folder", &other);
     let holds =
         [&force[..], &["--model-name", "out", "--model-path", "out/m", "--export-path", "."]];
-    desk.write("out/MAR-INF/MANIFEST.json", "{}");
-    refused(&desk, "a folder that holds the model", &holds.concat());
-    desk.write("out/file", "");
+    workspace.write("out/MAR-INF/MANIFEST.json", "{}");
+    refused(&workspace, "a folder that holds the model", &holds.concat());
+    workspace.write("out/file", "");
     let file = [&force[..], &["--model-name", "file"]].concat();
-    refused(&desk, "a file where a folder is to go", &file);
-    fs::create_dir(desk.path("out/m.mar")).unwrap();
-    refused(&desk, "a folder where a file is to go", &["-f"]);
+    refused(&workspace, "a file where a folder is to go", &file);
+    fs::create_dir(workspace.path("out/m.mar")).unwrap();
+    refused(&workspace, "a folder where a file is to go", &["-f"]);
     insta::assert_snapshot!(text);
 
-    fs::create_dir(desk.path("out/empty")).unwrap();
+    fs::create_dir(workspace.path("out/empty")).unwrap();
     let empty = [&force[..], &["--model-name", "empty"]].concat();
-    assert_eq!(desk.package(&empty).status.code(), Some(0));
-    assert!(desk.path("out/empty/service.py").exists());
+    assert_eq!(workspace.package(&empty).status.code(), Some(0));
+    assert!(workspace.path("out/empty/service.py").exists());
 }
 
 #[test]
-fn a_model_becomes_an_unpacked_archive_where_it_stands() {
-    let desk = Desk::new();
-    desk.write("model/.hidden", "stays");
+fn a_model_can_become_an_unpacked_archive_in_place() {
+    let workspace = Workspace::new();
+    workspace.write("model/.hidden", "stays");
     let words = ["--model-name", "model", "--export-path", ".", "--archive-format", "no-archive"];
-    assert_eq!(desk.package(&words).status.code(), Some(1));
-    let output = desk.package(&[&words[..], &["-f"]].concat());
+    assert_eq!(workspace.package(&words).status.code(), Some(1));
+    let output = workspace.package(&[&words[..], &["-f"]].concat());
     assert_eq!(transcript(&output), "exit 0\nWARNING - Overwriting ./model ...\n");
     let mut files = expected();
     files.insert(".hidden".into(), "stays".into());
     files.insert("MAR-INF/MANIFEST.json".into(), MANIFEST.replace("\"m\"", "\"model\""));
-    assert_eq!(folder_files(&desk.path("model")), files);
+    assert_eq!(folder_files(&workspace.path("model")), files);
 }
 
 #[test]
-fn only_a_link_is_replaced_not_what_it_leads_to() {
-    let desk = Desk::new();
-    desk.write("elsewhere", "precious");
-    symlink("../elsewhere", desk.path("out/m.mar")).unwrap();
-    assert_eq!(desk.package(&[]).status.code(), Some(1));
-    assert_eq!(desk.package(&["-f"]).status.code(), Some(0));
-    assert_eq!(desk.read("elsewhere"), b"precious");
-    assert_eq!(zip_files(&desk.path("out/m.mar")), expected());
-    assert_eq!(desk.list("out"), ["m.mar"]);
+fn a_link_is_replaced_itself_and_its_target_is_kept() {
+    let workspace = Workspace::new();
+    workspace.write("elsewhere", "precious");
+    symlink("../elsewhere", workspace.path("out/m.mar")).unwrap();
+    assert_eq!(workspace.package(&[]).status.code(), Some(1));
+    assert_eq!(workspace.package(&["-f"]).status.code(), Some(0));
+    assert_eq!(workspace.read("elsewhere"), b"precious");
+    assert_eq!(zip_files(&workspace.path("out/m.mar")), expected());
+    assert_eq!(workspace.list("out"), ["m.mar"]);
 }

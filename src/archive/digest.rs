@@ -1,4 +1,4 @@
-//! The digest of an archive's content: what it holds, whatever its form and compression.
+//! The digest of an archive's content, which does not depend on form or compression.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,25 +7,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::EntryPath;
 
-/// BLAKE3 of the sorted list of (path, length, BLAKE3 of the content), manifest included; written
-/// `b3:HEX`.
+/// BLAKE3 of the list of (path, length, BLAKE3 of the content), sorted by path, manifest included;
+/// written `b3:HEX`.
 ///
 /// Each item of the list is the path's bytes, a zero byte, the length as eight bytes in little
-/// endian and the 32 bytes of the content's BLAKE3.
+/// endian, and the 32 bytes of the content's BLAKE3.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest([u8; 32]);
 
-/// A text that is no digest.
+/// The text is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no digest (`b3:` and 64 hexadecimal digits)")]
+#[error("`{0}` is not a digest (`b3:` and 64 hexadecimal digits)")]
 pub struct DigestError(String);
 
 impl Digest {
-    /// The digest of `items`, in whatever order they come.
+    /// The digest of `items`, which may come in any order.
     pub fn of<'a>(items: impl IntoIterator<Item = (&'a EntryPath, u64, &'a [u8; 32])>) -> Self {
         let mut items: Vec<_> = items.into_iter().collect();
-        // Nearly in order where they come from an archive, which only a stable sort makes use of.
+        // Items of an archive are nearly in order, which only a stable sort makes use of.
         items.sort_by_key(|&(path, ..)| path);
         let mut hasher = blake3::Hasher::new();
         for (path, size, content) in items {
@@ -37,7 +37,7 @@ impl Digest {
         Self(*hasher.finalize().as_bytes())
     }
 
-    /// Its 64 hexadecimal digits, without what they are written behind.
+    /// The 64 hexadecimal digits, without the prefix.
     pub fn digits(&self) -> String {
         blake3::Hash::from_bytes(self.0).to_hex().to_string()
     }
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn order_does_not_count_and_everything_else_does() {
+    fn a_digest_depends_on_everything_but_the_order() {
         let (a, b) = (EntryPath::parse("a").unwrap(), EntryPath::parse("b").unwrap());
         let of = |items: &[(&EntryPath, u64, &[u8; 32])]| Digest::of(items.iter().copied());
         let one = of(&[(&a, 1, &[1; 32]), (&b, 2, &[2; 32])]);
@@ -96,9 +96,10 @@ mod tests {
         assert!("b3:12".parse::<Digest>().is_err());
     }
 
-    /// Computed by another implementation of BLAKE3 from the definition in `docs/results.md`.
+    /// The expected digest was computed with another implementation of BLAKE3 from the definition in
+    /// `docs/results.md`.
     #[test]
-    fn a_known_answer() {
+    fn a_digest_matches_the_definition_in_the_documentation() {
         let item = |path: &str, content: &[u8]| {
             let hash = *blake3::hash(content).as_bytes();
             (EntryPath::parse(path).unwrap(), content.len() as u64, hash)

@@ -1,26 +1,22 @@
-//! The BLAKE3 of many files, on several threads: what tells whether a file that was touched has
-//! changed.
+//! The BLAKE3 of many files, on several threads: shows whether the content of a touched file changed.
 
-use std::fs::File;
 use std::sync::Arc;
 
-use super::pack::content::{FileSums, PieceHasher, PieceSums};
-use super::pack::in_order::in_order;
-use super::pack::reading;
-use super::pack::reading::{Piece, pieces};
-use super::pack::{Control, PackError};
+use super::in_order::in_order;
+use super::input::{OpenInput, Piece, pieces, read_small};
 use super::plan::is_large;
-use super::{Input, Source};
+use super::sums::{FileSums, Hasher, PieceSums};
+use super::{Control, Input, PackError, Source};
 
 /// Small files that one job hashes.
 const BATCH: usize = 64;
-/// Files and bytes for which it is not worth to start a thread.
+/// Files and bytes that do not pay for starting threads.
 const FEW: usize = 32;
 const FEW_BYTES: u64 = 4 << 20;
 
 enum Job<'i> {
     Small(&'i [Input]),
-    Piece { input: &'i Input, file: Arc<File>, piece: Piece },
+    Piece(Arc<OpenInput<'i>>, Piece),
 }
 
 enum Done {
@@ -31,7 +27,7 @@ enum Done {
 /// The BLAKE3 of each of `inputs`, in their order.
 ///
 /// # Errors
-/// When one cannot be read, or has another length than it was listed with; when cancelled.
+/// When a file cannot be read or its length differs from the listing; when cancelled.
 pub fn hash(
     inputs: &[Input],
     source: &dyn Source,
@@ -61,18 +57,16 @@ pub fn hash(
             Ok(())
         },
         |lane| {
-            for inputs in inputs.chunk_by(|a, b| !is_large(a) && !is_large(b)) {
-                let [input] = inputs else {
-                    inputs.chunks(BATCH).try_for_each(|batch| lane.give(Job::Small(batch)))?;
-                    continue;
-                };
-                if !is_large(input) {
-                    lane.give(Job::Small(inputs))?;
-                    continue;
-                }
-                let file = Arc::new(reading::open(source, &input.path)?);
-                for piece in pieces(input.size) {
-                    lane.give(Job::Piece { input, file: Arc::clone(&file), piece })?;
+            let small = inputs.chunk_by(|a, b| !is_large(a) && !is_large(b));
+            for batch in small.flat_map(|inputs| inputs.chunks(BATCH)) {
+                match batch {
+                    [input] if is_large(input) => {
+                        let file = Arc::new(OpenInput::open(source, input)?);
+                        for piece in pieces(input.size) {
+                            lane.give(Job::Piece(Arc::clone(&file), piece))?;
+                        }
+                    }
+                    _ => lane.give(Job::Small(batch))?,
                 }
             }
             Ok(())
@@ -86,21 +80,17 @@ fn run(job: Job<'_>, source: &dyn Source, buffer: &mut Vec<u8>) -> Result<Done, 
         Job::Small(inputs) => {
             let mut hashes = Vec::with_capacity(inputs.len());
             for input in inputs {
-                let content = reading::read_small(source, input, buffer)?;
-                hashes.push(*blake3::hash(content).as_bytes());
+                hashes.push(*blake3::hash(read_small(source, input, buffer)?).as_bytes());
             }
             Ok(Done::Small(hashes))
         }
-        Job::Piece { input, file, piece } => {
-            buffer.resize(buffer.len().max(piece.len), 0);
-            let bytes = &mut buffer[..piece.len];
-            reading::read_at(&file, &input.path, piece.at, bytes)?;
-            if piece.last {
-                reading::expect_end(&file, &input.path, input.size)?;
-            }
-            let mut hasher = PieceHasher::at(piece.at);
-            hasher.update(bytes);
-            Ok(Done::Piece { sums: hasher.finish(), last: piece.last })
+        Job::Piece(file, piece) => {
+            let mut hasher = Hasher::at(piece.at);
+            file.blocks(piece, buffer, |_, block| {
+                hasher.update(block);
+                Ok(())
+            })?;
+            Ok(Done::Piece { sums: hasher.piece(), last: piece.last })
         }
     }
 }
@@ -108,11 +98,11 @@ fn run(job: Job<'_>, source: &dyn Source, buffer: &mut Vec<u8>) -> Result<Done, 
 #[cfg(test)]
 mod tests {
     use super::super::pack::tests::{Files, noise, quiet, text};
-    use super::super::plan::CHUNK;
     use super::*;
+    use crate::archive::CHUNK;
 
     #[test]
-    fn files_of_every_length_in_their_order() {
+    fn files_of_every_length_are_hashed_in_their_order() {
         let lengths = [0, 1, CHUNK, CHUNK + 1, 7, 3 * CHUNK, 9];
         let mut all: Vec<(String, Vec<u8>)> =
             lengths.iter().enumerate().map(|(i, &l)| (format!("f{i}"), noise(l))).collect();

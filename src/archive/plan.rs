@@ -1,31 +1,26 @@
-//! The plan of an archive: which steps make it, in which order. Pure.
+//! The plan of an archive: the steps that make it, in their order. Pure.
 //!
 //! The order is the layout: the manifest, the large stored files by path, then everything else by
 //! path. It depends on the inputs alone, not on the order in which they were listed.
 
-use super::{Entry, Input, Method};
+use super::{CHUNK, Entry, Input, Method};
 use crate::config::PackDefaults;
 use crate::model::{Compression, EntryPath, manifest};
 
-/// Bytes up to which a file is packed in one go. Larger ones are *large*: they are probed, read in
-/// pieces of this length, and deflated piece by piece. A power of two, as the tree of BLAKE3 wants
-/// it. Archives depend on it, so changing it changes their bytes.
-pub const CHUNK: usize = 1 << 20;
-
-/// What is compressed, and how hard. With the content it determines every byte of an archive.
+/// What is compressed, and how hard. Together with the content it determines every byte of an
+/// archive.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Profile {
     /// What is compressed.
     pub compression: Compression,
-    /// How hard, 1 to 9; values beyond are taken for the nearest of these.
+    /// 1 to 9; other values are clamped.
     pub level: u8,
-    /// With [`Compression::Auto`], the ratio of compressed to plain size above which a file is
+    /// With [`Compression::Auto`], files whose ratio of compressed to plain size is above this are
     /// stored.
     pub store_above: f64,
 }
 
 impl From<PackDefaults> for Profile {
-    /// The profile of a model whose settings say nothing else.
     fn from(pack: PackDefaults) -> Self {
         let PackDefaults { compression, level, store_above } = pack;
         Self { compression, level, store_above }
@@ -33,7 +28,7 @@ impl From<PackDefaults> for Profile {
 }
 
 impl Profile {
-    /// Whether `packed` bytes are few enough to deflate `size` bytes.
+    /// Whether deflating `size` bytes pays off if they become `packed` bytes.
     pub(crate) fn is_worth(&self, packed: u64, size: u64) -> bool {
         match self.compression {
             Compression::Store => false,
@@ -43,61 +38,58 @@ impl Profile {
     }
 }
 
-/// The ordered steps that make an archive.
+/// What an archive is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// The manifest, the large stored files, everything else.
+    /// The bytes of the manifest, which comes first.
+    pub manifest: Vec<u8>,
+    /// The large stored files, then everything else.
     pub steps: Vec<Step>,
 }
 
 /// One step; each makes one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Writes the manifest from these bytes.
-    Manifest(Vec<u8>),
-    /// Copies a large file, its data on a page boundary.
+    /// Stores a large file, its data on a page boundary.
     StoreLarge(Input),
     /// Deflates a large file in chunks.
     DeflateLarge(Input),
     /// Packs a file of at most [`CHUNK`] bytes, stored or deflated, whichever suits it.
     Small(Input),
-    /// Takes an entry over as it stands in the archive before.
+    /// Carries an entry of the previous archive over as it is.
     Carry(Entry),
 }
 
 impl Plan {
-    /// Bytes of all files that are to be read.
+    /// Bytes of all files that will be read.
     pub fn input_bytes(&self) -> u64 {
         self.steps.iter().filter_map(Step::input).map(|input| input.size).sum()
     }
 
-    /// How many entries are taken over from the archive before.
+    /// How many entries are carried over from the previous archive.
     pub fn carried_over(&self) -> u64 {
         self.steps.iter().filter(|step| matches!(step, Step::Carry(_))).count() as u64
     }
 }
 
 impl Step {
-    /// The file that the step reads; the manifest is made, and what is carried over is not read.
+    /// The file that the step reads, if it reads one.
     pub fn input(&self) -> Option<&Input> {
         match self {
-            Step::Manifest(_) | Step::Carry(_) => None,
+            Step::Carry(_) => None,
             Step::StoreLarge(input) | Step::DeflateLarge(input) | Step::Small(input) => Some(input),
         }
     }
 
-    /// The path of the entry; none where it is the manifest's.
-    pub fn path(&self) -> Option<&EntryPath> {
+    /// The path of the entry.
+    pub fn path(&self) -> &EntryPath {
         match self {
-            Step::Manifest(_) => None,
-            Step::StoreLarge(input) | Step::DeflateLarge(input) | Step::Small(input) => {
-                Some(&input.path)
-            }
-            Step::Carry(entry) => Some(&entry.path),
+            Step::Carry(entry) => &entry.path,
+            Step::StoreLarge(input) | Step::DeflateLarge(input) | Step::Small(input) => &input.path,
         }
     }
 
-    /// Whether the entry is one of the large stored ones that stand first.
+    /// Whether the entry is one of the large stored ones at the front.
     pub fn is_aligned(&self) -> bool {
         match self {
             Step::StoreLarge(_) => true,
@@ -107,12 +99,11 @@ impl Step {
     }
 }
 
-/// Plans the archive of `manifest`, of `inputs`, with the methods that probing chose for them, one
-/// an input, and of `carried`, entries of the archive before. Every path occurs once, and none is
-/// that of the manifest.
+/// Plans the archive of `manifest`, of `inputs` with the methods that probing chose for them, and of
+/// `carried`, entries of the previous archive. Every path occurs once, and none is the manifest's.
 ///
-/// What is carried over stands where it would if it were packed anew: how an entry is packed
-/// depends on its content and the profile alone.
+/// A carried entry gets the place that packing it again would give it: the form of an entry depends
+/// on its content and the profile alone.
 pub fn plan(manifest: Vec<u8>, inputs: &[Input], methods: &[Method], carried: Vec<Entry>) -> Plan {
     debug_assert_eq!(inputs.len(), methods.len());
     let packed = inputs.iter().zip(methods).map(|(input, method)| match method {
@@ -120,13 +111,12 @@ pub fn plan(manifest: Vec<u8>, inputs: &[Input], methods: &[Method], carried: Ve
         Method::Stored => Step::StoreLarge(input.clone()),
         Method::Deflated => Step::DeflateLarge(input.clone()),
     });
-    let mut steps = Vec::with_capacity(1 + inputs.len() + carried.len());
-    steps.push(Step::Manifest(manifest));
+    let mut steps = Vec::with_capacity(inputs.len() + carried.len());
     steps.extend(packed);
     steps.extend(carried.into_iter().map(Step::Carry));
-    // Runs in order, most of them, which a stable sort merges.
-    steps[1..].sort_by(|a, b| place(a).cmp(&place(b)));
-    Plan { steps }
+    // Mostly runs that are in order already: a stable sort merges them.
+    steps.sort_by(|a, b| place(a).cmp(&place(b)));
+    Plan { manifest, steps }
 }
 
 /// Whether a file is packed in pieces.
@@ -134,8 +124,8 @@ pub(crate) fn is_large(input: &Input) -> bool {
     input.size > CHUNK as u64
 }
 
-/// What steps are ordered by: large stored ones come first, then the path decides.
-fn place(step: &Step) -> (bool, Option<&EntryPath>) {
+/// The key that orders steps: large stored ones first, then by path.
+fn place(step: &Step) -> (bool, &EntryPath) {
     (!step.is_aligned(), step.path())
 }
 
@@ -156,31 +146,25 @@ mod tests {
     }
 
     #[test]
-    fn the_manifest_then_what_is_large_and_stored_then_the_rest() {
+    fn large_stored_files_come_before_everything_else() {
         let large = CHUNK as u64 + 1;
         let inputs = [input("z", 1), input("y", large), input("b", large), input("a", large)];
         let methods = [Method::Stored, Method::Stored, Method::Deflated, Method::Stored];
         let [z, y, b, a] = inputs.clone();
         assert_eq!(
             plan(vec![1], &inputs, &methods, vec![]).steps,
-            [
-                Step::Manifest(vec![1]),
-                Step::StoreLarge(a),
-                Step::StoreLarge(y),
-                Step::DeflateLarge(b),
-                Step::Small(z)
-            ]
+            [Step::StoreLarge(a), Step::StoreLarge(y), Step::DeflateLarge(b), Step::Small(z)]
         );
     }
 
     #[test]
-    fn a_chunk_is_not_large() {
+    fn a_file_of_one_chunk_is_not_large() {
         assert!(!is_large(&input("a", CHUNK as u64)));
         assert!(is_large(&input("a", CHUNK as u64 + 1)));
     }
 
     #[test]
-    fn what_is_worth_deflating() {
+    fn deflating_pays_off_as_the_profile_says() {
         let profile = |compression| Profile { compression, level: 6, store_above: 0.85 };
         assert!(profile(Compression::Auto).is_worth(85, 100));
         assert!(!profile(Compression::Auto).is_worth(86, 100));
@@ -188,12 +172,12 @@ mod tests {
         assert!(!profile(Compression::Deflate).is_worth(100, 100));
         assert!(!profile(Compression::Store).is_worth(1, 100));
         let generous = Profile { store_above: 2.0, ..profile(Compression::Auto) };
-        assert!(!generous.is_worth(100, 100), "never what grows");
+        assert!(!generous.is_worth(100, 100), "content that grows is never deflated");
     }
 
     proptest! {
         #[test]
-        fn the_order_of_the_listing_does_not_count(
+        fn the_plan_does_not_depend_on_the_order_of_the_listing(
             files in proptest::collection::btree_map("[a-c/]{0,2}[a-z]", (0..3u64, any::<bool>()), 0..12),
             seed in any::<prop::sample::Index>(),
         ) {

@@ -1,31 +1,31 @@
-//! Which files to deflate: decided by compressing a few samples of each.
+//! Decides which files to deflate by compressing a few samples of each.
 //!
-//! Dense weights shrink by 7 to 11 % at the cost of seconds a gigabyte, in the build and again in
-//! the server, so they are better stored. Eight samples told float32, float16 and int8 weights
-//! from sparse weights and text without a mistake. The outcome depends on content and settings
-//! alone.
+//! Dense weights shrink by 7 to 11 % at a cost of seconds per gigabyte, in the build and again in the
+//! server, so they are better stored. In tests, eight samples told float32, float16 and int8 weights
+//! from sparse weights and text without a mistake. The result depends on content and settings alone.
 
-use std::fs::File;
 use std::sync::Arc;
 
-use super::deflate::{Deflater, measure};
-use super::pack::in_order::in_order;
-use super::pack::{Control, PackError, reading};
+use super::deflate::Deflater;
+use super::in_order::in_order;
+use super::input::OpenInput;
 use super::plan::{Profile, is_large};
-use super::{Input, Method, Source};
+use super::{Control, Input, Method, PackError, Source};
 use crate::model::Compression;
 
 /// Bytes of one sample: the window of DEFLATE.
-pub(crate) const SAMPLE: usize = 32 << 10;
+const SAMPLE: usize = 32 << 10;
 const SAMPLES: u64 = 8;
-/// Samples are compared with each other only if all are taken at the same level.
+/// Bytes of all samples of a file.
+const SAMPLED: u64 = SAMPLES * SAMPLE as u64;
+/// Samples can be compared only if all are compressed at one level; this is the fastest.
 const LEVEL: u8 = 1;
 
-/// Chooses for every input, in order, how it is to be packed. Inputs up to the chunk are compressed
-/// whole when their turn comes and keep the better form; what is said of them here means nothing.
+/// Chooses the method of each large input, in order. Smaller inputs are compressed as a whole when
+/// they are packed and keep the better form; the method that is returned for them has no meaning.
 ///
 /// # Errors
-/// When a large file cannot be read, or is shorter than it was listed; when cancelled.
+/// When a large file cannot be read or is shorter than listed; when cancelled.
 pub fn probe(
     inputs: &[Input],
     profile: &Profile,
@@ -39,21 +39,20 @@ pub fn probe(
     let mut totals = vec![0; inputs.len()];
     in_order(
         control.threads,
-        || (Deflater::new(LEVEL), vec![0; SAMPLE], Vec::new()),
-        |(deflater, sample, scratch), (index, file, offset): (usize, Arc<File>, u64)| {
+        || (Sampler::new(), vec![0; SAMPLE]),
+        |(sampler, sample), (index, file, offset): (usize, Arc<OpenInput<'_>>, u64)| {
             control.check()?;
-            let input: &Input = &inputs[index];
-            reading::read_at(&file, &input.path, offset, sample)?;
-            Ok((index, measure(deflater, sample, scratch)))
+            file.read(offset, sample)?;
+            Ok((index, sampler.measure(sample)))
         },
         |measured| {
             let (index, length) = measured?;
-            totals[index] += length as u64;
+            totals[index] += length;
             Ok(())
         },
         |lane| {
             for (index, input) in inputs.iter().enumerate().filter(|(_, input)| is_large(input)) {
-                let file = Arc::new(reading::open(source, &input.path)?);
+                let file = Arc::new(OpenInput::open(source, input)?);
                 for offset in sample_offsets(input.size) {
                     lane.give((index, Arc::clone(&file), offset))?;
                 }
@@ -62,42 +61,48 @@ pub fn probe(
         },
     )?;
     for ((input, method), total) in inputs.iter().zip(&mut methods).zip(totals) {
-        if is_large(input) && profile.is_worth(total, SAMPLES * SAMPLE as u64) {
+        if is_large(input) && profile.is_worth(total, SAMPLED) {
             *method = Method::Deflated;
         }
     }
     Ok(methods)
 }
 
-/// Whether content in memory is worth deflating, by its samples; always worth a try when it is too
-/// short to be judged by a part.
-pub(crate) fn seems_worth(
-    content: &[u8],
-    profile: &Profile,
-    fastest: &mut Deflater,
-    scratch: &mut Vec<u8>,
-) -> bool {
-    let whole = SAMPLES * SAMPLE as u64;
-    if profile.compression == Compression::Store || (content.len() as u64) < 2 * whole {
-        return profile.compression != Compression::Store;
+/// Compresses samples, to estimate how far content shrinks.
+pub(crate) struct Sampler {
+    deflater: Deflater,
+    scratch: Vec<u8>,
+}
+
+impl Sampler {
+    pub(crate) fn new() -> Self {
+        Self { deflater: Deflater::new(LEVEL), scratch: Vec::new() }
     }
-    let total: usize = sample_offsets(content.len() as u64)
-        .filter_map(|offset| content.get(usize::try_from(offset).ok()?..)?.get(..SAMPLE))
-        .map(|sample| measure(fastest, sample, scratch))
-        .sum();
-    profile.is_worth(total as u64, whole)
+
+    fn measure(&mut self, sample: &[u8]) -> u64 {
+        self.scratch.clear();
+        self.deflater.whole(sample, &mut self.scratch) as u64
+    }
+
+    /// Whether content in memory is worth deflating. Content that is too short for samples always is.
+    pub(crate) fn is_worth(&mut self, content: &[u8], profile: &Profile) -> bool {
+        let size = content.len() as u64;
+        if profile.compression == Compression::Store || size < 2 * SAMPLED {
+            return profile.compression != Compression::Store;
+        }
+        let total = sample_offsets(size)
+            .filter_map(|offset| content.get(usize::try_from(offset).ok()?..)?.get(..SAMPLE))
+            .map(|sample| self.measure(sample))
+            .sum();
+        profile.is_worth(total, SAMPLED)
+    }
 }
 
-/// A compressor for [`seems_worth`].
-pub(crate) fn fastest() -> Deflater {
-    Deflater::new(LEVEL)
-}
-
-/// Where samples are taken: the first at the beginning, the last at the end.
+/// The offsets of the samples: the first at the beginning, the last at the end.
 fn sample_offsets(size: u64) -> impl Iterator<Item = u64> {
     let span = size - SAMPLE as u64;
     (0..SAMPLES).map(move |i| {
-        // Wider than 64 bits on the way: a sparse file may claim any length.
+        // In 128 bits: a sparse file may have any length.
         let offset = u128::from(span) * u128::from(i) / u128::from(SAMPLES - 1);
         u64::try_from(offset).unwrap_or(span)
     })
@@ -106,14 +111,14 @@ fn sample_offsets(size: u64) -> impl Iterator<Item = u64> {
 #[cfg(test)]
 mod tests {
     use super::super::pack::tests::{Files, noise, quiet, text};
-    use super::super::plan::CHUNK;
     use super::*;
+    use crate::archive::CHUNK;
 
     const PROFILE: Profile =
         Profile { compression: Compression::Auto, level: 6, store_above: 0.85 };
 
     #[test]
-    fn samples_reach_from_end_to_end() {
+    fn samples_span_the_whole_file() {
         for size in [SAMPLE as u64, CHUNK as u64 + 1, u64::MAX / 2] {
             let offsets: Vec<_> = sample_offsets(size).collect();
             assert_eq!(offsets.len(), 8);
@@ -139,7 +144,7 @@ mod tests {
                 let profile = Profile { compression, ..PROFILE };
                 let inputs = files.inputs();
                 let methods = probe(&inputs, &profile, &files, &quiet(threads)).unwrap();
-                let said: String = inputs
+                let chosen: String = inputs
                     .iter()
                     .zip(methods)
                     .filter(|(input, _)| is_large(input))
@@ -148,13 +153,13 @@ mod tests {
                         Method::Deflated => format!("{} ", input.path),
                     })
                     .collect();
-                assert_eq!(said, expected);
+                assert_eq!(chosen, expected);
             }
         }
     }
 
     #[test]
-    fn the_threshold_is_the_settings() {
+    fn the_settings_decide_the_threshold() {
         let files = Files::new([("half", [noise(CHUNK), text(CHUNK)].concat())]);
         let with = |store_above| {
             let profile = Profile { store_above, ..PROFILE };
@@ -165,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_shrank_has_moved() {
+    fn a_file_that_shrank_is_reported_as_moved() {
         let files = Files::new([("a", text(2 * CHUNK))]);
         let mut inputs = files.inputs();
         inputs[0].size += 1;

@@ -1,21 +1,20 @@
 //! The records of a zip archive as bytes: local headers, central directory, end. Pure.
 //!
-//! Of the freedom that APPNOTE 6.3 leaves, one choice is made for each field, so that the same
-//! entries give the same bytes: made by unix, mode 0644, 1980-01-01 00:00, the UTF-8 flag always
-//! set, sizes and CRC in the local header, zip64 only where a value needs it. The server reads
-//! local headers with Java's `ZipInputStream`, which wants both sizes in a zip64 extra field there
-//! and skips an alignment field.
+//! Where APPNOTE 6.3 leaves a choice, one is made for each field, so that the same entries give the
+//! same bytes: made by unix, mode 0644, 1980-01-01 00:00, the UTF-8 flag always set, sizes and CRC in
+//! the local header, zip64 only where a value needs it. The server reads local headers with Java's
+//! `ZipInputStream`, which requires both sizes in a zip64 extra field there and skips an alignment
+//! field.
 
-use super::{Entry, Method};
-use crate::model::EntryPath;
+use super::Entry;
 
-/// The boundary on which the data of large stored entries begins: a page, and a block of every
-/// file system that can share blocks.
-pub(crate) const PAGE: u64 = 4096;
+/// The data of large stored entries begins on this boundary: a page, and a block of every file system
+/// that can share blocks.
+pub const PAGE: u64 = 4096;
 
-/// From here on a 32-bit field says "see the zip64 extra field".
+/// Values from here on do not fit a 32-bit field, which then refers to the zip64 extra field.
 const MAX_32: u64 = 0xffff_ffff;
-/// From here on a 16-bit field says the same.
+/// The same for a 16-bit field.
 const MAX_16: u64 = 0xffff;
 
 const LOCAL_HEADER: u32 = 0x0403_4b50;
@@ -37,28 +36,28 @@ const MADE_BY: u16 = 3 << 8 | 45;
 const NEEDS_DEFLATE: u16 = 20;
 const NEEDS_ZIP64: u16 = 45;
 /// Names are UTF-8.
-pub(crate) const FLAGS: u16 = 1 << 11;
+pub const FLAGS: u16 = 1 << 11;
 const DOS_TIME: u16 = 0;
 const DOS_DATE: u16 = 1 << 5 | 1;
-/// Both in one, as they stand.
-pub(crate) const MODIFIED: u32 = (DOS_DATE as u32) << 16 | DOS_TIME as u32;
-/// A regular file of mode 0644, where unix keeps it.
+/// Time and date as they stand in a header.
+pub const MODIFIED: u32 = (DOS_DATE as u32) << 16 | DOS_TIME as u32;
+/// A regular file of mode 0644, in the upper half.
 const EXTERNAL_ATTRIBUTES: u32 = 0o100_644 << 16;
 
-/// The version of the format that a reader of an entry of so many bytes needs.
-pub(crate) fn version(size: u64) -> u16 {
+/// The version of the format that a reader needs for an entry of `size` bytes.
+pub fn version(size: u64) -> u16 {
     if needs_zip64(size) { NEEDS_ZIP64 } else { NEEDS_DEFLATE }
 }
 
-/// Bytes of the local header of an entry that is not aligned.
-pub(crate) fn local_header_len(path: &EntryPath, size: u64) -> u64 {
-    let zip64 = if needs_zip64(size) { ZIP64_LOCAL_LEN } else { 0 };
-    LOCAL_HEADER_LEN + path.as_str().len() as u64 + zip64
+/// Bytes of the local header of `entry` without an alignment field.
+pub fn local_header_len(entry: &Entry) -> u64 {
+    let zip64 = if needs_zip64(entry.size) { ZIP64_LOCAL_LEN } else { 0 };
+    LOCAL_HEADER_LEN + entry.path.as_str().len() as u64 + zip64
 }
 
-/// Bytes of the alignment field that moves data from `offset` to a page boundary: none, or as many
-/// as the field has at least.
-pub(crate) fn alignment_len(offset: u64) -> u64 {
+/// Bytes of the alignment field that moves data from `offset` to a page boundary: 0, or at least the
+/// smallest length of the field.
+pub fn alignment_len(offset: u64) -> u64 {
     match (PAGE - offset % PAGE) % PAGE {
         0 => 0,
         short if short < ALIGNMENT_MIN_LEN => short + PAGE,
@@ -66,12 +65,11 @@ pub(crate) fn alignment_len(offset: u64) -> u64 {
     }
 }
 
-/// Appends the local header of `entry`, filled up with an alignment field to where its data
-/// begins.
-pub(crate) fn local_header(entry: &Entry, out: &mut Vec<u8>) {
+/// Appends the local header of `entry`, with an alignment field up to its data if there is room.
+pub fn local_header(entry: &Entry, out: &mut Vec<u8>) {
     let start = out.len();
     let zip64 = needs_zip64(entry.size);
-    let length = local_header_len(&entry.path, entry.size);
+    let length = local_header_len(entry);
     let alignment = entry.data_offset - entry.header_offset - length;
     u32(out, LOCAL_HEADER);
     u16(out, version(entry.size));
@@ -92,12 +90,20 @@ pub(crate) fn local_header(entry: &Entry, out: &mut Vec<u8>) {
         u16(out, ALIGNMENT_EXTRA);
         u16(out, low_16(alignment - 4));
         u16(out, low_16(PAGE));
-        out.resize(start + usize_of(length + alignment), 0);
+        out.resize(start + (length + alignment) as usize, 0);
     }
 }
 
+/// Appends the central directory of `entries`, which begins at `offset`, and the end of the archive.
+pub fn directory(entries: &[Entry], offset: u64, out: &mut Vec<u8>) {
+    let start = out.len();
+    entries.iter().for_each(|entry| central_header(entry, out));
+    let length = (out.len() - start) as u64;
+    end(entries.len() as u64, offset, length, out);
+}
+
 /// Appends the record of `entry` in the central directory.
-pub(crate) fn central_header(entry: &Entry, out: &mut Vec<u8>) {
+fn central_header(entry: &Entry, out: &mut Vec<u8>) {
     let values = [entry.size, entry.packed_size, entry.header_offset];
     let large: Vec<u64> = values.into_iter().filter(|&value| needs_zip64(value)).collect();
     let extra = if large.is_empty() { 0 } else { 4 + 8 * large.len() };
@@ -124,9 +130,9 @@ pub(crate) fn central_header(entry: &Entry, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the end of an archive whose central directory of `length` bytes and `count` records
-/// begins at `offset`.
-pub(crate) fn end(count: u64, offset: u64, length: u64, out: &mut Vec<u8>) {
+/// Appends the end of an archive whose central directory begins at `offset` and has `length` bytes and
+/// `count` records.
+fn end(count: u64, offset: u64, length: u64, out: &mut Vec<u8>) {
     if count >= MAX_16 || needs_zip64(offset) || needs_zip64(length) {
         u32(out, ZIP64_END);
         u64(out, 44); // bytes that follow this field
@@ -153,16 +159,10 @@ pub(crate) fn end(count: u64, offset: u64, length: u64, out: &mut Vec<u8>) {
     u16(out, 0); // comment
 }
 
-/// The fields from the flags to the CRC, which both headers have.
+/// The fields from the flags to the CRC, common to both headers.
 fn common(entry: &Entry, out: &mut Vec<u8>) {
     u16(out, FLAGS);
-    u16(
-        out,
-        match entry.method {
-            Method::Stored => 0,
-            Method::Deflated => 8,
-        },
-    );
+    u16(out, entry.method.number());
     u16(out, DOS_TIME);
     u16(out, DOS_DATE);
     u32(out, entry.crc32);
@@ -178,10 +178,6 @@ fn low_32(value: u64) -> u32 {
 
 fn low_16(value: u64) -> u16 {
     value.min(MAX_16) as u16
-}
-
-fn usize_of(value: u64) -> usize {
-    value as usize
 }
 
 fn u16(out: &mut Vec<u8>, value: u16) {
@@ -201,26 +197,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::archive::Method;
+    use crate::model::EntryPath;
 
     fn entry(size: u64, packed_size: u64, header_offset: u64, aligned: bool) -> Entry {
-        let path = EntryPath::parse("a/ä").unwrap();
-        let mut data_offset = header_offset + local_header_len(&path, size);
+        let mut entry = Entry::stored(EntryPath::parse("a/ä").unwrap(), size);
+        entry.data_offset = header_offset + local_header_len(&entry);
         if aligned {
-            data_offset += alignment_len(data_offset);
+            entry.data_offset += alignment_len(entry.data_offset);
         }
         let method = if size == packed_size { Method::Stored } else { Method::Deflated };
-        let (crc32, blake3) = (0x0102_0304, [0; 32]);
-        Entry {
-            path,
-            size,
-            crc32,
-            blake3,
-            method,
-            header_offset,
-            data_offset,
-            packed_size,
-            aligned,
-        }
+        Entry { crc32: 0x0102_0304, method, header_offset, packed_size, aligned, ..entry }
     }
 
     fn local(entry: &Entry) -> Vec<u8> {
@@ -238,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_entry() {
+    fn an_entry_without_zip64_has_these_bytes() {
         let entry = entry(5, 3, 7, false);
         let mut central = Vec::new();
         central_header(&entry, &mut central);
@@ -260,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn zip64_where_a_value_needs_it_and_nowhere_else() {
+    fn zip64_fields_are_written_only_where_a_value_needs_them() {
         let central = |entry: &Entry| {
             let mut out = Vec::new();
             central_header(entry, &mut out);
@@ -280,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_grows_with_the_65535th_entry() {
+    fn the_zip64_end_record_is_written_only_where_a_value_needs_it() {
         for (count, offset, size, length) in
             [(65_534, 1, 1, 22), (65_535, 1, 1, 98), (1, MAX_32, 1, 98), (1, 1, MAX_32, 98)]
         {
@@ -292,7 +279,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn alignment_reaches_the_page_with_a_valid_field(
+        fn alignment_moves_the_data_to_a_page_boundary(
             offset in 0..20_000u64,
             size in prop_oneof![Just(5), Just(MAX_32 + 1)],
         ) {

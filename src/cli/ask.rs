@@ -1,17 +1,18 @@
-//! What is asked of a model by name: of the daemon if one holds the store, done here if not.
+//! Commands for one model: the daemon that holds the store carries them out, or this process does if
+//! there is none.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
+use std::io::Write;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::one_pass::{OnePass, unusable};
+use super::output::write_line;
 use super::source::Source;
-use super::{fail, written};
+use super::{Stop, block_on, written};
 use crate::config::Config;
 use crate::control::{ClientError, client};
-use crate::daemon::engine::{Engine, Mode};
-use crate::daemon::refused;
 use crate::exit::Exit;
 use crate::model::ModelName;
 use crate::model::name::NameError;
@@ -20,89 +21,68 @@ use crate::pipeline::command::{Command, CommandRequest};
 use crate::reconcile::OrderKind;
 use crate::store::{LockError, StoreError, hidden_folder};
 use crate::text::chain;
-use crate::text::printable;
 
-/// Has it done, and prints the answer.
-pub(super) fn run(source: &Source, name: &str, demand: Command, out: &mut dyn Write) -> Exit {
-    let name = match ModelName::parse(name) {
-        Ok(name) => name,
-        Err(error) => return fail(Exit::Usage, &format!("{error} – {}", NameError::HELP)),
-    };
-    let config = match source.load() {
-        Ok((config, _)) => config,
-        Err(error) => return error.say(),
-    };
-    match ask(config, &name, demand) {
-        Ok(answer) => written(tell(&answer, out)),
-        Err(exit) => exit,
+/// Carries out a command and prints the answer.
+pub(super) fn run(
+    source: &Source,
+    name: &str,
+    demand: Command,
+    out: &mut dyn Write,
+) -> Result<Exit, Stop> {
+    let name = ModelName::parse(name)
+        .map_err(|error| Stop::new(Exit::Usage, format!("{error} – {}", NameError::HELP)))?;
+    let answer = ask(source.config()?, &name, demand)?;
+    written(write_line(out, answer.message))
+}
+
+/// Carries out a command.
+pub(super) fn ask(config: Config, name: &ModelName, demand: Command) -> Result<Answer, Stop> {
+    block_on(config.jobs, decide(config, name, demand))?
+}
+
+async fn decide(config: Config, name: &ModelName, demand: Command) -> Result<Answer, Stop> {
+    let hidden = hidden_folder(&config.store);
+    let only = Some(BTreeSet::from([name.to_string()]));
+    match OnePass::open(config, only, Arc::new(|_, _| {}), None) {
+        Ok(pass) => carry_out(pass, name, demand).await,
+        Err(StoreError::Lock(held @ LockError::Held { .. })) => {
+            client::ask(&hidden, name, demand).await.map_err(|error| match error {
+                ClientError::Refused(_) => Stop::new(Exit::ModelProblems, chain(&error)),
+                ClientError::Connect { .. } => {
+                    Stop::new(Exit::StoreHeld, format!("{held}; {}", chain(&error)))
+                }
+                _ => Stop::new(Exit::Unavailable, chain(&error)),
+            })
+        }
+        Err(error) => Err(unusable(&error)),
     }
 }
 
-fn tell(answer: &Answer, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "{}", printable(&answer.message))
-}
-
-/// Has it done, by whoever holds the store.
-///
-/// # Errors
-/// How to end where it was not done; why was said.
-pub(super) fn ask(config: Config, name: &ModelName, demand: Command) -> Result<Answer, Exit> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime =
-        runtime.map_err(|error| fail(Exit::Unavailable, &format!("cannot start: {error}")))?;
-    let answer = runtime.block_on(decide(config, name, demand));
-    runtime.shutdown_background();
-    answer
-}
-
-async fn decide(config: Config, name: &ModelName, demand: Command) -> Result<Answer, Exit> {
-    let hidden = hidden_folder(&config.store);
-    let only = Some(BTreeSet::from([name.to_string()]));
-    let mode = Mode { once: true, only, progress: Arc::new(|_, _| {}) };
-    let (mut engine, mut inbox) = match Engine::open(config, mode, None) {
-        Ok(opened) => opened,
-        Err(StoreError::Lock(held @ LockError::Held { .. })) => {
-            return client::ask(&hidden, name, demand).await.map_err(|error| match error {
-                ClientError::Refused(_) => fail(Exit::ModelProblems, &chain(&error)),
-                ClientError::Connect { .. } => {
-                    fail(Exit::StoreHeld, &format!("{held}; {}", chain(&error)))
-                }
-                _ => fail(Exit::Unavailable, &chain(&error)),
-            });
-        }
-        Err(error) => return Err(refused(&error)),
-    };
-    engine.find(name);
-    let (reply, mut answer) = oneshot::channel();
-    engine.command(CommandRequest { name: name.clone(), demand, reply });
-    let mut told = None;
+async fn carry_out(mut pass: OnePass, name: &ModelName, demand: Command) -> Result<Answer, Stop> {
+    pass.engine.find(name);
+    let (reply, mut receiver) = oneshot::channel();
+    pass.engine.command(CommandRequest { name: name.clone(), demand, reply });
+    let mut answer = None;
     loop {
-        if told.is_none() {
-            told = answer.try_recv().ok();
-        }
-        // What follows from it is done too: the folder of a model that is held no longer is packed.
-        // Nothing follows from anything else.
-        let is_done = match &told {
-            None => engine.is_idle(),
-            Some(Ok(_)) if demand == Command::Order(OrderKind::Resume) => engine.is_idle(),
+        answer = answer.or_else(|| receiver.try_recv().ok());
+        // A resumed model is packed before the command ends. No other command has more to do once it
+        // is answered.
+        let is_done = match &answer {
+            None => pass.engine.is_idle(),
+            Some(Ok(_)) if demand == Command::Order(OrderKind::Resume) => pass.engine.is_idle(),
             Some(_) => true,
         };
         if is_done {
             break;
         }
-        let deadline = engine.deadline().map(tokio::time::Instant::from_std);
-        let until = deadline.unwrap_or_else(tokio::time::Instant::now);
-        tokio::select! {
-            Some(message) = inbox.recv() => engine.take(message),
-            () = tokio::time::sleep_until(until), if deadline.is_some() => engine.tick(),
-        }
+        pass.step().await;
     }
-    match told {
+    match answer {
         Some(Ok(answer)) => Ok(answer),
         Some(Err(refusal)) => {
-            let text = format!("{} – {}", refusal.message, refusal.help);
-            Err(fail(Exit::ModelProblems, &text))
+            let message = format!("{} – {}", refusal.message, refusal.help);
+            Err(Stop::new(Exit::ModelProblems, message))
         }
-        None => Err(fail(Exit::Unavailable, "it was not done; standard error says why")),
+        None => Err(Stop::new(Exit::Unavailable, "the command was not carried out; see the log")),
     }
 }

@@ -3,84 +3,68 @@
 mod timings;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_stream::StreamExt;
 
+use super::one_pass::{OnePass, unusable};
+use super::output::{size, table, write_line, write_table};
 use super::source::Source;
-use super::{fail, written};
+use super::terminal::Bar;
+use super::{Priority, Stop, block_on, print, unknown_models, written};
 use crate::config::Config;
-use crate::daemon::engine::{Engine, Message, Mode};
-use crate::daemon::refused;
 use crate::daemon::signals;
 use crate::daemon::signals::Signal;
 use crate::exit::Exit;
 use crate::pipeline::report::Summary;
-use crate::pipeline::{OnProgress, Progress};
 use crate::reconcile::End;
 use crate::results::{Outcome, Trigger};
-use crate::text::chain;
 use crate::text::printable;
 use timings::PassTimes;
 
-/// Bring the store up to date in one pass, and end
+/// Bring the store up to date in one pass and exit
 ///
-/// Builds every model that has changed, or only those named, and prints a table of what came of
-/// each. Models that are still being written are waited for, up to `settle.max_wait`; otherwise
-/// nothing is waited for. The exit code is 1 if any model was rejected, failed or did not come to
-/// rest; its old archive is then still in the store.
+/// Builds every model that has changed, or only the named ones, and prints a table of the results.
+/// The command waits for models that are still being written, for up to `settle.max_wait`, and for
+/// nothing else. The exit code is 1 if any model was rejected, failed or did not settle; the store
+/// then still holds the model's old archive.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
   marwatch build                                         everything in marwatch.yaml
   marwatch build resnet                                  one model
-  marwatch build --timings                               with what each model took
-  marwatch build --watch models --store model-store      without a file")]
-pub struct Args {
-    /// Names of models; all without any
+  marwatch build --timings                               with the times of each model
+  marwatch build --watch models                          without a configuration file")]
+pub(super) struct Args {
+    /// Names of models [default: all models]
     #[arg(value_name = "MODEL")]
-    pub models: Vec<String>,
-    /// Also show what each model took: time by stage, bytes read, compressed, written and carried
-    /// over from the archive before
+    models: Vec<String>,
+    /// Also print the time of each stage, and the bytes that each model read, compressed, wrote and
+    /// carried over from its previous archive
     #[arg(long)]
-    pub timings: bool,
-    /// Where the configuration comes from.
+    timings: bool,
     #[command(flatten)]
-    pub source: Source,
+    source: Source,
 }
 
 /// Makes the pass and prints the table.
-pub fn run(args: &Args, out: &mut dyn Write) -> Exit {
+pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Stop> {
     let mut times = PassTimes::start();
-    let config = match args.source.load() {
-        Ok((config, warnings)) => {
-            for warning in warnings {
-                tracing::warn!("{warning}");
-            }
-            config
-        }
-        Err(error) => return error.say(),
-    };
+    let config = args.source.config_with_warnings(&[])?;
+    if let Some(store) = args.source.default_store(&config) {
+        print(Priority::Notice, &store);
+    }
     times.done("configuration");
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(Exit::Unavailable, &format!("cannot start: {error}")),
-    };
     let only: BTreeSet<String> = args.models.iter().cloned().collect();
-    let passed = runtime.block_on(pass(config, &only, &mut times));
-    runtime.shutdown_background();
-    match passed {
-        // The log has said that it waits for them; a single pass does not.
-        Ok((rows, sees_all)) => match conclude(&rows, &only, args.timings.then_some(&times), out) {
-            Exit::Success if !sees_all => Exit::ModelProblems,
-            exit => exit,
-        },
-        Err(exit) => exit,
+    let (rows, sees_all) = block_on(config.jobs, pass(config, &only, &mut times))??;
+    match conclude(&rows, &only, args.timings.then_some(&times), out)? {
+        // The log names the folders that could not be listed; a single pass does not wait for them.
+        Exit::Success if !sees_all => Ok(Exit::ModelProblems),
+        exit => Ok(exit),
     }
 }
 
@@ -91,62 +75,43 @@ async fn pass(
     config: Config,
     only: &BTreeSet<String>,
     times: &mut PassTimes,
-) -> Result<(Rows, bool), Exit> {
+) -> Result<(Rows, bool), Stop> {
     let bar = Bar::new();
-    let progress: OnProgress = {
+    let progress = {
         let bar = bar.clone();
-        Arc::new(move |folder, progress| bar.update(folder, progress))
+        Arc::new(move |folder: &Path, progress| bar.update(folder, progress))
     };
     let only = (!only.is_empty()).then(|| only.clone());
-    let mode = Mode { once: true, only, progress };
-    let (reports, seen) = mpsc::unbounded_channel();
-    let opened = Engine::open(config, mode, Some(reports));
-    let (mut engine, mut inbox) = opened.map_err(|error| {
-        tracing::debug!("{}", chain(&error));
-        refused(&error)
-    })?;
-    let mut signals = signals::listen()
-        .map_err(|error| fail(Exit::Unavailable, &format!("cannot take signals: {error}")))?;
+    let (reports, received) = mpsc::unbounded_channel();
+    let mut pass =
+        OnePass::open(config, only, progress, Some(reports)).map_err(|error| unusable(&error))?;
+    let mut signals = signals::listen().map_err(|error| Stop::cannot("handle signals", &error))?;
     times.done("opening the store");
-    engine.scan_all(Trigger::Request);
-    while !engine.is_idle() {
-        let deadline = engine.deadline().map(tokio::time::Instant::from_std);
-        let until = deadline.unwrap_or_else(tokio::time::Instant::now);
+    pass.engine.scan_all(Trigger::Request);
+    while !pass.engine.is_idle() {
         tokio::select! {
-            Some(message) = inbox.recv() => engine.take(message),
+            () = pass.step() => {}
             Some(number) = signals.next() => if signals::meaning(number) == Some(Signal::Stop) {
                 bar.clear();
-                stop(&mut engine, &mut inbox).await;
-                return Err(fail(Exit::Interrupted, "stopped; nothing half-built is in the store"));
+                pass.stop().await;
+                let message = "stopped; nothing half-built is in the store";
+                return Err(Stop::new(Exit::Interrupted, message));
             },
-            () = tokio::time::sleep_until(until), if deadline.is_some() => engine.tick(),
         }
     }
     bar.clear();
-    times.done("looking and building");
-    let sees_all = engine.sees_all();
-    // Ends the scribe, which writes the records and the catalog.
-    drop(engine);
+    times.done("scanning and building");
+    let sees_all = pass.engine.sees_all();
+    // The results writer ends with the engine, after records and catalog are written.
+    drop(pass);
     times.done("records and catalog");
-    Ok((rows(seen), sees_all))
+    Ok((rows(received), sees_all))
 }
 
-async fn stop(engine: &mut Engine, inbox: &mut UnboundedReceiver<Message>) {
-    engine.drain();
-    engine.cancel();
-    let until = tokio::time::Instant::now() + Duration::from_secs(2);
-    while engine.outstanding() > 0 {
-        match tokio::time::timeout_at(until, inbox.recv()).await {
-            Ok(Some(message)) => engine.take(message),
-            _ => return,
-        }
-    }
-}
-
-fn rows(mut seen: UnboundedReceiver<Summary>) -> Rows {
+fn rows(mut received: UnboundedReceiver<Summary>) -> Rows {
     let mut rows = Rows::new();
-    while let Ok(report) = seen.try_recv() {
-        // A look without an attempt says less than the attempt before it.
+    while let Ok(report) = received.try_recv() {
+        // A scan that found nothing to do says less than the attempt before it.
         let is_less = report.record.is_none()
             && rows.get(&report.folder).is_some_and(|row| row.record.is_some());
         if !is_less {
@@ -161,41 +126,29 @@ fn conclude(
     only: &BTreeSet<String>,
     times: Option<&PassTimes>,
     out: &mut dyn Write,
-) -> Exit {
-    let folder_name =
-        |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let is_wanted = |row: &Summary| {
-        only.is_empty()
-            || only.contains(&row.model)
-            || folder_name(&row.folder).is_some_and(|name| only.contains(&name))
+) -> Result<Exit, Stop> {
+    let is_named = |row: &Summary, name: &str| {
+        row.model == name || row.folder.file_name().is_some_and(|folder| folder == name)
     };
-    let unknown: Vec<_> = only
+    let is_wanted = |row: &Summary| only.is_empty() || only.iter().any(|name| is_named(row, name));
+    let unknown: Vec<&str> = only
         .iter()
-        .filter(|&name| {
-            !rows
-                .values()
-                .any(|row| row.model == *name || folder_name(&row.folder).as_ref() == Some(name))
-        })
-        .cloned()
+        .map(String::as_str)
+        .filter(|name| !rows.values().any(|row| is_named(row, name)))
         .collect();
     let wanted: Vec<&Summary> = rows.values().filter(|row| is_wanted(row)).collect();
     if unknown.is_empty() || !wanted.is_empty() {
-        let shown = write(&wanted, out).and_then(|()| match times {
-            Some(times) if !wanted.is_empty() => timings::write(&wanted, times, out),
-            _ => Ok(()),
-        });
-        match written(shown) {
-            Exit::Success => {}
-            failed => return failed,
+        written(write(&wanted, out))?;
+        if let Some(times) = times.filter(|_| !wanted.is_empty()) {
+            written(timings::write(&wanted, times, out))?;
         }
     }
     if !unknown.is_empty() {
-        let names: Vec<_> = rows.values().map(|row| row.model.as_str()).collect();
-        let message =
-            format!("there is no model {}; there are: {}", unknown.join(", "), names.join(", "));
-        return fail(Exit::Usage, &message);
+        let known: Vec<&str> = rows.values().map(|row| row.model.as_str()).collect();
+        return Err(unknown_models(&unknown, &known));
     }
-    if wanted.iter().all(|row| is_good(row)) { Exit::Success } else { Exit::ModelProblems }
+    let is_good = wanted.iter().all(|row| is_good(row));
+    Ok(if is_good { Exit::Success } else { Exit::ModelProblems })
 }
 
 fn is_good(row: &Summary) -> bool {
@@ -209,22 +162,20 @@ fn is_good(row: &Summary) -> bool {
 
 fn write(rows: &[&Summary], out: &mut dyn Write) -> io::Result<()> {
     if rows.is_empty() {
-        return writeln!(out, "there is no model yet");
+        return writeln!(out, "there are no models yet");
     }
-    let mut table = super::table();
+    let mut table = table();
     table.set_header(["MODEL", "OUTCOME", "ARCHIVE", "SIZE", "TIME"]);
     for row in rows {
         table.add_row(cells(row));
     }
-    super::write_table(table, out)?;
-    let records = rows.iter().filter_map(|row| row.record.as_ref());
-    for record in records {
+    write_table(out, table)?;
+    for record in rows.iter().filter_map(|row| row.record.as_ref()) {
         for problem in &record.problems {
-            writeln!(out, "{}", printable(&problem.to_string()))?;
+            write_line(out, problem)?;
         }
         if let Some(failure) = &record.failure {
-            let line = format!("{}: {failure}", record.model);
-            writeln!(out, "{}", printable(&line))?;
+            write_line(out, format_args!("{}: {failure}", record.model))?;
         }
     }
     Ok(())
@@ -248,47 +199,7 @@ fn cells(row: &Summary) -> [String; 5] {
         model,
         record.outcome.as_str().to_owned(),
         record.archive.clone().unwrap_or_default(),
-        record.bytes.map(|bytes| indicatif::HumanBytes(bytes).to_string()).unwrap_or_default(),
+        size(record.bytes),
         if record.stages_ms.is_empty() { String::new() } else { format!("{ms:.1} ms") },
     ]
-}
-
-/// One bar for all builds together, on a terminal, once they take long enough to be seen.
-#[derive(Clone)]
-struct Bar {
-    bar: ProgressBar,
-    builds: Arc<Mutex<BTreeMap<PathBuf, Progress>>>,
-}
-
-impl Bar {
-    fn new() -> Self {
-        let target = if io::stderr().is_terminal() {
-            ProgressDrawTarget::stderr_with_hz(10)
-        } else {
-            ProgressDrawTarget::hidden()
-        };
-        let bar = ProgressBar::with_draw_target(Some(0), target);
-        let style = "packing {bar:30} {bytes}/{total_bytes} {binary_bytes_per_sec} {msg}";
-        if let Ok(style) = ProgressStyle::with_template(style) {
-            bar.set_style(style);
-        }
-        Self { bar, builds: Arc::default() }
-    }
-
-    fn update(&self, folder: &Path, progress: Progress) {
-        if self.bar.is_hidden() {
-            return;
-        }
-        // The map is plain data: whatever panicked while it held the lock left it whole.
-        let mut builds = self.builds.lock().unwrap_or_else(PoisonError::into_inner);
-        builds.insert(folder.to_owned(), progress);
-        self.bar.set_length(builds.values().map(|build| build.total).sum());
-        self.bar.set_position(builds.values().map(|build| build.done).sum());
-        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        self.bar.set_message(printable(&name));
-    }
-
-    fn clear(&self) {
-        self.bar.finish_and_clear();
-    }
 }

@@ -7,37 +7,37 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::source::Source;
-use super::{fail, written};
+use super::output::{count, write_json, write_line};
+use super::source::{LoadError, Source};
+use super::{Stop, written};
 use crate::config;
 use crate::config::{Config, ConfigError};
 use crate::exit::Exit;
 use crate::model::problem::{Code, Problem};
 use crate::pipeline::check::check;
 use crate::source::discover;
-use crate::text::{printable, printable_json};
 
-/// Say what is wrong with the configuration and the models, building nothing
+/// Check the configuration and the models without building anything
 ///
-/// Prints every problem as `path:line:column: code: what – how to mend it`, the form that editors
-/// can jump to. Without PATH, checks the configuration and every model it watches; a PATH is a
-/// model's folder, a drop folder (one with nothing but folders in it), or a configuration file.
+/// Prints every problem as `path:line:column: code: what – how to fix it`, a form that editors can
+/// jump to. Without PATH, it checks the configuration and every model that marwatch would watch. A
+/// PATH is the folder of a model, a drop folder (a folder that holds only folders) or a
+/// configuration file.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
   marwatch check                          marwatch.yaml and all its models
   marwatch check models/resnet            one model, before you commit it
   marwatch check --json | jq '.problems[].code'")]
-pub struct Args {
-    /// Model folders or configuration files
+pub(super) struct Args {
+    /// Model folders, drop folders or configuration files
     #[arg(value_name = "PATH")]
-    pub paths: Vec<PathBuf>,
-    /// Where the configuration comes from.
+    paths: Vec<PathBuf>,
     #[command(flatten)]
-    pub source: Source,
+    source: Source,
     /// Print one JSON object: problems, models, errors, warnings
     #[arg(long)]
-    pub json: bool,
+    json: bool,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -50,81 +50,65 @@ struct Findings {
     bad_configuration: bool,
 }
 
-/// Checks and prints what was found.
-pub fn run(args: &Args, out: &mut dyn Write) -> Exit {
+/// Checks and prints the problems.
+pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Stop> {
     let mut findings = Findings::default();
-    let read = if args.paths.is_empty() {
-        findings.all(&args.source)
-    } else {
-        args.paths.iter().try_for_each(|path| findings.path(path, &args.source))
-    };
-    if let Err((exit, message)) = read {
-        return fail(exit, &message);
+    if args.paths.is_empty() {
+        findings.configuration(args.source.load(&[]))?;
+    }
+    for path in &args.paths {
+        findings.path(path, &args.source)?;
     }
     findings.errors = findings.problems.iter().filter(|problem| problem.is_error()).count();
     findings.warnings = findings.problems.len() - findings.errors;
-    let exit = match findings.errors {
+    written(findings.write(args.json, out))?;
+    Ok(match findings.errors {
         0 => Exit::Success,
         _ if findings.bad_configuration => Exit::Configuration,
         _ => Exit::ModelProblems,
-    };
-    match written(findings.write(args.json, out)) {
-        Exit::Success => exit,
-        failed => failed,
-    }
+    })
 }
 
-type Unread = (Exit, String);
-
 impl Findings {
-    fn all(&mut self, source: &Source) -> Result<(), Unread> {
-        match source.load() {
-            Ok((config, warnings)) => {
-                self.problems.extend(warnings);
-                self.every_model(&config);
-                Ok(())
-            }
-            Err(error) => {
-                if let Some(message) = error.message {
-                    return Err((error.exit, message));
-                }
-                self.bad_configuration = true;
-                self.problems.extend(error.problems);
-                Ok(())
-            }
-        }
-    }
-
-    fn path(&mut self, path: &Path, source: &Source) -> Result<(), Unread> {
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        if path.is_dir() {
-            // A configuration, where there is one, may say more of the model.
-            let config = source.load().map(|(config, _)| config);
-            let mut config =
-                config.unwrap_or_else(|_| Config::with_defaults(PathBuf::new(), vec![]));
-            if is_drop_folder(&path) {
-                config.drop_folders = vec![path];
-                config.models.clear();
-                self.every_model(&config);
-                return Ok(());
-            }
-            self.models += 1;
-            self.problems.extend(check(&path, &config).problems);
-            return Ok(());
-        }
-        match config::load(&path) {
+    fn configuration(
+        &mut self,
+        loaded: Result<(Config, Vec<Problem>), LoadError>,
+    ) -> Result<(), Stop> {
+        match loaded {
             Ok((config, warnings)) => {
                 self.problems.extend(warnings);
                 self.every_model(&config);
             }
-            Err(ConfigError::Invalid { problems }) => {
+            Err(LoadError::Invalid(problems)) => {
                 self.bad_configuration = true;
                 self.problems.extend(problems);
             }
-            Err(ConfigError::Read { path, source }) => {
-                let message = format!("cannot read {}: {source}", path.display());
-                return Err((Exit::Usage, message));
-            }
+            Err(LoadError::Stop(stop)) => return Err(stop),
+        }
+        Ok(())
+    }
+
+    fn path(&mut self, path: &Path, source: &Source) -> Result<(), Stop> {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        if !path.is_dir() {
+            return match config::load(&path) {
+                Err(ConfigError::Read { path, source }) => {
+                    let message = format!("cannot read {}: {source}", path.display());
+                    Err(Stop::new(Exit::Usage, message))
+                }
+                loaded => self.configuration(loaded.map_err(LoadError::from)),
+            };
+        }
+        // A configuration, if there is one, may have settings for the model.
+        let mut config =
+            source.config().unwrap_or_else(|_| Config::with_defaults(PathBuf::new(), vec![]));
+        if is_drop_folder(&path) {
+            config.drop_folders = vec![path];
+            config.models.clear();
+            self.every_model(&config);
+        } else {
+            self.models += 1;
+            self.problems.extend(check(&path, &config).problems);
         }
         Ok(())
     }
@@ -136,8 +120,8 @@ impl Findings {
                 self.problems.push(Problem::warning(
                     Code::Unreadable,
                     listing.root,
-                    "this folder is not there, or cannot be listed",
-                    "create it, or take it out of the configuration; marwatch waits for it to appear",
+                    "the folder does not exist, or cannot be listed",
+                    "create it, or remove it from the configuration; marwatch waits for it to appear",
                 ));
                 continue;
             };
@@ -146,7 +130,7 @@ impl Findings {
                     Problem::warning(
                         Code::NotAModel,
                         link,
-                        "this is a link in a drop folder, which is taken for no model",
+                        "a symbolic link in a drop folder is not a model",
                         "move the folder here, or configure it under `models`",
                     )
                 };
@@ -177,12 +161,11 @@ impl Findings {
 
     fn write(&self, json: bool, out: &mut dyn Write) -> io::Result<()> {
         if json {
-            return writeln!(out, "{}", printable_json(&serde_json::to_string_pretty(self)?));
+            return write_json(out, self);
         }
         for problem in &self.problems {
-            writeln!(out, "{}", printable(&problem.to_string()))?;
+            write_line(out, problem)?;
         }
-        let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         let verdict = if self.problems.is_empty() { "all is well: " } else { "" };
         writeln!(
             out,
@@ -194,7 +177,7 @@ impl Findings {
     }
 }
 
-/// A folder with nothing but folders in it is no model, which has a module at its top level.
+/// A folder that holds only folders is not a model, which has a module at its top level.
 fn is_drop_folder(path: &Path) -> bool {
     let kinds = path.read_dir().into_iter().flatten().flatten().map(|entry| entry.file_type());
     let kinds: Vec<_> = kinds.flatten().collect();

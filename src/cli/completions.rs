@@ -1,34 +1,32 @@
-//! `marwatch completions`.
+//! `marwatch completions`: completion scripts for shells.
 
 use std::io::Write;
 
 use clap::{Command, CommandFactory, ValueEnum};
 use clap_complete::Shell;
 
-use super::{Cli, written};
+use super::{Cli, Stop, written};
 use crate::exit::Exit;
 use crate::model_archiver;
 
-/// Print what lets a shell complete the command line
+/// Print a shell's completion script
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
   marwatch completions bash > ~/.local/share/bash-completion/completions/marwatch
   marwatch completions zsh > ~/.zfunc/_marwatch
   marwatch completions fish > ~/.config/fish/completions/marwatch.fish")]
-pub struct Args {
+pub(super) struct Args {
     /// The shell
     #[arg(value_name = "SHELL")]
-    pub shell: Shell,
-    /// Whose command line
+    shell: Shell,
+    /// The program
     #[arg(value_name = "PROGRAM", default_value = "marwatch")]
-    pub program: Program,
+    program: Program,
 }
 
-/// A program of this package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[expect(missing_docs, reason = "a comment here would become help, and there is nothing to say")]
-pub enum Program {
+enum Program {
     Marwatch,
     ModelArchiver,
 }
@@ -42,11 +40,10 @@ impl Program {
     }
 }
 
-/// Prints them.
-pub fn run(args: &Args, out: &mut dyn Write) -> Exit {
+pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Stop> {
     let mut command = args.program.command();
     let name = command.get_name().to_owned();
-    // Written there first, since a failure to write would end the program.
+    // Into memory first: clap_complete panics where it cannot write.
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut command, name, &mut text);
     written(out.write_all(&text))

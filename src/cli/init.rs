@@ -1,59 +1,64 @@
-//! `marwatch init`.
+//! `marwatch init`: a configuration to start from.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::schema::for_editors;
 use super::source::DEFAULT_FILE;
-use super::{fail, written};
+use super::{Stop, written};
 use crate::config;
 use crate::exit::Exit;
 
 /// Write a commented configuration to start from
 ///
-/// Every key is there with its default and what it does. Beside the file goes its JSON Schema,
-/// `.marwatch.schema.json`, by which editors complete and check keys. An existing file is left
-/// alone.
+/// The file holds every key with its default and its meaning. Its JSON Schema is written beside it as
+/// `.marwatch.schema.json`, for editors that complete and check keys. An existing file is never
+/// overwritten.
 #[derive(Debug, clap::Args)]
-pub struct Args {
-    /// Where to write it; `-` for standard output, without a schema
+pub(super) struct Args {
+    /// The file to write; `-` writes to standard output, without a schema
     #[arg(value_name = "FILE", default_value = DEFAULT_FILE)]
-    pub file: PathBuf,
+    file: PathBuf,
 }
 
-/// The schema of the configuration beside it. Hidden, as it is nothing to edit.
-pub const CONFIG_SCHEMA: &str = ".marwatch.schema.json";
+/// The schema beside the configuration. Hidden, because it is not for editing.
+const CONFIG_SCHEMA: &str = ".marwatch.schema.json";
 
-/// Writes the file.
-pub fn run(args: &Args, out: &mut dyn Write) -> Exit {
+pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Stop> {
     let text = config::template();
     if args.file.as_os_str() == "-" {
         return written(out.write_all(text.as_bytes()));
     }
     let path = args.file.display();
-    let mut file = match OpenOptions::new().write(true).create_new(true).open(&args.file) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let why = format!("{path} exists already and is left alone; name another file");
-            return fail(Exit::Usage, &why);
-        }
-        Err(error) => return fail(Exit::Unavailable, &format!("cannot write {path}: {error}")),
+    let cannot_write = |path: &Path, error: &io::Error| {
+        Stop::cannot(format_args!("write {}", path.display()), error)
     };
-    // One that is there is of an earlier version, as nobody writes it by hand.
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).open(&args.file).map_err(|error| {
+            match error.kind() {
+                io::ErrorKind::AlreadyExists => {
+                    let message =
+                        format!("{path} already exists and is not overwritten; name another file");
+                    Stop::new(Exit::Usage, message)
+                }
+                _ => cannot_write(&args.file, &error),
+            }
+        })?;
+    // An existing schema is one of an earlier version: it is never edited by hand.
     let schema = args.file.with_file_name(CONFIG_SCHEMA);
     let files = for_editors(text, &config::schema(), "config", CONFIG_SCHEMA);
     let wrote = fs::write(&schema, files.schema).map_err(|error| (&schema, error)).and_then(|()| {
         file.write_all(files.settings.as_bytes()).map_err(|error| (&args.file, error))
     });
     if let Err((at, error)) = wrote {
-        // Half of either would only be in the way.
+        // Half a file would only be in the way.
         let _ = fs::remove_file(&args.file);
         let _ = fs::remove_file(&schema);
-        return fail(Exit::Unavailable, &format!("cannot write {}: {error}", at.display()));
+        return Err(cannot_write(at, &error));
     }
     written(writeln!(
         out,
-        "wrote {path}; edit `store` and `drop_folders`, then try `marwatch check`"
+        "wrote {path}; edit `store` and `drop_folders`, then run `marwatch check`"
     ))
 }

@@ -1,4 +1,4 @@
-//! `marwatch inspect`: what an archive holds, and whether the server will take it.
+//! `marwatch inspect`: the content of an archive, and whether the server accepts it.
 
 #[cfg(test)]
 mod tests;
@@ -9,79 +9,58 @@ use std::iter;
 use std::path::PathBuf;
 
 use serde_json::{Map, Value};
-use thiserror::Error;
 
-use crate::archive::inspect::{Form, InspectError, InspectedEntry, Inspection, inspect};
-use crate::text::{printable, printable_json};
+use super::output::{count, size, write_json, write_line};
+use super::{Stop, written};
+use crate::archive::inspect::{Form, InspectedEntry, Inspection, inspect};
+use crate::exit::Exit;
+use crate::text::chain;
 
-/// More entries than this are not listed unless asked for.
-const LISTED: usize = 40;
+/// Entries that are listed without `--entries`.
+const MOST_LISTED: usize = 40;
 
-/// Show what a model archive holds and whether the server will take it
+/// Show what a model archive holds and whether the server accepts it
 ///
-/// Looks into a `.mar`, a `.tar.gz` or an unpacked folder, whoever made it, without unpacking or
-/// running anything. A zip is read twice: as the server reads it, entry by entry from the front,
-/// and by its central directory, as other tools do. Every difference between the two, everything
-/// that the server refuses or that the specification does not allow is listed, with how to mend it.
+/// Reads a `.mar`, a `.tar.gz` or an unpacked folder, whatever made it, without unpacking or running
+/// anything. A zip is read twice: entry by entry from the front, as the server does, and by its
+/// central directory, as other tools do. Every difference between the two is listed, and everything
+/// that the server refuses or the specification forbids, each with how to fix it.
 ///
-/// The exit code is 0 where nothing is wrong (warnings do not count), so this also serves as a check
-/// in a pipeline.
+/// The exit code is 0 if there is no error (warnings do not count), so the command also serves as a
+/// check in a pipeline.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
   marwatch inspect store/resnet.mar
   marwatch inspect --json resnet.mar | jq -r .digest
   marwatch inspect --json resnet.mar | jq -r '.problems[].code'")]
-pub struct Args {
+pub(super) struct Args {
     /// The archive: a .mar, a .tar.gz or an unpacked folder
     #[arg(value_name = "ARCHIVE")]
-    pub archive: PathBuf,
-    /// List all entries in the order of the archive, not only the 40 largest
+    archive: PathBuf,
+    /// List all entries in archive order, not only the 40 largest
     #[arg(long)]
-    pub entries: bool,
-    /// Print everything as one JSON object: archive, form, bytes, digest, manifest, entries,
-    /// totals, central_directory, problems
+    entries: bool,
+    /// Print one JSON object: archive, form, bytes, digest, manifest, entries, totals,
+    /// central_directory, problems
     #[arg(long)]
-    pub json: bool,
+    json: bool,
 }
 
-/// Why nothing, or not everything, was printed.
-#[derive(Debug, Error)]
-pub enum InspectCommandError {
-    /// The archive cannot be read.
-    #[error(transparent)]
-    Inspect(#[from] InspectError),
-    /// The output cannot be written.
-    #[error("cannot write the result")]
-    Write(#[from] io::Error),
-    /// The result is no JSON.
-    #[error("cannot write the result as JSON")]
-    Json(#[from] serde_json::Error),
+pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Stop> {
+    let inspection =
+        inspect(&args.archive).map_err(|error| Stop::new(Exit::Unavailable, chain(&error)))?;
+    let shown = match args.json {
+        true => write_json(out, &inspection),
+        false => write_text(&inspection, args.entries, out),
+    };
+    written(shown)?;
+    Ok(if inspection.is_good() { Exit::Success } else { Exit::ModelProblems })
 }
 
-/// Inspects the archive and prints what was found; true where nothing is wrong but for warnings.
-///
-/// # Errors
-/// When the archive cannot be read or the result cannot be written.
-pub fn run(args: &Args, out: &mut dyn Write) -> Result<bool, InspectCommandError> {
-    let inspection = inspect(&args.archive)?;
-    if args.json {
-        writeln!(out, "{}", json(&inspection)?)?;
-    } else {
-        write_text(&inspection, args.entries, out)?;
-    }
-    Ok(inspection.is_good())
-}
-
-/// The inspection as JSON in which nothing could be obeyed by a terminal.
-fn json(inspection: &Inspection) -> Result<String, serde_json::Error> {
-    Ok(printable_json(&serde_json::to_string_pretty(inspection)?))
-}
-
-/// The inspection for people.
 fn write_text(inspection: &Inspection, all: bool, out: &mut dyn Write) -> io::Result<()> {
     for (label, value) in summary(inspection) {
-        writeln!(out, "{label:<10}{}", printable(&value))?;
+        write_line(out, format_args!("{label:<10}{value}"))?;
     }
     if !inspection.entries.is_empty() {
         write_entries(inspection, all, out)?;
@@ -90,13 +69,13 @@ fn write_text(inspection: &Inspection, all: bool, out: &mut dyn Write) -> io::Re
         writeln!(out)?;
     }
     for problem in &inspection.problems {
-        writeln!(out, "{}", printable(&problem.to_string()))?;
+        write_line(out, problem)?;
     }
     writeln!(out)?;
     writeln!(out, "{}", verdict(inspection))
 }
 
-/// Bytes to the last one, and in a unit that is easier to read where there is one.
+/// The exact number of bytes, and in a larger unit if there is one.
 fn bytes(count: u64) -> String {
     if count < 1024 { count.to_string() } else { format!("{count} ({})", size(count)) }
 }
@@ -147,15 +126,15 @@ fn words(values: &[Option<&Value>]) -> String {
 
 fn write_entries(inspection: &Inspection, all: bool, out: &mut dyn Write) -> io::Result<()> {
     let mut entries: Vec<&InspectedEntry> = inspection.entries.iter().collect();
-    let cut = !all && entries.len() > LISTED;
-    if cut {
+    let is_cut = !all && entries.len() > MOST_LISTED;
+    if is_cut {
         entries.sort_by_key(|entry| Reverse(entry.size));
-        entries.truncate(LISTED);
+        entries.truncate(MOST_LISTED);
     }
     let zip = inspection.form == Form::Zip;
     let header = ["SIZE", "PACKED", "METHOD", "OFFSET", "PATH"].map(String::from);
     let rows: Vec<[String; 5]> = iter::once(header).chain(entries.into_iter().map(row)).collect();
-    // The path comes last, so that its width does not count, however long it is.
+    // The path is the last column, so that its length does not matter.
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
     let [size, packed, method, offset] = [0, 1, 2, 3].map(width);
     writeln!(out)?;
@@ -166,9 +145,9 @@ fn write_entries(inspection: &Inspection, all: bool, out: &mut dyn Write) -> io:
         }
         writeln!(out, "{}", row[4])?;
     }
-    if cut {
+    if is_cut {
         let total = inspection.entries.len();
-        writeln!(out, "(the {LISTED} largest of {total} entries; --entries shows all)")?;
+        writeln!(out, "(the {MOST_LISTED} largest of {total} entries; --entries shows all)")?;
     }
     Ok(())
 }
@@ -186,8 +165,8 @@ fn row(entry: &InspectedEntry) -> [String; 5] {
 }
 
 fn verdict(inspection: &Inspection) -> String {
-    let errors = inspection.problems.iter().filter(|problem| problem.is_error()).count() as u64;
-    let warnings = inspection.problems.len() as u64 - errors;
+    let errors = inspection.problems.iter().filter(|problem| problem.is_error()).count();
+    let warnings = inspection.problems.len() - errors;
     let unusual =
         if warnings > 0 { format!(", {}", count(warnings, "warning")) } else { String::new() };
     if errors > 0 {
@@ -195,23 +174,4 @@ fn verdict(inspection: &Inspection) -> String {
     } else {
         format!("good{unusual}")
     }
-}
-
-fn count(number: u64, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
-/// Bytes in the largest unit that leaves a whole part, with one decimal.
-fn size(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let mut value = bytes as f64 / 1024.0;
-    let mut unit = 0;
-    while value >= 1023.95 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    format!("{value:.1} {}", UNITS[unit])
 }

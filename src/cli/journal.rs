@@ -1,4 +1,4 @@
-//! systemd's journal: entries with fields, by which `journalctl -u marwatch MODEL=resnet` finds them.
+//! systemd's journal: entries with fields, for `journalctl -u marwatch MODEL=resnet`.
 
 use std::env;
 use std::fmt;
@@ -16,10 +16,10 @@ use crate::failpoints;
 use crate::failpoints::Protection;
 use crate::text::printable;
 
-/// Whether what is written to standard error goes to the journal. systemd says in `JOURNAL_STREAM`
-/// where the journal is, which children inherit, also those that write elsewhere
-/// (`systemd.exec(5)`).
-pub fn is_stderr() -> bool {
+/// Whether standard error is connected to the journal. systemd names the journal's stream in
+/// `JOURNAL_STREAM`; children inherit the variable even if their standard error goes elsewhere
+/// (systemd.exec(5)).
+pub(super) fn is_stderr() -> bool {
     let Some((device, inode)) = env::var("JOURNAL_STREAM").ok().and_then(|text| stream(&text))
     else {
         return false;
@@ -32,11 +32,11 @@ fn stream(text: &str) -> Option<(u64, u64)> {
     Some((device.parse().ok()?, inode.parse().ok()?))
 }
 
-/// Sends what is logged to the journal, with every field under its own name.
+/// Sends log events to the journal, each field under its own name.
 ///
 /// # Errors
 /// When there is no journal.
-pub fn layer() -> io::Result<Journal> {
+pub(super) fn layer() -> io::Result<Journal> {
     let priorities = PriorityMappings {
         info: Priority::Informational,
         debug: Priority::Debug,
@@ -46,11 +46,11 @@ pub fn layer() -> io::Result<Journal> {
     Ok(Journal(layer.with_field_prefix(None).with_priority_mappings(priorities)))
 }
 
-/// The journal's layer. It takes every value as it is, and `journalctl -o cat` prints them so: what a
-/// terminal could obey is escaped here, as in every other log.
-pub struct Journal(tracing_journald::Layer);
+/// The journal's layer. The journal keeps every value unchanged, and `journalctl -o cat` prints it so:
+/// this layer escapes what a terminal could obey, as in every other log.
+pub(super) struct Journal(tracing_journald::Layer);
 
-/// As many fields as an event can have.
+/// The most fields that an event of `tracing` can have.
 const MOST_FIELDS: usize = 32;
 
 impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for Journal {
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stream_is_a_device_and_an_inode() {
+    fn a_journal_stream_is_a_device_and_an_inode() {
         assert_eq!(stream("9:1234567"), Some((9, 1_234_567)));
         for text in ["", "9", "9:", "9:x", ":1", "9:1:2"] {
             assert_eq!(stream(text), None, "{text}");

@@ -1,64 +1,60 @@
-//! `marwatch log`: what came of each attempt.
+//! `marwatch log`: the records.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use indicatif::HumanBytes;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::output::{size, write_json_line, write_line};
 use super::source::StoreSource;
-use super::{fail, written};
+use super::{Stop, written};
 use crate::clock;
 use crate::exit::Exit;
 use crate::results::follow::Follower;
 use crate::results::{Outcome, RESULTS_FILE, Record};
 use crate::store::hidden_folder;
-use crate::text::{printable, printable_json};
 
-/// How often is looked for new records with `--follow`.
-const EVERY: Duration = Duration::from_millis(250);
+/// Interval between two looks for new records with `--follow`.
+const INTERVAL: Duration = Duration::from_millis(250);
 
-/// Show what came of each attempt to bring a model into the store
+/// Show the result of each build, removal, rollback and server update
 ///
-/// Reads STORE/.marwatch/results.jsonl and the files that were put aside, whether or not a daemon
-/// runs: the oldest first.
+/// Reads STORE/.marwatch/results.jsonl and the files rotated from it, whether or not a daemon runs.
+/// The oldest record comes first.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
   marwatch log                              the last 50
-  marwatch log -f --model resnet            those of one model, and new ones as they come
-  marwatch log --failed -n 5                what went wrong last
+  marwatch log -f --model resnet            one model, with new records as they come
+  marwatch log --failed -n 5                the last failures
   marwatch log --json -n 1000 | jq -s 'map(.bytes) | add'")]
-pub struct Args {
-    /// Go on with new ones as they come, until Ctrl-C
+pub(super) struct Args {
+    /// Keep showing new records, until Ctrl-C
     #[arg(long, short)]
-    pub follow: bool,
-    /// Only those of this model; can be given several times
+    follow: bool,
+    /// Show only records of this model. Can be repeated
     #[arg(long, short, value_name = "NAME")]
-    pub model: Vec<String>,
-    /// Only those that went wrong: rejected, failed, unstable, not served
+    model: Vec<String>,
+    /// Show only failures: rejected, failed, unstable, not served
     #[arg(long)]
-    pub failed: bool,
-    /// How many of those that there are
+    failed: bool,
+    /// Show at most this many of the existing records
     #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 50)]
-    pub lines: usize,
-    /// Print the records as they are, an object a line: `marwatch schema results` describes it
+    lines: usize,
+    /// Print the records as JSON, one object per line; `marwatch schema results` describes them
     #[arg(long)]
-    pub json: bool,
-    /// Where the store is.
+    json: bool,
     #[command(flatten)]
-    pub source: StoreSource,
+    source: StoreSource,
 }
 
-/// Shows them.
-pub fn run(args: &Args, out: &mut dyn Write) -> Exit {
-    let hidden = match args.source.find() {
-        Ok(store) => hidden_folder(&store),
-        Err(error) => return error.say(),
-    };
-    let mut follower = Follower::new(hidden.join(RESULTS_FILE));
+pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Stop> {
+    let results = hidden_folder(&args.source.find()?).join(RESULTS_FILE);
+    let unreadable =
+        |error: io::Error| Stop::cannot(format_args!("read {}", results.display()), &error);
+    let mut follower = Follower::new(results.clone());
     let mut last = VecDeque::new();
     let read = follower.read(|record| {
         if is_wanted(&record, args) && args.lines > 0 {
@@ -68,49 +64,40 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Exit {
             last.push_back(record);
         }
     });
-    if let Err(error) = read {
-        let message = format!("cannot read the records in {}: {error}", hidden.display());
-        return fail(Exit::Unavailable, &message);
-    }
-    let shown = last.iter().try_for_each(|record| show(record, args, out));
-    match shown.and_then(|()| out.flush()) {
-        Ok(()) if args.follow => {}
-        shown => return written(shown),
-    }
+    read.map_err(unreadable)?;
+    let mut shown = last.iter().try_for_each(|record| show(record, args, out));
     loop {
-        clock::pause(EVERY);
-        let mut shown = Ok(());
+        shown = shown.and_then(|()| out.flush());
+        if shown.is_err() || !args.follow {
+            return written(shown);
+        }
+        clock::pause(INTERVAL);
         let read = follower.read(|record| {
             if shown.is_ok() && is_wanted(&record, args) {
                 shown = show(&record, args, out);
             }
         });
-        if let Err(error) = shown.and_then(|()| out.flush()) {
-            return written(Err(error));
-        }
-        if let Err(error) = read {
-            return fail(Exit::Unavailable, &format!("cannot read the records: {error}"));
-        }
+        read.map_err(unreadable)?;
     }
 }
 
 fn is_wanted(record: &Record, args: &Args) -> bool {
-    let is_bad = matches!(record.outcome, Outcome::Rejected | Outcome::Failed | Outcome::Unstable);
-    (args.model.is_empty() || args.model.contains(&record.model)) && (!args.failed || is_bad)
+    use Outcome::{Failed, NotServed, Rejected, Unstable};
+    let is_failure = matches!(record.outcome, Rejected | Failed | Unstable | NotServed);
+    (args.model.is_empty() || args.model.contains(&record.model)) && (!args.failed || is_failure)
 }
 
 fn show(record: &Record, args: &Args, out: &mut dyn Write) -> io::Result<()> {
     if args.json {
-        return writeln!(out, "{}", printable_json(&serde_json::to_string(record)?));
+        return write_json_line(out, record);
     }
     let mut line = format!("{}  {}  {}", time(record.time), record.model, record.outcome.as_str());
     if record.outcome == Outcome::Published {
-        let size = record.bytes.map(HumanBytes).map(|size| size.to_string()).unwrap_or_default();
-        let ms = record.took_ms();
+        let (size, ms) = (size(record.bytes), record.took_ms());
         line += &format!(": generation {}, {size}, {ms:.1} ms", record.generation);
     }
     if let Some(of) = record.of_generation {
-        line += &format!(": the content of generation {of}");
+        line += &format!(": content of generation {of}");
     }
     if let Some(on) = &record.server {
         line += &format!(": {}: {}", on.management, on.state.as_str());
@@ -121,17 +108,38 @@ fn show(record: &Record, args: &Args, out: &mut dyn Write) -> io::Result<()> {
             line += &format!(": {error}");
         }
     }
-    writeln!(out, "{}", printable(&line))?;
+    write_line(out, line)?;
     if let Some(failure) = &record.failure {
-        writeln!(out, "  {}", printable(&failure.to_string()))?;
+        write_line(out, format_args!("  {failure}"))?;
     }
     for problem in &record.problems {
-        writeln!(out, "  {}", printable(&problem.to_string()))?;
+        write_line(out, format_args!("  {problem}"))?;
     }
     Ok(())
 }
 
-/// As the clock on the wall shows it.
+/// In the time zone of the system.
 fn time(time: Timestamp) -> String {
     time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::Trigger;
+
+    #[test]
+    fn failures_are_rejected_failed_unstable_and_not_served() {
+        let source = StoreSource { config: None, store: None };
+        let args =
+            Args { follow: false, model: vec![], failed: true, lines: 1, json: false, source };
+        let mut record = Record::new("m".into(), "m".into(), Trigger::Change);
+        let outcomes = Outcome::OF_ATTEMPTS.into_iter().chain(Outcome::OF_SERVERS);
+        let shown = outcomes.filter(|&outcome| {
+            record.outcome = outcome;
+            is_wanted(&record, &args)
+        });
+        let shown: Vec<_> = shown.map(Outcome::as_str).collect();
+        assert_eq!(shown, ["rejected", "unstable", "failed", "not_served"]);
+    }
 }

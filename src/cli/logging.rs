@@ -1,4 +1,4 @@
-//! Logging: text for people, JSON for machines, native fields for systemd's journal.
+//! Logging: text for people, JSON for programs, native fields for systemd's journal.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -12,28 +12,27 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::journal;
-use super::screen::Above;
+use super::terminal::{Above, is_colour_allowed};
 use crate::failpoints;
 use crate::failpoints::Protection;
 use crate::text::{printable, printable_json};
 
-/// How lines are logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// Lines for people; in colour on a terminal unless NO_COLOR is set.
+pub(super) enum Format {
+    /// Lines for people, in colour on a terminal unless NO_COLOR is set
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line
     Json,
-    /// Entries of systemd's journal, with fields such as MODEL= and OUTCOME=.
+    /// Entries of systemd's journal, with fields such as MODEL= and OUTCOME=
     Journal,
 }
 
-/// Starts logging at `level`, else at what RUST_LOG says, else at `default`; as `format` says, else
-/// to the journal where standard error leads there, else as text, `above` what a terminal shows.
+/// Starts logging. The filter is `level`, else RUST_LOG, else `default`. Without a `format`, lines go to
+/// the journal if standard error is connected to it, else they are text, `above` the live view.
 ///
 /// # Errors
-/// When `level` or RUST_LOG is no filter, and when the journal that was asked for is not there.
-pub fn start(
+/// When `level` or RUST_LOG is not a filter, or the requested journal does not exist.
+pub(super) fn start(
     level: Option<&str>,
     format: Option<Format>,
     default: &str,
@@ -47,12 +46,13 @@ pub fn start(
     };
     if let Some(word) = text.split(',').map(str::trim).find(|word| !is_directive(word)) {
         return Err(format!(
-            "`{word}` ({origin}) is no log level; write error, warn, info, debug, trace or off, or a filter such as marwatch::watch=debug"
+            "`{word}` ({origin}) is not a log level; use error, warn, info, debug, trace or off, or a filter such as marwatch::watch=debug"
         ));
     }
     let filter = EnvFilter::try_new(text)
-        .map_err(|error| format!("`{text}` ({origin}) is no log filter: {error}"))?;
-    // What it says of a certificate comes back as the error of the request, which names the server.
+        .map_err(|error| format!("`{text}` ({origin}) is not a log filter: {error}"))?;
+    // What this crate logs about a certificate is also in the error of the request, which names the
+    // server.
     let quiet = "rustls_platform_verifier=off".parse().ok().filter(|_| origin == "the default");
     let filter = match quiet {
         Some(quiet) => filter.add_directive(quiet),
@@ -60,10 +60,11 @@ pub fn start(
     };
     let journal = match format {
         Some(Format::Journal) => {
-            let journal = journal::layer().map_err(|error| format!("there is no journal: {error}"));
+            let journal = journal::layer()
+                .map_err(|error| format!("cannot log to systemd's journal: {error}"));
             Some(journal?)
         }
-        // Without its socket, lines that it takes from standard error are better than none.
+        // Without the journal's socket, text on standard error still reaches it.
         None if journal::is_stderr() => journal::layer().ok(),
         _ => None,
     };
@@ -75,7 +76,7 @@ pub fn start(
     if format == Some(Format::Json) {
         builder.with_writer(|| PlainJson).json().flatten_event(true).with_target(false).init();
     } else {
-        let colour = io::stderr().is_terminal() && super::is_colour_wanted();
+        let colour = io::stderr().is_terminal() && is_colour_allowed();
         let builder = builder.fmt_fields(Plain).with_target(false).with_ansi(colour);
         match above {
             Some(above) => builder.with_writer(above).init(),
@@ -85,8 +86,8 @@ pub fn start(
     Ok(())
 }
 
-/// Standard error for lines of JSON, each written in one go, with everything escaped in it that a
-/// terminal could obey and JSON lets stand.
+/// Standard error for lines of JSON. Each is written in one call, with everything escaped that a
+/// terminal could obey and that JSON permits.
 struct PlainJson;
 
 impl Write for PlainJson {
@@ -100,9 +101,8 @@ impl Write for PlainJson {
     }
 }
 
-/// Fields as usual, with everything escaped that a terminal could obey and that could pass for a line
-/// of its own: much of what is logged are names that somebody else has given to files. What only
-/// machines look for is left out.
+/// The usual format, with everything escaped that a terminal could obey or that could pass for
+/// another line: file names in the log come from other people. Fields for programs are left out.
 struct Plain;
 
 impl<'w> FormatFields<'w> for Plain {
@@ -147,7 +147,8 @@ impl Visit for PlainLine<'_> {
     }
 }
 
-/// A lone word that is no level would be taken for a target, and silence everything else.
+/// Whether a part of a filter is what it seems: a lone word that is not a level would pass for a
+/// target and silence everything else.
 fn is_directive(word: &str) -> bool {
     let levels = ["error", "warn", "info", "debug", "trace", "off"];
     word.is_empty()

@@ -1,5 +1,5 @@
-//! `marwatch man`: the manual pages, from the same command lines and the same template that the
-//! program reads.
+//! `marwatch man`: the manual pages, made from the command line's own definition and from the template
+//! of the configuration.
 
 mod configuration;
 
@@ -11,33 +11,33 @@ use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-use super::{Cli, fail, written};
+use super::{Cli, Stop, written};
 use crate::exit::Exit;
 use crate::model_archiver;
 
 /// Print a manual page
 ///
-/// Pages are called as they would be installed: marwatch, marwatch-run and so on for each
-/// subcommand, marwatch.yaml, model-archiver.
+/// The pages are marwatch, marwatch-run and so on for each subcommand, marwatch.yaml and
+/// model-archiver.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
   marwatch man run | man -l -             read the page of `marwatch run`
-  marwatch man marwatch.yaml | man -l -   every key of the configuration
-  marwatch man --all /usr/local/share/man install all of them")]
-pub struct Args {
-    /// Which page, or which subcommand's
+  marwatch man marwatch.yaml | man -l -   read about every key of the configuration
+  marwatch man --all /usr/local/share/man install all pages")]
+pub(super) struct Args {
+    /// The name of a page or a subcommand
     #[arg(value_name = "PAGE", default_value = "marwatch", conflicts_with = "all")]
-    pub page: String,
-    /// Write every page below this folder, as man1/NAME.1 and man5/NAME.5
+    page: String,
+    /// Write all pages below this folder, as man1/NAME.1 and man5/NAME.5
     #[arg(long, value_name = "DIR")]
-    pub all: Option<PathBuf>,
+    all: Option<PathBuf>,
 }
 
 /// A manual page.
 #[derive(Debug)]
 pub struct Page {
-    /// What `man` finds it by.
+    /// The name that `man` finds it by.
     pub name: String,
     /// 1 for commands, 5 for files.
     pub section: u8,
@@ -45,35 +45,27 @@ pub struct Page {
     pub text: String,
 }
 
-/// Prints the page, or writes all.
-pub fn run(args: &Args, out: &mut dyn Write) -> Exit {
-    let pages = match pages() {
-        Ok(pages) => pages,
-        Err(error) => return fail(Exit::Unavailable, &format!("cannot make the pages: {error}")),
-    };
+pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Stop> {
+    let pages = pages().map_err(|error| Stop::cannot("make the pages", &error))?;
     if let Some(dir) = &args.all {
-        return match pages.iter().try_for_each(|page| page.write(dir)) {
-            Ok(()) => Exit::Success,
-            Err(error) => {
-                let why = format!("cannot write below {}: {error}", dir.display());
-                fail(Exit::Unavailable, &why)
-            }
-        };
+        let cannot = |error| Stop::cannot(format_args!("write to {}", dir.display()), &error);
+        pages.iter().try_for_each(|page| page.write(dir)).map_err(cannot)?;
+        return Ok(Exit::Success);
     }
     let of_subcommand = format!("marwatch-{}", args.page);
-    match pages.iter().find(|page| page.name == args.page || page.name == of_subcommand) {
-        Some(page) => written(out.write_all(page.text.as_bytes())),
-        None => {
-            let names: Vec<_> = pages.iter().map(|page| page.name.as_str()).collect();
-            let why = format!("there is no page `{}`; there are {}", args.page, names.join(", "));
-            fail(Exit::Usage, &why)
-        }
-    }
+    let page = pages.iter().find(|page| page.name == args.page || page.name == of_subcommand);
+    let page = page.ok_or_else(|| {
+        let names: Vec<_> = pages.iter().map(|page| page.name.as_str()).collect();
+        let message =
+            format!("there is no page `{}`; the pages are: {}", args.page, names.join(", "));
+        Stop::new(Exit::Usage, message)
+    })?;
+    written(out.write_all(page.text.as_bytes()))
 }
 
 impl Page {
     fn new(name: String, section: u8, text: &str) -> Self {
-        // A page without a date, as it has to be the same tomorrow: it is empty then, not missing.
+        // Without a date, so that the page is the same tomorrow. The field is empty, not missing.
         let text = text.replacen(&format!(" {section}  \""), &format!(" {section} \"\" \""), 1);
         Self { name, section, text }
     }
@@ -86,12 +78,12 @@ impl Page {
     }
 }
 
-/// All pages there are.
+/// All pages.
 ///
 /// # Errors
-/// Those of writing into memory, which does not fail.
+/// Those of writing to memory, which does not fail.
 pub fn pages() -> io::Result<Vec<Page>> {
-    // The page of the command itself is `--help`'s.
+    // `marwatch help` is the same as `--help` and needs no page.
     let mut root = Cli::command().disable_help_subcommand(true);
     root.build();
     let subcommands: Vec<Command> = root.get_subcommands().cloned().collect();
@@ -145,7 +137,7 @@ fn command(command: Command, see_also: &[String]) -> io::Result<Page> {
     Ok(Page::new(name, 1, &String::from_utf8_lossy(&text)))
 }
 
-/// The end of the long help, whose examples keep their lines.
+/// The end of the long help. Examples keep their line breaks.
 fn closing(page: &mut Roff, help: &str) {
     const CODES: &str = "Exit codes: ";
     let (examples, codes) = match help.find(CODES) {
@@ -169,7 +161,7 @@ fn closing(page: &mut Roff, help: &str) {
     }
 }
 
-/// Lines that stay as they are.
+/// Lines that keep their breaks.
 fn verbatim<'l>(page: &mut Roff, lines: impl IntoIterator<Item = &'l str>) {
     page.control("RS", ["4"]).control("nf", []);
     for line in lines {

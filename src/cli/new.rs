@@ -1,82 +1,76 @@
-//! `marwatch new`.
+//! `marwatch new`: a model folder to start from.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::schema::for_editors;
-use super::{fail, written};
+use super::{Stop, written};
 use crate::config::{SETTINGS_FILE, settings_schema};
 use crate::exit::Exit;
 use crate::model::ModelName;
 use crate::model::name::NameError;
 use crate::text::printable;
 
-/// Make a model folder that works, to start from
+/// Create a model folder that works, to start from
 ///
-/// It holds a handler that gives back what it is sent, the model's settings with all that can be
-/// set, and their schema for editors. It passes `marwatch check`, and the server serves it as it
-/// is. A folder that exists is left alone.
+/// The folder holds a handler that returns what it is sent, a settings file with every setting, and
+/// the schema of the settings for editors. It passes `marwatch check`, and the server serves it
+/// unchanged. An existing folder is never touched.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
-  marwatch new resnet                     the folder `resnet` here
-  marwatch new resnet --in models         in a drop folder: a daemon that watches it packs it")]
-pub struct Args {
-    /// The model's name, which is the folder's too
+  marwatch new resnet                     in the current folder
+  marwatch new resnet --in models         in a drop folder, where a running daemon packs it")]
+pub(super) struct Args {
+    /// The name of the model and of its folder
     #[arg(value_name = "NAME")]
-    pub name: String,
-    /// The folder to make it in
+    name: String,
+    /// The parent folder [default: the current folder]
     #[arg(long = "in", value_name = "DIR", default_value = ".", hide_default_value = true)]
-    pub dir: PathBuf,
+    dir: PathBuf,
 }
 
-/// The schema of [`SETTINGS_FILE`] beside it. Hidden, so that it is never packed.
-pub const SETTINGS_SCHEMA: &str = ".mar.schema.json";
+/// The schema beside [`SETTINGS_FILE`]. Hidden, so that it is never packed.
+const SETTINGS_SCHEMA: &str = ".mar.schema.json";
 
-/// Makes the folder.
-pub fn run(args: &Args, out: &mut dyn Write) -> Exit {
-    if let Err(why) = check_name(&args.name) {
-        return fail(Exit::Usage, &why);
-    }
+pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Stop> {
+    check_name(&args.name).map_err(|message| Stop::new(Exit::Usage, message))?;
     let folder = args.dir.join(&args.name);
-    // `./resnet` is a word too many for what was called `resnet`.
+    // Messages say `resnet`, not `./resnet`.
     let folder = folder.strip_prefix(".").unwrap_or(&folder);
     let shown = printable(&folder.display().to_string());
-    match fs::create_dir(folder) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let why = format!("{shown} exists already and is left alone; choose another name");
-            return fail(Exit::Usage, &why);
+    fs::create_dir(folder).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            let message = format!("{shown} already exists and is not touched; choose another name");
+            Stop::new(Exit::Usage, message)
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let dir = args.dir.display();
-            return fail(
-                Exit::Usage,
-                &format!("there is no folder {dir}; make it, or name another"),
-            );
+        io::ErrorKind::NotFound => {
+            let message =
+                format!("there is no folder {}; create it, or name another", args.dir.display());
+            Stop::new(Exit::Usage, message)
         }
-        Err(error) => return fail(Exit::Unavailable, &format!("cannot make {shown}: {error}")),
-    }
+        _ => Stop::cannot(format_args!("create {shown}"), &error),
+    })?;
     if let Err(error) = fill(folder) {
-        // It was made a moment ago, by this command.
+        // This command has just created it.
         let _ = fs::remove_dir_all(folder);
-        return fail(Exit::Unavailable, &format!("cannot write into {shown}: {error}"));
+        return Err(Stop::cannot(format_args!("write to {shown}"), &error));
     }
     written(writeln!(
         out,
-        "made {shown}; put your model into `inference` of {shown}/service.py, then try `marwatch \
-         check {shown}`"
+        "created {shown}; put your model into `inference` of {shown}/service.py, then run \
+         `marwatch check {shown}`"
     ))
 }
 
 fn check_name(name: &str) -> Result<(), String> {
-    let said = printable(name);
+    let shown = printable(name);
     match ModelName::parse(name) {
         Ok(parsed) if parsed.is_loadable() => Ok(()),
-        Ok(_) => Err(format!("the server cannot load a model `{said}`; take the `..` out")),
+        Ok(_) => Err(format!("the server cannot load a model `{shown}`; remove the `..`")),
         Err(NameError::Character { character: '/', .. }) => Err(format!(
-            "`{said}` is a path, not a name; `marwatch new NAME --in DIR` makes it elsewhere"
+            "`{shown}` is a path, not a name; `marwatch new NAME --in DIR` creates it in DIR"
         )),
         Err(error) => Err(format!(
             "{error}; begin with a letter and use only letters, digits, `_`, `-` and `.`"

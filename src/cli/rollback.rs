@@ -2,74 +2,74 @@
 
 use std::io::Write;
 
-use super::ask;
 use super::source::Source;
+use super::{Stop, ask};
 use crate::exit::Exit;
 use crate::pipeline::command::Command;
 use crate::reconcile::OrderKind;
 
 /// Put an earlier archive of a model back into the store
 ///
-/// It is read from end to end first, and takes its place as atomically as a build's; the archive that
-/// it replaces goes to the history. It stays until the model's folder changes, or until
-/// `marwatch resume`. Without --to it is the newest one of other content; again and again, it goes
-/// further back. A daemon that holds the store is asked to do it.
+/// The archive is verified from end to end, then takes its place atomically; the archive that it
+/// replaces goes to the history. The model is held: the archive stays until the model's folder
+/// changes, or until `marwatch resume`. Without --to, the newest archive with other content is put
+/// back; repeat the command to go further back. If a daemon holds the store, the daemon does it.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
   marwatch history resnet              what can be put back
-  marwatch rollback resnet             the archive before
-  marwatch rollback resnet --to 12     the one of generation 12")]
-pub struct Args {
-    /// The model's name
-    #[arg(value_name = "MODEL")]
-    pub model: String,
+  marwatch rollback resnet             the previous archive
+  marwatch rollback resnet --to 12     the archive of generation 12")]
+pub(super) struct Args {
+    #[command(flatten)]
+    model: Model,
     /// The generation to put back, as `marwatch history` shows it
     #[arg(long, value_name = "GENERATION")]
-    pub to: Option<u64>,
-    /// Where the configuration comes from.
-    #[command(flatten)]
-    pub source: Source,
+    to: Option<u64>,
 }
 
-/// Rolls back.
-pub fn run(args: &Args, out: &mut dyn Write) -> Exit {
-    ask::run(&args.source, &args.model, Command::Order(OrderKind::RollBack { to: args.to }), out)
-}
-
-/// Leave a model alone: nothing of it is built or removed until `marwatch resume`
+/// Stop building and removing a model until `marwatch resume`
 ///
-/// What is in the store stays there, whatever happens to the model's folder, over restarts too. A
-/// build that is under way is the last. `rollback` works all the same.
+/// The store keeps the model's archive, whatever happens to the model's folder, across restarts too.
+/// A build that is running still finishes. `marwatch rollback` works on a paused model.
 #[derive(Debug, clap::Args)]
-pub struct PauseArgs {
-    /// The model's name
-    #[arg(value_name = "MODEL")]
-    pub model: String,
-    /// Where the configuration comes from.
+pub(super) struct PauseArgs {
     #[command(flatten)]
-    pub source: Source,
+    model: Model,
 }
 
-/// Pauses.
-pub fn pause(args: &PauseArgs, out: &mut dyn Write) -> Exit {
-    ask::run(&args.source, &args.model, Command::Pause, out)
-}
-
-/// Let a model's folder decide again what is in the store, after a rollback or a pause
+/// Build a model from its folder again, after a rollback or a pause
 ///
 /// What the folder holds now is packed and published, as after any change.
 #[derive(Debug, clap::Args)]
-pub struct ResumeArgs {
-    /// The model's name
-    #[arg(value_name = "MODEL")]
-    pub model: String,
-    /// Where the configuration comes from.
+pub(super) struct ResumeArgs {
     #[command(flatten)]
-    pub source: Source,
+    model: Model,
 }
 
-/// Resumes.
-pub fn resume(args: &ResumeArgs, out: &mut dyn Write) -> Exit {
-    ask::run(&args.source, &args.model, Command::Order(OrderKind::Resume), out)
+#[derive(Debug, clap::Args)]
+struct Model {
+    /// The model's name
+    #[arg(value_name = "MODEL")]
+    model: String,
+    #[command(flatten)]
+    source: Source,
+}
+
+pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Stop> {
+    args.model.ask(Command::Order(OrderKind::RollBack { to: args.to }), out)
+}
+
+pub(super) fn pause(args: &PauseArgs, out: &mut dyn Write) -> Result<Exit, Stop> {
+    args.model.ask(Command::Pause, out)
+}
+
+pub(super) fn resume(args: &ResumeArgs, out: &mut dyn Write) -> Result<Exit, Stop> {
+    args.model.ask(Command::Order(OrderKind::Resume), out)
+}
+
+impl Model {
+    fn ask(&self, command: Command, out: &mut dyn Write) -> Result<Exit, Stop> {
+        ask::run(&self.source, &self.model, command, out)
+    }
 }

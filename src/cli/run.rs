@@ -1,58 +1,78 @@
 //! `marwatch run`.
 
-use super::screen::Screen;
 use super::source::Source;
+use super::terminal::LiveView;
+use super::{Stop, block_on};
+use crate::config::Config;
 use crate::daemon;
-use crate::daemon::View;
-use crate::daemon::service;
+use crate::daemon::{ConfigSource, View, service};
 use crate::exit::Exit;
+use crate::text::printable;
 
 /// Watch model folders and build what changes, until SIGTERM or Ctrl-C
 ///
-/// Makes a first pass over everything, then follows changes. A model is built when it has come to
-/// rest: quiet for a while (`settle.quiet`), no file of it open for writing, no unfinished transfer
-/// in it. What came of each build is logged here and appended to STORE/.marwatch/results.jsonl;
-/// STORE/.marwatch/catalog.json says what the store holds.
+/// First builds every model that is not up to date, then follows changes. A model is built once it
+/// has settled: no change for a while (`settle.quiet`), no file open for writing, no unfinished
+/// transfer. Each result is logged and appended to STORE/.marwatch/results.jsonl;
+/// STORE/.marwatch/catalog.json lists what the store holds.
 ///
-/// On a terminal it shows a line for each model, and what is wrong with the line of the source; elsewhere,
-/// or with --plain, what came of each attempt is logged.
+/// On a terminal, a line for each model shows its state, and problems are shown with the line of the
+/// source. Elsewhere, or with --plain, results are logged.
 ///
-/// Signals: SIGTERM and SIGINT let running builds end (`shutdown_grace`), a second one ends at
-/// once; SIGHUP reads the configuration again; SIGUSR1 looks at everything.
+/// Signals: SIGTERM and SIGINT let running builds finish (`shutdown_grace`); a second one stops them
+/// at once. SIGHUP reloads the configuration. SIGUSR1 rescans everything.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
-  marwatch run --watch models --store model-store
+  marwatch run --watch models
+  marwatch run --watch models --server http://127.0.0.1:8081
   marwatch run --config /etc/marwatch.yaml --log-format json")]
-pub struct Args {
-    /// Print plain lines on a terminal too
+pub(super) struct Args {
+    /// Log plain lines on a terminal, too
     #[arg(long)]
-    pub plain: bool,
-    /// Where the configuration comes from.
+    plain: bool,
+    /// Management address of a running server, such as http://127.0.0.1:8081. Can be repeated
+    ///
+    /// The server is given each new archive, after a trial under another name (`preflight: true`).
+    /// It must use the same folder as its model store (`--model-store`), and be able to read the
+    /// hidden folder .marwatch in it. Only with --watch: a configuration file lists its servers
+    /// under `servers:`.
+    #[arg(long, value_name = "URL")]
+    server: Vec<String>,
     #[command(flatten)]
-    pub source: Source,
+    source: Source,
 }
 
 impl Args {
-    /// What is shown on a terminal, where there is one and plain lines are not asked for.
-    pub fn screen(&self) -> Option<Screen> {
-        if self.plain { None } else { Screen::find() }
+    /// The live view, on a terminal and without `--plain`.
+    pub(super) fn live_view(&self) -> Option<LiveView> {
+        if self.plain { None } else { LiveView::on_terminal() }
+    }
+
+    fn config(&self) -> Result<Config, Stop> {
+        self.source.config_with_warnings(&self.server)
+    }
+}
+
+impl ConfigSource for Args {
+    fn read(&self) -> Result<Config, Vec<String>> {
+        self.config().map_err(|stop| stop.lines)
     }
 }
 
 /// Runs the daemon in the foreground.
-pub fn run(args: &Args, screen: Option<Screen>) -> Exit {
-    match args.source.load() {
-        Ok((config, warnings)) => {
-            for warning in warnings {
-                tracing::warn!("{warning}");
-            }
-            let view = screen.map(|screen| Box::new(screen) as Box<dyn View>);
-            daemon::run(&args.source, config, view)
-        }
-        Err(error) => {
-            service::cannot_start(error.lines().first().map_or("", String::as_str));
-            error.say()
-        }
+pub(super) fn run(args: &Args, view: Option<LiveView>) -> Result<Exit, Stop> {
+    start(args, view).inspect_err(|stop| {
+        service::cannot_start(stop.lines.first().map_or("", String::as_str));
+    })
+}
+
+fn start(args: &Args, view: Option<LiveView>) -> Result<Exit, Stop> {
+    let config = args.config()?;
+    // Without the view, the log names the store.
+    if let (Some(view), Some(store)) = (&view, args.source.default_store(&config)) {
+        view.print(&printable(&store));
     }
+    let view = view.map(|view| Box::new(view) as Box<dyn View>);
+    block_on(config.jobs, daemon::run(args, config, view))
 }

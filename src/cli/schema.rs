@@ -1,8 +1,8 @@
-//! `marwatch schema`.
+//! `marwatch schema`: JSON Schemas.
 
 use std::io::Write;
 
-use super::written;
+use super::{Stop, written};
 use crate::config;
 use crate::exit::Exit;
 use crate::results::{Catalog, Record};
@@ -10,38 +10,36 @@ use crate::status::Status;
 
 /// Print the JSON Schema of a file that marwatch writes or reads
 ///
-/// By a schema, editors complete and check keys. Those with a YAML language server take it from
-/// the first line of a file, which `marwatch init` and `marwatch new` write, with the schema in the
-/// same folder: nothing is fetched. After an update of marwatch, write it anew.
+/// Editors with a YAML language server use a schema to complete and check keys. The first line of a
+/// file from `marwatch init` or `marwatch new` names the schema in the same folder, so that nothing
+/// is fetched. Write the schema again after an update of marwatch.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
   marwatch schema config > .marwatch.schema.json
   marwatch schema model > models/resnet/.mar.schema.json
   marwatch schema results | jq '.properties | keys'")]
-pub struct Args {
-    /// Which one
+pub(super) struct Args {
+    /// The file
     #[arg(value_name = "WHAT")]
-    pub what: What,
+    what: What,
 }
 
-/// A format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum What {
+enum What {
     /// A line of STORE/.marwatch/results.jsonl
     Results,
     /// STORE/.marwatch/catalog.json
     Catalog,
-    /// What `marwatch status --json` prints
+    /// The output of `marwatch status --json`
     Status,
     /// The configuration file
     Config,
-    /// The settings of a model: .mar.yaml in its folder
+    /// The settings file of a model: .mar.yaml in its folder
     Model,
 }
 
-/// Prints the schema.
-pub fn run(args: &Args, out: &mut dyn Write) -> Exit {
+pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Stop> {
     let schema = match args.what {
         What::Results => Record::json_schema(),
         What::Catalog => Catalog::json_schema(),
@@ -55,15 +53,14 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Exit {
 /// A file of settings and the schema that goes beside it.
 #[derive(Debug)]
 pub(super) struct ForEditors {
-    /// The settings, below the line by which editors find the schema in the same folder. That works
-    /// without a network, and the schema is that of the program which reads the file.
+    /// The settings, after a line that names the schema in the same folder. Editors need no network,
+    /// and the schema is that of the program which reads the file.
     pub(super) settings: String,
-    /// The schema.
     pub(super) schema: String,
 }
 
-/// `settings` for editors. Their schema is what `marwatch schema WHAT` prints, and is to be written
-/// to `file`.
+/// `settings` for editors. The caller writes their schema, the output of `marwatch schema WHAT`, to
+/// `file`.
 pub(super) fn for_editors(
     settings: &str,
     schema: &schemars::Schema,
@@ -73,7 +70,7 @@ pub(super) fn for_editors(
     ForEditors {
         settings: format!(
             "# yaml-language-server: $schema={file}\n\
-             # (for editors; `marwatch schema {what}` prints that file anew)\n\n{settings}"
+             # (for editors; `marwatch schema {what}` prints that file again)\n\n{settings}"
         ),
         schema: format!("{:#}\n", schema.as_value()),
     }

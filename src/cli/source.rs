@@ -2,136 +2,147 @@
 
 use std::path::{Path, PathBuf};
 
+use super::Stop;
 use crate::config;
-use crate::config::{Config, ConfigError};
-use crate::daemon::ConfigSource;
+use crate::config::{Config, ConfigError, Flags};
 use crate::exit::Exit;
 use crate::model::problem::Problem;
 use crate::text::chain;
 
-/// The file that is read when nothing else is said.
-pub const DEFAULT_FILE: &str = "marwatch.yaml";
+/// The configuration file that is read by default.
+pub(super) const DEFAULT_FILE: &str = "marwatch.yaml";
+/// The store of `--watch` without `--store`.
+const DEFAULT_STORE: &str = "model-store";
 
-/// Where the configuration comes from.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Source {
-    /// The configuration file [default: marwatch.yaml here, if there is one]
+pub(super) struct Source {
+    /// The configuration file [default: marwatch.yaml in the current folder, if it exists]
     #[arg(long, short, value_name = "FILE", conflicts_with_all = ["watch", "store"])]
-    pub config: Option<PathBuf>,
-    /// Drop folders, every direct sub-folder of which is a model; needs --store
-    #[arg(long, value_name = "DIR", num_args = 1.., requires = "store")]
-    pub watch: Vec<PathBuf>,
-    /// The model store; needs --watch
+    pub(super) config: Option<PathBuf>,
+    /// Drop folder: each of its direct sub-folders is a model. Can be repeated
+    #[arg(long, value_name = "DIR")]
+    pub(super) watch: Vec<PathBuf>,
+    /// The model store [default with --watch: model-store in the current folder]
     #[arg(long, value_name = "DIR", requires = "watch")]
-    pub store: Option<PathBuf>,
+    pub(super) store: Option<PathBuf>,
 }
 
-/// Where the store is, for what asks nothing else of the configuration.
+/// For commands that need nothing but the store.
 #[derive(Debug, Clone, clap::Args)]
-pub struct StoreSource {
-    /// The configuration file [default: marwatch.yaml here, if there is one]
+pub(super) struct StoreSource {
+    /// The configuration file [default: marwatch.yaml in the current folder, if it exists]
     #[arg(long, short, value_name = "FILE", conflicts_with = "store")]
-    pub config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     /// The model store, instead of a configuration
     #[arg(long, value_name = "DIR")]
-    pub store: Option<PathBuf>,
+    pub(super) store: Option<PathBuf>,
+}
+
+/// Why there is no configuration.
+#[derive(Debug)]
+pub(super) enum LoadError {
+    /// It has these problems.
+    Invalid(Vec<Problem>),
+    /// It is missing or cannot be read.
+    Stop(Stop),
+}
+
+impl From<LoadError> for Stop {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Stop(stop) => stop,
+            LoadError::Invalid(problems) => {
+                let lines = problems.iter().map(ToString::to_string).collect();
+                Stop { exit: Exit::Configuration, lines }
+            }
+        }
+    }
+}
+
+impl From<Stop> for LoadError {
+    fn from(stop: Stop) -> Self {
+        Self::Stop(stop)
+    }
+}
+
+impl From<ConfigError> for LoadError {
+    fn from(error: ConfigError) -> Self {
+        match error {
+            ConfigError::Invalid { problems } => Self::Invalid(problems),
+            error @ ConfigError::Read { .. } => {
+                Self::Stop(Stop::new(Exit::Configuration, chain(&error)))
+            }
+        }
+    }
+}
+
+impl Source {
+    /// The configuration.
+    pub(super) fn config(&self) -> Result<Config, Stop> {
+        Ok(self.load(&[])?.0)
+    }
+
+    /// The configuration, with its warnings in the log. `servers` are those of `--server`.
+    pub(super) fn config_with_warnings(&self, servers: &[String]) -> Result<Config, Stop> {
+        let (config, warnings) = self.load(servers)?;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(config)
+    }
+
+    /// The configuration and its warnings.
+    pub(super) fn load(&self, servers: &[String]) -> Result<(Config, Vec<Problem>), LoadError> {
+        if !self.watch.is_empty() {
+            let cwd = std::env::current_dir()
+                .map_err(|error| Stop::cannot("determine the current folder", &error))?;
+            let store = self.store.as_deref().unwrap_or(Path::new(DEFAULT_STORE));
+            let config = config::from_flags(Flags { watch: &self.watch, store, servers }, &cwd);
+            return Ok((config.map_err(LoadError::Invalid)?, vec![]));
+        }
+        let path = file(self.config.as_deref()).ok_or_else(|| {
+            let message = format!(
+                "nothing to watch: there is no {DEFAULT_FILE} in the current folder; name a drop folder with --watch DIR or a configuration with --config FILE, or write {DEFAULT_FILE} with `marwatch init`"
+            );
+            Stop::new(Exit::Usage, message)
+        })?;
+        if !servers.is_empty() {
+            let message = format!(
+                "--server cannot be combined with a configuration file: list the server in {} under `servers:`, as `- management: http://HOST:PORT`",
+                path.display()
+            );
+            return Err(Stop::new(Exit::Usage, message).into());
+        }
+        Ok(config::load(path)?)
+    }
+
+    /// A note that names the store of a command line that does not.
+    pub(super) fn default_store(&self, config: &Config) -> Option<String> {
+        let is_default = self.store.is_none() && !self.watch.is_empty();
+        is_default.then(|| format!("the model store is {}", config.store.display()))
+    }
 }
 
 impl StoreSource {
     /// The store's absolute path.
-    ///
-    /// # Errors
-    /// Everything that is wrong with the configuration.
-    pub fn find(&self) -> Result<PathBuf, NoConfig> {
-        let Some(store) = &self.store else {
-            let source = Source { config: self.config.clone(), watch: vec![], store: None };
-            return source.load().map(|(config, _)| config.store);
-        };
-        store.canonicalize().map_err(|error| NoConfig {
-            exit: Exit::Unavailable,
-            problems: vec![],
-            message: Some(format!("cannot look into {}: {error}", store.display())),
-        })
-    }
-}
-
-/// Why there is no configuration, and how to end for it.
-#[derive(Debug)]
-pub struct NoConfig {
-    /// How to end.
-    pub exit: Exit,
-    /// What to say.
-    pub problems: Vec<Problem>,
-    /// What to say where no problem of a file tells it.
-    pub message: Option<String>,
-}
-
-impl Source {
-    /// Reads it.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it.
-    pub fn load(&self) -> Result<(Config, Vec<Problem>), NoConfig> {
-        let invalid = |problems| NoConfig { exit: Exit::Configuration, problems, message: None };
+    pub(super) fn find(&self) -> Result<PathBuf, Stop> {
         if let Some(store) = &self.store {
-            let cwd = std::env::current_dir().map_err(|error| NoConfig {
-                exit: Exit::Unavailable,
-                problems: vec![],
-                message: Some(format!("cannot tell the current folder: {error}")),
-            })?;
-            return config::from_flags(&self.watch, store, &cwd)
-                .map(|config| (config, vec![]))
-                .map_err(invalid);
+            let what = format_args!("open the store {}", store.display());
+            return store.canonicalize().map_err(|error| Stop::cannot(what, &error));
         }
-        let path = match &self.config {
-            Some(path) => path.as_path(),
-            None if Path::new(DEFAULT_FILE).exists() => Path::new(DEFAULT_FILE),
-            None => {
-                return Err(NoConfig {
-                    exit: Exit::Usage,
-                    problems: vec![],
-                    message: Some(format!(
-                        "nothing to watch: there is no {DEFAULT_FILE} here; name a file with --config, give --watch DIR --store DIR, or write one with `marwatch init`"
-                    )),
-                });
-            }
-        };
-        config::load(path).map_err(|error| match error {
-            ConfigError::Invalid { problems } => invalid(problems),
-            error @ ConfigError::Read { .. } => NoConfig {
-                exit: Exit::Configuration,
-                problems: vec![],
-                message: Some(chain(&error)),
-            },
-        })
+        let path = file(self.config.as_deref()).ok_or_else(|| {
+            let message = format!(
+                "no store is named: there is no {DEFAULT_FILE} in the current folder; name the store with --store DIR or a configuration with --config FILE"
+            );
+            Stop::new(Exit::Usage, message)
+        })?;
+        let (config, _) = config::load(path).map_err(LoadError::from)?;
+        Ok(config.store)
     }
 }
 
-impl NoConfig {
-    /// Everything there is to say, line by line.
-    pub fn lines(&self) -> Vec<String> {
-        let problems = self.problems.iter().map(ToString::to_string);
-        problems.chain(self.message.clone()).collect()
-    }
-
-    /// Says it on standard error.
-    pub fn say(&self) -> Exit {
-        for line in self.lines() {
-            super::fail(self.exit, &line);
-        }
-        self.exit
-    }
-}
-
-impl ConfigSource for Source {
-    fn read(&self) -> Result<Config, Vec<String>> {
-        self.load()
-            .map(|(config, warnings)| {
-                for warning in warnings {
-                    tracing::warn!("{warning}");
-                }
-                config
-            })
-            .map_err(|error| error.lines())
-    }
+/// The configuration file: the one that is named, or the default one if it exists.
+fn file(named: Option<&Path>) -> Option<&Path> {
+    let default = Path::new(DEFAULT_FILE);
+    named.or_else(|| default.exists().then_some(default))
 }

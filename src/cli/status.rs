@@ -1,14 +1,15 @@
-//! `marwatch status`: what every model is doing.
+//! `marwatch status`: the state of every model.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use indicatif::{HumanBytes, HumanDuration};
+use indicatif::HumanDuration;
 use jiff::Timestamp;
 
+use super::output::{size, table, write_json, write_json_line, write_table};
 use super::source::StoreSource;
-use super::{fail, written};
+use super::{Stop, block_on, unknown_models, written};
 use crate::clock;
 use crate::control::{ClientError, client};
 use crate::exit::Exit;
@@ -17,171 +18,144 @@ use crate::results::{CATALOG_FILE, Catalog};
 use crate::status::history::AttemptHistory;
 use crate::status::{ModelStatus, Status};
 use crate::store::hidden_folder;
-use crate::text::chain;
-use crate::text::printable;
+use crate::text::{chain, printable};
 
-/// How often is looked with `--watch`.
-const EVERY: Duration = Duration::from_secs(1);
+/// Interval between two looks with `--follow`.
+const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Show what every model is doing, since when, and why not
+/// Show the state of every model, since when, and what is wrong
 ///
-/// A daemon that holds the store is asked; without one, the catalog and the records tell what there
-/// was last. The exit code is 1 if any model is rejected, failed or not at rest, or is not served by
-/// a server that is configured.
+/// Asks the daemon that holds the store; without a daemon, reads the catalog and the records. The
+/// exit code is 1 if any model is rejected, failed or does not settle, or if a configured server does
+/// not serve its archive.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
   marwatch status
-  marwatch status --watch resnet
+  marwatch status -f resnet
   marwatch status --json | jq -r '.models[] | select(.state == \"rejected\") | .model'
-States: published, held (an earlier archive, by `marwatch rollback`), new (nothing came of it yet),
-settling (it has changed and has to come to rest), queued, building, retrying, unstable (it does not
-come to rest), failed, rejected, paused, missing (its folder is gone).")]
-pub struct Args {
-    /// Names of models; all without any
+States: published, held (an earlier archive, put back by `marwatch rollback`), new (no result yet),
+settling (changed, waits until writes stop), queued, building, retrying, unstable (does not settle),
+failed, rejected, paused, missing (its folder is gone).")]
+pub(super) struct Args {
+    /// Names of models [default: all models]
     #[arg(value_name = "MODEL")]
-    pub models: Vec<String>,
-    /// Print an object, or with --watch one a line: `marwatch schema status` describes it
+    models: Vec<String>,
+    /// Print one JSON object, or with --follow one per line; `marwatch schema status` describes it
     #[arg(long)]
-    pub json: bool,
-    /// Go on showing it, until Ctrl-C
+    json: bool,
+    /// Keep showing the state, until Ctrl-C
     #[arg(long, short)]
-    pub watch: bool,
-    /// Where the store is.
+    follow: bool,
     #[command(flatten)]
-    pub source: StoreSource,
+    source: StoreSource,
 }
 
-/// Shows it.
-pub fn run(args: &Args, out: &mut dyn Write) -> Exit {
-    let store = match args.source.find() {
-        Ok(store) => store,
-        Err(error) => return error.say(),
-    };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(Exit::Unavailable, &format!("cannot start: {error}")),
-    };
+pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Stop> {
+    let store = args.source.find()?;
     let mut history = AttemptHistory::of(&hidden_folder(&store));
-    let mut look =
-        || runtime.block_on(look(&store, &mut history)).map(|status| select(status, args));
-    if args.watch {
-        return match watch(args, out, &mut look) {
-            Ok(exit) => exit,
-            Err(error) => written(Err(error)),
-        };
-    }
-    let status = match look() {
-        Ok(status) => status,
-        Err(exit) => return exit,
-    };
-    if let Some(unknown) =
-        args.models.iter().find(|name| status.models.iter().all(|model| model.model != **name))
-    {
-        let help = "`marwatch status` shows those that there are";
-        return fail(Exit::Usage, &format!("there is no model `{unknown}`; {help}"));
-    }
-    let shown = if args.json { json(&status, out, true) } else { table(&status, out) };
-    match written(shown) {
-        Exit::Success if !status.is_well() => Exit::ModelProblems,
-        exit => exit,
-    }
+    block_on(0, async {
+        if args.follow {
+            return follow(args, &store, &mut history, out).await;
+        }
+        let mut status = read(&store, &mut history).await?;
+        let known: Vec<&str> = status.models.iter().map(|model| model.model.as_str()).collect();
+        let is_unknown = |name: &&str| !known.contains(name);
+        let unknown: Vec<&str> =
+            args.models.iter().map(String::as_str).filter(is_unknown).collect();
+        if !unknown.is_empty() {
+            return Err(unknown_models(&unknown, &known));
+        }
+        select(&mut status, args);
+        written(if args.json { write_json(out, &status) } else { write(&status, out) })?;
+        Ok(if status.is_well() { Exit::Success } else { Exit::ModelProblems })
+    })?
 }
 
-/// Asks the daemon, or finds out without one.
-async fn look(store: &Path, history: &mut AttemptHistory) -> Result<Status, Exit> {
+/// Asks the daemon, or reads the files of the store without one.
+async fn read(store: &Path, history: &mut AttemptHistory) -> Result<Status, Stop> {
     let hidden = hidden_folder(store);
     match client::status(&hidden).await {
         Ok(status) => return Ok(status),
-        // Nobody runs, or was killed, or is just ending.
+        // No daemon runs, or it was killed, or is just ending.
         Err(ClientError::Connect { .. } | ClientError::Talk(_)) => {}
-        Err(error) => return Err(fail(Exit::Unavailable, &chain(&error))),
+        Err(error) => return Err(Stop::new(Exit::Unavailable, chain(&error))),
     }
     let time = clock::timestamp();
     let catalog = history.refresh().and_then(|()| Catalog::read(&hidden.join(CATALOG_FILE)));
-    match catalog {
-        Ok(catalog) => {
-            let catalog = catalog.unwrap_or_else(|| Catalog::empty(time));
-            Ok(Status::of(store.to_owned(), time, None, catalog, history))
-        }
-        Err(error) => Err(fail(
-            Exit::Unavailable,
-            &format!("cannot read what is in {}: {error}", hidden.display()),
-        )),
-    }
+    let catalog = catalog.map_err(|error| {
+        Stop::cannot(format_args!("read the files in {}", hidden.display()), &error)
+    })?;
+    let catalog = catalog.unwrap_or_else(|| Catalog::empty(time));
+    Ok(Status::of(store.to_owned(), time, None, catalog, history))
 }
 
-fn select(mut status: Status, args: &Args) -> Status {
+fn select(status: &mut Status, args: &Args) {
     if !args.models.is_empty() {
         status.models.retain(|model| args.models.contains(&model.model));
     }
-    status
 }
 
-fn watch(
+async fn follow(
     args: &Args,
+    store: &Path,
+    history: &mut AttemptHistory,
     out: &mut dyn Write,
-    look: &mut dyn FnMut() -> Result<Status, Exit>,
-) -> io::Result<Exit> {
-    let is_terminal = io::stdout().is_terminal();
+) -> Result<Exit, Stop> {
     let mut before = None;
     loop {
-        let status = match look() {
-            Ok(status) => status,
-            Err(exit) => return Ok(exit),
-        };
-        let as_before = before.as_ref().is_some_and(|before: &Status| {
+        let mut status = read(store, history).await?;
+        select(&mut status, args);
+        let is_same = before.as_ref().is_some_and(|before: &Status| {
             (&before.models, before.daemon.is_some()) == (&status.models, status.daemon.is_some())
         });
-        if args.json {
-            if !as_before {
-                json(&status, out, false)?;
-            }
-        } else if is_terminal {
-            // Home, and over what stands there: nothing flickers.
-            let mut text = Vec::new();
-            table(&status, &mut text)?;
-            let text = String::from_utf8_lossy(&text).replace('\n', "\x1b[K\n");
-            write!(out, "\x1b[H{text}\x1b[J")?;
-        } else if !as_before {
-            table(&status, out)?;
-            writeln!(out)?;
+        if let Err(error) = show_again(&status, is_same, args.json, out) {
+            return written(Err(error));
         }
-        out.flush()?;
         before = Some(status);
-        clock::pause(EVERY);
+        tokio::time::sleep(INTERVAL).await;
     }
 }
 
-fn json(status: &Status, out: &mut dyn Write, is_pretty: bool) -> io::Result<()> {
-    let text = match is_pretty {
-        true => serde_json::to_string_pretty(status)?,
-        false => serde_json::to_string(status)?,
-    };
-    writeln!(out, "{}", crate::text::printable_json(&text))
+fn show_again(status: &Status, is_same: bool, json: bool, out: &mut dyn Write) -> io::Result<()> {
+    if json {
+        if !is_same {
+            write_json_line(out, status)?;
+        }
+    } else if io::stdout().is_terminal() {
+        // Home, then over the old text: nothing flickers.
+        let mut text = Vec::new();
+        write(status, &mut text)?;
+        let text = String::from_utf8_lossy(&text).replace('\n', "\x1b[K\n");
+        write!(out, "\x1b[H{text}\x1b[J")?;
+    } else if !is_same {
+        write(status, out)?;
+        writeln!(out)?;
+    }
+    out.flush()
 }
 
-fn table(status: &Status, out: &mut dyn Write) -> io::Result<()> {
+fn write(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     match &status.daemon {
         Some(daemon) => {
             let since = ago(status.time, daemon.started);
             let (version, pid, watches) = (&daemon.version, daemon.pid, daemon.watches);
-            write!(out, "marwatch {version} runs since {since} (pid {pid}); {watches} watches")?;
+            write!(out, "marwatch {version}, started {since} (pid {pid}); {watches} watches")?;
             if daemon.building + daemon.queued > 0 {
-                write!(out, "; {} building, {} waiting", daemon.building, daemon.queued)?;
+                write!(out, "; {} building, {} queued", daemon.building, daemon.queued)?;
             }
             writeln!(out)?;
         }
         None => writeln!(
             out,
-            "no marwatch holds {}; this is what its records tell",
+            "no daemon holds {}; this is its state according to its records",
             printable(&status.store.to_string_lossy())
         )?,
     }
     if status.models.is_empty() {
-        return writeln!(out, "there is no model yet");
+        return writeln!(out, "there are no models yet");
     }
-    let mut table = super::table();
+    let mut table = table();
     let has_servers = status
         .models
         .iter()
@@ -195,7 +169,7 @@ fn table(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     for model in &status.models {
         table.add_row(cells(model, status.time, has_servers));
     }
-    super::write_table(table, out)
+    write_table(out, table)
 }
 
 fn cells(model: &ModelStatus, now: Timestamp, has_servers: bool) -> Vec<String> {
@@ -212,7 +186,7 @@ fn cells(model: &ModelStatus, now: Timestamp, has_servers: bool) -> Vec<String> 
         state,
         model.since.map(|since| ago(now, since)).unwrap_or_default(),
         archive.map(|archive| archive.generation.to_string()).unwrap_or_default(),
-        archive.map(|archive| HumanBytes(archive.bytes).to_string()).unwrap_or_default(),
+        size(archive.map(|archive| archive.bytes)),
     ];
     if has_servers {
         let servers = archive.map(|archive| archive.servers.values());
@@ -228,7 +202,7 @@ fn cells(model: &ModelStatus, now: Timestamp, has_servers: bool) -> Vec<String> 
     cells
 }
 
-/// How long ago, in the unit that people would use.
+/// How long ago, in the largest unit that fits.
 fn ago(now: Timestamp, then: Timestamp) -> String {
     let elapsed = Duration::try_from(now.duration_since(then)).unwrap_or_default();
     format!("{} ago", HumanDuration(Duration::from_secs(elapsed.as_secs())))

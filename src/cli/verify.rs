@@ -1,10 +1,11 @@
-//! `marwatch verify`: the whole store, read back.
+//! `marwatch verify`: reads the whole store back.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
+use super::output::{count, size, write_json, write_line};
 use super::source::Source;
-use super::{ask, fail, note, written};
+use super::{Priority, Stop, ask, print, written};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::model::ModelName;
@@ -12,112 +13,93 @@ use crate::model::problem::any_error;
 use crate::pipeline::command::Command;
 use crate::reconcile::OrderKind;
 use crate::results::audit::{Audit, Verdict, audit};
-use crate::text::printable;
 
-/// Read the whole store back and say what is wrong with it
+/// Read the whole store back and list its problems
 ///
-/// Every archive is read from end to end, those in the history too, and held against the catalog;
-/// then the store as a whole against the rules of the server: model names used twice, visible folders
-/// that are no models, names that it cannot load. Nothing is changed without --repair. The exit code is
-/// 1 if anything is wrong; warnings do not count.
+/// Reads every archive from end to end, those in the history too, and compares it with the catalog;
+/// then checks the store against the rules of the server: duplicate model names, visible folders that
+/// are not models, names that the server cannot load. Without --repair, nothing is changed. The exit
+/// code is 1 if there is any problem; warnings do not count.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
   marwatch verify                 everything
   marwatch verify resnet          one model and its history
-  marwatch verify --repair        pack missing and damaged archives anew
+  marwatch verify --repair        rebuild missing and damaged archives
   marwatch verify --json | jq -r '.problems[].code'")]
-pub struct Args {
-    /// Names of models; everything without any
+pub(super) struct Args {
+    /// Names of models [default: the whole store]
     #[arg(value_name = "MODEL")]
-    pub models: Vec<String>,
-    /// Pack archives that are missing or damaged anew from their folders; the damaged one goes to the
-    /// history. A daemon that holds the store is asked to do it
+    models: Vec<String>,
+    /// Rebuild missing and damaged archives from their folders; a damaged archive goes to the
+    /// history. If a daemon holds the store, the daemon does it
     #[arg(long)]
-    pub repair: bool,
-    /// Print everything as one JSON object: archives, history, bytes, problems, repairable
+    repair: bool,
+    /// Print one JSON object: archives, history, bytes, problems, repairable
     #[arg(long)]
-    pub json: bool,
-    /// Where the configuration comes from.
+    json: bool,
     #[command(flatten)]
-    pub source: Source,
+    source: Source,
 }
 
-/// Reads the store and prints what was found.
-pub fn run(args: &Args, out: &mut dyn Write) -> Exit {
-    let config = match args.source.load() {
-        Ok((config, _)) => config,
-        Err(error) => return error.say(),
-    };
+pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Stop> {
+    let config = args.source.config()?;
     let only: BTreeSet<String> = args.models.iter().cloned().collect();
-    let look = || {
-        audit(&config.store, &only).map_err(|error| {
-            let store = config.store.display();
-            fail(Exit::Unavailable, &format!("cannot read the store {store}: {error}"))
-        })
-    };
-    let mut found = match look() {
-        Ok(found) => found,
-        Err(exit) => return exit,
-    };
-    let known = |name: &String| found.archives.iter().any(|a| a.model.as_ref() == Some(name));
-    if let Some(unknown) = only.iter().find(|name| !known(name)) {
-        return fail(Exit::Usage, &format!("the catalog knows no model `{unknown}`"));
+    let cannot =
+        |error| Stop::cannot(format_args!("read the store {}", config.store.display()), &error);
+    let read = || audit(&config.store, &only).map_err(cannot);
+    let mut found = read()?;
+    let is_known = |name: &String| found.archives.iter().any(|a| a.model.as_ref() == Some(name));
+    if let Some(unknown) = only.iter().find(|name| !is_known(name)) {
+        return Err(Stop::new(
+            Exit::Usage,
+            format!("there is no model `{unknown}` in the catalog"),
+        ));
     }
     if args.repair && !found.repairable.is_empty() {
         repair(&config, &found);
-        found = match look() {
-            Ok(found) => found,
-            Err(exit) => return exit,
-        };
+        found = read()?;
     }
-    let shown = if args.json {
-        serde_json::to_string_pretty(&found)
-            .map_err(io::Error::from)
-            .and_then(|text| writeln!(out, "{text}"))
-    } else {
-        write(&found, args.repair, out)
+    let shown = match args.json {
+        true => write_json(out, &found),
+        false => write(&found, args.repair, out),
     };
-    match written(shown) {
-        Exit::Success if any_error(&found.problems) => Exit::ModelProblems,
-        exit => exit,
-    }
+    written(shown)?;
+    Ok(if any_error(&found.problems) { Exit::ModelProblems } else { Exit::Success })
 }
 
-/// Has everything packed anew that can be; what could not is found again afterwards.
+/// Rebuilds what can be rebuilt. The next audit finds what could not.
 fn repair(config: &Config, found: &Audit) {
     for name in &found.repairable {
         let Ok(name) = ModelName::parse(name) else { continue };
-        // Why it could not be done is said where it is asked for.
-        if let Ok(answer) = ask::ask(config.clone(), &name, Command::Order(OrderKind::Rebuild)) {
-            note(&answer.message);
+        match ask::ask(config.clone(), &name, Command::Order(OrderKind::Rebuild)) {
+            Ok(answer) => print(Priority::Notice, &answer.message),
+            Err(stop) => stop.print(),
         }
     }
 }
 
-fn write(found: &Audit, repaired: bool, out: &mut dyn Write) -> io::Result<()> {
+fn write(found: &Audit, is_repaired: bool, out: &mut dyn Write) -> io::Result<()> {
     for archive in found.archives.iter().filter(|archive| archive.verdict != Verdict::Good) {
-        writeln!(out, "{}: {}", printable(&archive.archive), archive.verdict.as_str())?;
+        write_line(out, format_args!("{}: {}", archive.archive, archive.verdict.as_str()))?;
     }
     for problem in &found.problems {
-        writeln!(out, "{}", printable(&problem.to_string()))?;
+        write_line(out, problem)?;
     }
-    if !repaired && !found.repairable.is_empty() {
+    if !is_repaired && !found.repairable.is_empty() {
         let names: Vec<_> = found.repairable.iter().map(String::as_str).collect();
-        writeln!(out, "`marwatch verify --repair` packs anew: {}", names.join(", "))?;
+        write_line(out, format_args!("`marwatch verify --repair` rebuilds: {}", names.join(", ")))?;
     }
     let good = found.archives.iter().filter(|archive| archive.verdict == Verdict::Good).count();
-    let errors = found.problems.iter().filter(|problem| problem.is_error()).count();
-    let size = indicatif::HumanBytes(found.bytes);
-    let verdict = match errors {
-        0 => "nothing is wrong".to_owned(),
-        1 => "1 problem".to_owned(),
-        more => format!("{more} problems"),
+    let verdict = match found.problems.iter().filter(|problem| problem.is_error()).count() {
+        0 => "no problems".to_owned(),
+        errors => count(errors, "problem"),
     };
     writeln!(
         out,
-        "{good} of {} archives good, {} in the history read, {size} in all: {verdict}",
+        "{good} of {} archives good, {} more read from the history, {} in total: {verdict}",
         found.archives.len(),
         found.history,
+        size(found.bytes),
     )
 }

@@ -8,13 +8,12 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::STORE_DIR;
-use super::cursor::Cursor;
-use super::outline::Place;
+use super::tree::{Cursor, Place};
 use crate::model::problem::{Code, Problem};
 
 /// A folder and where it was named.
 #[derive(Debug, Clone)]
-pub(super) struct Folder {
+pub struct Folder {
     /// Absolute and without `.` and `..`.
     path: PathBuf,
     /// The key or flag that names it.
@@ -26,11 +25,11 @@ pub(super) struct Folder {
 
 /// All folders of a configuration.
 #[derive(Debug)]
-pub(super) struct Folders {
-    pub(super) store: Option<Folder>,
-    pub(super) state_dir: Option<Folder>,
-    pub(super) drop_folders: Vec<Folder>,
-    pub(super) models: Vec<Folder>,
+pub struct Folders {
+    pub store: Option<Folder>,
+    pub state_dir: Option<Folder>,
+    pub drop_folders: Vec<Folder>,
+    pub models: Vec<Folder>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,13 +46,13 @@ const STORE_HELP: &str =
 
 impl Folder {
     /// The folder that a configuration file names at `at`.
-    pub(super) fn in_file(at: &Cursor<'_>, path: &Path) -> Self {
+    pub fn in_file(at: &Cursor<'_>, path: &Path) -> Self {
         let (file, place) = (at.file().to_owned(), at.place());
         Self { path: path.to_owned(), key: at.key().to_owned(), file, place }
     }
 
     /// The folder that a command line names by `flag`.
-    pub(super) fn by_flag(flag: &str, path: &Path) -> Self {
+    pub fn by_flag(flag: &str, path: &Path) -> Self {
         let key = format!("{flag} {}", path.display());
         Self { path: path.to_owned(), key, file: path.to_owned(), place: None }
     }
@@ -69,7 +68,7 @@ impl Folder {
 }
 
 /// Everything that lies where it must not.
-pub(super) fn check(folders: &Folders) -> Vec<Problem> {
+pub fn check(folders: &Folders) -> Vec<Problem> {
     let mut problems = Vec::new();
     let drops = folders.drop_folders.iter().map(|folder| (Role::Drop, folder));
     let models = folders.models.iter().map(|folder| (Role::Model, folder));

@@ -7,7 +7,7 @@ const UNITS: [(&str, &str); 5] =
 
 /// Bytes that `text` stands for: a number, perhaps with a fraction, and a unit, in any case.
 /// `None` for anything else and for what does not fit into 64 bits. A part of a byte is dropped.
-pub(super) fn parse(text: &str) -> Option<u64> {
+pub fn parse(text: &str) -> Option<u64> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let factor = factor(unit.trim_start())?;

@@ -13,9 +13,7 @@ mod shutdown;
 pub mod signals;
 
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use signal_hook_tokio::Signals;
 use tokio::sync::Mutex;
@@ -27,7 +25,7 @@ use crate::config::Config;
 use crate::control::{AppState, Control, Question};
 use crate::exit::Exit;
 use crate::results::Trigger;
-use crate::servers;
+use crate::servers::Servers;
 use crate::source::discover;
 use crate::status::history::AttemptHistory;
 use crate::status::metrics::Metrics;
@@ -42,12 +40,6 @@ use forwarder::EventForwarder;
 use service::ServiceNotifier;
 use signals::Signal;
 
-/// Idle build threads stay: always. A model that is edited now and then would otherwise pay for a new
-/// thread each time, and an idle thread for waking up to end.
-const THREADS_STAY: Duration = Duration::from_secs(365 * 24 * 3600);
-/// The most such threads, unless `jobs` asks for more. Many removals at once wait for each other
-/// rather than leave hundreds of threads.
-const MOST_THREADS: usize = 16;
 /// Messages that are handled in one turn, so that a burst costs one turn, and a flood of changes
 /// does not hold up signals and timers.
 const MOST_AT_ONCE: usize = 256;
@@ -62,25 +54,11 @@ pub trait ConfigSource {
 }
 
 /// Runs until a signal ends it, and shows its work in `view`.
-pub fn run(source: &dyn ConfigSource, config: Config, view: Option<Box<dyn View>>) -> Exit {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .thread_keep_alive(THREADS_STAY)
-        .max_blocking_threads(config.jobs + MOST_THREADS)
-        .build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => return cannot("start", &error),
-    };
-    let exit = runtime.block_on(async {
-        match Daemon::start(config, view) {
-            Ok(daemon) => daemon.run(source).await,
-            Err(exit) => exit,
-        }
-    });
-    // A build that does not stop must not keep the process: the next start sweeps its staging files.
-    runtime.shutdown_background();
-    exit
+pub async fn run(source: &dyn ConfigSource, config: Config, view: Option<Box<dyn View>>) -> Exit {
+    match Daemon::start(config, view) {
+        Ok(daemon) => daemon.run(source).await,
+        Err(exit) => exit,
+    }
 }
 
 /// Logs why the store cannot be used; the exit code for that.
@@ -125,7 +103,7 @@ impl Daemon {
             .map_err(|error| cannot("watch", &error))?;
         let subscribers = Subscribers::new(Arc::clone(&metrics));
         let (asked, questions) = mpsc::unbounded_channel();
-        let app = AppState {
+        let desk = AppState {
             store: engine.config().store.clone(),
             commands: engine.sink(Message::Command),
             questions: asked,
@@ -135,11 +113,12 @@ impl Daemon {
                 &engine.config().store,
             )))),
         };
-        let control = Control::start(engine.config(), app);
-        let servers = engine.sink(|output| match output {
-            servers::Output::Report(report) => Message::Server(report),
-            servers::Output::Command(request) => Message::Command(request),
-        });
+        let control = Control::start(engine.config(), desk);
+        let servers = Servers::new(
+            engine.config(),
+            engine.sink(Message::Server),
+            engine.sink(Message::Command),
+        );
         let forwarder = EventForwarder::start(engine.config(), servers, subscribers);
         engine.subscribe(forwarder.events());
         engine.scan_all(Trigger::Start);
@@ -243,17 +222,13 @@ fn cannot(what: &str, error: &std::io::Error) -> Exit {
 }
 
 fn watch_plan(config: &Config) -> WatchPlan {
-    let kind = |path: &Path| {
-        if config.drop_folders.iter().any(|drop| drop == path) {
-            RootKind::Drop
-        } else {
-            RootKind::Model
-        }
-    };
+    let roots = discover::roots(config).map(|path| {
+        let is_drop = config.drop_folders.contains(path);
+        let kind = if is_drop { RootKind::Drop } else { RootKind::Model };
+        WatchRoot { path: path.clone(), kind }
+    });
     WatchPlan {
-        roots: discover::roots(config)
-            .map(|path| WatchRoot { path: path.clone(), kind: kind(path) })
-            .collect(),
+        roots: roots.collect(),
         ignore: vec![config.store.clone(), config.state_dir.clone()],
         mode: config.watch_mode,
         poll_interval: config.poll_interval,

@@ -157,8 +157,20 @@ impl FileId {
         }
     }
 
-    /// Whether the identity can be trusted from now on: the file's last change is well before
-    /// `listed`, the time (nanoseconds since 1970) at which its listing began.
+    /// The identity in `stat`.
+    pub fn of_stat(stat: &rustix::fs::Stat) -> Self {
+        let nanos = |seconds, fraction| nanos(seconds, i64::try_from(fraction).unwrap_or(0));
+        Self {
+            dev: stat.st_dev,
+            ino: stat.st_ino,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            mtime: nanos(stat.st_mtime, stat.st_mtime_nsec),
+            ctime: nanos(stat.st_ctime, stat.st_ctime_nsec),
+        }
+    }
+
+    /// Whether the identity can be trusted from now on: the file changed well before `listed`, the
+    /// time (nanoseconds since 1970) at which its listing began.
     pub fn is_settled(&self, listed: i64) -> bool {
         let step = if self.ctime % 1_000_000_000 == 0 { COARSE_STEP } else { STEP };
         // Whatever mtime says: a change moves ctime, which no process can set.

@@ -1,9 +1,9 @@
-//! Whether a file is still open for writing, asked of the kernel.
+//! Asks the kernel whether a file is still open for writing.
 //!
-//! `fcntl(F_SETLEASE, F_RDLCK)` is granted only while nobody has the file open for writing or maps
-//! it writable (`fcntl(2)`, "Leases"); otherwise it answers `EAGAIN`. It needs the file's owner or
-//! `CAP_LEASE` and a file system with leases; where it is refused for such a reason, the answer is
-//! [`Writers::Unknown`] and others have to tell (close-write events, unchanged stats).
+//! `fcntl(F_SETLEASE, F_RDLCK)` is granted only while no process has the file open for writing or maps
+//! it writable (`fcntl(2)`, "Leases"); otherwise it fails with `EAGAIN`. It needs the file's owner or
+//! `CAP_LEASE`, and a file system with leases. Where it fails for such a reason the answer is
+//! [`Writers::Unknown`], and close-write events and unchanged stats have to do.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -11,53 +11,51 @@ use std::sync::Arc;
 use std::sync::Once;
 use std::sync::atomic::AtomicBool;
 
-/// What the kernel says of a file's writers.
+/// What the kernel says about a file's writers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Writers {
-    /// Nobody has it open for writing.
+    /// No process has it open for writing.
     None,
-    /// Somebody has.
+    /// A process has.
     Some,
-    /// The kernel would not say.
+    /// The kernel does not say.
     Unknown,
 }
 
 /// Asks about a file that was opened for reading only, and closes it. Closing ends the lease
-/// (`fcntl(2)`: when every descriptor of the same opening is closed), so nobody who opens the file
-/// for writing meanwhile waits longer than this call takes.
+/// (`fcntl(2)`: when every descriptor of the same opening is closed), so a process that opens the file
+/// for writing waits no longer than this call takes.
 ///
-/// That takes the file by value so that no second descriptor of it can be left, and no call is spent
-/// on `F_UNLCK`. A process that is forked by another thread between lease and close would keep a
-/// descriptor until it executes something: marwatch forks none, and this is one reason why not.
+/// The file is taken by value so that no second descriptor of it can be left, and `F_UNLCK` costs no
+/// call. A process forked by another thread between lease and close would keep a descriptor until it
+/// executes something: marwatch does not fork, and this is one reason why.
 pub fn writers(file: File) -> Writers {
-    ignore_lease_breaks();
-    match read_lease(&file) {
+    answer(set_lease(&file, libc::F_RDLCK))
+}
+
+/// The same for a file that is read afterwards: gives the lease back.
+pub fn writers_of(file: &File) -> Writers {
+    let answer = answer(set_lease(file, libc::F_RDLCK));
+    if answer == Writers::None {
+        let _ = set_lease(file, libc::F_UNLCK);
+    }
+    answer
+}
+
+fn answer(lease: Result<(), i32>) -> Writers {
+    match lease {
         Ok(()) => Writers::None,
         Err(libc::EAGAIN) => Writers::Some,
         Err(_) => Writers::Unknown,
     }
 }
 
-/// The same of a file that is read afterwards, so that the lease has to be given back by itself.
-pub fn writers_of(file: &File) -> Writers {
-    ignore_lease_breaks();
-    match read_lease(file) {
-        Ok(()) => {
-            let _ = set_lease(file, libc::F_UNLCK);
-            Writers::None
-        }
-        Err(libc::EAGAIN) => Writers::Some,
-        Err(_) => Writers::Unknown,
-    }
-}
-
-/// Whether nobody but the caller has the file open, which he has opened once, for writing. Without
-/// an answer: no.
+/// Whether no process but this one has the file open, and this one has opened it once, for writing.
+/// False if the kernel does not say.
 ///
 /// `F_WRLCK` is granted only then; a mapping of the file counts as well, since it holds it open. The
-/// lease is given back at once, so it says nothing of later.
+/// lease is given back at once, so the answer holds for this moment.
 pub fn is_ours_alone(file: &File) -> bool {
-    ignore_lease_breaks();
     let granted = set_lease(file, libc::F_WRLCK).is_ok();
     if granted {
         let _ = set_lease(file, libc::F_UNLCK);
@@ -65,12 +63,8 @@ pub fn is_ours_alone(file: &File) -> bool {
     granted
 }
 
-fn read_lease(file: &File) -> Result<(), i32> {
-    set_lease(file, libc::F_RDLCK)
-}
-
-/// Somebody who opens the file for writing while the lease is held makes the kernel send SIGIO,
-/// which kills a process that has not said otherwise.
+/// A process that opens the file for writing while the lease is held makes the kernel send SIGIO,
+/// which kills a process that does not handle it.
 fn ignore_lease_breaks() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -83,6 +77,7 @@ fn ignore_lease_breaks() {
 
 #[expect(unsafe_code, reason = "no safe wrapper of F_SETLEASE exists")]
 fn set_lease(file: &File, lease: i32) -> Result<(), i32> {
+    ignore_lease_breaks();
     // SAFETY: the descriptor is open as long as `file` is borrowed, and F_SETLEASE takes a plain
     // integer and touches no memory of ours.
     match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, lease) } {
@@ -99,14 +94,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_open_writer_is_seen_until_it_closes() {
+    fn an_open_writer_is_seen_until_it_closes_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("weights");
         fs::write(&path, "half").unwrap();
         let reader = || File::open(&path).unwrap();
         let kept = reader();
         assert_eq!((writers(reader()), writers_of(&kept)), (Writers::None, Writers::None));
-        // Nothing is left of the leases, or this would wait until the kernel breaks them.
+        // The leases are given back, or this would wait until the kernel breaks them.
         let writer = OpenOptions::new().append(true).custom_flags(libc::O_NONBLOCK).open(&path);
         let writer = writer.unwrap();
         assert_eq!((writers(reader()), writers_of(&kept)), (Writers::Some, Writers::Some));
@@ -115,9 +110,9 @@ mod tests {
     }
 
     #[test]
-    fn an_open_reader_is_seen_until_it_closes() {
+    fn an_open_reader_is_seen_until_it_closes_the_file() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("spare");
+        let path = dir.path().join("archive");
         fs::write(&path, "content").unwrap();
         let ours = OpenOptions::new().read(true).write(true).open(&path).unwrap();
         assert!(is_ours_alone(&ours));

@@ -1,21 +1,24 @@
-//! Threads for work that is many times the same small thing: system calls on many files.
+//! Threads for many small system calls of one kind.
+//!
+//! Each thread gets its share of a list that is complete before any of them starts. The threads of
+//! `source::snapshot` and `archive::pack` are others: they get their work while it is found.
 
 use std::panic;
 use std::sync::OnceLock;
 use std::thread::{self, ScopedJoinHandle};
 
-/// Threads that ask the kernel about files at the same time at most: more wait for each other there.
+/// Threads that ask the kernel about files at the same time, at most: more wait for each other there.
 pub const MOST_THREADS: usize = 4;
 
-/// How many threads can run at the same time. Found out once: the answer depends on the limits of
+/// The number of threads that can run at the same time. Read once: the answer depends on the limits of
 /// control groups, which takes a dozen system calls, and seldom changes while a program runs.
 pub fn processors() -> usize {
     static PROCESSORS: OnceLock<usize> = OnceLock::new();
     *PROCESSORS.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// Does `job` on shares of `items` on a few threads, and returns what came of all, in the order of
-/// the items. No share has fewer than `least` items: for fewer than twice as many nothing is started.
+/// Does `job` on shares of `items` on a few threads, and returns all results in the order of the
+/// items. No share has fewer than `least` items: fewer than twice as many start no thread.
 pub fn in_shares<T: Sync, R: Send>(
     items: &[T],
     least: usize,
@@ -40,7 +43,7 @@ pub fn in_shares<T: Sync, R: Send>(
             all.extend(match thread.map(ScopedJoinHandle::join) {
                 Some(Ok(results)) => results,
                 Some(Err(panic)) => panic::resume_unwind(panic),
-                // There could be no thread for it.
+                // The thread could not be started.
                 None => job(share),
             });
         }
@@ -53,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_order_is_that_of_the_items() {
+    fn results_have_the_order_of_the_items() {
         for count in [0, 1, 7, 8, 9, 1000] {
             let items: Vec<usize> = (0..count).collect();
             let doubled = in_shares(&items, 4, |share| share.iter().map(|i| i * 2).collect());

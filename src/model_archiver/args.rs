@@ -1,5 +1,5 @@
-//! The command line, read as `argparse` reads it: `--option=value`, unambiguous prefixes, the last
-//! value of a repeated option, and its words where something is wrong.
+//! The command line, parsed as Python's `argparse` does: `--option=value`, unambiguous prefixes, the last
+//! value of a repeated option, and the same error messages.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -11,14 +11,14 @@ use clap::{ArgAction, CommandFactory, Parser};
 use crate::model::{ArchiveFormat, Runtime};
 use crate::text::printable;
 
-/// What `-h` prints; laid out as the specification has it.
+/// The output of `-h`, in the layout of the specification.
 pub(super) const HELP: &str = include_str!("help.txt");
 
 /// Packages a model folder into a model archive for Multi-Model-Server
 ///
-/// Takes the same options as the Python command of this name, also abbreviated, and packs by the
-/// rules of marwatch.
-// Comments of options go into the manual page; `-h` prints HELP.
+/// It has the options of the Python command of this name, which may be abbreviated, and packages by
+/// the rules of marwatch.
+// The comments of options are for the manual page; `-h` prints HELP.
 #[derive(Debug, Clone, PartialEq, Parser)]
 #[command(
     name = "model-archiver",
@@ -32,22 +32,22 @@ pub(super) struct Args {
     /// Print help
     #[arg(short = 'h', long, action = ArgAction::Help)]
     help: Option<bool>,
-    /// The model's name; the archive is called NAME.mar
+    /// The model's name; the archive is NAME.mar
     #[arg(long)]
     pub(super) model_name: String,
     /// The folder with the model's files
     #[arg(long, value_parser = path())]
     pub(super) model_path: PathBuf,
-    /// What the server calls: MODULE, or MODULE:FUNCTION
+    /// The entry point: MODULE or MODULE:FUNCTION
     #[arg(long)]
     pub(super) handler: String,
-    /// Which interpreter runs the handler
+    /// The interpreter of the handler
     #[arg(long, default_value = "python")]
     pub(super) runtime: Runtime,
-    /// The folder to write the archive into; the current one without
+    /// The folder for the archive [default: the current folder]
     #[arg(long, value_parser = path())]
     pub(super) export_path: Option<PathBuf>,
-    /// The form of the archive
+    /// The format of the archive
     #[arg(long, default_value = "default")]
     pub(super) archive_format: ArchiveFormat,
     /// Replace an archive of the same name
@@ -58,26 +58,26 @@ pub(super) struct Args {
     pub(super) convert: bool,
 }
 
-/// Takes the empty path too, which clap by itself refuses.
+/// Accepts an empty path, which clap's own parser refuses.
 fn path() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)
 }
 
-/// Why there is nothing to do.
+/// Why the command line names no work.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unread {
-    /// The help was asked for.
+pub(super) enum ArgsError {
+    /// It asks for the help.
     Help,
-    /// The command line cannot be understood, for this reason.
+    /// It is wrong, for this reason.
     Usage(String),
 }
 
 impl Args {
-    /// Reads the command line, of which the first word is the program's own name.
-    pub(super) fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, Unread> {
+    /// Parses the command line. Its first word is the name of the program.
+    pub(super) fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, ArgsError> {
         Self::try_parse_from(words).map_err(|error| match error.kind() {
-            ErrorKind::DisplayHelp => Unread::Help,
-            _ => Unread::Usage(printable(&reason(&error))),
+            ErrorKind::DisplayHelp => ArgsError::Help,
+            _ => ArgsError::Usage(printable(&reason(&error))),
         })
     }
 }
@@ -87,7 +87,7 @@ pub(super) fn usage() -> &'static str {
     HELP.split_once("\n\n").map_or(HELP, |(usage, _)| usage)
 }
 
-/// What is wrong, in the words of `argparse`.
+/// The error in the words of `argparse`.
 fn reason(error: &clap::Error) -> String {
     let texts = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => vec![text.clone()],
@@ -144,7 +144,7 @@ fn with_short(option: &str) -> String {
     short.map_or_else(|| option.to_owned(), |short| format!("-{short}/{option}"))
 }
 
-/// The long options that begin with what was given.
+/// The long options that `option` abbreviates.
 fn candidates(option: &str) -> Vec<String> {
     let Some(prefix) = option.strip_prefix("--").filter(|prefix| !prefix.is_empty()) else {
         return vec![];
@@ -160,16 +160,16 @@ mod tests {
 
     const COMPLETE: &[&str] = &["--model-name", "m", "--model-path", "p", "--handler", "h"];
 
-    fn read(words: &[&str]) -> Result<Args, Unread> {
+    fn read(words: &[&str]) -> Result<Args, ArgsError> {
         Args::read(["model-archiver"].iter().chain(words).map(OsString::from))
     }
 
-    fn with(words: &[&str]) -> Result<Args, Unread> {
+    fn with(words: &[&str]) -> Result<Args, ArgsError> {
         read(&[COMPLETE, words].concat())
     }
 
     #[test]
-    fn the_defaults() {
+    fn options_have_the_defaults_of_the_specification() {
         let args = with(&[]).unwrap();
         let expected = Args {
             help: None,
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_habits_of_argparse() {
+    fn the_command_line_is_parsed_as_argparse_does() {
         let short = read(&["--model-n=m", "--model-p", "p", "--ha=h"]).unwrap();
         assert_eq!(short, with(&[]).unwrap());
         let args = with(&["--r", "python3", "--a=no-archive", "-fc", "--e", "out"]).unwrap();
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_in_the_words_of_argparse() {
+    fn errors_are_in_the_words_of_argparse() {
         let required = "the following arguments are required";
         for (words, expected) in [
             (&[][..], format!("{required}: --model-name, --model-path, --handler")),
@@ -224,10 +224,10 @@ mod tests {
             (&["-x"], "unrecognized arguments: -x".into()),
             (&["extra\x1b[m"], "unrecognized arguments: extra\\u{1b}[m".into()),
         ] {
-            assert_eq!(read(words), Err(Unread::Usage(expected)), "{words:?}");
+            assert_eq!(read(words), Err(ArgsError::Usage(expected)), "{words:?}");
         }
         for words in [&["-h"][..], &["--help"], &["--model-name", "m", "-h"]] {
-            assert_eq!(read(words), Err(Unread::Help));
+            assert_eq!(read(words), Err(ArgsError::Help));
         }
     }
 

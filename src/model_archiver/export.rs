@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::args::Args;
 use super::order::{Order, shown};
-use super::place::{Standing, write_manifest};
+use super::place::{Existing, write_manifest};
+use crate::archive::pack::Before;
 use crate::archive::verify::VerifyError;
 use crate::archive::{Control, PackError, Profile, plan, probe};
 use crate::config::{Limits, PackDefaults};
@@ -18,21 +19,20 @@ use crate::source::partial;
 use crate::source::snapshot;
 use crate::source::snapshot::{Request, Snapshot, SnapshotError, Transfers};
 use crate::store::PublishError;
-use crate::store::staging::Before;
 use crate::text::chain;
 use crate::text::printable;
 
-/// What a model may have: whatever the form of the archive can hold.
+/// No limits but those of the archive format.
 const UNLIMITED: Limits =
     Limits { total_size: u64::MAX, file_size: u64::MAX, files: usize::MAX, depth: usize::MAX };
 
-/// Why there is no new archive. What was in its place is as it was.
+/// Why there is no new archive. An existing one is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ExportError {
     /// The input is refused, for all these reasons.
     #[error("the input is refused")]
     Refused(Vec<String>),
-    /// Something wrote to the model.
+    /// The model changed.
     #[error(
         "the model changed while it was packed; run the command again when nothing writes to it"
     )]
@@ -50,7 +50,7 @@ pub(super) enum ExportError {
     /// Packing failed.
     #[error(transparent)]
     Pack(PackError),
-    /// What was written is not what was to be written.
+    /// The archive was not written as planned.
     #[error(transparent)]
     Verify(VerifyError),
     /// The export folder cannot be written.
@@ -60,19 +60,19 @@ pub(super) enum ExportError {
         #[source]
         source: io::Error,
     },
-    /// Somebody else put an archive there meanwhile.
-    #[error("{} came or changed while the archive was made; it is left alone", path.display())]
+    /// Another process put an archive there.
+    #[error("{} appeared or changed while the archive was made; it is not replaced", path.display())]
     Taken { path: PathBuf },
     /// The archive could not be put in its place.
     #[error(transparent)]
     Publish(PublishError),
-    /// Somebody asked to stop.
+    /// A signal asked to stop.
     #[error("interrupted; no archive was made")]
     Interrupted,
 }
 
 impl ExportError {
-    /// What to say of it, each reason by itself.
+    /// The messages, one for each reason.
     pub(super) fn lines(&self) -> Vec<String> {
         match self {
             ExportError::Refused(reasons) => reasons.clone(),
@@ -81,7 +81,7 @@ impl ExportError {
     }
 }
 
-/// Makes the archive that `args` ask for. What is worth saying goes into `warnings`.
+/// Makes the archive for `args`.
 pub(super) fn export(
     args: &Args,
     cancelled: &AtomicBool,
@@ -92,26 +92,26 @@ pub(super) fn export(
     let exclude = order.exclude();
     let snapshot = order.list(&exclude)?;
     order.check(&snapshot, warnings)?;
-    if order.place.standing() == &Standing::Model {
+    if order.place.existing() == &Existing::Model {
         let write = |source| ExportError::Write { path: order.model.path().to_owned(), source };
         write_manifest(order.model.path(), &order.manifest()).map_err(write)?;
     } else {
         warnings.extend(order.pack(&snapshot, &exclude, cancelled)?);
     }
-    if order.place.standing() != &Standing::Nothing {
+    if order.place.existing() != &Existing::Nothing {
         warnings.insert(0, format!("Overwriting {} ...", shown(order.place.path())));
     }
     Ok(())
 }
 
 impl Order<'_> {
-    /// What stays out: what always does, and the former archive where it lies in the model.
+    /// The built-in exclusions, and the old archive if it lies in the model.
     fn exclude(&self) -> Exclude {
-        let former = match self.place.standing() {
-            Standing::Old { in_model: Some(path), .. } => path.to_str(),
+        let old = match self.place.existing() {
+            Existing::Old { in_model: Some(path), .. } => path.to_str(),
             _ => None,
         };
-        let patterns = former.map(|path| format!("/{}", globset::escape(path)));
+        let patterns = old.map(|path| format!("/{}", globset::escape(path)));
         Exclude::new(patterns.as_slice(), None).unwrap_or_else(|_| Exclude::built_in())
     }
 
@@ -126,38 +126,38 @@ impl Order<'_> {
         if snapshot.moving { Err(ExportError::Moved) } else { Ok(snapshot) }
     }
 
-    /// Holds the model against the rules. Of the handler it is only warned: scripts rely on an
-    /// archive being made all the same.
+    /// Checks the model. Problems of the handler are only warnings: scripts rely on getting an archive
+    /// all the same.
     fn check(&self, snapshot: &Snapshot, warnings: &mut Vec<String>) -> Result<(), ExportError> {
         let settings = self.settings();
         let evidence = gather(&self.model, snapshot, &settings)
             .map_err(|(path, source)| self.unreadable(&path, source))?;
         let verdict = check_handler(&settings, &evidence);
-        warnings.extend(verdict.problems.iter().chain(evidence.json()).map(|p| self.say(p)));
+        warnings.extend(verdict.problems.iter().chain(evidence.json()).map(|p| self.line(p)));
         let unfinished =
             |path: &Path| path.file_name().is_some_and(|n| partial::is_partial(n, false));
         for file in snapshot.files.iter().filter(|file| unfinished(file.path.as_path())) {
             let path = shown(&self.model.path().join(file.path.as_path()));
             warnings.push(format!("{path}: this looks like an unfinished transfer; it is packed"));
         }
-        // Listed in the order of the disk, which tells nobody anything.
+        // They are in the order of the directory, which is arbitrary.
         let mut problems: Vec<&Problem> = snapshot.problems.iter().collect();
         problems.sort_by(|a, b| a.path.cmp(&b.path));
         let (errors, notes): (Vec<_>, Vec<_>) =
             problems.into_iter().partition(|problem| problem.is_error());
-        warnings.extend(notes.into_iter().map(|problem| self.say(problem)));
+        warnings.extend(notes.into_iter().map(|problem| self.line(problem)));
         if errors.is_empty() {
             return Ok(());
         }
-        Err(ExportError::Refused(errors.into_iter().map(|problem| self.say(problem)).collect()))
+        Err(ExportError::Refused(errors.into_iter().map(|problem| self.line(problem)).collect()))
     }
 
-    /// A problem in one line; how bad it is stands in front of it.
-    fn say(&self, problem: &Problem) -> String {
+    /// A problem in one line, without its severity, which the caller prints first.
+    fn line(&self, problem: &Problem) -> String {
         let help = match problem.code {
-            // The daemon's remedy is a setting, of which this command has none.
+            // The daemon suggests a setting, and this command has none.
             Code::SymlinkCircle | Code::SpecialFile => "remove it from the model",
-            Code::JsonSyntax => "mend it, or remove it if nothing reads it",
+            Code::JsonSyntax => "correct it, or remove it if nothing reads it",
             _ => &problem.help,
         };
         let problem = Problem {
@@ -178,12 +178,12 @@ impl Order<'_> {
 
     fn manifest(&self) -> Vec<u8> {
         let mut manifest = Manifest::new(&self.name, &self.handler, &self.settings());
-        // As it was written: whoever reads the manifest may look for just that.
+        // As on the command line: a reader of the manifest may expect exactly that.
         manifest.model.handler.clone_from(&self.args.handler);
         manifest.to_bytes()
     }
 
-    /// Packs, reads back and publishes. Returns why the archive may not outlive a power cut.
+    /// Packs, verifies and publishes. Returns a warning if a power cut may undo this.
     fn pack(
         &self,
         snapshot: &Snapshot,
@@ -216,8 +216,8 @@ impl Order<'_> {
         })
     }
 
-    /// Looks at the model again: unless the same files are there, unchanged, what was read may
-    /// never have been a state of the model.
+    /// Lists the model again. Unless it has the same files, unchanged, what was packed may never have
+    /// been a state of the model.
     fn unmoved(&self, snapshot: &Snapshot, exclude: &Exclude) -> Result<(), ExportError> {
         let again = self.list(exclude)?;
         if again.files == snapshot.files { Ok(()) } else { Err(ExportError::Moved) }
@@ -234,7 +234,7 @@ impl Order<'_> {
             PackError::Read { path, source } => self.unreadable(&path, source),
             error => ExportError::Pack(error),
         };
-        // Whatever went wrong with a model that moved, went wrong because it moved.
+        // If the model changed, the change is taken for the cause of any failure.
         match self.unmoved(snapshot, exclude) {
             Err(moved @ ExportError::Moved) => moved,
             _ => error,

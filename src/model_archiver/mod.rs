@@ -1,9 +1,8 @@
 //! `model-archiver`: the command line of the model-archiver specification.
 //!
-//! Takes the same flags as the Python command and packages by the daemon's rules and with its
-//! packer. Everything about the archive is said on the command line: settings in the model's
-//! folder (`.mar.yaml`, `MAR-INF/MANIFEST.json`) are not read. `docs/model-archiver.md` lists what
-//! differs from the Python command, and why.
+//! It takes the flags of the Python command, and packages with the daemon's rules and packer. Only the
+//! command line counts: settings in the model's folder (`.mar.yaml`, `MAR-INF/MANIFEST.json`) are not
+//! read. `docs/model-archiver.md` lists the differences to the Python command, with reasons.
 
 mod args;
 mod export;
@@ -15,7 +14,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use args::{Args, HELP, Unread, usage};
+use args::{Args, ArgsError, HELP, usage};
 use export::{ExportError, export};
 use interrupt::Interrupt;
 
@@ -29,39 +28,39 @@ pub fn command() -> clap::Command {
     <Args as clap::CommandFactory>::command()
 }
 
-/// Does what the command line asks for. `words` begins with the program's own name.
+/// Runs the command. `words` begins with the name of the program.
 pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args = match Args::read(words) {
         Ok(args) => args,
-        Err(Unread::Help) => {
+        Err(ArgsError::Help) => {
             // A reader that went away (`| head`) is no failure.
             let _ = io::stdout().write_all(HELP.as_bytes());
             return ExitCode::SUCCESS;
         }
-        Err(Unread::Usage(reason)) => {
-            say(&format!("{}\nmodel-archiver: error: {reason}", usage()));
+        Err(ArgsError::Usage(reason)) => {
+            print(&format!("{}\nmodel-archiver: error: {reason}", usage()));
             return ExitCode::from(USAGE);
         }
     };
     let interrupt = match Interrupt::listen() {
         Ok(interrupt) => interrupt,
         Err(error) => {
-            say(&format!("ERROR - cannot take signals: {error}"));
+            print(&format!("ERROR - cannot handle signals: {error}"));
             return ExitCode::from(FAILED);
         }
     };
     let mut warnings = Vec::new();
-    let ended = export(&args, interrupt.asked(), &mut warnings);
-    // Said when all is done: standard error may be a file in the model's folder, which would
-    // change under the packer.
+    let ended = export(&args, interrupt.requested(), &mut warnings);
+    // Printed at the end: standard error may be a file in the model's folder, and must not change
+    // while the folder is packed.
     for warning in &warnings {
-        say(&format!("WARNING - {warning}"));
+        print(&format!("WARNING - {warning}"));
     }
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             for line in error.lines() {
-                say(&format!("ERROR - {line}"));
+                print(&format!("ERROR - {line}"));
             }
             if matches!(error, ExportError::Interrupted) {
                 interrupt.end();
@@ -71,7 +70,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn say(line: &str) {
-    // Nobody is left to be told if standard error is gone.
+fn print(line: &str) {
+    // If this fails, there is no other place to say so.
     let _ = writeln!(io::stderr(), "{line}");
 }

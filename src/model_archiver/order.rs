@@ -1,4 +1,4 @@
-//! What is to be packed, and where to: the command line, checked.
+//! The checked command line.
 
 use std::io;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::source::confined::Confined;
 use crate::text::chain;
 use crate::text::printable;
 
-/// What is to be packed, and where to; everything the command line says has been checked.
+/// What to pack and where to, from a command line without errors.
 #[derive(Debug)]
 pub(super) struct Order<'a> {
     pub(super) args: &'a Args,
@@ -23,7 +23,7 @@ pub(super) struct Order<'a> {
 }
 
 impl<'a> Order<'a> {
-    /// Checks what the command line says, and reports everything that is wrong with it.
+    /// Checks the command line, and reports all its errors.
     pub(super) fn read(args: &'a Args) -> Result<Self, ExportError> {
         let mut reasons = Vec::new();
         if args.convert {
@@ -47,7 +47,7 @@ impl<'a> Order<'a> {
                 no_folder(format!("Given export-path {path} is not a directory. Point to a valid export-path directory."), &error)
             }),
             None => std::env::current_dir()
-                .map_err(|error| format!("cannot tell the current working directory: {error}")),
+                .map_err(|error| format!("cannot determine the current working directory: {error}")),
         };
         let export = export.map_err(|reason| reasons.push(reason)).ok();
         let model = Confined::open(&args.model_path)
@@ -59,8 +59,8 @@ impl<'a> Order<'a> {
             .ok();
         let place = match (&name, &export, &model) {
             (Some(name), Some(export), Some(model)) => {
-                Place::look(export, name, args.archive_format, args.force, model.path())
-                    // The paths in it are printable, the line breaks its own.
+                Place::find(export, name, args.archive_format, args.force, model.path())
+                    // Its paths are escaped already; its line breaks must stay.
                     .map_err(|error| reasons.push(chain(&error)))
                     .ok()
             }
@@ -74,7 +74,7 @@ impl<'a> Order<'a> {
         }
     }
 
-    /// What is worth saying of the command line.
+    /// Warnings about the command line.
     pub(super) fn warn(&self, warnings: &mut Vec<String>) {
         if !self.name.is_loadable() {
             warnings.push(format!(
@@ -85,15 +85,15 @@ impl<'a> Order<'a> {
         let (written, taken) = (&self.args.handler, &self.handler);
         if taken.to_string() != *written {
             warnings.push(format!(
-                "the handler `{}` is better written `{taken}`, which is what the server takes it for",
+                "write the handler as `{taken}`, which is what the server makes of `{}`",
                 printable(written)
             ));
         }
     }
 }
 
-/// What the server makes of a handler: it imports the part behind the last `/`, so a path that the
-/// rules refuse (`./service.py:handle`) still leads to a module.
+/// The handler as the server reads it. The server imports the part after the last `/`, so a path that
+/// the rules refuse (`./service.py:handle`) still names a module.
 fn handler(text: &str) -> Result<Handler, HandlerError> {
     Handler::parse(text).or_else(|error| {
         let (module, function) = text.split_once(':').unwrap_or((text, ""));
@@ -109,14 +109,14 @@ fn handler(text: &str) -> Result<Handler, HandlerError> {
 }
 
 fn is_folder(path: &Path) -> io::Result<()> {
-    // As for the Python command, no path at all is the current working directory.
+    // As in the Python command, an empty path means the current working directory.
     if path.as_os_str().is_empty() || path.metadata()?.is_dir() {
         return Ok(());
     }
     Err(io::ErrorKind::NotADirectory.into())
 }
 
-/// Why a path is not used: the words of the Python command, and the system's where they say more.
+/// The message of the Python command, followed by the system's if that says more.
 fn no_folder(words: String, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => words,
@@ -124,7 +124,7 @@ fn no_folder(words: String, error: &io::Error) -> String {
     }
 }
 
-/// A path as it can be printed.
+/// A path that is safe to print.
 pub(super) fn shown(path: &Path) -> String {
     printable(&path.display().to_string())
 }

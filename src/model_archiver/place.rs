@@ -1,8 +1,8 @@
-//! Where the archive goes, and what may be replaced there.
+//! The place of the archive, and what may be replaced there.
 //!
-//! An archive is made under a hidden name in the export folder and takes its place in one step. A
-//! file is replaced by `--force`; a folder only where it is plainly an unpacked archive that holds
-//! nothing else, because all that is in it is replaced.
+//! An archive is made under a hidden name in the export folder and takes its place in one step.
+//! `--force` replaces a file. It replaces a folder only if that is clearly an unpacked archive with
+//! nothing else in it, because everything in the folder is lost.
 
 use std::fs;
 use std::io::{self, Write};
@@ -16,42 +16,40 @@ use crate::model::{ArchiveFormat, ModelName};
 use crate::store::{PublishError, Staged, Verified, flush, identity, place_in};
 use crate::text::printable;
 
-/// How many names are tried for what is not finished; the process's number tells most apart.
+/// The most names to try for an unfinished archive; the process id makes most of them unique.
 const MOST_NAMES: u32 = 100;
 
-/// Where an archive goes.
 #[derive(Debug)]
 pub(super) struct Place {
     folder: PathBuf,
     path: PathBuf,
-    standing: Standing,
+    existing: Existing,
 }
 
-/// What is in its place.
+/// What is in the place now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum Existing {
     /// Nothing.
     Nothing,
-    /// What may be replaced.
+    /// Something that may be replaced.
     Old {
-        /// By which it is known again.
         identity: Identity,
-        /// Its path in the model, where it lies there.
+        /// Its path in the model, if it lies there.
         in_model: Option<PathBuf>,
     },
-    /// The model itself, which is to become an unpacked archive where it stands.
+    /// The model itself, which becomes an unpacked archive.
     Model,
 }
 
-/// Why nothing can go there.
+/// Why the archive cannot go there.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PlaceError {
-    /// There is an archive, and no `--force`. The words are those of the Python command.
+    /// There is an archive, and no `--force`. The message is that of the Python command.
     #[error(
         "{path} already exists.\nPlease specify --force/-f option to overwrite the model archive output file.\nSee -h/--help for more details."
     )]
     Exists { path: String },
-    /// A folder where a file is to go, or the other way round.
+    /// A folder in place of a file, or a file in place of a folder.
     #[error("{path} is {what}, which --force does not replace; move it away")]
     Kind { path: String, what: &'static str },
     /// A folder that holds the model.
@@ -59,9 +57,9 @@ pub(super) enum PlaceError {
         "the model is in {path}, which --force would replace; choose another --export-path or --model-name"
     )]
     HoldsModel { path: String },
-    /// It cannot be looked at.
-    #[error("cannot look at {path}")]
-    Look {
+    /// It cannot be examined.
+    #[error("cannot read {path}")]
+    Read {
         path: String,
         #[source]
         source: io::Error,
@@ -69,8 +67,8 @@ pub(super) enum PlaceError {
 }
 
 impl Place {
-    /// Looks at the place in the folder `export`, which exists, of the archive of `model`.
-    pub(super) fn look(
+    /// The place for the archive of `model` in `export`, an existing folder.
+    pub(super) fn find(
         export: &Path,
         name: &ModelName,
         format: ArchiveFormat,
@@ -78,20 +76,19 @@ impl Place {
         model: &Path,
     ) -> Result<Self, PlaceError> {
         let path = export.join(format.file_name(name));
-        let standing = standing(&path, format, force, model)?;
-        // The folder of `x.mar` is the empty path, which cannot be opened.
+        let existing = existing(&path, format, force, model)?;
+        // The parent of `x.mar` is the empty path, which cannot be opened.
         let here = if export.as_os_str().is_empty() { Path::new(".") } else { export };
-        Ok(Self { folder: here.to_owned(), path, standing })
+        Ok(Self { folder: here.to_owned(), path, existing })
     }
 
-    /// Where the archive will be.
+    /// The path of the archive.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What is there now.
-    pub(super) fn standing(&self) -> &Standing {
-        &self.standing
+    pub(super) fn existing(&self) -> &Existing {
+        &self.existing
     }
 
     /// An empty, hidden file or folder next to the place.
@@ -99,27 +96,27 @@ impl Place {
         with_fresh_name(&self.folder, |path| Staged::create(path, name, format, Modes::Umask))
     }
 
-    /// Makes the archive durable and puts it in its place. Returns why it may not outlive a power
-    /// cut, where that is so.
+    /// Makes the archive durable and puts it in its place. Returns a warning if a power cut may undo
+    /// this.
     pub(super) fn publish(&self, verified: Verified) -> Result<Option<String>, PublishError> {
         flush(&verified)?;
         let identity = identity(&verified)?;
-        let expected = match &self.standing {
-            Standing::Old { identity, .. } => Some(*identity),
-            Standing::Nothing | Standing::Model => None,
+        let expected = match &self.existing {
+            Existing::Old { identity, .. } => Some(*identity),
+            Existing::Nothing | Existing::Model => None,
         };
-        // What it has replaced goes with its guard.
+        // Dropping the guard removes the old archive.
         let _placed = place_in(&self.folder, verified, identity, expected)?;
         let synced = sync_folder(&self.folder);
         Ok(synced.err().map(|error| format!("the folder could not be flushed: {error}")))
     }
 }
 
-/// Makes the folder `model` an unpacked archive: writes its manifest, and leaves the rest alone.
+/// Makes the folder `model` an unpacked archive: writes only its manifest.
 pub(super) fn write_manifest(model: &Path, manifest: &[u8]) -> io::Result<()> {
     let folder = model.join(MAR_INF);
     match fs::create_dir(&folder) {
-        // A link could lead anywhere.
+        // A symbolic link could lead anywhere.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             if !folder.symlink_metadata()?.is_dir() {
                 return Err(io::ErrorKind::NotADirectory.into());
@@ -142,8 +139,8 @@ pub(super) fn write_manifest(model: &Path, manifest: &[u8]) -> io::Result<()> {
     sync_folder(&folder).and_then(|()| sync_folder(model))
 }
 
-/// Creates something under a hidden name in `folder` that nobody has. The name does not depend on
-/// the model's, which may be as long as a name can be.
+/// Creates something under an unused hidden name in `folder`. The name does not contain the model's,
+/// which may be as long as a file name can be.
 fn with_fresh_name<T>(folder: &Path, create: impl Fn(PathBuf) -> io::Result<T>) -> io::Result<T> {
     let number = std::process::id();
     let mut tried = 0;
@@ -158,26 +155,26 @@ fn with_fresh_name<T>(folder: &Path, create: impl Fn(PathBuf) -> io::Result<T>) 
     }
 }
 
-fn standing(
+fn existing(
     path: &Path,
     format: ArchiveFormat,
     force: bool,
     model: &Path,
-) -> Result<Standing, PlaceError> {
+) -> Result<Existing, PlaceError> {
     let shown = || printable(&path.display().to_string());
-    let look = |source| PlaceError::Look { path: shown(), source };
-    let Some(identity) = Identity::at(path).map_err(look)? else { return Ok(Standing::Nothing) };
+    let read = |source| PlaceError::Read { path: shown(), source };
+    let Some(identity) = Identity::at(path).map_err(read)? else { return Ok(Existing::Nothing) };
     if !force {
         return Err(PlaceError::Exists { path: shown() });
     }
-    let kind = path.symlink_metadata().map_err(look)?.file_type();
+    let kind = path.symlink_metadata().map_err(read)?.file_type();
     let wrong = |what| Err(PlaceError::Kind { path: shown(), what });
-    let model = model.canonicalize().map_err(look)?;
-    // Of a link only the link itself is replaced.
+    let model = model.canonicalize().map_err(read)?;
+    // A symbolic link is replaced itself, not its target.
     let real = match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) => {
             let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-            parent.canonicalize().map_err(look)?.join(name)
+            parent.canonicalize().map_err(read)?.join(name)
         }
         _ => path.to_owned(),
     };
@@ -186,12 +183,12 @@ fn standing(
             return wrong("a folder");
         }
         if model == real {
-            return Ok(Standing::Model);
+            return Ok(Existing::Model);
         }
         if model.starts_with(&real) {
             return Err(PlaceError::HoldsModel { path: shown() });
         }
-        if !may_be_replaced(path).map_err(look)? {
+        if !may_be_replaced(path).map_err(read)? {
             return wrong("a folder that holds more than an unpacked archive");
         }
     } else if format == ArchiveFormat::NoArchive && !kind.is_symlink() {
@@ -200,11 +197,10 @@ fn standing(
         return wrong("not a plain file");
     }
     let in_model = real.strip_prefix(&model).ok().map(Path::to_owned);
-    Ok(Standing::Old { identity, in_model })
+    Ok(Existing::Old { identity, in_model })
 }
 
-/// Whether a folder is empty, or an unpacked archive in which nobody has put anything hidden, such
-/// as a repository.
+/// Whether a folder is empty, or an unpacked archive without hidden files such as a repository.
 fn may_be_replaced(folder: &Path) -> io::Result<bool> {
     let names: Vec<_> =
         fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()?;

@@ -30,9 +30,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::archive::Digest;
-use crate::archive::pack::{Control, PackError, Packed};
+use crate::archive::pack::{Before, Packed};
 use crate::archive::plan::{Profile, plan};
 use crate::archive::probe::probe;
+use crate::archive::{Control, PackError};
 use crate::config::Config;
 use crate::failpoints::{Protection, is_disabled};
 use crate::fs::identity::Identity;
@@ -51,7 +52,6 @@ use crate::source::readiness::Asked;
 use crate::source::resolve::Resolved;
 use crate::source::snapshot;
 use crate::source::snapshot::Snapshot;
-use crate::store::staging::Before;
 use crate::store::{ModelState, Parts, Staged, Store, Verified};
 use crate::text::chain;
 use check::all_unreadable;
@@ -68,7 +68,7 @@ pub struct Workshop {
     /// The configuration that holds.
     pub config: Arc<Config>,
     /// The store.
-    pub store: Arc<Store>,
+    pub(crate) store: Arc<Store>,
     /// Set to stop what is under way.
     pub cancelled: Arc<AtomicBool>,
     /// Is told how many bytes of which model are packed.
@@ -147,7 +147,6 @@ impl Workshop {
             closed: RefCell::default(),
             kept: None,
             serve: None,
-            is_torn: false,
             why: vec![],
         };
         // A build that panics must end too, or its model and its place would be lost without a word.
@@ -185,8 +184,6 @@ struct Attempt<'a> {
     kept: Option<Kept<'a>>,
     /// How the settings want the model to be served, once they were read and are good.
     serve: Option<Serve>,
-    /// A power cut has torn the archive in the store.
-    is_torn: bool,
     /// Why the model was packed, once it was.
     why: Vec<String>,
 }
@@ -252,7 +249,7 @@ impl Job {
         if let Some(known) = &mut job.known {
             let known = Arc::make_mut(known);
             known.archive.identity = Identity { ino: 0, size: 0, mtime: 0 };
-            known.archive.ctime = 0;
+            known.archive.ctime = None;
             known.fingerprint = None;
         }
         Some(job)
@@ -397,9 +394,9 @@ impl Attempt<'_> {
             .map_err(|error| self.pack_failed(seen, Stage::Plan, &error))?;
         let plan = plan(manifest, &inputs, &methods, carried);
         self.laps.done(Stage::Plan);
-        let spare = self.job.known.as_deref().and_then(|known| known.spare.as_ref());
+        let spare = self.job.known.as_deref().and_then(|known| known.recycled.as_ref());
         let spare = spare.filter(|_| previous.is_some());
-        let spare = spare.and_then(|note| Some((shop.store.take_spare(model.name(), note)?, note)));
+        let spare = spare.and_then(|note| Some((shop.store.recycle(model.name(), note)?, note)));
         let on_spare = spare.map(|(staged, note)| {
             let before = Before { previous, in_place: &note.large };
             let packed = staged.pack(&plan, &seen.profile, &source, before, &control);
@@ -407,7 +404,7 @@ impl Attempt<'_> {
         });
         // It has told before anything was written: some large entry is another one now. It goes at
         // once, as the new archive may need the room.
-        let on_spare = on_spare.filter(|(_, packed)| !matches!(packed, Err(PackError::Spare)));
+        let on_spare = on_spare.filter(|(_, packed)| !matches!(packed, Err(PackError::Recycled)));
         let (staged, packed) = match on_spare {
             None => {
                 let staged = self.stage(model, seen)?;
@@ -424,7 +421,7 @@ impl Attempt<'_> {
             }
             packed => packed.map_err(|error| self.pack_failed(seen, Stage::Pack, &error))?,
         };
-        self.spend(packed.cost.into());
+        self.spend(packed.cost);
         self.laps.done(Stage::Pack);
         self.unmoved(seen)?;
         let verified = match staged.verify(&packed, control.durable) {
@@ -432,7 +429,7 @@ impl Attempt<'_> {
             verified => verified.map_err(|error| self.failed_in_staging(Stage::Verify, &error))?,
         };
         if let Some((previous, known)) = previous.zip(self.job.known.as_deref())
-            && !self.shop.store.is_published(previous, &known.archive)
+            && !known.archive.is_untouched(previous)
         {
             let moved = "it was written to while it was carried over";
             return Err(Trouble::Before(moved.into()));
@@ -455,8 +452,7 @@ impl Attempt<'_> {
         Self: 'c,
     {
         let threads = crate::fs::threads::processors();
-        let durable =
-            self.shop.config.durability.is_full() && !is_disabled(Protection::ArchiveFlush);
+        let durable = !is_disabled(Protection::ArchiveFlush);
         Control { threads, durable, cancelled: &self.shop.cancelled, progress }
     }
 

@@ -22,8 +22,8 @@ use crate::results::catalog;
 use crate::results::catalog::CatalogEntry;
 use crate::source::files::ListedFiles;
 use crate::source::resolve::said_by;
-use crate::store::state::{ArchiveState, KnownFile, KnownText};
-use crate::store::{Held, Kept, ModelState, Publication};
+use crate::store::state::{ArchiveState, Held, KnownFile, KnownText};
+use crate::store::{Kept, ModelState, Publication};
 
 /// What a folder holds, by which it is seen later whether it has changed.
 #[derive(Debug, Default)]
@@ -113,7 +113,7 @@ impl Attempt<'_> {
             files: baseline.files,
             archive: ArchiveState { sha256, ..archive },
             history: known.map(|known| known.history.clone()).unwrap_or_default(),
-            spare: known.and_then(|known| known.spare.clone()),
+            recycled: known.and_then(|known| known.recycled.clone()),
             held: Some(Held {
                 of: kept.generation,
                 since: clock::timestamp(),
@@ -125,7 +125,6 @@ impl Attempt<'_> {
             expected: found,
             known,
             history: self.shop.config.history,
-            durability: self.shop.config.durability,
             again: Some(kept.path.clone()),
         };
         let live = store
@@ -165,12 +164,10 @@ impl Attempt<'_> {
         // What is known of the folder's files tells nothing of the archive, so it goes too.
         let files = Vec::new();
         let state = ModelState { held: None, fingerprint: None, files, ..known.clone() };
-        self.shop.store.states().save(name, &state, self.shop.config.durability).map_err(
-            |source| {
-                let path = self.shop.config.state_dir.clone();
-                Halt::failed(Stage::Retire, &super::At { path, source })
-            },
-        )?;
+        self.shop.store.states().save(name, &state).map_err(|source| {
+            let path = self.shop.config.state_dir.clone();
+            Halt::failed(Stage::Retire, &super::At { path, source })
+        })?;
         Ok(Done::Resumed { name: name.clone(), state: Box::new(state) })
     }
 
@@ -213,7 +210,7 @@ impl Attempt<'_> {
             files: Vec::new(),
             archive,
             history: Vec::new(),
-            spare: None,
+            recycled: None,
             held: None,
         })
     }
@@ -366,10 +363,9 @@ fn archive_state(
         bytes: inspection.bytes,
         // The store sees by what it is known again.
         identity: Identity { ino: 0, size: 0, mtime: 0 },
-        ctime: 0,
+        ctime: None,
         manifest: bare(path, manifest.size, *hash.as_bytes()),
         sha256: None,
-        unflushed: None,
     })
 }
 

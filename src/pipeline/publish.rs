@@ -21,9 +21,8 @@ use crate::model::problem::{Code, Problem};
 use crate::model::{ArchiveFormat, ModelName};
 use crate::results::Stage;
 use crate::results::catalog::CatalogEntry;
-use crate::store::publish::PublishError;
 use crate::store::state::{ArchiveState, KnownFile};
-use crate::store::{BuildFingerprint, ModelState, Publication, Verified};
+use crate::store::{BuildFingerprint, ModelState, Publication, PublishError, Verified};
 
 /// What stands in an archive's place.
 #[derive(Debug, Clone, Copy)]
@@ -112,13 +111,12 @@ impl Attempt<'_> {
             let mut state = state_of(seen, &packed, standing.identity(), generation, sha256);
             if let Some(known) = known {
                 state.history.clone_from(&known.history);
-                state.spare.clone_from(&known.spare);
+                state.recycled.clone_from(&known.recycled);
             }
             match (sameness, known) {
                 (Sameness::Untouched, Some(known)) => {
                     // What is known to stand in it was not read again.
                     state.archive.ctime = known.archive.ctime;
-                    state.archive.unflushed = known.archive.unflushed;
                 }
                 // Only its content was read, not where that stands: nothing is taken over from it,
                 // and its bytes may be others.
@@ -155,12 +153,12 @@ impl Attempt<'_> {
         let mut next = state_of(seen, &packed, nothing, self.last_generation + 1, sha256);
         if let Some(known) = known {
             next.history.clone_from(&known.history);
-            next.spare.clone_from(&known.spare);
+            next.recycled.clone_from(&known.recycled);
         }
-        let (history, durability) = (config.history, config.durability);
         let as_listed = self.as_listed();
         let known = known.or(as_listed.as_ref());
-        let publication = Publication { next, expected, known, history, durability, again: None };
+        let history = config.history;
+        let publication = Publication { next, expected, known, history, again: None };
         let live = store.publish(verified, publication).map_err(|error| match error {
             PublishError::Foreign { path } => self.foreign(&path, seen),
             error => failed(&error),
@@ -201,11 +199,11 @@ impl Attempt<'_> {
             }
             // Of what somebody has written into no more is known, whatever its time says.
             let is_untouched = known.archive.identity == standing.identity()
-                && !known.archive.may_be_torn()
-                && (seen.format == ArchiveFormat::NoArchive
-                    || Stat::at(place).is_ok_and(|stat| {
-                        stat.is_some_and(|stat| stat.ctime == known.archive.ctime)
-                    }));
+                && known.archive.ctime.is_some_and(|ctime| {
+                    let stat = || Stat::at(place).ok().flatten();
+                    seen.format == ArchiveFormat::NoArchive
+                        || stat().is_some_and(|stat| stat.ctime == ctime)
+                });
             if is_untouched {
                 let is_same = known.archive.bytes == packed.bytes && has_entries(known, packed);
                 return is_same.then_some(Sameness::Untouched);
@@ -245,8 +243,7 @@ impl Attempt<'_> {
 
     /// Notes what is known. Not being able to costs a full look later, and nothing else.
     pub(super) fn save(&self, name: &ModelName, state: &ModelState) {
-        if let Err(error) = self.shop.store.states().save(name, state, self.shop.config.durability)
-        {
+        if let Err(error) = self.shop.store.states().save(name, state) {
             tracing::warn!(%error, folder = %self.shop.config.state_dir.display(), "cannot write the state");
         }
     }
@@ -330,13 +327,12 @@ fn state_of(
             digest,
             bytes: packed.bytes,
             identity,
-            ctime: 0,
+            ctime: None,
             manifest,
             sha256,
-            unflushed: None,
         },
         history: Vec::new(),
-        spare: None,
+        recycled: None,
         held: None,
     }
 }

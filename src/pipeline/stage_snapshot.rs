@@ -29,8 +29,6 @@ use crate::source::snapshot;
 use crate::source::snapshot::{Request, Transfers};
 use crate::store::{BuildFingerprint, ModelState};
 
-const TORN: &str = "a power cut has torn its archive, which was not flushed";
-
 impl Attempt<'_> {
     pub(super) fn snapshot(&mut self) -> Result<Seen, Halt> {
         let ticket = &self.job.ticket;
@@ -110,18 +108,10 @@ impl Attempt<'_> {
         // What is wrong with settings or listing need not show in the files that would be packed.
         let is_wrong = any_error(&seen.resolved.problems) || any_error(&seen.snapshot.problems);
         let known = job.known.as_deref();
-        let mut known = known.filter(|known| !is_wrong && self.is_in_store(known, seen));
+        let known = known.filter(|known| !is_wrong && self.is_in_store(known, seen));
         let is_same = |known: &ModelState| {
             is_as_said(known, seen) && compare::has_files(known, &seen.snapshot)
         };
-        let doubted = known.filter(|known| is_same(known) && known.archive.may_be_torn());
-        if let (Some(doubted), Some(name)) = (doubted, &seen.name)
-            && !self.shop.store.is_whole(name, doubted)
-        {
-            tracing::warn!("{TORN}");
-            self.is_torn = true;
-            known = None;
-        }
         if known.is_some_and(is_same) {
             // What was refused is as it was published again: whoever was told is told. One that is held
             // may be as wrong as it was.
@@ -130,15 +120,11 @@ impl Attempt<'_> {
             let texts = &seen.resolved.texts;
             let is_new = |known: &ModelState| texts.iter().any(|t| !known.settings.contains(t));
             return match (known, &seen.name) {
-                (Some(known), Some(name)) if touched || is_new(known) || doubted.is_some() => {
-                    let mut state = self.as_seen(known, seen);
-                    if doubted.is_some() {
-                        state.archive.was_read();
-                    }
+                (Some(known), Some(name)) if touched || is_new(known) => {
+                    let state = self.as_seen(known, seen);
                     let (name, state) = (name.clone(), Box::new(state));
-                    // Settings files that say the same as before are not read the next time, nor is
-                    // the archive.
-                    if is_new(known) || doubted.is_some() {
+                    // Settings files that say the same as before are not read the next time.
+                    if is_new(known) {
                         self.save(&name, &state);
                     }
                     Ok(Some(Done::Unchanged { name, state, touched, listed: None }))
@@ -160,14 +146,6 @@ impl Attempt<'_> {
         }
         self.unmoved(seen)?;
         let mut state = self.as_seen(known, seen);
-        if known.archive.may_be_torn() {
-            if !self.shop.store.is_whole(&name, known) {
-                tracing::warn!("{TORN}");
-                self.is_torn = true;
-                return Ok(None);
-            }
-            state.archive.was_read();
-        }
         let mut touched = ticket.refused.is_some() && known.held.is_none();
         for (known, file) in state.files.iter_mut().zip(&seen.snapshot.files) {
             touched |= known.id != file.id;

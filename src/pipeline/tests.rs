@@ -291,12 +291,7 @@ fn the_longest_name_fits_wherever_it_is_written() {
         let report = world.shop.build(Job { ticket, known: None, listed: None });
         assert_eq!(outcome(&report), Some(Outcome::Published), "{report:?}");
         let state = world.shop.store.states().load(&name).unwrap();
-        let removed = world.shop.store.remove(
-            &name,
-            &state.archive,
-            world.shop.config.history,
-            Default::default(),
-        );
+        let removed = world.shop.store.remove(&name, &state.archive, world.shop.config.history);
         assert_eq!(removed.unwrap(), crate::store::Removed::Gone);
     }
 }

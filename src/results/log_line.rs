@@ -8,6 +8,9 @@ use super::catalog::ServingState;
 use super::server_report::ServerResult;
 use super::{Outcome, Record, Trigger};
 
+/// The target of these lines in log filters.
+pub const TARGET: &str = module_path!();
+
 /// Logs a record.
 pub fn record(record: &Record) {
     let archive = record.archive.as_deref().unwrap_or_default();

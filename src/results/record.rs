@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 
-use crate::archive;
+pub use crate::archive::{CarriedOver, Cost};
 use crate::clock;
 use crate::model::ModelName;
 use crate::model::problem::{Problem, as_text};
@@ -251,50 +251,6 @@ pub struct EntryCounts {
     pub removed: u64,
     /// Entries carried over from the previous archive in packed form.
     pub carried_over: u64,
-}
-
-/// What an attempt took, in bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Cost {
-    /// Read from the model's files, to pack them or to see whether their content has changed.
-    pub read: u64,
-    /// Given to the compressor, whether or not its result was kept.
-    pub compressed: u64,
-    /// Taken over from the archive before, in packed form, by how that was done.
-    pub carried_over: CarriedOver,
-    /// Written into the new archive.
-    pub written: u64,
-}
-
-/// Bytes of the archive before that the new one holds too, by how they got there.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct CarriedOver {
-    /// Both archives share the blocks on disk.
-    pub reflinked: u64,
-    /// They stood there already: the new archive was made of an old one that was kept for this.
-    pub in_place: u64,
-    /// They were copied.
-    pub copied: u64,
-}
-
-impl From<archive::Cost> for Cost {
-    fn from(cost: archive::Cost) -> Self {
-        let archive::Cost { read, written, compressed, carried } = cost;
-        let archive::pack::Carried { reflinked, in_place, copied } = carried;
-        let carried_over = CarriedOver { reflinked, in_place, copied };
-        Self { read, compressed, carried_over, written }
-    }
-}
-
-impl std::ops::AddAssign for Cost {
-    fn add_assign(&mut self, other: Self) {
-        self.read += other.read;
-        self.compressed += other.compressed;
-        self.carried_over.reflinked += other.carried_over.reflinked;
-        self.carried_over.in_place += other.carried_over.in_place;
-        self.carried_over.copied += other.carried_over.copied;
-        self.written += other.written;
-    }
 }
 
 /// What went wrong that is not a mistake in the model.

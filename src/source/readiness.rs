@@ -8,13 +8,13 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::confined::Confined;
 use super::snapshot::{Snapshot, SourceFile};
 use crate::failpoints::{Protection, is_disabled};
+use crate::fs::identity::NodeId;
 use crate::fs::lease::{Writers, writers};
 use crate::fs::threads::in_shares;
 
@@ -206,10 +206,10 @@ fn ask(folder: &Confined, path: &Path) -> Writers {
 /// Who has one of `files` open for writing: the names and numbers of processes, as far as `/proc`
 /// shows them (those of other users only to root).
 pub fn who(folder: &Path, files: &[PathBuf]) -> Vec<String> {
-    let wanted: BTreeSet<(u64, u64)> = files
+    let wanted: BTreeSet<NodeId> = files
         .iter()
         .filter_map(|file| folder.join(file).metadata().ok())
-        .map(|metadata| (metadata.dev(), metadata.ino()))
+        .map(|metadata| NodeId::of(&metadata))
         .collect();
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
@@ -223,11 +223,11 @@ pub fn who(folder: &Path, files: &[PathBuf]) -> Vec<String> {
         .collect()
 }
 
-fn has_open_for_writing(pid: u32, wanted: &BTreeSet<(u64, u64)>) -> bool {
+fn has_open_for_writing(pid: u32, wanted: &BTreeSet<NodeId>) -> bool {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     descriptors.into_iter().any(|entry| {
         let is_wanted = fs::metadata(entry.path())
-            .is_ok_and(|metadata| wanted.contains(&(metadata.dev(), metadata.ino())));
+            .is_ok_and(|metadata| wanted.contains(&NodeId::of(&metadata)));
         is_wanted && {
             let info = format!("/proc/{pid}/fdinfo/{}", entry.file_name().to_string_lossy());
             fs::read_to_string(info).is_ok_and(|text| opened_for_writing(&text))

@@ -25,13 +25,13 @@ use crate::archive::inspect::MAX_PATH;
 use crate::config::Limits;
 use crate::config::SETTINGS_FILE;
 use crate::failpoints::{Protection, is_disabled};
-use crate::fs::FileId;
 use crate::fs::threads::{MOST_THREADS, processors};
+use crate::fs::{FileId, NodeId};
 use crate::model::entry_path::EntryPathError;
 use crate::model::manifest::{MANIFEST_PATH, MAR_INF};
 use crate::model::problem::{Code, Problem};
 use crate::model::{EntryPath, Exclude};
-use folders::{Failed, FolderId, Folders, Found};
+use folders::{Failed, Folders, Found};
 use met::{Met, Pending};
 
 /// One file that would be packed.
@@ -141,7 +141,7 @@ struct Walk<'scope, 'env> {
     /// Those that were entered by a link.
     linked: usize,
     /// While a link is looked at, the folders above it, by whichever links they were entered.
-    way: Vec<FolderId>,
+    way: Vec<NodeId>,
     bytes: u64,
     /// A limit of the whole model is exceeded, and it was said.
     ended: bool,

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use super::scope::Scope;
 use super::source::{Source, WatchError};
-use super::tree::{Identity, WatchTree};
+use super::tree::WatchTree;
+use crate::fs::identity::NodeId;
 
 /// One pass over folders of the disk.
 #[derive(Debug)]
@@ -94,15 +95,15 @@ impl<'a> Arming<'a> {
         let mut void = Vec::new();
         let mut watch = Vec::new();
         for (path, enter) in level {
-            let Some(identity) = folder_at(&path) else { continue };
-            let known = self.tree.identity(&path);
+            let Some(node) = folder_at(&path) else { continue };
+            let known = self.tree.node(&path);
             let seen = self.seen.entry(path.clone()).or_insert_with(|| {
-                let fresh = known != Some(identity);
+                let fresh = known != Some(node);
                 if fresh {
                     if known.is_some() {
                         void.extend(self.tree.remove_below(&path));
                     }
-                    watch.push((path.clone(), identity));
+                    watch.push((path.clone(), node));
                 }
                 Seen { fresh, entered: false }
             });
@@ -117,9 +118,9 @@ impl<'a> Arming<'a> {
             let refused = source.watch(&paths)?;
             watch.retain(|(path, _)| !refused.contains(path));
         }
-        for (path, identity) in watch {
+        for (path, node) in watch {
             self.fresh.push(path.clone());
-            self.tree.insert(path, identity);
+            self.tree.insert(path, node);
         }
         Ok(list)
     }
@@ -150,10 +151,10 @@ impl<'a> Arming<'a> {
     }
 }
 
-/// The identity of the folder at `path`; `None` if it is not a folder.
-pub(super) fn folder_at(path: &Path) -> Option<Identity> {
+/// The node of the folder at `path`; `None` if it is not a folder.
+pub(super) fn folder_at(path: &Path) -> Option<NodeId> {
     let metadata = fs::symlink_metadata(path).ok()?;
-    metadata.is_dir().then(|| Identity::from(&metadata))
+    metadata.is_dir().then(|| NodeId::of(&metadata))
 }
 
 /// What to watch for the symlink at `link` if it leads to a place in the same model, which may lie in

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::arming::folder_at;
 use super::filesystem;
-use super::tree::Identity;
 use super::types::{Change, RootKind, WatchPlan, WatchRoot};
 use crate::config::WatchMode;
+use crate::fs::identity::NodeId;
 
 /// A root and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub(super) struct RootState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
     /// There, under this real path.
-    Present { real: PathBuf, identity: Identity },
+    Present { real: PathBuf, node: NodeId },
     /// Missing; it would be at `expected`, below `ancestor`, the nearest existing folder.
     Missing { ancestor: PathBuf, expected: PathBuf },
     /// Polled, whether present or not; because of its file system, if that is named.
@@ -69,7 +69,7 @@ pub(super) fn locate_all(plan: &WatchPlan, before: &[RootState]) -> Vec<RootStat
 /// Locates the folder at `path`.
 pub(super) fn locate(path: &Path, mode: WatchMode) -> Place {
     let place = match fs::canonicalize(path) {
-        Ok(real) => folder_at(&real).map(|identity| Place::Present { real, identity }),
+        Ok(real) => folder_at(&real).map(|node| Place::Present { real, node }),
         Err(_) => None,
     };
     let place = place.unwrap_or_else(|| {

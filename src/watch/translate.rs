@@ -148,10 +148,10 @@ mod tests {
     /// What events ask for: `+` touched, `*` root changed, `?` re-check, `!` re-check of a vanished
     /// path, `R` the roots, `w` writing.
     fn looks(raws: &[RawEvent]) -> String {
-        let identity = (&std::fs::metadata("/").unwrap()).into();
+        let node = crate::fs::NodeId::at(Path::new("/")).unwrap();
         let mut tree = WatchTree::default();
         for folder in ["/d", "/d/m", "/d/m/sub", "/one"] {
-            tree.insert(folder.into(), identity);
+            tree.insert(folder.into(), node);
         }
         let (scope, mut files, mut look) = (scope(), OpenFiles::default(), Look::default());
         for raw in raws {

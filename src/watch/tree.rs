@@ -1,29 +1,16 @@
 //! The set of folders with a kernel watch. Pure: callers record here what they watch and unwatch.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::Metadata;
 use std::ops::Bound;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Device and inode: the same path with another identity is another folder, and its watch is not
-/// ours any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Identity {
-    device: u64,
-    inode: u64,
-}
+use crate::fs::identity::NodeId;
 
-impl From<&Metadata> for Identity {
-    fn from(metadata: &Metadata) -> Self {
-        Self { device: metadata.dev(), inode: metadata.ino() }
-    }
-}
-
-/// The watched folders, by real path.
+/// The watched folders, by real path. The same path with another [`NodeId`] is another folder, and its
+/// watch is not ours any more.
 #[derive(Debug, Default)]
 pub(super) struct WatchTree {
-    folders: BTreeMap<PathBuf, Identity>,
+    folders: BTreeMap<PathBuf, NodeId>,
     /// Watched only because a missing root may appear below them.
     ancestors: BTreeSet<PathBuf>,
 }
@@ -34,14 +21,14 @@ impl WatchTree {
         self.folders.contains_key(path)
     }
 
-    /// The identity of the folder that the watch at `path` was set on.
-    pub(super) fn identity(&self, path: &Path) -> Option<Identity> {
+    /// The node of the folder that the watch at `path` was set on.
+    pub(super) fn node(&self, path: &Path) -> Option<NodeId> {
         self.folders.get(path).copied()
     }
 
     /// Notes a watch.
-    pub(super) fn insert(&mut self, path: PathBuf, identity: Identity) {
-        self.folders.insert(path, identity);
+    pub(super) fn insert(&mut self, path: PathBuf, node: NodeId) {
+        self.folders.insert(path, node);
     }
 
     /// Notes a watch for a missing root; false if there was one for that already.
@@ -98,10 +85,10 @@ mod tests {
     use super::*;
 
     fn tree(folders: &[&str], ancestors: &[&str]) -> WatchTree {
-        let identity = Identity { device: 1, inode: 1 };
+        let node = NodeId::at(Path::new("/")).unwrap();
         let mut tree = WatchTree::default();
         for folder in folders {
-            tree.insert(PathBuf::from(folder), identity);
+            tree.insert(PathBuf::from(folder), node);
         }
         for folder in ancestors {
             tree.insert_ancestor(Path::new(folder));

@@ -249,7 +249,7 @@ impl Watching {
 
     fn is_armed(&self, state: &RootState) -> bool {
         match &state.place {
-            Place::Present { real, identity } => self.tree.identity(real) == Some(*identity),
+            Place::Present { real, node } => self.tree.node(real) == Some(*node),
             Place::Missing { .. } | Place::Polled { .. } => true,
         }
     }

@@ -1,11 +1,11 @@
-//! What the sweeps see where a protection is taken out.
+//! The sweeps find damage when a protection is switched off.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::scenario::Scenario;
 use super::{errors, kill};
 
-/// Asserts that `sweep` fails, and why.
+/// Asserts that `sweep` fails with this message.
 #[track_caller]
 fn finds(expected: &str, sweep: impl FnOnce()) {
     let panic = catch_unwind(AssertUnwindSafe(sweep)).expect_err("the sweep has found nothing");
@@ -18,7 +18,7 @@ fn finds(expected: &str, sweep: impl FnOnce()) {
 #[test]
 fn control_an_archive_that_is_copied_into_its_place_is_torn() {
     finds("neither the old nor the new one", || {
-        // An archive that was copied is not known as ours the next time, so there is but one.
+        // marwatch does not recognize an archive that was copied as its own, so there is only one.
         kill::sweep("control", Scenario::cold(Some("rename")).mended());
     });
 }

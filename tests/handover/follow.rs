@@ -1,4 +1,4 @@
-//! Servers are brought back to what the store holds, and what happened is recorded.
+//! Servers that differ from the store are corrected, and every correction is recorded.
 
 use std::fs;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::common::{marwatch, service};
 use crate::fake::{BROKEN, Fake, Holder};
 use crate::faults::{quick, state};
 
-/// What was told of a model on servers so far.
+/// The records about a model on servers so far.
 fn told(site: &Site, model: &str) -> Vec<(Outcome, Trigger, ServingState)> {
     let records = site.records_of(model);
     let of_servers = records
@@ -21,7 +21,7 @@ fn told(site: &Site, model: &str) -> Vec<(Outcome, Trigger, ServingState)> {
     of_servers.collect()
 }
 
-/// Waits until this was told last, and says all of it.
+/// Waits for the record number `count` with this outcome.
 #[track_caller]
 fn wait_for(daemon: &mut Daemon<'_>, model: &str, outcome: Outcome, count: usize) -> Record {
     daemon.wait(&format!("{} of {model} times {count}", outcome.as_str()), |seen| {
@@ -47,7 +47,7 @@ fn what_changes_on_a_server_is_mended_and_recorded_once() {
     };
     fake.set("theirs", Some(theirs.clone()));
     fake.set("theirs--marwatch-trial", Some(theirs.clone()));
-    // Left behind by one that was killed.
+    // Left behind by a daemon that was killed.
     fake.set("m--marwatch-trial", Some(theirs.clone()));
     let mut daemon = Daemon::start(&site);
     let first = wait_for(&mut daemon, "m", Outcome::Served, 1);
@@ -58,7 +58,7 @@ fn what_changes_on_a_server_is_mended_and_recorded_once() {
         fake.holder("m--marwatch-trial").is_none().then_some(())
     });
 
-    // Somebody takes it away, and somebody puts something else in its place.
+    // Another client removes the model, and then registers another archive under its name.
     fake.set("m", None);
     let mended = wait_for(&mut daemon, "m", Outcome::Served, 2);
     assert_eq!(mended.trigger, Trigger::Server);
@@ -69,7 +69,7 @@ fn what_changes_on_a_server_is_mended_and_recorded_once() {
     assert!(mended.server.unwrap().found.unwrap().contains("version 1.0"));
     assert_eq!(fake.holder("m").unwrap().version, ours.version);
 
-    // What is refused is told once, and what is served stays.
+    // A refusal is recorded once, and the old version stays.
     fs::write(&service_file, format!("{BROKEN}\n{}", service("two"))).unwrap();
     let refused = wait_for(&mut daemon, "m", Outcome::NotServed, 1);
     assert_eq!((refused.generation, refused.trigger), (2, Trigger::Store));
@@ -80,7 +80,7 @@ fn what_changes_on_a_server_is_mended_and_recorded_once() {
     ]);
     fs::write(&service_file, service("three")).unwrap();
     wait_for(&mut daemon, "m", Outcome::Served, 4);
-    // Nothing happens, and nothing is told.
+    // With nothing to correct, nothing is recorded.
     daemon.rests_for(Duration::from_millis(1500));
     let (served, serving) = (Outcome::Served, ServingState::Serving);
     assert_eq!(
@@ -94,11 +94,11 @@ fn what_changes_on_a_server_is_mended_and_recorded_once() {
         ]
     );
     daemon.stop();
-    // Nor by another start.
+    // Nor after a restart.
     let mut daemon = Daemon::start(&site);
     daemon.rests_for(Duration::from_millis(1500));
     assert_eq!(told(&site, "m").len(), 5);
-    // What is not ours is as it was.
+    // Models that are not ours are as they were.
     assert_eq!(fake.holder("theirs").as_ref(), Some(&theirs));
     assert_eq!(fake.holder("theirs--marwatch-trial").as_ref(), Some(&theirs));
     daemon.stop();
@@ -120,7 +120,7 @@ fn a_server_that_is_away_has_one_record_and_is_not_in_the_way_of_another() {
     wait_for(&mut daemon, "m", Outcome::Served, 2);
     daemon.rests_for(Duration::from_millis(1500));
     assert_eq!(told(&site, "m").len(), 3, "{:?}", told(&site, "m"));
-    // Taken out of the configuration, it is named no longer.
+    // When the configuration no longer names the server, neither does the catalog.
     assert_eq!(site.catalog()["models"]["m"]["servers"][gone]["state"], "unreachable");
     site.configure_quick(&quick(&fake, ""));
     daemon.signal(rustix::process::Signal::HUP);
@@ -153,7 +153,8 @@ fn the_terms_of_a_model_reach_the_server_and_not_the_archive() {
     assert_eq!(asked.trigger, Trigger::Store, "nothing has changed by itself: {asked:?}");
     assert_eq!(fake.holder("m").unwrap().workers, 3);
     assert_eq!(site.catalog()["models"]["m"]["serve"]["batch_size"], 8);
-    // What the server does not say is remembered: nothing more is done, now or after a start.
+    // The server does not report these values, so marwatch remembers them: no more requests, now or
+    // after a restart.
     daemon.rests_for(Duration::from_millis(1200));
     daemon.stop();
     let mut daemon = Daemon::start(&site);
@@ -212,13 +213,13 @@ fn what_is_removed_is_withdrawn_once() {
     let withdrawn = wait_for(&mut daemon, "m", Outcome::Withdrawn, 1);
     assert_eq!((withdrawn.generation, withdrawn.archive), (1, None));
     assert_eq!(fake.names(), ["n", "o"]);
-    // It comes back.
+    // The model comes back.
     site.put("m", &[("service.py", &service("one"))]);
     let served = wait_for(&mut daemon, "m", Outcome::Served, 2);
     assert_eq!(served.generation, 2);
     assert_eq!(told(&site, "m").len(), 3);
     daemon.stop();
-    // Removed by a marwatch that was killed before it could tell anybody.
+    // As after a removal by a daemon that was killed before it could withdraw the model.
     let state = site.hidden().join("state");
     fs::rename(state.join("m.state"), state.join("m.gone")).unwrap();
     fs::remove_file(site.archive("m")).unwrap();

@@ -18,7 +18,7 @@ pub fn last(site: &Site, model: &str) -> Record {
     site.records_of(model).pop().unwrap_or_else(|| panic!("no record of {model}"))
 }
 
-/// The codes of a record's problems by the path in the model.
+/// The codes of a record's problems, by path in the model.
 pub fn problems(record: &Record) -> BTreeMap<String, String> {
     let problems = record.problems.iter().map(|problem| {
         let path = problem.path.strip_prefix(&record.folder).unwrap_or(&problem.path);
@@ -168,7 +168,7 @@ fn a_model_that_is_a_link_is_one_only_where_it_is_configured() {
         symlink(&real, site.drop.join("linked")).unwrap();
         symlink(&real, site.root.join("single")).unwrap();
         site.put_simple("m");
-        // The drop folder itself may be reached by a link too.
+        // The drop folder itself may be reached through a link.
         fs::rename(&site.drop, site.root.join("elsewhere")).unwrap();
         symlink("elsewhere", &site.drop).unwrap();
         assert!(way.build(&site).status.success(), "{way:?}");

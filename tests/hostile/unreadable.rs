@@ -14,7 +14,7 @@ use crate::common::{marwatch, service};
 use crate::links::last;
 use crate::way::{Way, ended};
 
-/// A user for whom modes count: whoever runs the tests, unless that is root.
+/// A user for whom file modes count: the current user, or another one if that is root.
 const NOBODY: u32 = 65534;
 
 fn is_root() -> bool {

@@ -1,7 +1,6 @@
-//! What has to hold after a power cut, before and after marwatch is started again.
+//! The checks after a power cut, before and after the next start of marwatch.
 //!
-//! Everything that does not is collected and named, so that a test can tell by what it finds that
-//! it would find damage.
+//! They collect all damage by kind, so that a test can assert that it would find damage.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,24 +10,14 @@ use marwatch::results::{Outcome, Record};
 use serde_json::Value;
 
 use crate::common::schema;
-use crate::models::Model;
 use crate::scene::{Content, KEEP, Scene};
 
-/// What is wrong, each beginning with a word for its kind.
+/// Damage. Each line begins with a word for its kind.
 pub(crate) type Damage = Vec<String>;
 
-/// What is promised of a store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Promise {
-    /// `durability: full`.
-    Full,
-    /// `durability: relaxed`, after marwatch was started again.
-    Relaxed,
-}
-
 impl Scene<'_> {
-    /// Looks at the store as the cut has left it, and goes over to what it holds.
-    pub(crate) fn check_cut(&mut self, promise: Promise) -> Damage {
+    /// Checks the store as the cut left it, and remembers what it holds.
+    pub(crate) fn check_cut(&mut self) -> Damage {
         let mut damage = Damage::new();
         if let Some(log) = self.told_elsewhere.take() {
             fs::create_dir_all(self.hidden("")).unwrap();
@@ -38,12 +27,6 @@ impl Scene<'_> {
         let log = fs::read(self.hidden("results.jsonl")).unwrap_or_default();
         if !log.starts_with(&self.recorded) {
             damage.push("record: one that was there is gone or changed".into());
-        }
-        if promise == Promise::Relaxed {
-            // Archives that were not flushed may be anything until marwatch has looked at them.
-            let is_torn = |model: &Model| self.standing(model.name).is_err();
-            self.torn += self.models.iter().filter(|model| is_torn(model)).count();
-            return damage;
         }
         for model in self.models {
             let name = model.name;
@@ -59,11 +42,11 @@ impl Scene<'_> {
                 damage.push(format!("lost: {name} is {standing:?}, of {past:?}"));
                 continue;
             };
-            // One with a failure says that its archive may not outlive a power cut.
+            // A record with a failure says that its archive may not survive a power cut.
             let is_of_it = |r: &&Record| r.model == name && r.failure.is_none();
             let told = records.iter().rfind(is_of_it).map(|r| self.told(r));
             match told.map(|told| past.last(told)) {
-                // Before the last look.
+                // From before the last check.
                 None | Some(None) => {}
                 Some(Some(told)) if told > at => damage.push(format!(
                     "record: it tells of {:?} of {name}, which is {standing:?}",
@@ -73,14 +56,14 @@ impl Scene<'_> {
             }
             self.past.get_mut(name).unwrap().oldest = at;
         }
-        // The one too many may not have gone yet.
+        // The oldest archive may not have been removed yet.
         damage.extend(self.check_history(KEEP + 1));
         damage.extend(self.check_catalog());
         damage
     }
 
-    /// Starts marwatch again, and looks at what has come of it.
-    pub(crate) fn check_recovery(&mut self, promise: Promise) -> Damage {
+    /// Starts marwatch again, and checks the result.
+    pub(crate) fn check_recovery(&mut self) -> Damage {
         let mut damage = Damage::new();
         let before = self.records(&mut damage).len();
         let output = self.command("build").output().unwrap();
@@ -99,10 +82,6 @@ impl Scene<'_> {
         }
         for model in self.models {
             let now = self.past[model.name].now();
-            if now.is_none() && promise == Promise::Relaxed {
-                // What was known of it may be lost too, and then nobody looks at it any more.
-                continue;
-            }
             match self.standing(model.name) {
                 Ok(standing) if standing == now => {}
                 Ok(standing) => {
@@ -113,12 +92,8 @@ impl Scene<'_> {
             }
         }
         self.acknowledge();
-        if promise == Promise::Full {
-            damage.extend(self.check_history(KEEP));
-        }
-        if promise == Promise::Full {
-            damage.extend(self.check_generations(&records));
-        }
+        damage.extend(self.check_history(KEEP));
+        damage.extend(self.check_generations(&records));
         damage.extend(self.check_catalog());
         damage.extend(self.check_leftovers());
         let again = self.command("build").output().unwrap();
@@ -128,14 +103,14 @@ impl Scene<'_> {
         damage
     }
 
-    /// Bytes that builds have found in place on a spare, by the records.
+    /// The bytes that builds found in place in a recycled archive, according to the records.
     pub(crate) fn in_place(&self) -> u64 {
         let records = self.records(&mut Damage::new());
         let costs = records.iter().filter_map(|record| record.cost);
         costs.map(|cost| cost.carried_over.in_place).sum()
     }
 
-    /// What the archive of a model in the store is.
+    /// The content of a model's archive in the store.
     fn standing(&self, model: &str) -> Result<Content, String> {
         let path = self.archive(model);
         if !path.exists() {
@@ -147,13 +122,13 @@ impl Scene<'_> {
         }
     }
 
-    /// What a record tells of the store.
+    /// The content that a record reports.
     fn told(&self, record: &Record) -> Content {
         record.archive.as_ref()?;
         self.goods.by_digest(&record.model, record.digest.as_ref()?)
     }
 
-    /// Every line of the results log; the last may be torn.
+    /// Every complete record; the last line may be torn.
     fn records(&self, damage: &mut Damage) -> Vec<Record> {
         let log = fs::read(self.hidden("results.jsonl")).unwrap_or_default();
         let mut records = Vec::new();
@@ -172,7 +147,7 @@ impl Scene<'_> {
         records
     }
 
-    /// What is kept is as complete as what stands.
+    /// The archives of the history are as complete as those in the store.
     fn check_history(&self, most: usize) -> Damage {
         let mut damage = Damage::new();
         for model in self.models {
@@ -186,7 +161,7 @@ impl Scene<'_> {
                     damage.push(format!("torn: {}", path.display()));
                     continue;
                 };
-                // One of which nothing was known has the number of the one before it.
+                // An archive without state has the generation of the one before it.
                 if rest.starts_with("unknown") {
                     continue;
                 }
@@ -205,7 +180,7 @@ impl Scene<'_> {
         damage
     }
 
-    /// The catalog names only what is in the store.
+    /// The catalog names nothing newer than the store.
     fn check_catalog(&self) -> Damage {
         let Ok(text) = fs::read(self.hidden("catalog.json")) else { return Damage::new() };
         let catalog: Value = match serde_json::from_slice(&text) {
@@ -218,7 +193,7 @@ impl Scene<'_> {
             let past = &self.past[name.as_str()];
             let told = self.goods.by_digest(name, entry["digest"].as_str().unwrap());
             let told_at = past.last(told);
-            // `oldest` is what stands there, or the check of it has failed.
+            // `oldest` is what the store holds, or its check has failed.
             if told_at.is_some_and(|told_at| told_at > past.oldest) {
                 damage.push(format!("catalog: it names {told:?} of {name}, of {past:?}"));
             }
@@ -226,7 +201,7 @@ impl Scene<'_> {
         damage
     }
 
-    /// No two archives of a model have one generation, and later ones have later ones.
+    /// The generations of a model only grow.
     fn check_generations(&self, records: &[Record]) -> Damage {
         let mut damage = Damage::new();
         for model in self.models {
@@ -246,7 +221,7 @@ impl Scene<'_> {
         damage
     }
 
-    /// Nothing lies where it would be for ever.
+    /// Nothing is left where marwatch would never remove it.
     fn check_leftovers(&self) -> Damage {
         let mut left = list(&self.hidden("staging"));
         let hidden = [self.state.clone(), self.hidden("")];

@@ -1,4 +1,4 @@
-//! The power is cut while marwatch builds: at any moment, again and again on the same disk.
+//! Power cuts while marwatch builds: at any moment, again and again on the same disk.
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -11,25 +11,24 @@ use std::time::Duration;
 use marwatch::clock::Clock;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::check::{Damage, Promise};
-use crate::common::chance::Chance;
+use crate::check::Damage;
 use crate::common::disk::{Bench, Disk, Kind, alone};
+use crate::common::random::Random;
 use crate::models::{Goods, Model};
 use crate::scene::Scene;
 
-/// How a disk is cut off, and what for.
+/// The disk, and the way in which it is cut off.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
     pub(crate) kind: Kind,
     /// Mount options.
     pub(crate) options: &'static str,
-    pub(crate) promise: Promise,
     pub(crate) moment: Moment,
-    /// The state lies on a disk of its own, which loses something else.
+    /// The state is on another disk, which loses other data.
     pub(crate) state_apart: bool,
     pub(crate) cuts: u64,
     pub(crate) seed: u64,
-    /// A protection that is taken out.
+    /// A protection that is switched off.
     pub(crate) sabotage: Option<&'static str>,
 }
 
@@ -38,34 +37,30 @@ pub(crate) struct Plan {
 pub(crate) enum Moment {
     /// At any time.
     Any,
-    /// When an archive has just taken its place, and somebody else has that written to the disk.
+    /// When an archive has just taken its place, and another process has flushed its folder.
     Placed,
-    /// When a record was just written, on the other disk, which is not cut off.
+    /// When a record has just been written, on another disk that is not cut off.
     Told,
-    /// When a build has ended and some of what it wrote has reached the disk.
-    Rest,
 }
 
-/// What came of it.
+/// The results.
 #[derive(Debug, Default)]
 pub(crate) struct Summary {
     pub(crate) cuts: u64,
-    /// Cuts after which some archive was not what it was before the last change.
+    /// Cuts after which an archive was not the one before the last change.
     pub(crate) arrived: u64,
-    /// Archives that were torn, before marwatch was started again.
-    pub(crate) torn: usize,
     pub(crate) damage: Damage,
 }
 
-/// A few seconds' worth of changes lie between two new disks.
+/// Cuts on one disk: a few seconds of changes.
 const CUTS_A_DISK: u64 = 10;
-/// Bytes of the large file of the larger model.
+/// The size of the large file of the larger model.
 const WEIGHTS: usize = 3 << 20;
-/// No cut comes later after marwatch began to work.
+/// The latest moment of a cut after the start of marwatch.
 const LATEST: Duration = Duration::from_millis(400);
 
 impl Plan {
-    /// Cuts until all are done, or something was damaged.
+    /// Cuts until all cuts are done or damage is found.
     pub(crate) fn carry_out(self) -> Summary {
         let clock = Clock::new();
         let begun = clock.now();
@@ -77,43 +72,40 @@ impl Plan {
             ];
             let goods = Goods::make(&bench.folder("goods"), &models);
             let mut summary = Summary::default();
-            let mut chance = Chance::new(self.seed);
+            let mut random = Random::new(self.seed);
             for disk in 0.. {
                 if summary.cuts >= self.cuts || !summary.damage.is_empty() {
                     break;
                 }
-                self.wear_out(bench, disk, &models, &goods, &mut chance, &mut summary);
+                self.wear_out(bench, disk, &models, &goods, &mut random, &mut summary);
             }
             summary
         });
         println!(
-            "{self:?}: {} cuts, {} of which came after something had arrived, {} archives torn, {:?}",
+            "{self:?}: {} cuts, {} of which came after something had arrived, {:?}",
             summary.cuts,
             summary.arrived,
-            summary.torn,
             clock.now().since(begun)
         );
         summary
     }
 
-    /// Cuts a new disk off some times.
+    /// Makes a new disk, and cuts it off several times.
     fn wear_out(
         self,
         bench: &Bench,
         number: u64,
         models: &[Model],
         goods: &Goods,
-        chance: &mut Chance,
+        random: &mut Random,
         summary: &mut Summary,
     ) {
         let mut store = bench.disk(self.kind, self.kind.smallest().max(64), self.options);
         let mut state =
             self.state_apart.then(|| bench.disk(self.kind, self.kind.smallest(), self.options));
         let root = bench.folder(&format!("round{number}"));
-        let durability = if self.promise == Promise::Relaxed { "relaxed" } else { "full" };
-        let more = format!("durability: {durability}\n");
         let state_at = state.as_ref().map(|disk| disk.at.clone());
-        let mut scene = Scene::new(&root, &store.at, state_at.as_deref(), models, goods, &more);
+        let mut scene = Scene::new(&root, &store.at, state_at.as_deref(), models, goods);
         bench.start_anew();
         for _ in 0..CUTS_A_DISK.min(self.cuts - summary.cuts) {
             if self.moment == Moment::Told {
@@ -121,17 +113,14 @@ impl Plan {
             }
             scene.sabotage = self.sabotage;
             let before: Vec<_> = scene.past.values().map(|past| past.oldest).collect();
-            let is_daemon = self.moment == Moment::Any && chance.once_in(2);
-            // What nobody flushes is lost long after, rather than while it is written.
-            let is_later = self.promise == Promise::Relaxed && chance.once_in(2);
-            let moment = if is_later { Moment::Rest } else { self.moment };
-            let after = chance.time(LATEST);
+            let is_daemon = self.moment == Moment::Any && random.once_in(2);
+            let after = random.time(LATEST);
             let other = state.as_ref().filter(|_| self.moment != Moment::Told);
             let disks: Vec<&Disk> = [Some(&store), other].into_iter().flatten().collect();
-            if is_daemon && moment != Moment::Rest {
-                watch_until(&mut scene, &disks, chance, after);
+            if is_daemon {
+                watch_until(&mut scene, &disks, random, after);
             } else {
-                build_until(&mut scene, &disks, chance, moment, after);
+                build_until(&mut scene, &disks, random, self.moment, after);
             }
             bench.start_anew();
             if self.moment == Moment::Told {
@@ -143,14 +132,13 @@ impl Plan {
             {
                 state.recover();
             }
-            // What makes up for a lack of flushes is done at the next start.
-            scene.sabotage = self.sabotage.filter(|_| self.promise == Promise::Relaxed);
-            let mut damage = scene.check_cut(self.promise);
+            // The next start has every protection.
+            scene.sabotage = None;
+            let mut damage = scene.check_cut();
             let after: Vec<_> = scene.past.values().map(|past| past.oldest).collect();
-            damage.extend(scene.check_recovery(self.promise));
+            damage.extend(scene.check_recovery());
             summary.cuts += 1;
             summary.arrived += u64::from(before != after);
-            summary.torn += std::mem::take(&mut scene.torn);
             if !damage.is_empty() {
                 damage.push(format!("in cut {} of {self:?}, daemon: {is_daemon}", summary.cuts));
                 summary.damage = damage;
@@ -160,12 +148,12 @@ impl Plan {
     }
 }
 
-/// Changes and builds, over and over, until the disks are cut off: at the `moment`, not before some
-/// time has passed. What a build has brought to its end before has to be there afterwards.
+/// Changes and builds over and over until the disks are cut off at the `moment`, at least `after`
+/// later. Whatever a build has finished before the cut must be there afterwards.
 fn build_until(
     scene: &mut Scene<'_>,
     disks: &[&Disk],
-    chance: &mut Chance,
+    random: &mut Random,
     moment: Moment,
     after: Duration,
 ) {
@@ -180,7 +168,7 @@ fn build_until(
     let cut = || {
         is_cut.store(true, Ordering::SeqCst);
         if moment == Moment::Placed {
-            // Of what it has done until now one disk gets everything, the other perhaps nothing.
+            // The first disk gets everything written so far, the others perhaps nothing.
             tell(Signal::STOP);
             disks[1..].iter().for_each(|disk| disk.cut());
             let _ = fs::File::open(&disks[0].at).and_then(|folder| folder.sync_all());
@@ -191,23 +179,15 @@ fn build_until(
         tell(Signal::CONT);
     };
     let signs = scene.signs(moment);
-    let clock = Clock::new();
-    let start = clock.now();
     thread::scope(|scope| {
-        if moment != Moment::Rest {
-            scope.spawn(|| {
-                thread::park_timeout(after);
-                signs.wait();
-                cut();
-            });
-        }
+        scope.spawn(|| {
+            thread::park_timeout(after);
+            signs.wait();
+            cut();
+        });
         while !is_cut.load(Ordering::SeqCst) {
-            for _ in 0..=chance.below(2) {
-                scene.change(chance);
-            }
-            if moment == Moment::Rest {
-                // Its blocks are reserved: what is lost of it leaves its length and its times.
-                scene.change_one("large", chance);
+            for _ in 0..=random.below(2) {
+                scene.change(random);
             }
             let mut build = scene.command("build");
             let build = build.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -216,19 +196,16 @@ fn build_until(
             let output = build.wait_with_output().unwrap();
             if output.status.success() && !is_cut.load(Ordering::SeqCst) {
                 scene.acknowledge();
-                // The kernel begins with whichever file it likes.
-                scene.write_back(chance);
-                if moment == Moment::Rest && clock.now().since(start) >= after {
-                    cut();
-                }
+                // The kernel writes files back in any order.
+                scene.write_back(random);
             }
             assert_no_panic(&output.stderr);
         }
     });
 }
 
-/// The same with a daemon, which is left to see the changes.
-fn watch_until(scene: &mut Scene<'_>, disks: &[&Disk], chance: &mut Chance, after: Duration) {
+/// Changes models under a daemon, which notices them, until the disks are cut off.
+fn watch_until(scene: &mut Scene<'_>, disks: &[&Disk], random: &mut Random, after: Duration) {
     const PAUSE: Duration = Duration::from_millis(60);
     let mut command = scene.command("run");
     let log = scene.config.with_extension("log");
@@ -237,23 +214,23 @@ fn watch_until(scene: &mut Scene<'_>, disks: &[&Disk], chance: &mut Chance, afte
     let clock = Clock::new();
     let start = clock.now();
     while clock.now().since(start) < after {
-        scene.change(chance);
-        thread::park_timeout(chance.time(PAUSE));
+        scene.change(random);
+        thread::park_timeout(random.time(PAUSE));
     }
     disks.iter().for_each(|disk| disk.cut());
-    // It may see that the disk is gone.
-    thread::park_timeout(chance.time(PAUSE));
+    // The daemon may notice that the disk is gone.
+    thread::park_timeout(random.time(PAUSE));
     child.0.kill().unwrap();
     child.0.wait().unwrap();
     assert_no_panic(&fs::read(log).unwrap());
 }
 
-/// A child that does not outlive its guard.
+/// A child that is killed when this is dropped.
 struct Ended(Child);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        // Fails only for one that has ended.
+        // Fails only if the child has ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -1,4 +1,4 @@
-//! The metrics, read by the parser that the Prometheus project keeps for OpenMetrics in Python.
+//! The metrics, read by the OpenMetrics parser of the Prometheus project, in Python.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

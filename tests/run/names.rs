@@ -1,4 +1,4 @@
-//! Who may write which archive.
+//! Which folder may write which archive.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -27,7 +27,7 @@ fn two_folders_that_claim_one_name_are_both_refused() {
         assert!(problem.message.contains(other.to_str().unwrap()), "{problem}");
     }
     assert!(!site.archive("first").exists());
-    // Each is published as soon as they no longer claim the same.
+    // Each is published as soon as the names differ.
     fs::write(second.join(".mar.yaml"), "name: other\n").unwrap();
     daemon.next("first", Outcome::Published);
     daemon.next("other", Outcome::Published);
@@ -45,7 +45,7 @@ fn a_rival_does_not_take_a_published_archive_away() {
     let before = stamp(&site.archive("first"));
     let settings = "name: first\n";
     let second = site.put("second", &[("service.py", &service("2")), (".mar.yaml", settings)]);
-    // At least the one that came is refused; the other, too, as soon as it has something new.
+    // The new one is refused at once; the old one as soon as it has an edit.
     daemon.wait("a refusal of the second", |seen| {
         seen.records
             .iter()
@@ -97,7 +97,7 @@ fn a_foreign_archive_that_goes_makes_room() {
     fs::rename(site.archive("m"), site.root.join("moved away")).unwrap();
     daemon.signal(Signal::USR1);
     daemon.next("m", Outcome::Published);
-    // What somebody puts over the archive meanwhile is foreign again.
+    // An archive that another program puts there is foreign again.
     fs::write(site.root.join("new"), "somebody's other copy").unwrap();
     fs::rename(site.root.join("new"), site.archive("m")).unwrap();
     let before = stamp(&site.archive("m"));
@@ -130,7 +130,7 @@ fn neither_does_a_store_that_lies_there_by_a_link() {
     feeds_on_nothing(&mut site);
 }
 
-/// Builds and rebuilds one model, and sees that nothing else happens.
+/// Builds and rebuilds one model, and asserts that nothing else happens.
 fn feeds_on_nothing(site: &mut Site) {
     let folder = site.put_simple("m");
     let mut daemon = site.start();

@@ -46,7 +46,7 @@ fn models_that_vanish_all_at_once_are_not_taken_for_removed() {
         assert!(site.archive(name).exists(), "{name}");
         daemon.no_more(name);
     }
-    // Back again they are looked at, and one that goes alone is removed.
+    // When they are back they are scanned, and a model that goes alone is removed.
     fs::rename(aside.join("a"), &folders[0]).unwrap();
     fs::rename(aside.join("b"), &folders[1]).unwrap();
     fs::write(folders[0].join("service.py"), service("two")).unwrap();
@@ -70,7 +70,7 @@ fn a_drop_folder_that_goes_and_comes_back_removes_nothing() {
     daemon.wait_for_line(&["missing; waiting for it to appear"]);
     fs::create_dir(&site.drop).unwrap();
     daemon.wait_for_line(&["there again"]);
-    // It came back with one model less and one new.
+    // It came back with one model less and a new one.
     site.put("a", &[("service.py", &service("two"))]);
     site.put_simple("c");
     assert_eq!(daemon.next("a", Outcome::Published).generation, 2);
@@ -101,7 +101,7 @@ fn a_drop_folder_that_comes_with_models_is_given_time() {
     fs::remove_dir(&site.drop).unwrap();
     let mut daemon = site.start();
     daemon.wait_for_line(&["missing; waiting for it to appear"]);
-    // Somebody begins to unpack a backup.
+    // A backup is being unpacked.
     site.prepare("drop", &[("m/service.py", &service("one"))]);
     fs::rename(site.root.join("prepared/drop"), &site.drop).unwrap();
     daemon.wait_for_line(&["there again"]);

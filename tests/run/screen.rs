@@ -1,11 +1,11 @@
-//! `marwatch run` on a terminal, seen through a terminal.
+//! `marwatch run` on a terminal, read back from a terminal emulator.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::num::NonZero;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use marwatch::clock::pause;
@@ -24,18 +24,21 @@ struct Terminal {
     screen: Arc<Mutex<vt100::Parser>>,
     raw: Arc<Mutex<Vec<u8>>>,
     keyboard: File,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Terminal {
     fn start(site: &Site, args: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut command = marwatch();
+        command.arg("run").args(args).arg("--config").arg(&site.config);
+        Self::start_command(command, environment)
+    }
+
+    fn start_command(mut command: Command, environment: &[(&str, &str)]) -> Self {
         let size = Winsize { ws_row: 20, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
         let ends = openpty(Some(&size), None).unwrap();
         let inside = || Stdio::from(ends.slave.try_clone().unwrap());
-        let child = marwatch()
-            .arg("run")
-            .args(args)
-            .arg("--config")
-            .arg(&site.config)
+        let child = command
             .env("TERM", "xterm-256color")
             .env_remove("NO_COLOR")
             .envs(environment.iter().copied())
@@ -48,16 +51,16 @@ impl Terminal {
         let raw = Arc::new(Mutex::new(Vec::new()));
         let mut from = File::from(ends.master.try_clone().unwrap());
         let (to_screen, to_raw) = (Arc::clone(&screen), Arc::clone(&raw));
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             let mut block = [0; 4096];
             // Reading fails when the other end is closed.
             while let Ok(length @ 1..) = from.read(&mut block) {
-                // A terminal in raw mode has no one to make two of a line's end.
+                // In raw mode the terminal does not turn LF into CR LF.
                 to_screen.lock().unwrap().process(&block[..length]);
                 to_raw.lock().unwrap().extend_from_slice(&block[..length]);
             }
         });
-        Self { child, screen, raw, keyboard: File::from(ends.master) }
+        Self { child, screen, raw, keyboard: File::from(ends.master), reader: Some(reader) }
     }
 
     fn text(&self) -> String {
@@ -78,11 +81,13 @@ impl Terminal {
     }
 
     fn press_ctrl_c(&mut self) {
-        // The terminal is none that controls the child: its signal is sent as a terminal's is.
+        // This is not the child's controlling terminal: send the signal that one would send.
         let _ = self.keyboard.write_all(b"\x03");
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
         assert!(self.child.wait().unwrap().success());
+        // The last output may still be on its way to the screen.
+        self.reader.take().unwrap().join().unwrap();
     }
 }
 
@@ -106,17 +111,17 @@ fn a_line_a_model_and_what_is_wrong_with_the_line_of_the_source() {
         "  = help: correct it",
         "✖ bad-one  service.py:3: not valid Python",
         "✔ good     published: generation 1, ",
-        "watching 2 models; Ctrl-C ends",
+        "watching 2 models; Ctrl-C stops",
     ]);
     assert!(terminal.raw.lock().unwrap().windows(4).any(|part| part == b"\x1b[32"), "in colour");
     fs::write(bad.join("service.py"), service("mended")).unwrap();
     terminal.wait(&["✔ bad-one  published: generation 1, "]);
-    // What takes long shows how far it is.
+    // A long build shows its progress.
     fs::write(site.drop.join("good/vocabulary.txt"), slow_text(1, 8)).unwrap();
     terminal.wait(&[" good     packing ", "MiB"]);
     terminal.wait(&["✔ good     published: generation 2, "]);
     terminal.press_ctrl_c();
-    assert!(!terminal.text().contains("Ctrl-C ends"), "{}", terminal.text());
+    assert!(!terminal.text().contains("Ctrl-C stops"), "{}", terminal.text());
 }
 
 #[test]
@@ -138,6 +143,20 @@ fn plain_lines_where_they_are_asked_for_and_no_colour_where_it_is_not_wanted() {
         (code.as_bytes()[end] == b'm' && &code[..end] != "0").then(|| code[..end].to_owned())
     });
     assert_eq!(colours.collect::<Vec<_>>(), [""; 0]);
+}
+
+#[test]
+fn the_default_store_is_named_above_the_models() {
+    let site = Site::quick("");
+    site.put_simple("good");
+    let mut command = marwatch();
+    command.current_dir(&site.root).args(["run", "--watch", "drop"]);
+    let mut terminal = Terminal::start_command(command, &[]);
+    let store = site.root.join("model-store");
+    let named = format!("the model store is {}\n", store.display());
+    terminal.wait(&[&named, "✔ good  published: generation 1, "]);
+    terminal.press_ctrl_c();
+    assert!(store.join("good.mar").exists());
 }
 
 #[test]

@@ -1,41 +1,40 @@
-//! DEFLATE streams that are in memory as a whole, decoded in one go.
+//! Decodes DEFLATE streams that are in memory as a whole.
 //!
-//! libdeflate decodes twice as fast as zlib does. Its safe wrapper does not tell where in its input
-//! a stream has ended, which is what decides whether a reader of the archive finds the next header.
+//! libdeflate decodes twice as fast as zlib. Its safe wrapper does not tell where in the input a stream
+//! ended, which decides whether a reader of the archive finds the next header.
 
 use std::ptr::{self, NonNull};
 
 use libdeflate_sys as sys;
 
-/// A decoder; it keeps its tables from one stream to the next.
-pub(crate) struct Inflater(NonNull<sys::libdeflate_decompressor>);
+/// A decoder, which keeps its tables from one stream to the next.
+pub struct Inflater(NonNull<sys::libdeflate_decompressor>);
 
-/// How far a stream that was decoded without a fault reached.
+/// The lengths of a stream that was decoded without a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Reach {
+pub struct Reach {
     /// Bytes of the stream.
-    pub(crate) packed: usize,
+    pub packed: usize,
     /// Bytes of its content.
-    pub(crate) plain: usize,
+    pub plain: usize,
 }
 
 impl Inflater {
-    /// A decoder.
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         #[expect(unsafe_code, reason = "the safe wrapper hides how much of its input was read")]
-        // SAFETY: takes nothing; gives a decoder of its own, or null.
+        // SAFETY: takes nothing; returns a new decoder or null.
         let decoder = unsafe { sys::libdeflate_alloc_decompressor() };
         #[expect(clippy::expect_used, reason = "as any allocation that fails")]
         Self(NonNull::new(decoder).expect("memory for a decoder"))
     }
 
-    /// Decodes the stream at the beginning of `packed` into the front of `plain`. Nothing where
+    /// Decodes the stream at the beginning of `packed` into the front of `plain`. Returns `None` if
     /// there is no complete stream, or its content is longer than `plain`.
-    pub(crate) fn inflate(&mut self, packed: &[u8], plain: &mut [u8]) -> Option<Reach> {
+    pub fn inflate(&mut self, packed: &[u8], plain: &mut [u8]) -> Option<Reach> {
         let mut reach = Reach { packed: 0, plain: 0 };
         #[expect(unsafe_code, reason = "the safe wrapper hides how much of its input was read")]
-        // SAFETY: the decoder is alive and nobody else has it; both buffers are as long as is said,
-        // and the two results go to integers of ours.
+        // SAFETY: the decoder is alive and borrowed exclusively; both buffers have the stated lengths,
+        // and the two results go to our integers.
         let result = unsafe {
             sys::libdeflate_deflate_decompress_ex(
                 self.0.as_ptr(),
@@ -54,7 +53,7 @@ impl Inflater {
 impl Drop for Inflater {
     fn drop(&mut self) {
         #[expect(unsafe_code, reason = "the safe wrapper hides how much of its input was read")]
-        // SAFETY: made by the matching call and not used after this.
+        // SAFETY: made by the matching call, and not used after this.
         unsafe {
             sys::libdeflate_free_decompressor(self.0.as_ptr());
         }
@@ -67,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_how_far_the_stream_and_its_content_reach() {
+    fn a_decoded_stream_tells_its_length_and_that_of_its_content() {
         let content = b"some text, some text, and some more".repeat(9);
         let mut packed = Vec::new();
         let length = Deflater::new(6).whole(&content, &mut packed);
@@ -81,6 +80,6 @@ mod tests {
         for cut in 0..length {
             assert_eq!(inflater.inflate(&packed[..cut], &mut plain), None, "{cut}");
         }
-        assert_eq!(inflater.inflate(&packed, &mut plain), Some(reach), "a fault is forgotten");
+        assert_eq!(inflater.inflate(&packed, &mut plain), Some(reach), "a fault leaves no trace");
     }
 }

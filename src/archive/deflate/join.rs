@@ -1,30 +1,26 @@
-//! Makes a complete DEFLATE stream (RFC 1951) one that goes on.
+//! Makes a complete DEFLATE stream (RFC 1951) continuable, so that another stream can follow.
 //!
-//! A stream ends with a block whose first bit says that it is the last. Where that block begins
-//! shows only when the stream is read from its start, symbol by symbol; what the symbols stand for
-//! does not matter, only how many bits each takes, so that reading costs a fraction of compressing.
+//! The first bit of a stream's last block marks it as the last. The place of that block is known only
+//! after walking the stream from its start, symbol by symbol. The walk needs the length of each symbol
+//! in bits but not its meaning, so it costs a fraction of compressing.
 
-/// Bytes of zeros that a stream needs behind it, so that a word can be read anywhere in it.
+use super::codes::{END_OF_BLOCK, ORDER, each_code};
+
+/// Zeros behind a stream, so that a word can be read anywhere in it.
 const PADDING: usize = 8;
-/// The longest code.
-const MAX_BITS: usize = 15;
 const LITERALS: usize = 288;
 const DISTANCES: usize = 32;
-const END_OF_BLOCK: usize = 256;
-/// The order in which the lengths of the code for code lengths are given.
-const ORDER: [usize; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
 
-/// What a symbol takes: the number of bits in the lower five, of which none is a symbol that does
-/// not exist, and one of these.
+/// The length of a symbol in the lower five bits (0: there is no such symbol), and one of the marks.
 type Skip = u8;
 const BITS: u8 = 0x1f;
 const LENGTH: u8 = 0x20;
 const END: u8 = 0x40;
 
-/// Takes the complete stream from `start` on in `out` for one that goes on: clears the mark of its
-/// last block and appends a sync flush, after which a further stream may follow. Returns false, and
-/// leaves `out` as it was, if that is no complete stream.
-pub(super) fn open_end(out: &mut Vec<u8>, start: usize) -> bool {
+/// Makes the complete stream from `start` on in `out` continuable: clears the mark of its last block
+/// and appends a sync flush, after which another stream may follow. Returns false and leaves `out` as
+/// it was if it is not a complete stream.
+pub fn open_end(out: &mut Vec<u8>, start: usize) -> bool {
     let length = out.len() - start;
     out.resize(out.len() + PADDING, 0);
     let ends = Walk { stream: &out[start..], bit: 0 }.run();
@@ -33,8 +29,8 @@ pub(super) fn open_end(out: &mut Vec<u8>, start: usize) -> bool {
         return false;
     };
     out[start + last_block / 8] &= !(1 << (last_block % 8));
-    // An empty stored block: three bits of zero, zeros up to a byte, a length of 0. What is left of
-    // the last byte is zero and serves, if it has room for three.
+    // An empty stored block: three bits of zero, zeros up to a byte, a length of 0. The rest of the last
+    // byte is zero already and is used if it has three bits.
     if end % 8 == 0 || end % 8 > 5 {
         out.push(0);
     }
@@ -42,7 +38,7 @@ pub(super) fn open_end(out: &mut Vec<u8>, start: usize) -> bool {
     true
 }
 
-/// Where the last block and the stream end, in bits.
+/// Where the last block begins and the stream ends, in bits.
 struct Ends {
     last_block: usize,
     end: usize,
@@ -108,7 +104,6 @@ impl Walk<'_> {
         for &symbol in &ORDER[..order_count] {
             lengths[symbol] = self.take(3)? as u8;
         }
-        // Symbols up to 18 fit where bits and marks go otherwise: bits above, symbol below.
         let mut code = SymbolTable::default();
         code.fill(&lengths)?;
         let mut lengths = [0; LITERALS + DISTANCES];
@@ -143,7 +138,7 @@ impl Walk<'_> {
         let mut bit = self.bit;
         loop {
             let mut word = self.word(bit)?;
-            // 56 bits: three literals, or a literal less and a length (20) with its distance (28).
+            // 56 bits: three literals; or fewer, and a length (20) with its distance (28).
             let mut left = 56;
             loop {
                 let skip = literals.entries[(word & literal_mask) as usize];
@@ -177,19 +172,19 @@ impl Walk<'_> {
     }
 }
 
-/// For every value of the next bits, what the symbol there takes.
+/// The skip of the symbol for every value of the next bits.
 #[derive(Default)]
 struct Table {
     entries: Vec<Skip>,
 }
 
 impl Table {
-    /// From the length of each symbol's code; `skip` adds what follows the code.
+    /// From the length of each symbol's code; `skip` adds the extra bits behind the code.
     fn fill(&mut self, lengths: &[u8], skip: fn(usize, u8) -> Skip) -> Option<()> {
         let longest = usize::from(lengths.iter().copied().max()?);
         self.entries.clear();
         self.entries.resize(1 << longest, 0);
-        for_each_code(lengths, |symbol, code, length| {
+        each_code(lengths, |symbol, code, length| {
             let skip = skip(symbol, length);
             self.entries.iter_mut().skip(code).step_by(1 << length).for_each(|e| *e = skip);
         })
@@ -200,7 +195,7 @@ impl Table {
     }
 }
 
-/// The code for code lengths: symbol and bits, for every value of the next seven bits.
+/// The code for code lengths: symbol and length for every value of the next seven bits.
 struct SymbolTable {
     entries: [(u8, u8); 128],
 }
@@ -213,35 +208,11 @@ impl Default for SymbolTable {
 
 impl SymbolTable {
     fn fill(&mut self, lengths: &[u8; 19]) -> Option<()> {
-        for_each_code(lengths, |symbol, code, length| {
+        each_code(lengths, |symbol, code, length| {
             let entry = (symbol as u8, length);
             self.entries.iter_mut().skip(code).step_by(1 << length).for_each(|e| *e = entry);
         })
     }
-}
-
-/// Calls `each` with every symbol that has a code, the code as it stands in the stream (its first
-/// bit lowest) and its length (RFC 1951, 3.2.2).
-fn for_each_code(lengths: &[u8], mut each: impl FnMut(usize, usize, u8)) -> Option<()> {
-    let mut counts = [0; MAX_BITS + 1];
-    for &length in lengths {
-        counts[usize::from(length)] += 1;
-    }
-    counts[0] = 0;
-    let mut next = [0; MAX_BITS + 1];
-    for bits in 1..=MAX_BITS {
-        next[bits] = (next[bits - 1] + counts[bits - 1]) << 1;
-    }
-    for (symbol, &length) in lengths.iter().enumerate().filter(|&(_, &length)| length > 0) {
-        let code = next[usize::from(length)];
-        next[usize::from(length)] += 1;
-        if code >> length != 0 {
-            return None;
-        }
-        let reversed = (code as u16).reverse_bits() >> (16 - length);
-        each(symbol, usize::from(reversed), length);
-    }
-    Some(())
 }
 
 fn literal_skip(symbol: usize, length: u8) -> Skip {
@@ -287,27 +258,12 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn any_stream_can_go_on(first in data(), second in data(), level in 0..=9u32) {
+        fn any_stream_can_be_continued(first in data(), second in data(), level in 0..=9u32) {
             let mut out = b"before".to_vec();
             out.extend(deflated(&first, level));
             prop_assert!(open_end(&mut out, 6));
             out.extend(deflated(&second, level));
             prop_assert_eq!(inflate(&out[6..]), [first, second].concat());
-        }
-
-        #[test]
-        fn a_stream_with_a_block_of_an_unknown_kind_is_refused(
-            first in data(),
-            level in 0..=9u32,
-            is_last: bool,
-            rest in proptest::collection::vec(any::<u8>(), 0..300),
-        ) {
-            let mut bytes = deflated(&first, level);
-            prop_assert!(open_end(&mut bytes, 0));
-            // RFC 1951, 3.2.3: the kind 3 is an error.
-            bytes.push(0b110 | u8::from(is_last));
-            bytes.extend(rest);
-            prop_assert!(is_refused(&bytes));
         }
 
         #[test]
@@ -343,6 +299,22 @@ mod tests {
         let status = inflater.decompress_vec(bytes, &mut plain, FlushDecompress::Finish);
         status.is_ok_and(|status| status == Status::StreamEnd)
             && inflater.total_in() == bytes.len() as u64
+    }
+
+    #[test]
+    fn a_block_of_an_unknown_kind_is_refused_whatever_follows_it() {
+        // RFC 1951, 3.2.3: bit 0 ends the stream, bits 1 and 2 are the kind, and 3 is none.
+        let (stored, fixed): ([u8; 5], [u8; 2]) = ([0b001, 0, 0, 0xff, 0xff], [0b011, 0]);
+        let (as_stored, as_fixed): ([u8; 5], [u8; 2]) = ([0b111, 0, 0, 0xff, 0xff], [0b111, 0]);
+        for (end, expected) in
+            [(&stored[..], false), (&fixed, false), (&as_stored, true), (&as_fixed, true)]
+        {
+            assert_eq!((is_refused(end), is_whole(end)), (expected, !expected), "{end:?}");
+            let mut behind = deflated(b"text before", 6);
+            assert!(open_end(&mut behind, 0));
+            behind.extend(end);
+            assert_eq!(is_refused(&behind), expected, "{end:?}");
+        }
     }
 
     #[test]

@@ -1,24 +1,22 @@
-//! DEFLATE without matches: every byte by its own code (RFC 1951, 3.2.7).
+//! DEFLATE without matches: each byte has its code (RFC 1951, 3.2.7).
 //!
-//! Quantised and pruned weights have few values but hardly a string that comes twice. Looking for
-//! matches in them takes nearly all the time, and each match of three or four bytes that is found
-//! by chance costs more bits than the codes of its bytes would have: 200 MB of int8 weights, 60 %
-//! zeros, come to 0.37 of their size by their bytes alone and to 0.44 by libdeflate's level 6, and
-//! building their archive that way takes less than a fourth of the processor's time.
+//! Quantised and pruned weights have few values but hardly a repeated string. Searching them for
+//! matches takes nearly all the time, and a match of three or four bytes that occurs by chance costs
+//! more bits than the codes of its bytes: 200 MB of int8 weights, 60 % zeros, shrink to 0.37 of their
+//! size without matches and to 0.44 with libdeflate's level 6, and building their archive this way
+//! takes less than a fourth of the processor time.
+
+use super::codes::{END_OF_BLOCK, MAX_BITS, ORDER, each_code};
 
 /// Bytes that share a code. The description of one takes about 150 bytes.
 const BLOCK: usize = 128 << 10;
 /// 256 bytes and the end of the block.
 const SYMBOLS: usize = 257;
-const END_OF_BLOCK: usize = 256;
-/// The longest code that a block may use, and that its description may.
-const MAX_BITS: u8 = 15;
+/// The longest code of the description of a code.
 const MAX_DESCRIPTION_BITS: u8 = 7;
-/// The order in which the lengths of the code for code lengths are given.
-const ORDER: [usize; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
 
 /// The codes for the blocks of some content.
-pub(super) struct Literals<'d> {
+pub struct Literals<'d> {
     blocks: Vec<(&'d [u8], Codes)>,
 }
 
@@ -32,19 +30,17 @@ struct Codes {
 }
 
 impl<'d> Literals<'d> {
-    /// Finds the codes for `data`.
-    pub(super) fn of(data: &'d [u8]) -> Self {
+    pub fn of(data: &'d [u8]) -> Self {
         Self { blocks: data.chunks(BLOCK).map(|block| (block, Codes::of(block))).collect() }
     }
 
-    /// About how many bytes the data takes: what its codes are described by is left out.
-    pub(super) fn len(&self) -> u64 {
+    /// Bytes of the stream, about: without the descriptions of its codes.
+    pub fn len(&self) -> u64 {
         self.blocks.iter().map(|(_, codes)| codes.bits).sum::<u64>().div_ceil(8)
     }
 
-    /// Appends a complete stream, or, where it is not the last, one that goes on behind a sync
-    /// flush.
-    pub(super) fn write(&self, last: bool, out: &mut Vec<u8>) {
+    /// Appends a complete stream or, unless `last`, one that can be continued behind a sync flush.
+    pub fn write(&self, last: bool, out: &mut Vec<u8>) {
         let mut bits = Bits { out, word: 0, count: 0 };
         for (i, (block, codes)) in self.blocks.iter().enumerate() {
             let ends = last && i + 1 == self.blocks.len();
@@ -72,9 +68,9 @@ impl Codes {
         Self { lengths, bits: bits.sum() }
     }
 
-    /// Writes the lengths, as runs, by a code of their own.
+    /// Writes the lengths, as runs, in a code that is described first.
     fn describe(&self, bits: &mut Bits<'_>) {
-        // Two distances of one bit each, of which none is used: a code that no reader minds.
+        // Two unused distances of one bit each: a code that every reader accepts.
         let mut all = self.lengths.to_vec();
         all.extend([1, 1]);
         let runs = runs(&all);
@@ -144,7 +140,7 @@ fn count(block: &[u8]) -> [u32; SYMBOLS] {
     counts
 }
 
-/// The lengths of a Huffman code for symbols that occur so often, none longer than `most`.
+/// The lengths of a Huffman code for symbols with these counts, none longer than `most`.
 fn lengths<const N: usize>(counts: &[u32; N], most: u8) -> Lengths<N> {
     let mut counts = *counts;
     loop {
@@ -152,15 +148,15 @@ fn lengths<const N: usize>(counts: &[u32; N], most: u8) -> Lengths<N> {
         if lengths.iter().all(|&length| length <= most) {
             return lengths;
         }
-        // Rare symbols become less rare, until none is at the end of too long a branch.
+        // Makes rare symbols less rare until no branch is too long.
         for count in counts.iter_mut().filter(|count| **count > 0) {
             *count = (*count).div_ceil(2);
         }
     }
 }
 
-/// The lengths of a Huffman code. A code of one symbol gets a second one: with less than two it
-/// would not be complete.
+/// The lengths of a Huffman code. A code of one symbol gets a second one: with fewer than two it would
+/// not be complete.
 fn huffman<const N: usize>(counts: &[u32; N]) -> Lengths<N> {
     let mut lengths = [0; N];
     let mut leaves: Vec<(u32, usize)> =
@@ -171,8 +167,8 @@ fn huffman<const N: usize>(counts: &[u32; N]) -> Lengths<N> {
         (lengths[used], lengths[usize::from(used == 0)]) = (1, 1);
         return lengths;
     }
-    // Leaves by weight, then the inner nodes, which come into being by weight too: the two lightest
-    // are at the fronts of these two rows.
+    // Leaves by weight, then inner nodes, which are also made in the order of their weight: the two
+    // lightest are always at the fronts of these two rows.
     let mut parents = vec![0; 2 * leaves.len() - 1];
     let mut inner: Vec<u32> = Vec::with_capacity(leaves.len() - 1);
     let (mut leaf, mut node) = (0, 0);
@@ -206,32 +202,23 @@ fn huffman<const N: usize>(counts: &[u32; N]) -> Lengths<N> {
     lengths
 }
 
-/// The code of every symbol as it is written, its first bit lowest (RFC 1951, 3.2.2).
+/// The code of every symbol.
 fn codes<const N: usize>(lengths: &Lengths<N>) -> [u64; N] {
-    let mut next = [0u16; MAX_BITS as usize + 2];
-    for bits in 1..=usize::from(MAX_BITS) {
-        let shorter = lengths.iter().filter(|&&length| usize::from(length) == bits).count() as u16;
-        next[bits + 1] = (next[bits] + shorter) << 1;
-    }
     let mut codes = [0; N];
-    for (code, &length) in codes.iter_mut().zip(lengths).filter(|(_, length)| **length > 0) {
-        let value = &mut next[usize::from(length)];
-        *code = u64::from(value.reverse_bits() >> (16 - u32::from(length)));
-        *value = value.wrapping_add(1);
-    }
+    let complete = each_code(lengths, |symbol, code, _| codes[symbol] = code as u64);
+    debug_assert!(complete.is_some());
     codes
 }
 
-/// A symbol of the description of a code: a length, or a run of one.
+/// A symbol of the description of a code: a length, or a run of equal lengths.
 struct Run {
     symbol: u8,
-    /// What follows the symbol, in so many bits.
+    /// The extra bits behind the symbol, and their number.
     times: u8,
     bits: u8,
 }
 
-/// Lengths as runs: 16 repeats the last one 3 to 6 times, 17 and 18 are 3 to 10 and 11 to 138
-/// zeros.
+/// Lengths as runs: 16 repeats the last one 3 to 6 times; 17 is 3 to 10 zeros, 18 is 11 to 138.
 fn runs(lengths: &[u8]) -> Vec<Run> {
     let mut runs = Vec::new();
     for group in lengths.chunk_by(|a, b| a == b) {
@@ -240,7 +227,7 @@ fn runs(lengths: &[u8]) -> Vec<Run> {
             let (symbol, times, bits) = match (value, left) {
                 (0, 11..) => (18, left.min(138), 7),
                 (0, 3..) => (17, left, 3),
-                // The first of a run stands for itself: there must be something to repeat.
+                // The first of a run is written as it is: there must be something to repeat.
                 (1.., 3..) if left < group.len() => (16, left.min(6), 2),
                 _ => (value, 1, 0),
             };
@@ -274,7 +261,7 @@ impl Bits<'_> {
         let length = self.out.len();
         self.out.extend_from_slice(&self.word.to_le_bytes());
         self.out.truncate(length + usize::from(whole));
-        // At most 7 + 45 bits were there, so never all 64.
+        // There were at most 7 + 45 bits, so never all 64.
         self.word >>= 8 * whole;
         self.count %= 8;
     }
@@ -307,14 +294,14 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn what_is_written_inflates(first in data(), second in data()) {
+        fn written_content_inflates(first in data(), second in data()) {
             prop_assume!(!second.is_empty());
             let stream = [written(&first, false), written(&second, true)].concat();
             prop_assert_eq!(inflate(&stream), [first, second].concat());
         }
 
         #[test]
-        fn codes_are_complete_and_not_too_long(
+        fn codes_are_complete_and_within_the_limit(
             counts in proptest::collection::vec((0..40u32).prop_map(|n| (1u32 << (n / 2)) - 1), 19),
         ) {
             let counts: [u32; 19] = counts.try_into().unwrap();
@@ -327,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_that_would_make_the_longest_branch() {
+    fn codes_stay_within_the_limit_where_huffman_exceeds_it() {
         // Powers of two: every symbol one bit longer than the one before, up to 17.
         let content: Vec<u8> = (0..17).flat_map(|k| std::iter::repeat_n(k, 1 << k)).collect();
         assert!(content.len() <= BLOCK);
@@ -336,12 +323,12 @@ mod tests {
     }
 
     #[test]
-    fn the_length_foretold_is_that_of_the_stream_but_for_descriptions() {
+    fn the_estimated_length_lacks_only_the_descriptions() {
         let content: Vec<u8> =
             (0..3 * BLOCK as u32).map(|i| (i.wrapping_mul(i) >> 7) as u8 & 0x1f).collect();
-        let (foretold, stream) = (Literals::of(&content).len(), written(&content, true));
+        let (estimated, stream) = (Literals::of(&content).len(), written(&content, true));
         let length = stream.len() as u64;
-        assert!(foretold <= length && length < foretold + 4 * 200, "{foretold} {length}");
+        assert!(estimated <= length && length < estimated + 4 * 200, "{estimated} {length}");
         assert!(inflate(&stream) == content);
     }
 }

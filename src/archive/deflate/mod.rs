@@ -1,38 +1,36 @@
 //! Raw DEFLATE in the two forms that an archive needs: whole streams, and chunks that are joined.
 //!
-//! libdeflate compresses twice as fast as zlib at the same ratio, but emits nothing other than whole
-//! streams. A large file is cut into chunks that do not know of each other, so that several threads
-//! can work at it; each chunk becomes a stream, and [`join`] makes streams one. Both forms depend on
-//! their input and the level alone.
+//! libdeflate compresses twice as fast as zlib at the same ratio, but emits whole streams only. A large
+//! file is cut into independent chunks, so that several threads can deflate it; each chunk becomes a
+//! stream, and [`join`] makes them one. Both forms depend on the input and the level alone.
 
+mod codes;
 mod inflate;
 mod join;
 mod literals;
 
-pub(crate) use inflate::Inflater;
 use std::sync::{Mutex, PoisonError};
 
+pub use inflate::Inflater;
 use libdeflater::{CompressionLvl, Compressor};
 use literals::Literals;
 
-/// Bytes of one of the samples by which it is judged whether matches are worth anything: the
-/// window of DEFLATE.
+/// Bytes of a sample that shows whether matches are worth anything: the window of DEFLATE.
 const SAMPLE: usize = 32 << 10;
-/// Bytes below which that is not judged: the samples would take more time than they can save.
-const WORTH_JUDGING: usize = 8 * SAMPLE;
+/// Shorter content is not sampled: the samples would take more time than they can save.
+const WORTH_SAMPLING: usize = 8 * SAMPLE;
 
 /// Compresses at one level, whatever the size of its input. Of the 33 µs that 2 KB of text take at
-/// level 6, 10 go into clearing tables, as they do at level 2 (and 7 at level 1). One level less
-/// takes about 7 % less time there and makes text up to 0.1 % larger than zlib's level 6 does: not
-/// worth a rule of its own. Tables are kept from one input to the next.
-pub(crate) struct Deflater {
+/// level 6, 10 clear tables, as they do at level 2 (7 at level 1). One level less would take about 7 %
+/// less time there and make text up to 0.1 % larger than zlib's level 6 does: not worth another rule.
+pub struct Deflater {
     level: u8,
-    /// Made at the first use: it is some hundred kilobytes.
+    /// Made at the first use: it takes some hundred kilobytes.
     compressor: Option<Compressor>,
 }
 
-/// Compressors that nobody uses at the moment, each with its level. Making one takes longer than
-/// packing a small model: its tables are pages that the kernel has to fill with zeros.
+/// Unused compressors, each with its level. Making one takes longer than packing a small model: its
+/// tables are pages that the kernel has to fill with zeros.
 static IDLE: Mutex<Vec<(u8, Compressor)>> = Mutex::new(Vec::new());
 
 /// How many are kept: two levels on two threads.
@@ -58,13 +56,13 @@ impl Drop for Deflater {
 }
 
 impl Deflater {
-    /// Levels are 1 to 9, as zlib's; libdeflate's own go up to 12.
-    pub(crate) fn new(level: u8) -> Self {
+    /// Levels are 1 to 9, as in zlib; libdeflate's go up to 12.
+    pub fn new(level: u8) -> Self {
         Self { level: level.clamp(1, 9), compressor: None }
     }
 
     /// Appends `data` to `out` as a complete stream; returns its length.
-    pub(crate) fn whole(&mut self, data: &[u8], out: &mut Vec<u8>) -> usize {
+    pub fn whole(&mut self, data: &[u8], out: &mut Vec<u8>) -> usize {
         let start = out.len();
         match self.without_matches(data, out) {
             Some(literals) => literals.write(true, out),
@@ -74,16 +72,15 @@ impl Deflater {
     }
 
     /// Appends one chunk of a stream to `out`; `last` ends the stream. A chunk refers to nothing
-    /// before it.
-    pub(crate) fn chunk(&mut self, data: &[u8], last: bool, out: &mut Vec<u8>) {
+    /// before it and ends on a byte.
+    pub fn chunk(&mut self, data: &[u8], last: bool, out: &mut Vec<u8>) {
         if let Some(literals) = self.without_matches(data, out) {
             return literals.write(last, out);
         }
         let start = out.len();
         self.with_matches(data, out);
         if !last && !join::open_end(out, start) {
-            // Not a stream as RFC 1951 has it. That does not happen, and if it does, it is right
-            // all the same.
+            // libdeflate always makes a valid stream; if it did not, the content would be stored.
             debug_assert!(false, "a stream that cannot be walked");
             out.truncate(start);
             stored_blocks(data, out);
@@ -95,15 +92,15 @@ impl Deflater {
         let compressor = self.compressor.get_or_insert_with(|| compressor(level));
         let start = out.len();
         out.resize(start + compressor.deflate_compress_bound(data.len()), 0);
-        #[expect(clippy::expect_used, reason = "the bound is room enough, says libdeflate")]
+        #[expect(clippy::expect_used, reason = "libdeflate says that the bound is enough")]
         let length = compressor.deflate_compress(data, &mut out[start..]).expect("room enough");
         out.truncate(start + length);
     }
 
-    /// The codes for `data`, if they alone make it as small as matches do: by all of it on the one
-    /// side, by samples on the other. `out` is left as it is.
+    /// The codes for `data`, if they alone make it as small as matches do. The codes are computed for
+    /// all of it, matches for samples. Leaves `out` as it is.
     fn without_matches<'d>(&mut self, data: &'d [u8], out: &mut Vec<u8>) -> Option<Literals<'d>> {
-        if data.len() < WORTH_JUDGING {
+        if data.len() < WORTH_SAMPLING {
             return None;
         }
         let literals = Literals::of(data);
@@ -122,15 +119,9 @@ impl Deflater {
     }
 }
 
-/// Bytes that `data` takes at the fastest level, to judge whether it shrinks at all.
-pub(crate) fn measure(fastest: &mut Deflater, data: &[u8], scratch: &mut Vec<u8>) -> usize {
-    scratch.clear();
-    fastest.whole(data, scratch)
-}
-
-/// Appends `data` to `out` as stored blocks, of which none is the last: what a stream holds of
-/// data that does not shrink. The blocks end on a byte, so any chunk may follow.
-pub(crate) fn stored_blocks(data: &[u8], out: &mut Vec<u8>) {
+/// Appends `data`, which does not shrink, to `out` as stored blocks, none of them the last. They end on
+/// a byte, so any chunk may follow.
+pub fn stored_blocks(data: &[u8], out: &mut Vec<u8>) {
     for block in data.chunks(usize::from(u16::MAX)) {
         let length = block.len() as u16;
         out.push(0);
@@ -140,8 +131,8 @@ pub(crate) fn stored_blocks(data: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// The last block of a stream that ends with nothing: a stored one of no bytes.
-pub(crate) const LAST_BLOCK: [u8; 5] = [1, 0, 0, 0xff, 0xff];
+/// An empty stored block that ends a stream.
+pub const LAST_BLOCK: [u8; 5] = [1, 0, 0, 0xff, 0xff];
 
 #[cfg(test)]
 mod tests {
@@ -151,7 +142,7 @@ mod tests {
 
     use super::*;
 
-    pub(super) fn inflate(stream: &[u8]) -> Vec<u8> {
+    pub fn inflate(stream: &[u8]) -> Vec<u8> {
         let mut plain = Vec::new();
         let mut decoder = flate2::bufread::DeflateDecoder::new(stream);
         decoder.read_to_end(&mut plain).unwrap();
@@ -159,8 +150,8 @@ mod tests {
         plain
     }
 
-    /// Runs of repeated text and noise, so that all kinds of blocks occur.
-    pub(super) fn data() -> impl Strategy<Value = Vec<u8>> {
+    /// Runs of repeated bytes and noise, so that all kinds of blocks occur.
+    pub fn data() -> impl Strategy<Value = Vec<u8>> {
         let run = (proptest::collection::vec(any::<u8>(), 1..300), 1..200usize);
         proptest::collection::vec(run, 0..8).prop_map(|runs| {
             runs.into_iter().flat_map(|(bytes, times)| bytes.repeat(times)).collect()
@@ -170,7 +161,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
         #[test]
-        fn what_is_deflated_inflates(data in data(), level in 1..=9u8, cut in 1..70_000usize) {
+        fn deflated_content_inflates(data in data(), level in 1..=9u8, cut in 1..70_000usize) {
             let mut deflater = Deflater::new(level);
             let mut out = Vec::new();
             prop_assert_eq!(deflater.whole(&data, &mut out), out.len());
@@ -183,7 +174,7 @@ mod tests {
                 Deflater::new(level).chunk(chunk, i + 1 == chunks.len(), &mut alone);
                 let before = joined.len();
                 deflater.chunk(chunk, i + 1 == chunks.len(), &mut joined);
-                prop_assert!(joined[before..] == alone, "a chunk depends on its past");
+                prop_assert!(joined[before..] == alone, "a chunk depends on those before it");
             }
             if !data.is_empty() {
                 prop_assert_eq!(&inflate(&joined), &data);
@@ -197,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_does_not_burst_the_buffer() {
+    fn noise_fits_into_the_buffer() {
         let mut noise = vec![0; 1 << 20];
         blake3::Hasher::new().finalize_xof().fill(&mut noise);
         for level in [1, 6, 9] {

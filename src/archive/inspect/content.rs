@@ -1,27 +1,27 @@
-//! What all forms have in common once their entries are known, and the two forms that are no zip.
+//! The checks common to all forms, and the two forms other than zip.
 
 use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
 
-use super::super::listing::{Item, Kind, Listing, MAX_MANIFEST, read_folder, read_tgz};
-use super::super::window::{DATA_PIECE, WindowReader};
 use super::findings::Findings;
 use super::names;
 use super::{Form, InspectedEntry, Inspection, Totals, blank, manifest};
 use crate::archive::Digest;
+use crate::archive::read::listing::{Item, Kind, Listing, MAX_MANIFEST, read_folder, read_tgz};
+use crate::archive::read::window::{DATA_PIECE, WindowReader};
 use crate::model::EntryPath;
 use crate::model::manifest::MANIFEST_PATH;
 use crate::model::problem::Code;
 use crate::text::{printable, shown};
 
-/// A file or folder as its form gave it, relative to the model.
-pub(super) struct Part {
-    pub(super) name: Vec<u8>,
-    pub(super) folder: bool,
-    pub(super) size: u64,
-    /// BLAKE3 of the content, where it is beyond doubt.
-    pub(super) blake3: Option<[u8; 32]>,
+/// A file or folder in any form, relative to the model.
+pub struct Part {
+    pub name: Vec<u8>,
+    pub folder: bool,
+    pub size: u64,
+    /// BLAKE3 of the content, if the content is certain.
+    pub blake3: Option<[u8; 32]>,
 }
 
 impl Part {
@@ -30,8 +30,8 @@ impl Part {
     }
 }
 
-/// Checks names and manifest, computes digest and totals, and closes the inspection.
-pub(super) fn finish(
+/// Checks names and manifest, and computes digest and totals.
+pub fn finish(
     path: &Path,
     mut inspection: Inspection,
     mut findings: Findings,
@@ -48,7 +48,7 @@ pub(super) fn finish(
         }
         None => {
             let stated = parts.iter().find(|part| part.is_manifest());
-            // Nothing at all, and one whose data is damaged, were reported as that.
+            // An archive without entries and a damaged manifest have been reported already.
             if !parts.is_empty() && stated.is_none_or(|part| part.blake3.is_some()) {
                 let overlong = stated.is_some_and(|part| part.size > MAX_MANIFEST);
                 manifest::missing(overlong, &mut findings);
@@ -71,7 +71,7 @@ pub(super) fn finish(
     inspection
 }
 
-/// The digest over all files, if every one has a proper path of its own and certain content.
+/// The digest of all files, if each has a valid, unique path and certain content.
 fn digest(parts: &[Part]) -> Option<Digest> {
     let mut items = Vec::new();
     for part in parts.iter().filter(|part| !part.folder) {
@@ -83,7 +83,7 @@ fn digest(parts: &[Part]) -> Option<Digest> {
         .then(|| Digest::of(items.iter().map(|(path, size, hash)| (path, *size, hash))))
 }
 
-/// The model's name as the file name says it; nothing where the name does not say so.
+/// The model's name by the name of the file or folder.
 fn stem(path: &Path, form: Form) -> Option<String> {
     let name = path.file_name()?.to_str()?;
     if form == Form::Folder {
@@ -94,23 +94,22 @@ fn stem(path: &Path, form: Form) -> Option<String> {
 }
 
 /// A folder, as `--archive-format no-archive` makes it.
-pub(super) fn folder(path: &Path, place: &Path) -> Inspection {
+pub fn folder(path: &Path, place: &Path) -> Inspection {
     let listing = read_folder(place);
     from_listing(path, blank(path, Form::Folder, 0), listing, None)
 }
 
 /// A `.tar.gz`, as `--archive-format tgz` makes it.
-pub(super) fn tgz(path: &Path, file: &File, bytes: u64) -> Inspection {
+pub fn tgz(path: &Path, file: &File, bytes: u64) -> Inspection {
     let listing = read_tgz(WindowReader::new(file, bytes, DATA_PIECE));
     let (inspection, mut findings) = blank(path, Form::Tgz, bytes);
-    // Everything stands under NAME/. Which name that is, the first item says.
+    // Everything must be under NAME/; the first item says which name.
     let top = listing.items.first().and_then(|item| item.name.split(|&byte| byte == b'/').next());
     let top = top.map(<[u8]>::to_vec).unwrap_or_default();
     for item in &listing.items {
         if item.name != top && inside(&item.name, &top).is_none() {
-            let message =
-                format!("`{}` does not stand under `{}/`", shown(&item.name), shown(&top));
-            let help = "pack everything under one folder that is named after the model";
+            let message = format!("`{}` is not under `{}/`", shown(&item.name), shown(&top));
+            let help = "pack everything under one folder with the name of the model";
             findings.error(Code::ArchiveUnusual, message, help);
         }
     }
@@ -152,9 +151,9 @@ fn from_listing(
         parts.push(part);
     }
     if let Some(damage) = listing.damage {
-        let message = format!("it cannot be read to its end: {}", printable(&damage.to_string()));
-        findings.error(Code::ArchiveDamaged, message, "build the archive anew");
-        // What is missing behind the damage may change what the digest would say.
+        findings
+            .damaged(format!("it cannot be read to its end: {}", printable(&damage.to_string())));
+        // The entries behind the damage are missing, so there is no digest.
         parts.iter_mut().for_each(|part| part.blake3 = None);
     }
     finish(path, inspection, findings, &parts, manifest_bytes.as_deref())
@@ -166,7 +165,7 @@ fn part(item: &Item, findings: &mut Findings) -> Part {
         Kind::Symlink => findings.error(
             Code::ArchiveUnsupported,
             format!("`{}` is a link, not a file", shown(&item.name)),
-            "pack what it leads to",
+            "pack the file it points to",
         ),
         Kind::Other => findings.error(
             Code::SpecialFile,

@@ -1,36 +1,34 @@
-//! Bytes of the archive before, taken over as they are.
+//! Bytes of the previous archive, carried over as they are.
 //!
-//! The blocks are shared where the file system can; else they are copied by the kernel, and where
-//! that is not to be had through memory.
+//! Blocks are shared where the file system can; else the kernel copies them, and where it cannot,
+//! they are copied through memory.
 
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::FileExt as _;
 
 use rustix::fs::copy_file_range;
 use rustix::io::Errno;
 
-use super::PackError;
-use super::kernel::clone_range;
+use crate::archive::PackError;
+use crate::archive::input::BLOCK;
 use crate::archive::zip_writer::PAGE;
+use crate::fs::kernel::clone_range;
 
-/// Bytes that are copied in one go, so that cancelling and progress do not wait for long and the
-/// disk gets something to do.
+/// Bytes that are copied in one go, so that cancelling and progress do not wait for long and the disk
+/// gets work early.
 const SLICE: u64 = 16 << 20;
-/// Bytes of the buffer where the kernel does not copy.
-const BUFFER: usize = 256 << 10;
 
 /// Which bytes go where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Slice {
-    pub(super) from: u64,
-    pub(super) to: u64,
-    pub(super) length: u64,
+pub struct Slice {
+    pub from: u64,
+    pub to: u64,
+    pub length: u64,
 }
 
 impl Slice {
     /// The same in pieces.
-    pub(super) fn pieces(self) -> impl Iterator<Item = Slice> {
+    pub fn pieces(self) -> impl Iterator<Item = Slice> {
         (0..self.length.div_ceil(SLICE)).map(move |i| {
             let done = i * SLICE;
             let length = SLICE.min(self.length - done);
@@ -39,11 +37,11 @@ impl Slice {
     }
 }
 
-/// Makes the two files share the blocks of `slice`; says whether they do. Bytes behind the last
-/// whole page are copied.
-pub(super) fn share(from: &File, to: &File, slice: Slice) -> Result<bool, PackError> {
+/// Makes the two files share the blocks of `slice`, and copies the bytes behind the last whole page.
+/// Returns whether the file system can.
+pub fn share(from: &File, to: &File, slice: Slice) -> Result<bool, PackError> {
     let whole = slice.length - slice.length % PAGE;
-    // What it cannot do, for whatever reason, is copied; a true failure comes back there.
+    // On any error the bytes are copied instead; a true failure comes back then.
     if whole == 0 || clone_range(from, slice.from, to, slice.to, whole).is_err() {
         return Ok(false);
     }
@@ -54,23 +52,16 @@ pub(super) fn share(from: &File, to: &File, slice: Slice) -> Result<bool, PackEr
 }
 
 /// Copies `slice`.
-pub(super) fn copy(
-    from: &File,
-    to: &File,
-    slice: Slice,
-    buffer: &mut Vec<u8>,
-) -> Result<(), PackError> {
+pub fn copy(from: &File, to: &File, slice: Slice, buffer: &mut Vec<u8>) -> Result<(), PackError> {
     let Slice { from: mut at, to: mut place, length: mut left } = slice;
     while left > 0 {
         let length = usize::try_from(left).unwrap_or(usize::MAX);
         match copy_file_range(from, Some(&mut at), to, Some(&mut place), length) {
-            // The end of the archive before, or a file system that will not say why: the other
-            // way tells.
+            // The end of the previous archive, a file system that cannot, files on two file systems, or
+            // an error: copying through memory tells which of the two files is at fault.
             Ok(0) => break,
             Ok(copied) => left -= copied as u64,
             Err(Errno::INTR) => {}
-            // Across file systems, or not to be had; and of an error only the other way tells
-            // which of the two files it is about.
             Err(_) => break,
         }
     }
@@ -83,10 +74,10 @@ fn copy_through_memory(
     slice: Slice,
     buffer: &mut Vec<u8>,
 ) -> Result<(), PackError> {
-    buffer.resize(buffer.len().max(BUFFER.min(slice.length as usize)), 0);
+    buffer.resize(buffer.len().max(BLOCK.min(slice.length as usize)), 0);
     let mut done = 0;
     while done < slice.length {
-        let length = BUFFER.min(usize::try_from(slice.length - done).unwrap_or(BUFFER));
+        let length = BLOCK.min(usize::try_from(slice.length - done).unwrap_or(BLOCK));
         let block = &mut buffer[..length];
         read(from, block, slice.from + done)?;
         to.write_all_at(block, slice.to + done).map_err(PackError::write)?;
@@ -95,10 +86,9 @@ fn copy_through_memory(
     Ok(())
 }
 
-/// Fills `bytes` from the archive before.
-pub(super) fn read(previous: &File, bytes: &mut [u8], offset: u64) -> Result<(), PackError> {
-    let previous_ended = |source: io::Error| PackError::Previous { source };
-    previous.read_exact_at(bytes, offset).map_err(previous_ended)
+/// Fills `bytes` from the previous archive.
+pub fn read(previous: &File, bytes: &mut [u8], offset: u64) -> Result<(), PackError> {
+    previous.read_exact_at(bytes, offset).map_err(|source| PackError::Previous { source })
 }
 
 #[cfg(test)]
@@ -106,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slices_come_in_pieces_without_a_gap() {
+    fn pieces_of_a_slice_leave_no_gap() {
         for length in [1, SLICE - 1, SLICE, SLICE + 1, 3 * SLICE] {
             let mut end = 0;
             for piece in (Slice { from: 7, to: 9, length }).pieces() {
@@ -119,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_takes_over_the_same_bytes() {
+    fn every_way_of_copying_gives_the_same_bytes() {
         let from = tempfile::tempfile().unwrap();
         let bytes: Vec<u8> = (0..700_000u32).map(|i| (i % 251) as u8).collect();
         from.write_all_at(&bytes, 0).unwrap();
@@ -129,7 +119,7 @@ mod tests {
             match way {
                 0 => copy(&from, &to, slice, &mut Vec::new()).unwrap(),
                 1 => copy_through_memory(&from, &to, slice, &mut Vec::new()).unwrap(),
-                // Only where the file system can.
+                // The file system of the test may not be able to share blocks.
                 _ if !share(&from, &to, slice).unwrap() => continue,
                 _ => {}
             }
@@ -140,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn an_archive_that_became_shorter_is_told_from_a_full_disk() {
+    fn a_previous_archive_that_was_cut_off_is_told_from_a_full_disk() {
         let from = tempfile::tempfile().unwrap();
         from.write_all_at(b"short", 0).unwrap();
         let slice = Slice { from: 0, to: 0, length: 9 };

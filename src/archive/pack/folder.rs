@@ -1,4 +1,4 @@
-//! Runs a plan and writes the folder `NAME/`: the model as files, the manifest included.
+//! Writes the folder `NAME/` by its plan: the model as files, with its manifest.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, Permissions};
@@ -6,37 +6,35 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::in_order::{Lane, in_order};
-use super::reading;
-use super::reading::pieces;
-use super::{Control, Cost, PackError, Packed};
-use crate::archive::plan::{CHUNK, Plan, Step, is_large, manifest_path};
-use crate::archive::{Entry, Input, Method, Source};
+use super::{Cost, Packed};
+use crate::archive::in_order::in_order;
+use crate::archive::input::{OpenInput, pieces, read_small};
+use crate::archive::plan::{Plan, Step, is_large, manifest_path};
+use crate::archive::sums::{Hasher, sums};
+use crate::archive::{Control, Entry, Input, PackError, Source};
+use crate::fs::sync_folder;
 use crate::model::EntryPath;
+use crate::model::manifest::MANIFEST_PATH;
 
 const FILE_MODE: u32 = 0o644;
 const FOLDER_MODE: u32 = 0o755;
+/// Small files that one job copies.
+const BATCH_FILES: usize = 64;
 
-/// Which modes files and folders get.
+/// The modes of files and folders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Modes {
     /// 0644 and 0755 whatever the umask, so that the server's user can read them.
     Fixed,
-    /// Those of any new file or folder: the umask decides.
+    /// As the umask says.
     Umask,
 }
-/// Input for which it is not worth to start a thread.
-const FEW_BYTES: u64 = 1 << 20;
-/// Small files that one job copies.
-const BATCH_FILES: usize = 64;
-/// Bytes that are read, summed and written while they are in the processor's cache.
-const BLOCK: usize = 256 << 10;
 
-/// Writes the files of `plan` under `folder`, which exists and is empty. If it is to be durable,
-/// every file and folder, `folder` included, is flushed to the disk.
+/// Writes the files of `plan` under `folder`, which exists and is empty. If the result must be
+/// durable, flushes every file and folder, `folder` included.
 ///
 /// # Errors
-/// See [`PackError`]; `folder` then holds nothing usable.
+/// `folder` then holds nothing usable.
 pub fn pack_folder(
     plan: &Plan,
     source: &dyn Source,
@@ -46,74 +44,32 @@ pub fn pack_folder(
 ) -> Result<Packed, PackError> {
     let target = Target { folder, modes, durable: control.durable };
     let folders = target.create_folders(plan)?;
-    let (mut entries, mut bytes, mut read) = (Vec::with_capacity(plan.steps.len()), 0, 0);
-    let threads = if plan.input_bytes() <= FEW_BYTES { 1 } else { control.threads };
+    let mut entries = Vec::with_capacity(1 + plan.steps.len());
+    entries.push(target.write(manifest_path(), &plan.manifest)?);
+    let mut read = 0;
     in_order(
-        threads,
+        control.threads_for(plan.input_bytes()),
         Vec::new,
-        |buffer, steps: &[Step]| copy_all(steps, source, target, control, buffer),
+        |buffer, steps: &[Step]| target.copy_all(steps, source, control, buffer),
         |copied: Result<Vec<Entry>, PackError>| {
-            for entry in copied? {
-                bytes += entry.size;
-                if entry.path.as_str() != crate::model::manifest::MANIFEST_PATH {
-                    read += entry.size;
-                }
-                entries.push(entry);
-            }
+            let copied = copied?;
+            read += copied.iter().map(|entry| entry.size).sum::<u64>();
+            entries.extend(copied);
             (control.progress)(read);
             Ok(())
         },
-        |lane| feed(plan, lane),
+        |lane| {
+            let large = |step: &Step| step.input().is_some_and(is_large);
+            let small = plan.steps.chunk_by(|a, b| !large(a) && !large(b));
+            small.flat_map(|steps| steps.chunks(BATCH_FILES)).try_for_each(|steps| lane.give(steps))
+        },
     )?;
     if control.durable {
-        for folder in &folders {
-            sync_folder(folder)?;
-        }
+        folders.iter().try_for_each(|folder| sync_folder(folder)).map_err(PackError::write)?;
     }
-    Ok(Packed {
-        entries,
-        taken_over: vec![],
-        carried_over: 0,
-        bytes,
-        cost: Cost { read, written: bytes, ..Cost::default() },
-    })
-}
-
-fn feed<'p>(
-    plan: &'p Plan,
-    lane: &mut Lane<'_, &'p [Step], Result<Vec<Entry>, PackError>, PackError>,
-) -> Result<(), PackError> {
-    let large = |step: &Step| step.input().is_some_and(is_large);
-    // Large files go one by one, small ones together.
-    plan.steps
-        .chunk_by(|a, b| !large(a) && !large(b))
-        .flat_map(|steps| steps.chunks(BATCH_FILES))
-        .try_for_each(|steps| lane.give(steps))
-}
-
-fn copy_all(
-    steps: &[Step],
-    source: &dyn Source,
-    target: Target<'_>,
-    control: &Control<'_>,
-    buffer: &mut Vec<u8>,
-) -> Result<Vec<Entry>, PackError> {
-    let mut entries = Vec::with_capacity(steps.len());
-    for step in steps {
-        control.check()?;
-        entries.push(match step {
-            Step::Manifest(bytes) => target.write(manifest_path(), bytes)?,
-            Step::StoreLarge(input) | Step::DeflateLarge(input) => {
-                target.copy_large(input, source, control, buffer)?
-            }
-            Step::Small(input) => {
-                let content = reading::read_small(source, input, buffer)?;
-                target.write(input.path.clone(), content)?
-            }
-            Step::Carry(_) => return Err(PackError::nothing_before()),
-        });
-    }
-    Ok(entries)
+    let bytes = read + plan.manifest.len() as u64;
+    let cost = Cost { read, written: bytes, ..Cost::default() };
+    Ok(Packed { entries, bytes, cost, ..Packed::default() })
 }
 
 /// Where the files go.
@@ -125,14 +81,13 @@ struct Target<'a> {
 }
 
 impl Target<'_> {
-    /// Makes every folder that the plan needs and returns them all, the innermost first.
+    /// Makes every folder that the plan needs. Returns all of them, the innermost first.
     fn create_folders(self, plan: &Plan) -> Result<Vec<PathBuf>, PackError> {
-        let manifest = manifest_path();
-        let paths = plan.steps.iter().map(|step| step.path().unwrap_or(&manifest));
-        let needed: BTreeSet<&Path> =
-            paths.flat_map(|path| path.as_path().ancestors().skip(1)).collect();
+        let paths = plan.steps.iter().map(|step| step.path().as_path());
+        let paths = paths.chain([Path::new(MANIFEST_PATH)]);
+        let needed: BTreeSet<&Path> = paths.flat_map(|path| path.ancestors().skip(1)).collect();
         let mut folders = Vec::with_capacity(needed.len());
-        // A folder comes before what is in it; the first is the empty path, the folder itself.
+        // A folder sorts before its content; the first is the empty path, the folder itself.
         for folder in needed {
             let path = self.folder.join(folder);
             if folder != Path::new("") {
@@ -148,12 +103,35 @@ impl Target<'_> {
         Ok(folders)
     }
 
+    fn copy_all(
+        self,
+        steps: &[Step],
+        source: &dyn Source,
+        control: &Control<'_>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Vec<Entry>, PackError> {
+        let mut entries = Vec::with_capacity(steps.len());
+        for step in steps {
+            control.check()?;
+            entries.push(match step {
+                Step::StoreLarge(input) | Step::DeflateLarge(input) => {
+                    self.copy_large(input, source, control, buffer)?
+                }
+                Step::Small(input) => {
+                    self.write(input.path.clone(), read_small(source, input, buffer)?)?
+                }
+                Step::Carry(_) => return Err(PackError::no_previous()),
+            });
+        }
+        Ok(entries)
+    }
+
     fn write(self, path: EntryPath, content: &[u8]) -> Result<Entry, PackError> {
         let file = self.create(&path)?;
         file.write_all_at(content, 0).map_err(PackError::write)?;
         self.close(&file)?;
-        let (crc32, blake3) = super::content::sums(content);
-        Ok(entry(path, content.len() as u64, crc32, blake3))
+        let (crc32, blake3) = sums(content);
+        Ok(Entry { crc32, blake3, ..Entry::stored(path, content.len() as u64) })
     }
 
     fn copy_large(
@@ -163,24 +141,19 @@ impl Target<'_> {
         control: &Control<'_>,
         buffer: &mut Vec<u8>,
     ) -> Result<Entry, PackError> {
-        let from = reading::open(source, &input.path)?;
+        let from = OpenInput::open(source, input)?;
         let to = self.create(&input.path)?;
-        let (mut crc32, mut blake3) = (crc32fast::Hasher::new(), blake3::Hasher::new());
-        buffer.resize(buffer.len().max(CHUNK), 0);
+        let mut hasher = Hasher::default();
         for piece in pieces(input.size) {
             control.check()?;
-            for start in (0..piece.len).step_by(BLOCK) {
-                let block = &mut buffer[..BLOCK.min(piece.len - start)];
-                let at = piece.at + start as u64;
-                reading::read_at(&from, &input.path, at, block)?;
-                to.write_all_at(block, at).map_err(PackError::write)?;
-                crc32.update(block);
-                blake3.update(block);
-            }
+            from.blocks(piece, buffer, |at, block| {
+                hasher.update(block);
+                to.write_all_at(block, at).map_err(PackError::write)
+            })?;
         }
-        reading::expect_end(&from, &input.path, input.size)?;
         self.close(&to)?;
-        Ok(entry(input.path.clone(), input.size, crc32.finalize(), *blake3.finalize().as_bytes()))
+        let (crc32, blake3) = hasher.file();
+        Ok(Entry { crc32, blake3, ..Entry::stored(input.path.clone(), input.size) })
     }
 
     fn create(self, path: &EntryPath) -> Result<File, PackError> {
@@ -192,7 +165,7 @@ impl Target<'_> {
         options.open(self.folder.join(path.as_path())).map_err(PackError::write)
     }
 
-    /// Gives a complete file its mode, which the umask may have cut, and flushes it if wanted.
+    /// Gives a complete file its mode, which the umask may have cut, and flushes it if needed.
     fn close(self, file: &File) -> Result<(), PackError> {
         let finish = || -> io::Result<()> {
             if self.modes == Modes::Fixed {
@@ -202,23 +175,4 @@ impl Target<'_> {
         };
         finish().map_err(PackError::write)
     }
-}
-
-fn entry(path: EntryPath, size: u64, crc32: u32, blake3: [u8; 32]) -> Entry {
-    let (method, packed_size) = (Method::Stored, size);
-    Entry {
-        path,
-        size,
-        crc32,
-        blake3,
-        method,
-        header_offset: 0,
-        data_offset: 0,
-        packed_size,
-        aligned: false,
-    }
-}
-
-fn sync_folder(folder: &Path) -> Result<(), PackError> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(PackError::write)
 }

@@ -1,7 +1,7 @@
-//! A file that is written from front to back, and patched behind.
+//! A file that is written from front to back and patched behind.
 //!
-//! Owns the position and a buffer. Blocks are reserved ahead of the writes: it is faster, keeps
-//! the file in one piece, and leaves the flush before a rename nothing to allocate.
+//! Owns the position and a buffer. Blocks are reserved ahead of the writes: this is faster, keeps the
+//! file in one piece, and leaves nothing to allocate for the flush before a rename.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -9,62 +9,62 @@ use std::os::unix::fs::FileExt as _;
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-use super::PackError;
 use super::write_back::WriteBack;
+use crate::archive::PackError;
 
 /// Bytes that are gathered before they are written.
 const BUFFER: usize = 256 << 10;
 /// Bytes that are reserved ahead at a time.
 const AHEAD: u64 = 16 << 20;
-/// Files that stay below this are not worth a reservation.
+/// Smaller files are not worth a reservation.
 const SMALL: u64 = 1 << 20;
 
 /// A file under construction.
-pub(crate) struct Output<'a> {
+pub struct Output<'a> {
     file: &'a File,
-    /// Bytes that follow those written, to be written next.
+    /// Bytes that follow the written ones and are written next.
     buffer: Vec<u8>,
-    /// Where the buffer begins.
+    /// The offset of the buffer.
     flushed: u64,
-    /// Up to where blocks are reserved.
+    /// The end of the reserved blocks.
     reserved: u64,
-    /// Bytes written, those written twice twice.
+    /// Bytes written; those written twice count twice.
     written: u64,
-    /// Where the file is to be durable in the end.
+    /// If the file has to survive a crash.
     write_back: Option<WriteBack<'a>>,
 }
 
 impl<'a> Output<'a> {
-    /// Writes `file` from its beginning. If it is to be `durable` in the end, the disk is kept busy
-    /// meanwhile; the last flush is the caller's.
-    pub(crate) fn new(file: &'a File, durable: bool) -> Self {
+    /// Writes `file` from its beginning. With `durable`, write-back starts while the file is written;
+    /// the caller does the final flush.
+    pub fn new(file: &'a File, durable: bool) -> Self {
         let write_back = durable.then(|| WriteBack::of(file));
         Self { file, buffer: Vec::new(), flushed: 0, reserved: 0, written: 0, write_back }
     }
 
-    /// The file, for whoever writes into a part that was skipped, and [counts](Self::count) it.
-    pub(crate) fn file(&self) -> &'a File {
+    /// The file, for writing into a part that was skipped; [`count`](Self::count) these bytes.
+    pub fn file(&self) -> &'a File {
         self.file
     }
 
-    /// Where the next byte goes.
-    pub(crate) fn position(&self) -> u64 {
+    /// The offset of the next byte.
+    pub fn position(&self) -> u64 {
         self.flushed + self.buffer.len() as u64
     }
 
     /// Bytes written so far.
-    pub(crate) fn written(&self) -> u64 {
+    pub fn written(&self) -> u64 {
         self.written + self.buffer.len() as u64
     }
 
-    /// Reserves blocks up to `end`, which will be needed in any case.
-    pub(crate) fn reserve(&mut self, end: u64) -> Result<(), PackError> {
+    /// Reserves blocks up to `end`, all of which will be needed.
+    pub fn reserve(&mut self, end: u64) -> Result<(), PackError> {
         if end <= self.reserved.max(SMALL) {
             return Ok(());
         }
         match fallocate(self.file, FallocateFlags::empty(), self.reserved, end - self.reserved) {
             Ok(()) => self.reserved = end,
-            // A file system without it: the writes will allocate.
+            // The file system cannot: the writes will allocate.
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.reserved = u64::MAX,
             Err(error) => return Err(PackError::write(error.into())),
         }
@@ -72,13 +72,11 @@ impl<'a> Output<'a> {
     }
 
     /// Appends `bytes`.
-    pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), PackError> {
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), PackError> {
         if self.buffer.len() + bytes.len() > BUFFER {
             self.flush()?;
             if bytes.len() >= BUFFER {
-                self.write(self.flushed, bytes)?;
-                self.flushed += bytes.len() as u64;
-                return Ok(());
+                return self.write(bytes);
             }
         }
         self.buffer.extend_from_slice(bytes);
@@ -86,7 +84,7 @@ impl<'a> Output<'a> {
     }
 
     /// Writes `bytes` at an earlier `offset`, or into a part that was skipped.
-    pub(crate) fn patch(&mut self, offset: u64, bytes: &[u8]) -> Result<(), PackError> {
+    pub fn patch(&mut self, offset: u64, bytes: &[u8]) -> Result<(), PackError> {
         self.flush()?;
         self.file.write_all_at(bytes, offset).map_err(PackError::write)?;
         self.written += bytes.len() as u64;
@@ -94,7 +92,7 @@ impl<'a> Output<'a> {
     }
 
     /// Continues at `position`, before or behind the present one.
-    pub(crate) fn seek(&mut self, position: u64) -> Result<(), PackError> {
+    pub fn seek(&mut self, position: u64) -> Result<(), PackError> {
         if position != self.position() {
             self.flush()?;
             self.flushed = position;
@@ -102,21 +100,16 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    /// Counts bytes that somebody else has written, at `offset`, into a part that was skipped.
-    pub(crate) fn count(&mut self, offset: u64, bytes: u64) {
+    /// Counts bytes that were written through [`file`](Self::file).
+    pub fn count(&mut self, offset: u64, bytes: u64) {
         self.written += bytes;
         if let Some(write_back) = &mut self.write_back {
             write_back.wrote(offset, bytes);
         }
     }
 
-    /// Leaves out `bytes` at the position, into which somebody else writes.
-    pub(crate) fn skip(&mut self, bytes: u64) -> Result<(), PackError> {
-        self.seek(self.position() + bytes)
-    }
-
-    /// Writes what is left and cuts the file off at the position, which is returned.
-    pub(crate) fn finish(mut self) -> Result<u64, PackError> {
+    /// Writes the rest, cuts the file off at the position, and returns it.
+    pub fn finish(mut self) -> Result<u64, PackError> {
         self.flush()?;
         self.file.set_len(self.flushed).map_err(PackError::write)?;
         Ok(self.flushed)
@@ -125,22 +118,23 @@ impl<'a> Output<'a> {
     fn flush(&mut self) -> Result<(), PackError> {
         if !self.buffer.is_empty() {
             let buffer = std::mem::take(&mut self.buffer);
-            self.write(self.flushed, &buffer)?;
-            self.flushed += buffer.len() as u64;
+            self.write(&buffer)?;
             self.buffer = buffer;
             self.buffer.clear();
         }
         Ok(())
     }
 
-    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), PackError> {
-        let end = offset + bytes.len() as u64;
+    fn write(&mut self, bytes: &[u8]) -> Result<(), PackError> {
+        let (offset, length) = (self.flushed, bytes.len() as u64);
+        let end = offset + length;
         if end > self.reserved && end > SMALL {
-            // More than may be needed, so a refusal counts only where it meets the write itself.
+            // More than may be needed, so a refusal matters only if the write itself fails.
             let _ = self.reserve(end + AHEAD);
         }
         self.file.write_all_at(bytes, offset).map_err(PackError::write)?;
-        self.count(offset, bytes.len() as u64);
+        self.count(offset, length);
+        self.flushed = end;
         Ok(())
     }
 }
@@ -150,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn appends_patches_seeks_and_cuts() {
+    fn what_is_appended_and_patched_is_in_the_file() {
         let file = tempfile::tempfile().unwrap();
         let mut output = Output::new(&file, true);
         output.append(b"0123456789").unwrap();
@@ -167,8 +161,8 @@ mod tests {
     }
 
     #[test]
-    fn a_reservation_that_is_needed_may_fail_and_one_ahead_may_not() {
-        // The kernel refuses offsets beyond what a file may have.
+    fn only_a_reservation_that_is_needed_can_fail() {
+        // The kernel refuses offsets beyond the largest file.
         let file = tempfile::tempfile().unwrap();
         assert!(matches!(
             Output::new(&file, false).reserve(u64::MAX / 2),

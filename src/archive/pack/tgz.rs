@@ -1,38 +1,37 @@
-//! Runs a plan and writes `NAME.tar.gz`: every path under `NAME/`, as model-archiver does it.
+//! Writes `NAME.tar.gz` by its plan: every path under `NAME/`, as model-archiver does it.
 //!
-//! This thread reads the files and lays the tar stream out; the workers deflate it in chunks, which
-//! this thread appends in order. A chunk that does not shrink is stored, as in the zip form.
+//! This thread reads the files and makes the tar stream; workers deflate it in chunks, which this
+//! thread appends in order. A chunk that does not shrink is stored, as in a zip.
 
 use std::fs::File;
 
 use tar::{EntryType, Header};
 
-use super::in_order::{Lane, in_order};
+use super::Packed;
 use super::output::Output;
-use super::reading;
-use super::reading::pieces;
-use super::{Control, Cost, PackError, Packed};
 use crate::archive::deflate::{Deflater, LAST_BLOCK, stored_blocks};
-use crate::archive::plan::{CHUNK, Plan, Profile, Step, is_large, manifest_path};
-use crate::archive::{Entry, Input, Method, Source, probe};
+use crate::archive::in_order::{Lane, in_order};
+use crate::archive::input::{OpenInput, pieces, read_small};
+use crate::archive::plan::{Plan, Profile, is_large, manifest_path};
+use crate::archive::probe::Sampler;
+use crate::archive::sums::{Hasher, sums};
+use crate::archive::{CHUNK, Control, Entry, Input, Method, PackError, Source};
 use crate::model::{EntryPath, ModelName};
 
-/// 1980-01-01 00:00 UTC, the time that entries of the zip form have; GNU tar finds 0 implausible.
+/// 1980-01-01 00:00 UTC, the time of entries in a zip; GNU tar finds 0 implausible.
 const MTIME: u64 = 315_532_800;
 const MODE: u32 = 0o644;
-/// Tar pads everything to this, and the whole to a record of twenty.
-const BLOCK: usize = 512;
-const RECORD: u64 = 20 * BLOCK as u64;
+/// Tar pads every part to a block, and the whole to a record of twenty blocks.
+const BLOCK: u64 = 512;
+const RECORD: u64 = 20 * BLOCK;
 /// Magic, deflate, no flags, no time, no hint, unix.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
-/// Input for which it is not worth to start a thread.
-const FEW_BYTES: u64 = 1 << 20;
 
-/// Packs `plan` into `out`, an empty file, as a gzipped tar archive of the folder `name`. Offsets
-/// of entries are those in the tar stream.
+/// Packs `plan` into `out`, an empty file, as a gzipped tar archive of the folder `name`. Offsets of
+/// entries are those in the tar stream.
 ///
 /// # Errors
-/// See [`PackError`]; `out` then holds nothing usable.
+/// `out` then holds nothing usable.
 pub fn pack_tgz(
     plan: &Plan,
     profile: &Profile,
@@ -44,33 +43,32 @@ pub fn pack_tgz(
     let mut output = Output::new(out, control.durable);
     output.append(&GZIP_HEADER)?;
     let (mut crc32, mut compressed) = (crc32fast::Hasher::new(), 0);
-    let threads = if plan.input_bytes() <= FEW_BYTES { 1 } else { control.threads };
-    let work = |worker: &mut Worker, chunk: Vec<u8>| {
-        control.check()?;
-        Ok(worker.deflate(&chunk, profile))
-    };
-    let take = |deflated: Result<Deflated, PackError>| {
-        let deflated = deflated?;
-        crc32.combine(&deflated.crc32);
-        compressed += deflated.compressed;
-        output.append(&deflated.bytes)
-    };
-    let tar = in_order(
-        threads,
-        || Worker::new(profile),
-        work,
-        take,
+    let (mut packed, length) = in_order(
+        control.threads_for(plan.input_bytes()),
+        || (Deflater::new(profile.level), Sampler::new()),
+        |(deflater, sampler), chunk: Vec<u8>| {
+            control.check()?;
+            Ok(deflate(&chunk, profile, deflater, sampler))
+        },
+        |deflated: Result<Deflated, PackError>| {
+            let deflated = deflated?;
+            crc32.combine(&deflated.crc32);
+            compressed += deflated.compressed;
+            output.append(&deflated.bytes)
+        },
         |lane| {
-            let chunk = Vec::with_capacity(CHUNK);
-            let mut tar =
-                Tar { name, lane, chunk, position: 0, entries: Vec::new(), read: 0, control };
+            let (chunk, packed) = (Vec::with_capacity(CHUNK), Packed::default());
+            let mut tar = Tar { name, control, lane, chunk, position: 0, packed };
+            tar.append(manifest_path(), &plan.manifest)?;
+            let mut buffer = Vec::new();
             for step in &plan.steps {
-                match step {
-                    Step::Manifest(bytes) => tar.append_manifest(bytes)?,
-                    Step::StoreLarge(input) | Step::DeflateLarge(input) | Step::Small(input) => {
-                        tar.append_file(input, source)?;
-                    }
-                    Step::Carry(_) => return Err(PackError::nothing_before()),
+                control.check()?;
+                let input = step.input().ok_or_else(PackError::no_previous)?;
+                if is_large(input) {
+                    tar.append_large(input, source, &mut buffer)?;
+                } else {
+                    tar.append(input.path.clone(), read_small(source, input, &mut buffer)?)?;
+                    tar.read(input.size);
                 }
             }
             tar.finish()
@@ -78,23 +76,11 @@ pub fn pack_tgz(
     )?;
     output.append(&LAST_BLOCK)?;
     output.append(&crc32.finalize().to_le_bytes())?;
-    output.append(&(tar.length as u32).to_le_bytes())?;
-    let written = output.written();
-    let bytes = output.finish()?;
-    Ok(Packed {
-        entries: tar.entries,
-        taken_over: vec![],
-        carried_over: 0,
-        bytes,
-        cost: Cost { read: tar.read, written, compressed, ..Cost::default() },
-    })
-}
-
-/// A thread's compressors.
-struct Worker {
-    deflater: Deflater,
-    fastest: Deflater,
-    scratch: Vec<u8>,
+    output.append(&(length as u32).to_le_bytes())?;
+    packed.cost.compressed = compressed;
+    packed.cost.written = output.written();
+    packed.bytes = output.finish()?;
+    Ok(packed)
 }
 
 /// A chunk of the tar stream, deflated.
@@ -104,81 +90,67 @@ struct Deflated {
     compressed: u64,
 }
 
-impl Worker {
-    fn new(profile: &Profile) -> Self {
-        let (deflater, fastest) = (Deflater::new(profile.level), probe::fastest());
-        Self { deflater, fastest, scratch: Vec::new() }
+fn deflate(
+    chunk: &[u8],
+    profile: &Profile,
+    deflater: &mut Deflater,
+    sampler: &mut Sampler,
+) -> Deflated {
+    let mut crc32 = crc32fast::Hasher::new();
+    crc32.update(chunk);
+    let mut bytes = Vec::new();
+    let mut compressed = 0;
+    if sampler.is_worth(chunk, profile) {
+        deflater.chunk(chunk, false, &mut bytes);
+        compressed = chunk.len() as u64;
+    } else {
+        stored_blocks(chunk, &mut bytes);
     }
-
-    fn deflate(&mut self, chunk: &[u8], profile: &Profile) -> Deflated {
-        let mut crc32 = crc32fast::Hasher::new();
-        crc32.update(chunk);
-        let mut bytes = Vec::new();
-        let mut compressed = 0;
-        if probe::seems_worth(chunk, profile, &mut self.fastest, &mut self.scratch) {
-            self.deflater.chunk(chunk, false, &mut bytes);
-            compressed = chunk.len() as u64;
-        } else {
-            stored_blocks(chunk, &mut bytes);
-        }
-        Deflated { bytes, crc32, compressed }
-    }
+    Deflated { bytes, crc32, compressed }
 }
 
-/// The tar stream, handed on in chunks.
+/// The tar stream, given to the workers in chunks.
 struct Tar<'t, 'l> {
     name: &'t ModelName,
+    control: &'t Control<'t>,
     lane: &'t mut Lane<'l, Vec<u8>, Result<Deflated, PackError>, PackError>,
     chunk: Vec<u8>,
     /// Bytes of the stream so far.
     position: u64,
-    entries: Vec<Entry>,
-    read: u64,
-    control: &'t Control<'t>,
-}
-
-/// What remains of a tar stream.
-struct TarDone {
-    entries: Vec<Entry>,
-    length: u64,
-    read: u64,
+    packed: Packed,
 }
 
 impl Tar<'_, '_> {
-    fn append_manifest(&mut self, bytes: &[u8]) -> Result<(), PackError> {
-        let mut entry = self.begin(manifest_path(), bytes.len() as u64)?;
-        entry.crc32 = crc32fast::hash(bytes);
-        entry.blake3 = *blake3::hash(bytes).as_bytes();
-        self.write(bytes)?;
-        self.pad()?;
-        self.entries.push(entry);
-        Ok(())
+    fn append(&mut self, path: EntryPath, content: &[u8]) -> Result<(), PackError> {
+        let mut entry = self.begin(path, content.len() as u64)?;
+        (entry.crc32, entry.blake3) = sums(content);
+        self.write(content)?;
+        self.end(entry)
     }
 
-    fn append_file(&mut self, input: &Input, source: &dyn Source) -> Result<(), PackError> {
-        self.control.check()?;
-        let file = reading::open(source, &input.path)?;
+    fn append_large(
+        &mut self,
+        input: &Input,
+        source: &dyn Source,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), PackError> {
+        let file = OpenInput::open(source, input)?;
         let mut entry = self.begin(input.path.clone(), input.size)?;
-        let (mut crc32, mut blake3) = (crc32fast::Hasher::new(), blake3::Hasher::new());
-        let mut buffer = Vec::new();
+        let mut hasher = Hasher::default();
         for piece in pieces(input.size) {
-            buffer.resize(piece.len, 0);
-            reading::read_at(&file, &input.path, piece.at, &mut buffer)?;
-            crc32.update(&buffer);
-            blake3.update(&buffer);
-            self.write(&buffer)?;
-            self.read += piece.len as u64;
-            if is_large(input) {
-                (self.control.progress)(self.read);
-            }
+            file.blocks(piece, buffer, |_, block| {
+                hasher.update(block);
+                self.write(block)
+            })?;
+            self.read(piece.len as u64);
         }
-        reading::expect_end(&file, &input.path, input.size)?;
-        self.pad()?;
-        (self.control.progress)(self.read);
-        entry.crc32 = crc32.finalize();
-        entry.blake3 = *blake3.finalize().as_bytes();
-        self.entries.push(entry);
-        Ok(())
+        (entry.crc32, entry.blake3) = hasher.file();
+        self.end(entry)
+    }
+
+    fn read(&mut self, bytes: u64) {
+        self.packed.cost.read += bytes;
+        (self.control.progress)(self.packed.cost.read);
     }
 
     /// Appends the header of an entry.
@@ -188,28 +160,25 @@ impl Tar<'_, '_> {
         let mut header = Header::new_gnu();
         if header.set_path(&full).is_err() {
             self.write_long_name(&full)?;
-            // For readers that do not know of it: what fits.
+            // As much as fits, for readers that do not know the extension.
             let name = &mut header.as_old_mut().name;
             let fitting = name.len().min(full.len());
             name[..fitting].copy_from_slice(&full.as_bytes()[..fitting]);
         }
         header.set_entry_type(EntryType::Regular);
         self.write_header(header, size)?;
-        Ok(Entry {
-            path,
-            size,
-            crc32: 0,
-            blake3: [0; 32],
-            method: Method::Deflated,
-            header_offset,
-            data_offset: self.position,
-            packed_size: size,
-            aligned: false,
-        })
+        let (method, data_offset) = (Method::Deflated, self.position);
+        Ok(Entry { method, header_offset, data_offset, ..Entry::stored(path, size) })
     }
 
-    /// A path that a header cannot hold comes before it, as the data of an entry of its own, in
-    /// the way of GNU tar.
+    /// Pads the data of an entry to a block.
+    fn end(&mut self, entry: Entry) -> Result<(), PackError> {
+        self.packed.entries.push(entry);
+        self.pad(BLOCK)
+    }
+
+    /// A path that does not fit into a header comes before it, as the data of an extra entry, as GNU
+    /// tar does it.
     fn write_long_name(&mut self, path: &str) -> Result<(), PackError> {
         let mut header = Header::new_gnu();
         let name = b"././@LongLink";
@@ -218,7 +187,7 @@ impl Tar<'_, '_> {
         self.write_header(header, path.len() as u64 + 1)?;
         self.write(path.as_bytes())?;
         self.write(&[0])?;
-        self.pad()
+        self.pad(BLOCK)
     }
 
     fn write_header(&mut self, mut header: Header, size: u64) -> Result<(), PackError> {
@@ -245,28 +214,19 @@ impl Tar<'_, '_> {
         Ok(())
     }
 
-    fn pad(&mut self) -> Result<(), PackError> {
-        let block = BLOCK as u64;
-        self.write_zeros(self.position.next_multiple_of(block) - self.position)
+    /// Writes zeros up to a multiple of `unit`, at most a record.
+    fn pad(&mut self, unit: u64) -> Result<(), PackError> {
+        let missing = self.position.next_multiple_of(unit) - self.position;
+        self.write(&[0; RECORD as usize][..missing as usize])
     }
 
-    /// Ends the stream: two empty blocks, and zeros up to a full record.
-    fn finish(mut self) -> Result<TarDone, PackError> {
-        let end = (self.position + 2 * BLOCK as u64).next_multiple_of(RECORD);
-        self.write_zeros(end - self.position)?;
-        let rest = std::mem::take(&mut self.chunk);
-        if !rest.is_empty() {
-            self.lane.give(rest)?;
+    /// Ends the stream: two empty blocks, and zeros up to a full record. Returns its length, too.
+    fn finish(mut self) -> Result<(Packed, u64), PackError> {
+        self.write(&[0; 2 * BLOCK as usize])?;
+        self.pad(RECORD)?;
+        if !self.chunk.is_empty() {
+            self.lane.give(self.chunk)?;
         }
-        Ok(TarDone { entries: self.entries, length: self.position, read: self.read })
-    }
-
-    fn write_zeros(&mut self, mut count: u64) -> Result<(), PackError> {
-        while count > 0 {
-            let now = usize::try_from(count).unwrap_or(BLOCK).min(BLOCK);
-            self.write(&[0; BLOCK][..now])?;
-            count -= now as u64;
-        }
-        Ok(())
+        Ok((self.packed, self.position))
     }
 }

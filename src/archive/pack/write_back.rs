@@ -1,8 +1,8 @@
 //! Has a large archive written to the disk while it is still being made.
 //!
-//! Left alone, the kernel begins to write back when the caller's `fsync` asks for it; until then
-//! the disk has nothing to do, and afterwards the processor. Asking waits where the disk has enough
-//! to do already, so a thread of its own asks.
+//! Otherwise the kernel begins to write back when the caller's `fsync` asks for it; until then the disk
+//! is idle, and afterwards the processor. The request blocks while the disk has enough to do, so a
+//! separate thread makes it.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -10,98 +10,96 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
-use super::kernel::start_write_back;
+use crate::fs::kernel::start_write_back;
 
-/// Bytes after which the disk is given them: enough to be worth a request.
+/// Bytes of one request.
 const STEP: u64 = 8 << 20;
-/// Bytes from which on it is worth a thread.
+/// Bytes from which on a thread pays off.
 const WORTHWHILE: u64 = 4 * STEP;
 
-/// Gathers what was written, and has it written back piece by piece.
-pub(crate) struct WriteBack<'a> {
+/// Gathers what was written, and requests write-back of it piece by piece.
+pub struct WriteBack<'a> {
     file: &'a File,
-    /// Bytes that were written in all.
+    /// All bytes that were written.
     written: u64,
-    /// What is waiting: from, up to.
+    /// The range that was written and not requested yet.
     from: u64,
     to: u64,
-    thread: Option<Asking>,
+    thread: Option<Requests>,
 }
 
-/// The thread that asks.
-struct Asking {
+struct Requests {
     ranges: Option<Sender<(u64, u64)>>,
-    enough: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl<'a> WriteBack<'a> {
-    /// For `file`.
-    pub(crate) fn of(file: &'a File) -> Self {
+    pub fn of(file: &'a File) -> Self {
         Self { file, written: 0, from: 0, to: 0, thread: None }
     }
 
-    /// Says that `length` bytes have been written at `offset`.
-    pub(crate) fn wrote(&mut self, offset: u64, length: u64) {
+    /// `length` bytes have been written at `offset`.
+    pub fn wrote(&mut self, offset: u64, length: u64) {
         self.written += length;
         if offset != self.to {
-            // A header that is filled in afterwards is too little to be worth it.
+            // A header that is filled in afterwards is not worth a request.
             if length < STEP / 8 {
                 return;
             }
-            self.ask();
+            self.request();
             (self.from, self.to) = (offset, offset);
         }
         self.to += length;
         if self.to - self.from >= STEP {
-            self.ask();
+            self.request();
         }
     }
 
-    fn ask(&mut self) {
-        // A few bytes at the end are the last flush's.
+    fn request(&mut self) {
+        // The final flush takes the last few bytes.
         if self.to - self.from < STEP || self.written < WORTHWHILE {
             return;
         }
         if self.thread.is_none() {
-            self.thread = Asking::start(self.file);
+            self.thread = Requests::start(self.file);
         }
         if let Some(ranges) = self.thread.as_ref().and_then(|thread| thread.ranges.as_ref()) {
-            // It ends only when it is told to.
+            // Cannot fail: the thread ends only when it is stopped.
             let _ = ranges.send((self.from, self.to - self.from));
         }
         self.from = self.to;
     }
 }
 
-impl Asking {
-    /// Without a thread, or a second descriptor for it, nothing is asked: only slower.
+impl Requests {
+    /// Without a thread or a second descriptor, nothing is requested; this is only slower.
     fn start(file: &File) -> Option<Self> {
         let file = file.try_clone().ok()?;
-        let (ranges, asked): (_, Receiver<(u64, u64)>) = channel();
-        let enough = Arc::new(AtomicBool::new(false));
-        let is_over = Arc::clone(&enough);
-        let ask = move || {
-            for (offset, length) in asked {
-                if is_over.load(Ordering::Relaxed) {
+        let (ranges, requested): (_, Receiver<(u64, u64)>) = channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let run = move || {
+            for (offset, length) in requested {
+                if stopped.load(Ordering::Relaxed) {
                     return;
                 }
                 start_write_back(&file, offset, length);
             }
         };
-        let thread = thread::Builder::new().name("write-back".into()).spawn(ask).ok()?;
-        Some(Self { ranges: Some(ranges), enough, thread: Some(thread) })
+        let thread = thread::Builder::new().name("write-back".into()).spawn(run).ok()?;
+        Some(Self { ranges: Some(ranges), stop, thread: Some(thread) })
     }
 }
 
-impl Drop for Asking {
-    /// What has not been asked for yet is the last flush's, which comes next. Waited for, so that
-    /// the file is open no longer than whoever made it thinks.
+impl Drop for Requests {
+    /// The final flush, which comes next, takes what was not requested yet. Waits for the thread, so
+    /// that its descriptor does not keep the file open.
     fn drop(&mut self) {
-        self.enough.store(true, Ordering::Relaxed);
+        self.stop.store(true, Ordering::Relaxed);
         self.ranges = None;
         if let Some(thread) = self.thread.take() {
-            // It can hardly panic, and if, it was only about speed.
+            // A panic there would only have cost speed.
             let _ = thread.join();
         }
     }
@@ -112,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_is_worth_it_for_much_that_is_written_and_ends_with_it() {
+    fn only_much_output_starts_a_thread_and_the_thread_ends_with_it() {
         let file = tempfile::tempfile().unwrap();
         file.set_len(8 * STEP).unwrap();
         let mut little = WriteBack::of(&file);
@@ -123,10 +121,10 @@ mod tests {
         for i in 0..8 {
             much.wrote(i * STEP, STEP);
         }
-        assert_eq!(much.from, 8 * STEP, "all of it is asked for");
+        assert_eq!(much.from, 8 * STEP, "all of it was requested");
         let thread = much.thread.take().unwrap();
-        let enough = Arc::clone(&thread.enough);
+        let stop = Arc::clone(&thread.stop);
         drop(thread);
-        assert_eq!(Arc::strong_count(&enough), 1, "the thread has ended");
+        assert_eq!(Arc::strong_count(&stop), 1, "the thread has ended");
     }
 }

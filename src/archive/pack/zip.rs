@@ -1,206 +1,76 @@
-//! Runs a plan and writes `NAME.mar`.
+//! Writes `NAME.mar` by its plan.
 //!
-//! Where the large stored entries stand is known before anything is read, so they are put in place
-//! first ([`large`](super::large)), in pieces and by the workers where bytes have to be copied. All
-//! else is handed back as bytes, and this thread appends it in the order of the plan; what follows
-//! each other in the archive before, as one piece. Headers that need a CRC which is not there yet
-//! are written afterwards, into the room left for them.
+//! The places of the large stored entries are known before anything is read, so they are filled first
+//! ([`large`](super::large)); workers copy them in pieces where bytes must be copied. Everything else
+//! comes back from the workers as bytes, which this thread appends in the order of the plan; entries
+//! that follow each other in the previous archive are appended as one piece. A header whose CRC is
+//! not known yet is written afterwards, into the room that was left for it.
 
 use std::fs::File;
-use std::sync::{Arc, Mutex, PoisonError};
 
+use super::Packed;
 use super::carry;
 use super::carry::Slice;
-use super::content::FileSums;
-use super::in_order::{Lane, in_order};
-use super::large::{Large, Origin, Way};
+use super::jobs::{Batch, Done, feed};
+use super::large::{FIRST_LARGE, Large, Way};
 use super::output::Output;
-use super::reading;
-use super::reading::pieces;
-use super::worker::{Batch, Done, Job, Worker};
-use super::{Control, Cost, PackError, Packed};
-use crate::archive::plan::{CHUNK, Plan, Profile, Step};
-use crate::archive::{Entry, Input, Method, Source, zip_writer};
+use super::worker::Worker;
+use crate::archive::in_order::in_order;
+use crate::archive::input::{OpenInput, pieces};
+use crate::archive::plan::{Plan, Profile, Step};
+use crate::archive::sums::{FileSums, Hasher};
+use crate::archive::{Control, Entry, Input, Method, PackError, Source, zip_writer};
 
-/// Input for which it is not worth to start a thread.
-const FEW_BYTES: u64 = 1 << 20;
-/// Files that one job packs at most, so that cancelling and progress do not wait for long.
-const BATCH_FILES: usize = 256;
-/// Carried bytes that are rather gathered with what is around them than copied by a call of their
-/// own.
+/// Carried bytes up to which a run is gathered with its neighbours instead of copied by a call.
 const FEW_CARRIED: u64 = 64 << 10;
 
-/// Where the large stored entries begin among all: behind the manifest.
-const FIRST_LARGE: usize = 1;
-
-/// What a zip is written to, and what of it is there already.
-#[derive(Debug, Clone, Copy)]
-pub struct Ground<'a> {
-    /// The file to write: empty, or a spare.
-    pub out: &'a File,
-    /// The archive before, from which the plan carries entries over.
+/// What a build can reuse.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Before<'a> {
+    /// The previous archive, from which the plan carries entries over.
     pub previous: Option<&'a File>,
-    /// The large stored entries that `out` holds already, where it is a spare.
+    /// The large stored entries that the output file holds already, if it is a recycled archive.
     pub in_place: &'a [Entry],
 }
 
-/// Packs `plan` into `out`, an empty file, as a zip archive of the layout that the module
-/// [`archive`](crate::archive) describes. The last flush is
-/// the caller's.
+/// Packs `plan` into `out`, an empty file or a recycled archive, as a zip of the layout that
+/// [`archive`](crate::archive) describes. The bytes do not depend on `before`. The caller does the
+/// final flush.
 ///
 /// # Errors
-/// See [`PackError`]; `out` then holds nothing usable.
+/// `out` then holds nothing usable; but [`PackError::Recycled`] comes before anything is written.
 pub fn pack_zip(
     plan: &Plan,
     profile: &Profile,
     source: &dyn Source,
     out: &File,
+    before: Before<'_>,
     control: &Control<'_>,
 ) -> Result<Packed, PackError> {
-    repack_zip(plan, profile, source, Ground { out, previous: None, in_place: &[] }, control)
-}
-
-/// The same, carrying over from the archive before what the plan says. The bytes are those that
-/// packing everything anew would give.
-///
-/// # Errors
-/// As [`pack_zip`]. [`PackError::Spare`] comes before anything is written.
-pub fn repack_zip(
-    plan: &Plan,
-    profile: &Profile,
-    source: &dyn Source,
-    ground: Ground<'_>,
-    control: &Control<'_>,
-) -> Result<Packed, PackError> {
+    let worker = || Worker::new(profile, source, out, before.previous, control);
+    let manifest = worker().pack_manifest(&plan.manifest);
+    let large = Large::place(plan, manifest.bytes.len() as u64, before.in_place)?;
     let mut zip = Zip {
         source,
-        previous: ground.previous,
+        previous: before.previous,
         control,
-        output: Output::new(ground.out, control.durable),
-        entries: Vec::with_capacity(plan.steps.len()),
-        taken_over: Vec::new(),
-        carried_over: plan.carried_over(),
+        output: Output::new(out, control.durable),
+        packed: Packed { carried_over: plan.carried_over(), ..Packed::default() },
         deflating: None,
         sums: FileSums::default(),
         buffer: Vec::new(),
         input_done: 0,
-        cost: Cost::default(),
     };
-    let mut own = Worker::new(profile, source, &ground, control);
-    let manifest = plan.steps.iter().find_map(|step| match step {
-        Step::Manifest(bytes) => Some(own.pack_manifest(bytes)),
-        _ => None,
-    });
-    let manifest = manifest.unwrap_or_default();
-    let large = Large::place(plan, manifest.bytes.len() as u64, ground.in_place)?;
     zip.append_batch(manifest)?;
     let ways = zip.begin_large(&large)?;
-
-    let threads = if plan.input_bytes() <= FEW_BYTES { 1 } else { control.threads };
-    let own = Mutex::new(Some(own));
     in_order(
-        threads,
-        || {
-            let own = own.lock().unwrap_or_else(PoisonError::into_inner).take();
-            own.unwrap_or_else(|| Worker::new(profile, source, &ground, control))
-        },
+        control.threads_for(plan.input_bytes()),
+        worker,
         Worker::run,
         |done| zip.take(done?),
-        |lane| {
-            feed_large(&large, &ways, source, lane)?;
-            feed_rest(plan, source, lane)
-        },
+        |lane| feed(plan, &large, &ways, source, lane),
     )?;
     zip.finish()
-}
-
-type PackLane<'l, 'p> = Lane<'l, Job<'p>, Result<Done<'p>, PackError>, PackError>;
-
-/// Turns what is left to do for the large stored entries into jobs.
-fn feed_large<'p>(
-    large: &Large<'p>,
-    ways: &[Way],
-    source: &dyn Source,
-    lane: &mut PackLane<'_, 'p>,
-) -> Result<(), PackError> {
-    for (i, (way, origin)) in ways.iter().zip(&large.origins).enumerate() {
-        match (*way, *origin) {
-            (Way::Carry(slice), _) => {
-                for slice in slice.pieces() {
-                    lane.give(Job::Carry(slice))?;
-                }
-            }
-            (Way::Copy | Way::Sum, Origin::Model(input)) => {
-                let start = matches!(way, Way::Copy).then(|| large.entries[i].data_offset);
-                let file = Arc::new(reading::open(source, &input.path)?);
-                for piece in pieces(input.size) {
-                    let (entry, file) = (FIRST_LARGE + i, Arc::clone(&file));
-                    let to = start.map(|start| start + piece.at);
-                    lane.give(Job::Read { entry, input, file, piece, to })?;
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Turns the rest of the plan into jobs.
-fn feed_rest<'p>(
-    plan: &'p Plan,
-    source: &dyn Source,
-    lane: &mut PackLane<'_, 'p>,
-) -> Result<(), PackError> {
-    let mut steps = plan.steps.as_slice();
-    while let Some((step, after)) = steps.split_first() {
-        steps = match step {
-            Step::DeflateLarge(input) => {
-                let file = Arc::new(reading::open(source, &input.path)?);
-                for piece in pieces(input.size) {
-                    lane.give(Job::Deflate { input, file: Arc::clone(&file), piece })?;
-                }
-                after
-            }
-            Step::Small(_) => {
-                let (batch, after) = steps.split_at(batch_len(steps));
-                lane.give(Job::Small(batch))?;
-                after
-            }
-            Step::Carry(entry) if !entry.aligned => {
-                let (run, after) = steps.split_at(run_len(steps));
-                lane.give(Job::Run(run))?;
-                after
-            }
-            Step::Manifest(_) | Step::StoreLarge(_) | Step::Carry(_) => after,
-        };
-    }
-    Ok(())
-}
-
-/// How many of the first steps, which are small files, make a job: about a chunk.
-fn batch_len(steps: &[Step]) -> usize {
-    let mut bytes = 0;
-    let fits = |step: &&Step| match step {
-        Step::Small(input) => {
-            bytes += input.size;
-            bytes <= CHUNK as u64
-        }
-        _ => false,
-    };
-    steps.iter().take(BATCH_FILES).take_while(fits).count().max(1)
-}
-
-/// How many of the first steps carry over entries that follow each other in the archive before.
-fn run_len(steps: &[Step]) -> usize {
-    let mut end = None;
-    let follows = |step: &&Step| match step {
-        Step::Carry(entry) if end.is_none_or(|end| end == entry.header_offset) => {
-            end = Some(entry.data_offset + entry.packed_size);
-            true
-        }
-        _ => false,
-    };
-    steps.iter().take_while(follows).count().max(1)
 }
 
 /// The archive under construction.
@@ -209,55 +79,48 @@ struct Zip<'a> {
     previous: Option<&'a File>,
     control: &'a Control<'a>,
     output: Output<'a>,
-    /// All entries so far; those of large stored files are here before they are complete.
-    entries: Vec<Entry>,
-    /// See [`Packed::taken_over`].
-    taken_over: Vec<u64>,
-    carried_over: u64,
-    /// The large entry that is being deflated.
-    deflating: Option<Deflating>,
+    /// The entries of large stored files are here before they are complete.
+    packed: Packed,
+    /// The large entry that is being deflated, and the lengths of its chunks.
+    deflating: Option<(Entry, Vec<usize>)>,
     sums: FileSums,
     buffer: Vec<u8>,
     input_done: u64,
-    cost: Cost,
-}
-
-struct Deflating {
-    header_offset: u64,
-    packed_size: u64,
 }
 
 impl Zip<'_> {
-    /// Puts in place of the large stored entries what needs no copying; says what is left to do for
-    /// each of them.
+    /// Puts those large stored entries in place that need no copying. Returns what is left to do for
+    /// each.
     fn begin_large(&mut self, large: &Large<'_>) -> Result<Vec<Way>, PackError> {
-        self.entries.extend(large.entries.iter().cloned());
+        self.packed.entries.extend(large.entries.iter().cloned());
         let (out, start) = (self.output.file(), self.output.position());
         let ways = large.begin(out, self.previous, self.source)?;
         if ways.iter().any(|way| matches!(way, Way::Copy | Way::Carry(_))) {
             self.output.reserve(large.end.max(start))?;
         }
-        for (i, way) in ways.iter().enumerate() {
-            let entry = &self.entries[FIRST_LARGE + i];
-            let size = entry.size;
+        let carried = &mut self.packed.cost.carried_over;
+        let mut complete = Vec::new();
+        for (index, way) in (FIRST_LARGE..).zip(&ways) {
+            let entry = &self.packed.entries[index];
             if !matches!(way, Way::Copy) {
-                self.taken_over.push(entry.header_offset);
+                self.packed.taken_over.push(entry.header_offset);
             }
             match way {
                 Way::Copy | Way::Sum => continue,
-                Way::Done if large.in_place => self.cost.carried.in_place += size,
-                Way::Done => self.cost.carried.reflinked += size,
-                Way::Carry(_) => self.cost.carried.copied += size,
+                Way::Done if large.in_place => carried.in_place += entry.size,
+                Way::Done => carried.reflinked += entry.size,
+                Way::Carry(_) => carried.copied += entry.size,
             }
-            self.input_done += size;
-            self.write_header(FIRST_LARGE + i)?;
+            self.input_done += entry.size;
+            complete.push(index);
         }
+        complete.into_iter().try_for_each(|index| self.write_header(index))?;
         self.output.seek(large.end.max(start))?;
         (self.control.progress)(self.input_done);
         Ok(ways)
     }
 
-    /// Takes in what a worker has done.
+    /// Takes the result of a worker.
     fn take(&mut self, done: Done<'_>) -> Result<(), PackError> {
         match done {
             Done::Read { entry, piece, to, sums } => {
@@ -270,10 +133,10 @@ impl Zip<'_> {
                     self.complete_large(entry)?;
                 }
             }
-            Done::Carried { slice } => self.output.count(slice.to, slice.length),
+            Done::Carried(slice) => self.output.count(slice.to, slice.length),
             Done::Deflated { input, piece, sums, bytes } => {
                 self.sums.add(&sums);
-                self.cost.compressed += piece.len as u64;
+                self.packed.cost.compressed += piece.len as u64;
                 self.read(piece.len as u64);
                 self.append_deflated(input, &bytes)?;
                 if piece.last {
@@ -288,7 +151,7 @@ impl Zip<'_> {
     }
 
     fn read(&mut self, bytes: u64) {
-        self.cost.read += bytes;
+        self.packed.cost.read += bytes;
         self.input_done += bytes;
     }
 
@@ -296,8 +159,8 @@ impl Zip<'_> {
         let start = self.output.position();
         self.output.append(&batch.bytes)?;
         self.read(batch.read);
-        self.cost.compressed += batch.compressed;
-        self.entries.extend(batch.entries.into_iter().map(|mut entry| {
+        self.packed.cost.compressed += batch.compressed;
+        self.packed.entries.extend(batch.entries.into_iter().map(|mut entry| {
             entry.header_offset += start;
             entry.data_offset += start;
             entry
@@ -305,32 +168,32 @@ impl Zip<'_> {
         Ok(())
     }
 
-    /// Appends entries that follow each other in the archive before, headers and all: nothing in
-    /// them says where they stand.
+    /// Appends entries that follow each other in the previous archive, with their headers: a local
+    /// header does not contain its offset.
     fn append_run(&mut self, steps: &[Step]) -> Result<(), PackError> {
-        let previous = self.previous.ok_or_else(PackError::nothing_before)?;
+        let previous = self.previous.ok_or_else(PackError::no_previous)?;
         let place = self.output.position();
         let (mut start, mut end) = (None, 0);
         for step in steps {
             let Step::Carry(entry) = step else { continue };
             let start = *start.get_or_insert(entry.header_offset);
-            end = entry.data_offset + entry.packed_size;
+            end = entry.end();
             let moved = |offset| place + (offset - start);
             let header_offset = moved(entry.header_offset);
             let data_offset = moved(entry.data_offset);
-            self.taken_over.push(header_offset);
+            self.packed.taken_over.push(header_offset);
             self.input_done += entry.size;
-            self.entries.push(Entry { header_offset, data_offset, ..entry.clone() });
+            self.packed.entries.push(Entry { header_offset, data_offset, ..entry.clone() });
         }
         let from = start.unwrap_or(end);
         let length = end - from;
-        self.cost.carried.copied += length;
+        self.packed.cost.carried_over.copied += length;
         if length <= FEW_CARRIED {
             self.buffer.resize(length as usize, 0);
             carry::read(previous, &mut self.buffer, from)?;
             return self.output.append(&self.buffer);
         }
-        self.output.skip(length)?;
+        self.output.seek(place + length)?;
         self.output.reserve(place + length)?;
         for slice in (Slice { from, to: place, length }).pieces() {
             self.control.check()?;
@@ -340,94 +203,76 @@ impl Zip<'_> {
         Ok(())
     }
 
-    /// All of a large stored file has been read: writes its header.
+    /// Writes the header of a large stored file, all of which has been read.
     fn complete_large(&mut self, index: usize) -> Result<(), PackError> {
-        let entry = &mut self.entries[index];
+        let entry = &mut self.packed.entries[index];
         (entry.crc32, entry.blake3) = self.sums.finish();
         self.write_header(index)
     }
 
     fn write_header(&mut self, index: usize) -> Result<(), PackError> {
-        let entry = &self.entries[index];
+        let entry = &self.packed.entries[index];
         let mut header = Vec::new();
         zip_writer::local_header(entry, &mut header);
         self.output.patch(entry.header_offset, &header)
     }
 
-    /// Appends a deflated piece; drops it when the entry has stopped being worth it.
-    fn append_deflated(&mut self, input: &Input, bytes: &[u8]) -> Result<(), PackError> {
+    /// Appends a chunk of a large file that is being deflated; drops it once the entry is no smaller
+    /// than the file.
+    fn append_deflated(&mut self, input: &Input, chunk: &[u8]) -> Result<(), PackError> {
         if self.deflating.is_none() {
-            let header_offset = self.output.position();
-            let header = zip_writer::local_header_len(&input.path, input.size);
-            self.output.seek(header_offset + header)?;
-            self.deflating = Some(Deflating { header_offset, packed_size: 0 });
+            let mut entry = Entry::stored(input.path.clone(), input.size);
+            entry.header_offset = self.output.position();
+            entry.data_offset = entry.header_offset + zip_writer::local_header_len(&entry);
+            (entry.method, entry.packed_size) = (Method::Deflated, 0);
+            self.output.seek(entry.data_offset)?;
+            self.deflating = Some((entry, Vec::new()));
         }
-        let Some(deflating) = &mut self.deflating else { return Ok(()) };
-        deflating.packed_size += bytes.len() as u64;
-        if deflating.packed_size < input.size { self.output.append(bytes) } else { Ok(()) }
+        let Some((entry, chunks)) = &mut self.deflating else { return Ok(()) };
+        entry.packed_size += chunk.len() as u64;
+        chunks.push(chunk.len());
+        if entry.packed_size < entry.size { self.output.append(chunk) } else { Ok(()) }
     }
 
-    /// All of a large file has been deflated: writes its header, or, when it did not become
-    /// smaller, stores it in the same place.
+    /// Writes the header of a large file that has been deflated. If the file did not become smaller,
+    /// stores it in the same place instead.
     fn complete_deflated(&mut self, input: &Input) -> Result<(), PackError> {
-        let Some(Deflating { header_offset, mut packed_size }) = self.deflating.take() else {
-            return Ok(());
-        };
-        let data_offset = header_offset + zip_writer::local_header_len(&input.path, input.size);
-        let (crc32, blake3) = self.sums.finish();
-        let mut method = Method::Deflated;
-        if packed_size >= input.size {
-            (method, packed_size) = (Method::Stored, input.size);
-            self.output.seek(data_offset)?;
-            if self.append_stored(input)? != blake3 {
-                return Err(PackError::Moved { path: input.path.clone() });
+        let Some((mut entry, chunks)) = self.deflating.take() else { return Ok(()) };
+        (entry.crc32, entry.blake3) = self.sums.finish();
+        if entry.packed_size < entry.size {
+            self.packed.chunks.insert(entry.header_offset, chunks);
+        } else {
+            (entry.method, entry.packed_size) = (Method::Stored, entry.size);
+            self.output.seek(entry.data_offset)?;
+            if self.append_stored(input)? != entry.blake3 {
+                return Err(PackError::Moved { path: entry.path });
             }
         }
-        let (path, size) = (input.path.clone(), input.size);
-        let entry = Entry {
-            path,
-            size,
-            crc32,
-            blake3,
-            method,
-            header_offset,
-            data_offset,
-            packed_size,
-            aligned: false,
-        };
-        self.entries.push(entry);
-        self.write_header(self.entries.len() - 1)
+        self.packed.entries.push(entry);
+        self.write_header(self.packed.entries.len() - 1)
     }
 
-    /// Appends a large file as it is and returns the BLAKE3 of what it is now.
+    /// Appends a large file as it is, and returns the BLAKE3 of what was read.
     fn append_stored(&mut self, input: &Input) -> Result<[u8; 32], PackError> {
-        let file = reading::open(self.source, &input.path)?;
-        let mut hasher = blake3::Hasher::new();
-        let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.resize(CHUNK, 0);
+        let file = OpenInput::open(self.source, input)?;
+        let mut hasher = Hasher::default();
         for piece in pieces(input.size) {
-            let bytes = &mut buffer[..piece.len];
-            reading::read_at(&file, &input.path, piece.at, bytes)?;
-            hasher.update(bytes);
-            self.cost.read += piece.len as u64;
-            self.output.append(bytes)?;
+            self.packed.cost.read += piece.len as u64;
+            file.blocks(piece, &mut self.buffer, |_, block| {
+                hasher.update(block);
+                self.output.append(block)
+            })?;
         }
-        Ok(*hasher.finalize().as_bytes())
+        Ok(hasher.file().1)
     }
 
     /// Writes the central directory.
     fn finish(mut self) -> Result<Packed, PackError> {
-        let offset = self.output.position();
         let mut directory = Vec::new();
-        for entry in &self.entries {
-            zip_writer::central_header(entry, &mut directory);
-        }
-        let length = directory.len() as u64;
-        zip_writer::end(self.entries.len() as u64, offset, length, &mut directory);
+        zip_writer::directory(&self.packed.entries, self.output.position(), &mut directory);
         self.output.append(&directory)?;
-        self.cost.written = self.output.written();
-        let bytes = self.output.finish()?;
-        let Self { entries, taken_over, carried_over, cost, .. } = self;
-        Ok(Packed { entries, taken_over, carried_over, bytes, cost })
+        self.packed.cost.written = self.output.written();
+        self.packed.bytes = self.output.finish()?;
+        Ok(self.packed)
     }
 }

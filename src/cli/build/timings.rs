@@ -1,18 +1,18 @@
-//! `marwatch build --timings`: what each model took, and what the pass took as a whole.
+//! `marwatch build --timings`: the cost of each model, and of the pass as a whole.
 
 use std::io::{self, Write};
 use std::time::Duration;
 
 use comfy_table::CellAlignment;
-use indicatif::HumanBytes;
 
+use crate::cli::output::{size, table, write_table};
 use crate::clock::Stopwatch;
 use crate::pipeline::report::Summary;
 use crate::results::Stage;
 use crate::results::record::CarriedOver;
 use crate::text::printable;
 
-/// Measures the parts of a pass that belong to no model.
+/// The times of the parts of a pass that belong to no model.
 #[derive(Debug)]
 pub(super) struct PassTimes {
     watch: Stopwatch,
@@ -24,7 +24,7 @@ impl PassTimes {
         Self { watch: Stopwatch::start(), parts: vec![] }
     }
 
-    /// `part` has ended.
+    /// Ends `part`.
     pub(super) fn done(&mut self, part: &'static str) {
         self.parts.push((part, self.watch.lap()));
     }
@@ -32,7 +32,7 @@ impl PassTimes {
 
 /// Writes a line for each model, built or not, and one for the pass.
 pub(super) fn write(rows: &[&Summary], pass: &PassTimes, out: &mut dyn Write) -> io::Result<()> {
-    let mut table = crate::cli::table();
+    let mut table = table();
     let stages = Stage::ALL.map(|stage| stage.as_str().to_uppercase());
     let bytes = ["READ", "COMPRESSED", "WRITTEN", "CARRIED OVER"].map(str::to_owned);
     table.set_header(["MODEL".to_owned()].into_iter().chain(stages).chain(bytes));
@@ -46,7 +46,7 @@ pub(super) fn write(rows: &[&Summary], pass: &PassTimes, out: &mut dyn Write) ->
         }
     }
     writeln!(out)?;
-    crate::cli::write_table(table, out)?;
+    write_table(out, table)?;
     let total = pass.parts.iter().map(|(_, time)| *time).sum();
     let parts: Vec<_> =
         pass.parts.iter().map(|(part, time)| format!("{part} {}", duration(*time))).collect();
@@ -60,7 +60,7 @@ fn cells(row: &Summary) -> Vec<String> {
         time.map(|time| duration(Duration::from_secs_f64(time.ms / 1e3))).unwrap_or_default()
     };
     let cost = took.cost;
-    let bytes = [cost.read, cost.compressed, cost.written].map(|n| HumanBytes(n).to_string());
+    let bytes = [cost.read, cost.compressed, cost.written].map(size);
     [printable(&row.model)]
         .into_iter()
         .chain(Stage::ALL.map(stage))
@@ -69,14 +69,14 @@ fn cells(row: &Summary) -> Vec<String> {
         .collect()
 }
 
-/// How many bytes were taken over in which way; empty if none were.
+/// The bytes that were carried over in each way; empty if none were.
 fn carried(over: CarriedOver) -> String {
     let ways =
         [(over.reflinked, "reflinked"), (over.in_place, "in place"), (over.copied, "copied")];
     let parts: Vec<_> = ways
         .into_iter()
         .filter(|&(bytes, _)| bytes > 0)
-        .map(|(bytes, way)| format!("{} {way}", HumanBytes(bytes)))
+        .map(|(bytes, way)| format!("{} {way}", size(bytes)))
         .collect();
     parts.join(", ")
 }

@@ -1,18 +1,17 @@
-//! marwatch.yaml(5): what `marwatch init` writes, as a page.
+//! marwatch.yaml(5): the file that `marwatch init` writes, as a manual page.
 
 use clap_mangen::roff::{Roff, bold, roman};
 
 use super::{Page, verbatim};
 use crate::config::template;
 
-/// Some lines about settings, and the settings.
+/// A comment and the settings that it explains.
 #[derive(Default)]
 struct Entry<'t> {
     prose: Vec<&'t str>,
     settings: Vec<&'t str>,
 }
 
-/// The page.
 pub(super) fn page() -> Page {
     let source = concat!("marwatch ", env!("CARGO_PKG_VERSION"));
     let mut page = Roff::new();
@@ -20,14 +19,14 @@ pub(super) fn page() -> Page {
     page.control("SH", ["NAME"]).text([roman("marwatch.yaml - the configuration of marwatch")]);
     page.control("SH", ["DESCRIPTION"]);
     page.text([roman(
-        "A file in YAML. Without another name being given, marwatch reads it from the current \
-         folder; the service of systemd reads /etc/marwatch/marwatch.yaml.",
+        "A YAML file. By default, marwatch reads it from the current folder; the systemd service \
+         reads /etc/marwatch/marwatch.yaml.",
     )]);
     let entries = entries(template());
     let (about, keys) =
         entries.split_at(entries.iter().take_while(|e| e.settings.is_empty()).count());
     for entry in about {
-        // The first line is what the page is called.
+        // The first line only repeats the name of the page.
         let prose = entry.prose.iter().skip_while(|line| line.starts_with("The configuration of"));
         let prose: Vec<&str> = prose.copied().collect();
         if !prose.is_empty() {
@@ -48,12 +47,12 @@ pub(super) fn page() -> Page {
     }
     page.control("SH", ["FILES"]);
     for (file, what) in [
-        ("marwatch.yaml", "What is read where nothing else is said."),
-        ("/etc/marwatch/marwatch.yaml", "What the service of systemd reads."),
+        ("marwatch.yaml", "Read by default, from the current folder."),
+        ("/etc/marwatch/marwatch.yaml", "Read by the systemd service."),
         (
             "MODEL/.mar.yaml",
-            "What a model says of itself: the keys of models but path. The daemon's models win \
-             over it.",
+            "Settings in the folder of a model: the keys of an entry of models, without path. Such \
+             an entry overrides them.",
         ),
     ] {
         page.control("TP", []).text([bold(file)]).text([roman(what)]);
@@ -65,17 +64,17 @@ pub(super) fn page() -> Page {
     Page::new("marwatch.yaml".to_owned(), 5, &page.to_roff())
 }
 
-/// Takes the template apart: prose has one blank behind its `#`, what is a setting has none, or
-/// the two of an indentation.
+/// Splits the template: prose has one space after its `#`; a setting has none, or the two of its
+/// indentation.
 fn entries(template: &str) -> Vec<Entry<'_>> {
     let mut entries = vec![Entry::default()];
-    let mut last_was_setting = false;
+    let mut was_setting = false;
     for line in template.lines() {
         let rest = line.strip_prefix('#');
         let prose = rest
             .filter(|rest| rest.is_empty() || (rest.starts_with(' ') && !rest.starts_with("  ")));
         let is_prose = prose.is_some();
-        if line.trim_end_matches('#').is_empty() || (is_prose && last_was_setting) {
+        if line.trim_end_matches('#').is_empty() || (is_prose && was_setting) {
             entries.push(Entry::default());
         }
         if let Some(entry) = entries.last_mut() {
@@ -85,7 +84,7 @@ fn entries(template: &str) -> Vec<Entry<'_>> {
                 _ => {}
             }
         }
-        last_was_setting = !is_prose && !line.is_empty();
+        was_setting = !is_prose && !line.is_empty();
     }
     entries.retain(|entry| !entry.prose.is_empty() || !entry.settings.is_empty());
     entries

@@ -1,21 +1,20 @@
-"""The handler of this model: what the server calls.
+"""The handler of this model: the code that the server calls.
 
-To ask a server that has loaded it: curl -T FILE http://127.0.0.1:8080/predictions/NAME, or for a
-form field `data`: curl -F data=@FILE, curl -d data=TEXT.
+To call a server that has loaded it: curl -T FILE http://127.0.0.1:8080/predictions/NAME. To send a
+form field `data` instead: curl -F data=@FILE or curl -d data=TEXT.
 """
 
 
 class Service:
-    """Each worker of the server makes one of these.
+    """Each worker of the server creates one instance.
 
-    Its two entry points are `initialize`, which is called once, and `handle`, for each batch of
-    requests after that.
+    The server calls `initialize` once, and then `handle` for each batch of requests.
     """
 
     def initialize(self, context):
         """Loads the model.
 
-        Everything in this folder is in `model_dir`, below the same paths as here.
+        `model_dir` holds the files of this folder under the same relative paths.
         """
         self.folder = context.system_properties["model_dir"]
         # self.weights = load(os.path.join(self.folder, "weights.bin"))
@@ -25,13 +24,13 @@ class Service:
         return self.postprocess(self.inference(self.preprocess(data)))
 
     def preprocess(self, requests):
-        """Takes what was sent out of the requests: a form field `data`, or the whole body."""
+        """Extracts the input of each request: a form field `data`, or the whole body."""
         return [request.get("data", request.get("body")) for request in requests]
 
     def inference(self, inputs):
-        """Runs the model. This one gives back what it is sent: put yours here."""
+        """Runs the model. This one returns its input: put yours here."""
         return inputs
 
     def postprocess(self, outputs):
-        """Makes answers of the results: text, bytes, or anything that JSON can express."""
+        """Turns results into answers: text, bytes, or anything that JSON can express."""
         return outputs

@@ -1,7 +1,5 @@
 //! What must hold for any text and for any good configuration.
 
-use std::time::Duration;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -78,16 +76,9 @@ fn config() -> impl Strategy<Value = Config> {
     let numbers = (1..=256_usize, 1..=9_u8, 1..1_000_000_usize, 1..100_usize, 0..9_usize);
     let sizes = [1024..u64::MAX, 1024..u64::MAX, 1024..u64::MAX];
     let spans = prop::array::uniform6(span());
-    let more = (any::<[bool; 5]>(), 1..=100_u8, "[ -~äß\n]{0,20}");
+    let more = (any::<[bool; 4]>(), 1..=100_u8, "[ -~äß\n]{0,20}");
     (folders, names, numbers, sizes, spans, more).prop_map(
-        |(
-            folders,
-            names,
-            numbers,
-            sizes,
-            spans,
-            ([adopt, sha, poll, spare, full], ratio, text),
-        )| {
+        |(folders, names, numbers, sizes, spans, ([adopt, sha, poll, spare], ratio, text))| {
             let [a, b, c, d, e, f] = spans;
             let [quiet, quiet_long, max_wait] = ordered([a, b, c]);
             let drops = folders.into_iter().map(|name| Path::new("/w").join(name)).collect();
@@ -113,7 +104,6 @@ fn config() -> impl Strategy<Value = Config> {
                     keep: numbers.4,
                     spare: if spare { SpareMode::Auto } else { SpareMode::Off },
                 },
-                durability: if full { Durability::Full } else { Durability::Relaxed },
                 watch_mode: if poll { WatchMode::Poll } else { WatchMode::Native },
                 limits: Limits {
                     total_size: sizes[0],
@@ -164,7 +154,6 @@ fn written(config: &Config) -> String {
         "on_remove": config.on_remove,
         "adopt": config.adopt,
         "history": { "keep": config.history.keep, "spare": config.history.spare },
-        "durability": config.durability,
         "shutdown_grace": span(config.shutdown_grace),
         "state_dir": config.state_dir,
         "archive_sha256": config.archive_sha256,

@@ -6,8 +6,10 @@ mod model_settings;
 mod template;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::*;
+use crate::model::Settings;
 use crate::model::problem::{Problem, Severity};
 
 const FILE: &str = "/etc/mw/marwatch.yaml";
@@ -92,7 +94,6 @@ jobs: 8
 on_remove: delete
 adopt: true
 history: {keep: 3, spare: off}
-durability: relaxed
 shutdown_grace: 0s
 state_dir: state
 archive_sha256: true
@@ -215,6 +216,12 @@ fn values_and_where_they_are_wrong() {
             "models:\n- path: m\n  user_data: [.inf]",
             "5:14 settings-value `models[0].user_data` holds `inf`, which JSON cannot express",
         ),
+        ("durability: full", "3:1 settings-unknown-key `durability` was dropped in marwatch 0.2.0"),
+        (
+            "durability: relaxed",
+            "3:1 settings-unknown-key `durability` was dropped in marwatch 0.2.0",
+        ),
+        ("durability:", "3:1 settings-unknown-key `durability` was dropped in marwatch 0.2.0"),
         ("? [a, b]\n: 1", "3:3 settings-syntax a key is a list or a section"),
         ("jobs: !!int 3", "3:7 settings-syntax tags (`!!int`) are not known here"),
         ("<<: {jobs: 3}", "3:1 settings-unknown-key unknown key `<<`"),
@@ -244,15 +251,41 @@ fn nothing_to_work_with() {
 #[test]
 fn from_the_command_line() {
     let cwd = Path::new("/home/ada");
-    let config = from_flags(&["in".into(), "/srv/in".into()], Path::new("../store"), cwd).unwrap();
+    let read = |watch: &[&str], store: &str, servers: &[&str]| {
+        let watch: Vec<PathBuf> = watch.iter().map(PathBuf::from).collect();
+        let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
+        from_flags(Flags { watch: &watch, store: Path::new(store), servers: &servers }, cwd)
+    };
+    let config = read(&["in", "/srv/in"], "../store", &[]).unwrap();
     let drops = vec!["/home/ada/in".into(), "/srv/in".into()];
     assert_eq!(config, Config::with_defaults("/home/store".into(), drops));
 
-    let problems = |watch: &[&str], store: &str| {
-        let watch: Vec<PathBuf> = watch.iter().map(PathBuf::from).collect();
-        printed(&from_flags(&watch, Path::new(store), cwd).unwrap_err())
-    };
+    let problems = |watch: &[&str], store: &str| printed(&read(watch, store, &[]).unwrap_err());
     insta::assert_snapshot!(problems(&[], "store") + &problems(&["~/in", "a", "a/b"], "a/x/store"));
+}
+
+#[test]
+fn a_server_on_the_command_line_is_one_of_the_file_with_defaults() {
+    let read = |servers: &[&str]| {
+        let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
+        let flags = Flags { watch: &["d".into()], store: Path::new("s"), servers: &servers };
+        from_flags(flags, Path::new("/etc/mw"))
+    };
+    let in_file = good(&format!(
+        "{LEAST}servers:\n  - management: http://h:8081/\n  - management: https://h:8443\n"
+    ));
+    let by_flags = read(&["http://h:8081/", "https://h:8443"]).unwrap();
+    assert_eq!(by_flags.servers, in_file.servers);
+    assert_eq!(by_flags.servers[0].preflight, Preflight::Swap);
+    let problems = |servers: &[&str]| printed(&read(servers).unwrap_err());
+    insta::assert_snapshot!(
+        problems(&["localhost:8081", "http://h", "http://h/"]) + &problems(&["http://u:secret@h"]),
+        @"
+    /etc/mw: settings-value: `--server` number 1 is no address of a server – write `http://HOST:PORT` or `https://HOST:PORT`, and a secret into a `token_file`
+    /etc/mw: settings-value: `--server` number 3 names a server for the second time – take one of the two out
+    /etc/mw: settings-value: `--server` is no address of a server – write `http://HOST:PORT` or `https://HOST:PORT`, and a secret into a `token_file`
+    "
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The file that `marwatch init` writes says what is true.
 
 use super::*;
-use crate::config::raw::keys_of;
+use crate::config::setting::keys_of;
 
 /// The template with all that is commented out as a setting in force.
 fn uncommented() -> String {

@@ -41,7 +41,7 @@ use crate::results::events::StoreEvent;
 use crate::results::server_report::ServerReport;
 use crate::results::writer::CatalogChange;
 use crate::results::{ResultsWriter, Trigger};
-use crate::servers::gate::Gate;
+use crate::servers::preflight::Gate;
 use crate::sink::Sink;
 use crate::source::discover;
 use crate::source::discover::RootListing;

@@ -8,7 +8,7 @@ use crate::model::ModelName;
 use crate::pipeline::report::{Summary, Took};
 use crate::reconcile::{End, Notice};
 use crate::results::record::Failure;
-use crate::results::{Outcome, Record, Stage, Trigger};
+use crate::results::{Outcome, Record, Stage, Trigger, log_line};
 use crate::source::readiness;
 use crate::source::readiness::Waiting;
 use crate::store::ModelState;
@@ -57,7 +57,7 @@ impl Engine {
         let seconds = since.as_secs();
         // Commands that show records in another way switch this target off.
         tracing::warn!(
-            target: "marwatch::results::say",
+            target: log_line::TARGET,
             outcome = Outcome::Unstable.as_str(),
             message_id = Outcome::Unstable.message_id(),
             model,

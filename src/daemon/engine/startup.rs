@@ -30,7 +30,7 @@ impl Engine {
         summaries: Option<UnboundedSender<Summary>>,
     ) -> Result<(Self, UnboundedReceiver<Message>), StoreError> {
         let store = Store::open(&config)?;
-        let loaded = store.states().load_all().map_err(|source| {
+        let loaded = store.load_states().map_err(|source| {
             let path = store.states().folder().to_owned();
             StoreError::Prepare { path, source }
         })?;
@@ -100,7 +100,9 @@ impl Engine {
             sees_all: loaded.is_all,
         };
         engine.configured();
-        for name in engine.paused.keys().cloned().collect::<Vec<_>>() {
+        let paused: Vec<_> =
+            engine.paused.keys().filter_map(|name| ModelName::parse(name).ok()).collect();
+        for name in paused {
             engine.handle(Event::Paused(name));
         }
         Ok((engine, inbox))

@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::*;
+use crate::archive::CHUNK;
 use crate::archive::pack::tests::{noise, text};
-use crate::archive::plan::CHUNK;
 use crate::fs::identity::FileId;
 use crate::fs::identity::Stat;
 use crate::store::state::KnownFile;
@@ -140,7 +140,7 @@ fn damage_that_no_stat_shows_is_seen_in_headers_and_costs_a_build() {
     let header = world.known_file("z").entry.header_offset;
     damage(&place, header + 14, &[0; 4]);
     let known = Arc::make_mut(world.known.as_mut().unwrap());
-    known.archive.ctime = Stat::at(&place).unwrap().unwrap().ctime;
+    known.archive.ctime = Some(Stat::at(&place).unwrap().unwrap().ctime);
     world.edit_handler(1);
     let record = world.build().record.unwrap();
     assert_eq!((record.outcome, record.entries.unwrap().carried_over), (Outcome::Published, 0));

@@ -11,8 +11,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::archive::CHUNK;
 use crate::archive::pack::tests::{noise, text};
-use crate::archive::plan::CHUNK;
 use crate::pipeline::fingerprint::Changes;
 use crate::store::BuildFingerprint;
 use crate::store::state::KnownFile;

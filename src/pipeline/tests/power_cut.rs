@@ -1,97 +1,122 @@
-//! What a power cut may have done to archives that were not flushed.
+//! What a power cut may have done to archives, and to what is known of them.
 
 use std::os::unix::fs::FileExt as _;
 
-use super::*;
-use crate::archive::pack::tests::noise;
-use crate::archive::plan::CHUNK;
-use crate::config::Durability;
-use crate::fs::identity::Stat;
+use jiff::Timestamp;
 
-/// A world that publishes without flushing, with an archive of a large file that is at rest.
-fn relaxed() -> World {
+use super::*;
+use crate::archive::CHUNK;
+use crate::archive::pack::tests::noise;
+use crate::clock::boot_id;
+use crate::fs::identity::Stat;
+use crate::store::state::Held;
+use crate::store::state::format::encode_unflushed;
+
+/// A world with an archive of this form, large enough to carry something over, and a state as 0.1.0
+/// has written it after it published the archive without a flush in the boot `boot`.
+fn unflushed(format: &str, boot: u128) -> World {
     let mut world = World::new();
-    world.configure(|config| config.durability = Durability::Relaxed);
+    world.write(".mar.yaml", &format!("archive_format: {format}\n"));
     fs::write(world.folder().join("w"), noise(2 * CHUNK)).unwrap();
     crate::clock::pause(std::time::Duration::from_millis(60));
     assert_eq!(outcome(&world.build()), Some(Outcome::Published));
-    assert_eq!(outcome(&world.build()), None);
+    let archive_format = Some(world.known.as_ref().unwrap().archive.format);
+    let settings = Settings { archive_format, ..Settings::default() };
+    let fingerprint = Some(fingerprint::of_0_1_0(&settings, &world.shop.config));
+    let known = ModelState { fingerprint, ..ModelState::clone(world.known.as_ref().unwrap()) };
+    let state = world.shop.config.state_dir.join("m.state");
+    fs::write(state, encode_unflushed(&known, boot)).unwrap();
+    world.known = Some(Arc::new(known));
     world
 }
 
+fn this_boot() -> u128 {
+    boot_id().unwrap()
+}
+
 impl World {
-    /// The system is started anew. If it was by a `cut`, a part of the archive never reached the
-    /// disk, which no stat shows.
-    fn restart(&mut self, cut: bool) {
-        let place = self.stored("m.mar");
-        if cut {
-            let file = fs::File::options().write(true).open(&place).unwrap();
-            let modified = file.metadata().unwrap().modified().unwrap();
-            file.write_all_at(&[0; 5000], CHUNK as u64).unwrap();
-            file.set_modified(modified).unwrap();
-        }
-        let archive = &mut Arc::make_mut(self.known.as_mut().unwrap()).archive;
-        archive.ctime = Stat::at(&place).unwrap().unwrap().ctime;
-        *archive.unflushed.as_mut().unwrap() ^= 1;
+    /// A part of the archive never reached the disk, which no stat shows.
+    fn tear(&mut self) {
+        let known = self.known.as_ref().unwrap();
+        let format = known.archive.format;
+        let place = self.shop.store.place(&ModelName::parse("m").unwrap(), format);
+        let torn = if place.is_dir() { place.join("w") } else { place.clone() };
+        let file = fs::File::options().write(true).open(&torn).unwrap();
+        let modified = file.metadata().unwrap().modified().unwrap();
+        file.write_all_at(&[0; 5000], CHUNK as u64).unwrap();
+        file.set_modified(modified).unwrap();
+        let mut state = ModelState::clone(known);
+        state.archive.ctime = Some(Stat::at(&place).unwrap().unwrap().ctime);
+        let path = self.shop.config.state_dir.join("m.state");
+        fs::write(path, encode_unflushed(&state, this_boot() ^ 1)).unwrap();
+    }
+
+    /// What the next start knows.
+    fn load(&mut self) {
+        let mut loaded = self.shop.store.load_states().unwrap();
+        self.known = loaded.states.pop().map(|(_, state)| Arc::new(state));
     }
 }
 
 #[test]
-fn a_torn_archive_is_made_anew() {
-    let mut world = relaxed();
-    world.restart(true);
-    assert!(!world.is_cold());
-    assert_eq!(outcome(&world.build()), Some(Outcome::Published));
-    assert!(world.is_cold());
-}
-
-#[test]
-fn a_torn_archive_of_a_touched_model_is_made_anew() {
-    let mut world = relaxed();
-    world.restart(true);
-    let same = fs::read(world.folder().join("service.py")).unwrap();
-    fs::write(world.folder().join("service.py"), same).unwrap();
-    assert_eq!(outcome(&world.build()), Some(Outcome::Published));
-    assert!(world.is_cold());
-}
-
-#[test]
-fn nothing_is_taken_over_from_a_torn_archive() {
-    let mut world = relaxed();
-    world.restart(true);
-    world.write("service.py", "def handle(data, context):\n    return [1]\n");
-    let record = world.build().record.unwrap();
-    assert_eq!((record.outcome, record.entries.unwrap().carried_over), (Outcome::Published, 0));
-    assert!(world.is_cold());
-}
-
-#[test]
-fn a_whole_archive_is_read_once_and_then_trusted() {
+fn an_unflushed_archive_of_0_1_0_is_kept_if_no_power_cut_has_torn_it() {
     for format in ["default", "tgz", "no-archive"] {
-        let mut world = relaxed();
-        world.write(".mar.yaml", &format!("version: \"2\"\narchive_format: {format}\n"));
-        assert_eq!(outcome(&world.build()), Some(Outcome::Published));
-        let place = world.shop.store.place(&ModelName::parse("m").unwrap(), {
-            world.known.as_ref().unwrap().archive.format
-        });
-        let before = Stat::at(&place).unwrap();
-        *Arc::make_mut(world.known.as_mut().unwrap()).archive.unflushed.as_mut().unwrap() ^= 1;
-        assert_eq!(outcome(&world.build()), None, "{format}");
-        assert_eq!(world.known.as_ref().unwrap().archive.unflushed, None, "{format}");
-        assert_eq!(Stat::at(&place).unwrap(), before, "{format}");
+        for boot in [this_boot(), this_boot() ^ 1] {
+            let mut world = unflushed(format, boot);
+            let before = world.known.clone();
+            world.load();
+            assert_eq!(world.known, before, "{format}");
+            let states = world.shop.store.states();
+            assert_eq!(states.load_all().unwrap().unflushed, [], "{format}: it is flushed now");
+            assert_eq!(outcome(&world.build()), None, "{format}");
+        }
     }
-    // Then it is as good as one that was flushed.
-    let mut world = relaxed();
-    world.restart(false);
-    assert_eq!(outcome(&world.build()), None);
+    let mut world = unflushed("default", this_boot() ^ 1);
+    world.load();
     world.write("service.py", "def handle(data, context):\n    return [1]\n");
     assert_eq!(world.build().record.unwrap().entries.unwrap().carried_over, 1);
     assert!(world.is_cold());
 }
 
 #[test]
+fn an_unflushed_archive_of_0_1_0_that_a_power_cut_has_torn_is_built_again() {
+    for format in ["default", "tgz", "no-archive"] {
+        for edited in [false, true] {
+            let mut world = unflushed(format, this_boot() ^ 1);
+            world.tear();
+            world.load();
+            if edited {
+                world.write("service.py", "def handle(data, context):\n    return [1]\n");
+            }
+            let record = world.build().record.unwrap();
+            assert_eq!(record.outcome, Outcome::Published, "{format}");
+            assert_eq!(record.entries.unwrap().carried_over, 0, "{format}");
+            assert!(record.why[0].contains("a power cut"), "{:?}", record.why);
+            assert_eq!(record.generation, 2, "{format}");
+            if format == "default" {
+                assert!(world.is_cold());
+            }
+            world.load();
+            assert_eq!(outcome(&world.build()), None, "{format}");
+        }
+    }
+}
+
+#[test]
+fn a_torn_archive_of_0_1_0_is_held_no_longer() {
+    let mut world = unflushed("default", this_boot() ^ 1);
+    let held = Held { of: 1, since: Timestamp::UNIX_EPOCH, said: [0; 32] };
+    Arc::make_mut(world.known.as_mut().unwrap()).held = Some(held);
+    world.tear();
+    world.load();
+    assert_eq!(outcome(&world.build()), Some(Outcome::Published));
+    assert!(world.is_cold());
+}
+
+#[test]
 fn an_archive_of_which_only_its_mark_is_left_is_replaced() {
-    let mut world = relaxed();
+    let mut world = World::new();
+    assert_eq!(outcome(&world.build()), Some(Outcome::Published));
     let place = world.stored("m.mar");
     let marked = fs::File::create(world.stored("other")).is_ok_and(|file| {
         rustix::fs::fsetxattr(file, "user.marwatch", b"", rustix::fs::XattrFlags::empty()).is_ok()

@@ -111,8 +111,8 @@ fn a_failed_attempt_that_packed_says_why_it_did() {
 /// The state of a model that 0.1.0 built with the same settings.
 fn as_0_1_0(world: &World) -> ModelState {
     let known = world.known.as_deref().unwrap().clone();
-    let (build, pack) = fingerprint::legacy_hashes(&world.shop.config);
-    ModelState { fingerprint: Some(BuildFingerprint::Hashes { build, pack }), ..known }
+    let fingerprint = fingerprint::of_0_1_0(&Settings::default(), &world.shop.config);
+    ModelState { fingerprint: Some(fingerprint), ..known }
 }
 
 #[test]

@@ -14,6 +14,7 @@ use std::vec;
 
 use rustix::fs::{Dir, FileType, Mode, OFlags};
 
+use crate::fs::identity::NodeId;
 use crate::source::confined::{Confined, Last, READ};
 
 /// Folders that are kept open on the way down. Of those above what is left is read ahead, or a deep
@@ -36,9 +37,6 @@ impl Found {
     }
 }
 
-/// Device and inode of a folder.
-pub(super) type FolderId = (u64, u64);
-
 /// What could not be looked at, relative to the model.
 pub(super) type Failed = (PathBuf, io::Error);
 
@@ -51,7 +49,7 @@ pub(super) struct Folders<'a> {
 
 struct Level {
     path: PathBuf,
-    id: FolderId,
+    id: NodeId,
     entries: Entries,
 }
 
@@ -134,7 +132,7 @@ impl<'a> Folders<'a> {
     }
 
     /// The folders from where the walk began down to where it is.
-    pub(super) fn way(&self) -> impl Iterator<Item = FolderId> {
+    pub(super) fn way(&self) -> impl Iterator<Item = NodeId> {
         self.levels.iter().map(|level| level.id)
     }
 
@@ -146,7 +144,7 @@ impl<'a> Folders<'a> {
         }
         let opened = opened.and_then(|folder| {
             let stat = rustix::fs::fstat(&folder)?;
-            Ok(((stat.st_dev, stat.st_ino), Dir::new(folder)?))
+            Ok((NodeId::of_stat(&stat), Dir::new(folder)?))
         });
         match opened {
             Ok((id, entries)) => {

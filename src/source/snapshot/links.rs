@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use rustix::fs::{FileType, Stat};
 
 use super::{SnapshotError, Walk};
-use crate::fs::identity::FileId;
+use crate::fs::identity::{FileId, NodeId};
 use crate::model::EntryPath;
 use crate::model::problem::{Code, Problem};
 use crate::source::confined;
@@ -42,7 +42,7 @@ impl Walk<'_, '_> {
     /// Whether the folder to which a link leads is one that was entered on the way to
     /// the link, by its real name or through another link.
     fn is_circle(&self, target: &Stat) -> bool {
-        self.way.contains(&(target.st_dev, target.st_ino))
+        self.way.contains(&NodeId::of_stat(target))
     }
 
     fn circle(&mut self, path: &EntryPath) {
@@ -88,21 +88,5 @@ impl Walk<'_, '_> {
             return self.failed_io(self.folder.path().join(path.as_path()), error);
         }
         Ok(())
-    }
-}
-
-impl FileId {
-    /// The identity in `stat`.
-    pub(crate) fn of_stat(stat: &rustix::fs::Stat) -> Self {
-        let nanos = |seconds: i64, nanos: u64| {
-            seconds.saturating_mul(1_000_000_000) + i64::try_from(nanos).unwrap_or(0)
-        };
-        Self {
-            dev: stat.st_dev,
-            ino: stat.st_ino,
-            size: u64::try_from(stat.st_size).unwrap_or(0),
-            mtime: nanos(stat.st_mtime, stat.st_mtime_nsec),
-            ctime: nanos(stat.st_ctime, stat.st_ctime_nsec),
-        }
     }
 }

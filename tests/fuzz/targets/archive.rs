@@ -1,7 +1,7 @@
-//! An archive that somebody made, as `inspect` and `verify` read it.
+//! Any archive, as `inspect` and `verify` read it.
 //!
-//! An archive about which nothing is wrong is read by another reader too, which goes by the
-//! central directory alone, and holds the same there: names, lengths, sums and content.
+//! An archive without problems is also read by another reader, which goes by the central directory
+//! alone, and must hold the same there: names, lengths, sums and content.
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::PathBuf;
@@ -18,11 +18,11 @@ static PLACE: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
 pub fn check(bytes: &[u8]) {
     let path = &PLACE.1;
     fs::write(path, bytes).expect("room in memory");
-    let found = inspect(path).expect("what is in it is never an error");
+    let found = inspect(path).expect("no content is an error");
     assert_eq!(found.bytes, bytes.len() as u64);
-    serde_json::to_string(&found).expect("it can be told as JSON");
+    serde_json::to_string(&found).expect("it can be written as JSON");
     let said = found.problems.iter().map(ToString::to_string).collect::<String>();
-    // Nothing of the file reaches a terminal as it is.
+    // No byte of the file reaches a terminal unescaped.
     let obeyed = |text: &str| text.chars().any(|c| c.is_control());
     assert!(!obeyed(&marwatch::text::printable(&said)), "{said:?}");
     assert!(found.entries.iter().all(|entry| !obeyed(&entry.path)), "{found:?}");
@@ -34,7 +34,7 @@ pub fn check(bytes: &[u8]) {
     let mut other = zip::ZipArchive::new(file).expect("another reader opens it");
     let files = found.entries.iter().filter(|entry| !entry.folder);
     for entry in files {
-        // Escaped names are warned of, and are not those of the directory.
+        // An escaped name gets a warning, and is not the name in the directory.
         if entry.path.contains('\\') {
             continue;
         }

@@ -1,10 +1,10 @@
-//! Taking entries over from an archive that is not what is remembered of it.
+//! Carrying entries over from an archive that differs from the record of it.
 //!
-//! A small model is packed, its archive is changed as the input says, and it is packed again on
-//! that archive after an edit. Whoever changes an archive in a store is noticed before, by stat;
-//! this is what holds even if nobody noticed. Either the archive is refused, or the new one is
-//! what packing anew gives but for bytes within the data of entries that were taken over: no
-//! header, no length, no other entry and nothing of the directory is taken on trust.
+//! A small model is packed, its archive is changed as the input says, and the model is packed again
+//! after an edit, with that archive as the previous one. The daemon notices a changed archive by its
+//! stat; this is what holds even if it did not. Either the archive is refused, or the new one has the
+//! bytes of a cold build except within the data of carried entries: no header, no length, no other
+//! entry and no part of the directory is trusted.
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::sync::atomic::AtomicBool;
 
-use marwatch::archive::pack::{Ground, pack_zip, repack_zip};
-use marwatch::archive::verify::{VerifyDepth, verify_zip};
+use marwatch::archive::pack::{Before, pack_zip};
+use marwatch::archive::verify::verify_packed;
 use marwatch::archive::{Control, Entry, Input, Packed, Profile, Source, plan, probe};
 use marwatch::model::{Compression, EntryPath};
 
@@ -73,7 +73,7 @@ fn cold(files: &Files, folder: &PathBuf) -> (Vec<u8>, Packed) {
     let methods = probe(&files.1, &PROFILE, files, &control()).expect("a probe");
     let plan = plan(MANIFEST.into(), &files.1, &methods, vec![]);
     let out = tempfile::tempfile_in(folder).expect("a file");
-    let packed = pack_zip(&plan, &PROFILE, files, &out, &control()).expect("an archive");
+    let packed = pack_zip(&plan, &PROFILE, files, &out, Before::default(), &control()).expect("an archive");
     (bytes_of(&out), packed)
 }
 
@@ -124,11 +124,10 @@ pub fn check(edits: &[u8]) {
         stage.after.1.iter().filter(|input| input.path.as_str() == "c.txt").cloned().collect();
     let methods = probe(&inputs, &PROFILE, &stage.after, &control()).expect("a probe");
     let plan = plan(MANIFEST.into(), &inputs, &methods, stage.carried.clone());
-    let ground = Ground { out: &out, previous: Some(&previous), in_place: &[] };
-    let Ok(packed) = repack_zip(&plan, &PROFILE, &stage.after, ground, &control()) else { return };
-    let new = |entry: &Entry| packed.is_new(entry);
-    let depth = VerifyDepth::Chosen(&new);
-    if verify_zip(&out, &packed.entries, packed.bytes, depth).is_err() {
+    let before = Before { previous: Some(&previous), in_place: &[] };
+    let packed = pack_zip(&plan, &PROFILE, &stage.after, &out, before, &control());
+    let Ok(packed) = packed else { return };
+    if verify_packed(&out, &packed).is_err() {
         return;
     }
     let mut made = bytes_of(&out);
@@ -138,5 +137,5 @@ pub fn check(edits: &[u8]) {
         let data = entry.data_offset as usize..(entry.data_offset + entry.packed_size) as usize;
         made[data.clone()].copy_from_slice(&stage.cold[data]);
     }
-    assert!(made == stage.cold, "something else than data was taken on trust");
+    assert!(made == stage.cold, "more than data was trusted");
 }

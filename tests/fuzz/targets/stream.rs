@@ -1,8 +1,8 @@
 //! The reader of local headers, on bytes in memory.
 //!
-//! Passing over data and decoding it lead to the same headers wherever both know where an entry
-//! ends; decoding never gives more than is stated; every step goes forward.
-use marwatch::archive::stream::{End, LocalHeader, LocalHeaders};
+//! Skipping data and decoding it lead to the same headers wherever both know the end of an entry;
+//! decoding never gives more than the stated size; every step goes forward.
+use marwatch::archive::read::stream::{End, LocalHeader, LocalHeaders};
 
 fn walk(bytes: &[u8], decode: bool) -> (Vec<LocalHeader>, End, bool) {
     let mut headers = LocalHeaders::new(bytes, bytes.len() as u64);

@@ -2,37 +2,18 @@
 
 use std::io;
 
-use super::super::{VerifyDepth, VerifyError, verify_zip};
+use super::super::{VerifyError, verify_packed, verify_zip};
 use super::*;
 use crate::archive::Packed;
 use crate::archive::pack::tests::{Files, PROFILE, noise, text};
-use crate::archive::plan::Profile;
-use crate::model::Compression;
-
-const DEFLATE: Profile = Profile { compression: Compression::Deflate, ..PROFILE };
-
-fn verify(file: &File, packed: &Packed) -> Result<(), VerifyError> {
-    verify_zip(file, &packed.entries, packed.bytes, VerifyDepth::Data)
-}
 
 /// Weights of few values, which are deflated without matches.
 fn weights(length: usize) -> Vec<u8> {
     noise(length).iter().map(|byte| byte & 0x0f & byte >> 4).collect()
 }
 
-/// Content whose deflated form holds about as many sync flushes that are none.
-fn with_marks(count: usize) -> Vec<u8> {
-    // Noise is deflated as stored blocks, in which it stands as it is.
-    let mut content = [noise(CHUNK / 2), text(CHUNK / 2), text(CHUNK)].concat();
-    for i in 0..count {
-        let at = (i + 1) * (CHUNK / 2) / (count + 1);
-        content[at..at + 4].copy_from_slice(&SYNC_FLUSH);
-    }
-    content
-}
-
 #[test]
-fn entries_of_every_size_are_good_and_a_changed_byte_is_seen() {
+fn a_changed_byte_is_noticed_in_entries_of_every_size() {
     let files = Files::new([
         ("stored", noise(2 * PIECE as usize + 5)),
         ("text", text(3 * CHUNK + 7)),
@@ -43,87 +24,56 @@ fn entries_of_every_size_are_good_and_a_changed_byte_is_seen() {
     ]);
     for threads in [1, 2] {
         let (file, packed) = files.zip(&PROFILE, threads);
-        verify(&file, &packed).unwrap();
+        verify_packed(&file, &packed).unwrap();
         for entry in packed.entries.iter().filter(|entry| entry.packed_size > 0) {
             for at in [0, entry.packed_size / 2, entry.packed_size - 1] {
                 let at = entry.data_offset + at;
                 let mut byte = [0];
                 file.read_exact_at(&mut byte, at).unwrap();
-                // The highest bits of the last byte of a stream are nobody's.
+                // The highest bits of the last byte of a stream may be unused.
                 file.write_all_at(&[byte[0] ^ 1], at).unwrap();
                 let path = entry.path.to_string();
-                match verify(&file, &packed) {
+                match verify_packed(&file, &packed) {
                     Err(VerifyError::Data { path: found, .. }) => assert_eq!(found, path),
                     other => panic!("{path} at {at}: {other:?}"),
                 }
                 file.write_all_at(&byte, at).unwrap();
             }
         }
-        verify(&file, &packed).unwrap();
+        verify_packed(&file, &packed).unwrap();
     }
 }
 
 #[test]
-fn bytes_like_a_sync_flush_deceive_nobody() {
-    for count in [0, 1, 2, 9] {
-        let files = Files::new([("marks", with_marks(count))]);
-        let (file, packed) = files.zip(&DEFLATE, 2);
-        let entry = packed.entries.last().unwrap();
-        assert_eq!(entry.method, Method::Deflated);
-        let mut data = vec![0; entry.packed_size as usize];
-        file.read_exact_at(&mut data, entry.data_offset).unwrap();
-        let marks = memmem::find_iter(&data, &SYNC_FLUSH).count();
-        // Where a mark ends up in a block that is not stored, it does not stand there as it is.
-        assert!(marks > count.div_ceil(2), "{marks}: most of {count}, and the real one");
-        verify(&file, &packed).unwrap();
-        file.write_all_at(&[!data[1000]], entry.data_offset + 1000).unwrap();
-        assert!(matches!(verify(&file, &packed), Err(VerifyError::Data { .. })), "{count}");
-    }
-}
-
-#[test]
-fn a_stream_of_another_packer_shows_no_chunks_and_is_read_as_a_whole() {
-    use std::io::Write as _;
-
-    use crate::archive::zip_writer;
-    let content = weights(5 * CHUNK);
-    let mut encoder =
-        flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
-    encoder.write_all(&content).unwrap();
-    let stream = encoder.finish().unwrap();
-    assert!(stream.len() > MOST_PACKED);
-    let (small, packed) = Files::new([("a", text(9))]).zip(&PROFILE, 1);
-    let mut entries = packed.entries;
-    let start = end(&entries[1]);
-    let mut bytes = vec![0; start as usize];
-    small.read_exact_at(&mut bytes, 0).unwrap();
-    let path = crate::model::EntryPath::parse("foreign").unwrap();
-    let size = content.len() as u64;
-    entries.push(Entry {
-        data_offset: start + zip_writer::local_header_len(&path, size),
-        path,
-        size,
-        crc32: crc32fast::hash(&content),
-        method: Method::Deflated,
-        header_offset: start,
-        packed_size: stream.len() as u64,
-        ..entries[1].clone()
-    });
-    zip_writer::local_header(&entries[2], &mut bytes);
-    bytes.extend_from_slice(&stream);
-    let directory_at = bytes.len() as u64;
-    let mut directory = Vec::new();
-    entries.iter().for_each(|entry| zip_writer::central_header(entry, &mut directory));
-    let length = directory.len() as u64;
-    zip_writer::end(3, directory_at, length, &mut directory);
-    bytes.extend(directory);
-    let file = tempfile::tempfile().unwrap();
-    file.write_all_at(&bytes, 0).unwrap();
-    let read =
-        |entries: &[Entry]| verify_zip(&file, entries, bytes.len() as u64, VerifyDepth::Data);
-    read(&entries).unwrap();
-    file.write_all_at(&[!bytes[start as usize + 5000]], start + 5000).unwrap();
-    assert!(matches!(read(&entries), Err(VerifyError::Data { .. })));
+fn an_archive_is_good_with_the_chunk_lengths_or_with_wrong_ones_or_without() {
+    let files = Files::new([("weights", weights(5 * CHUNK)), ("text", text(3 * CHUNK))]);
+    let (file, mut packed) = files.zip(&PROFILE, 2);
+    let lengths: Vec<_> = packed.chunks.values().map(Vec::len).collect();
+    assert_eq!(lengths, [3, 5], "the lengths of both entries are known");
+    let entry = packed.entries[2].clone();
+    let check = |packed: &Packed| {
+        verify_packed(&file, packed).unwrap();
+        verify_zip(&file, &packed.entries, packed.bytes).unwrap();
+        let at = entry.data_offset + 5000;
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[!byte[0]], at).unwrap();
+        for result in
+            [verify_packed(&file, packed), verify_zip(&file, &packed.entries, packed.bytes)]
+        {
+            assert!(matches!(result, Err(VerifyError::Data { .. })), "{result:?}");
+        }
+        file.write_all_at(&byte, at).unwrap();
+    };
+    check(&packed);
+    let lengths = packed.chunks.get_mut(&entry.header_offset).unwrap();
+    lengths[0] += 1;
+    lengths[1] -= 1;
+    check(&packed);
+    packed.chunks.get_mut(&entry.header_offset).unwrap().pop();
+    check(&packed);
+    packed.chunks.clear();
+    check(&packed);
 }
 
 #[test]
