@@ -12,6 +12,7 @@ pub mod archives;
 pub mod daemon;
 pub mod disk;
 pub mod fresh;
+pub mod limits;
 pub mod random;
 pub mod schema;
 pub mod site;

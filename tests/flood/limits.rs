@@ -2,50 +2,25 @@
 //! itself again.
 
 use std::fs;
-use std::process::Command;
 
 use marwatch::results::Outcome;
 use rustix::process::Signal;
 
 use super::{PATIENCE, ROOTS, configure, fill, site};
 use crate::common::fresh::converge;
+use crate::common::limits::{INSTANCES, WATCHES, is_inner, within};
 use crate::common::service;
-
-const WATCHES: &str = "/proc/sys/user/max_inotify_watches";
-const INSTANCES: &str = "/proc/sys/user/max_inotify_instances";
-
-/// Runs the test `inner` of this file with `limit` set to `value`.
-#[track_caller]
-fn within(limit: &str, value: u32, inner: &str) {
-    let output = Command::new("unshare")
-        .args(["--user", "--map-root-user"])
-        .args(["sh", "-c", "echo $0 > $1 && shift && exec \"$@\""])
-        .args([&value.to_string(), limit])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", &format!("limits::{inner}"), "--nocapture"])
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let failed = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}\n{failed}");
-}
-
-/// Whether `limit` has this value. It has if an outer test has started this one; otherwise an inner
-/// test does nothing.
-fn is(limit: &str, value: &str) -> bool {
-    fs::read_to_string(limit).unwrap().trim() == value
-}
 
 #[test]
 #[ignore = "needs user namespaces"]
 fn too_few_watches_for_the_folders() {
-    within(WATCHES, 211, "inner_too_few_watches");
+    within(WATCHES, 211, "limits::inner_too_few_watches");
 }
 
 #[test]
 #[ignore = "started by too_few_watches_for_the_folders"]
 fn inner_too_few_watches() {
-    if !is(WATCHES, "211") {
+    if !is_inner() {
         return;
     }
     let site = site();
@@ -81,13 +56,13 @@ fn inner_too_few_watches() {
 #[test]
 #[ignore = "needs user namespaces"]
 fn no_inotify_instance_at_all() {
-    within(INSTANCES, 0, "inner_no_instance");
+    within(INSTANCES, 0, "limits::inner_no_instance");
 }
 
 #[test]
 #[ignore = "started by no_inotify_instance_at_all"]
 fn inner_no_instance() {
-    if !is(INSTANCES, "0") {
+    if !is_inner() {
         return;
     }
     let site = site();

@@ -252,7 +252,7 @@ fn a_server_that_was_killed_gets_everything_back_and_twins_survive_each_other() 
     for name in ["one", "two"] {
         wait_for_answer(&server, name, "same");
     }
-    // The other server with these models swaps twice; this one goes on.
+    // A model with the same archive swaps twice: the other goes on.
     for answer in ["other", "same"] {
         fs::write(site.drop.join("one/service.py"), service(answer)).unwrap();
         daemon.next("one", Outcome::Published);

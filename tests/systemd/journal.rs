@@ -1,4 +1,4 @@
-//! What the journal holds.
+//! The entries of the journal.
 
 use std::collections::BTreeSet;
 
@@ -41,13 +41,13 @@ fn entries_are_found_by_model_outcome_and_kind() {
     let rejected = machine.journal(&["MODEL=resnet", "OUTCOME=rejected"]);
     assert_eq!(texts(&rejected, "PRIORITY"), ["3"]);
     assert_eq!(texts(&rejected, "GENERATION"), ["3"]);
-    // What is wrong with it is found with the model.
+    // The problems of a model are found by its name.
     let errors = machine.journal(&["MODEL=resnet", "PRIORITY=3"]);
     let messages = texts(&errors, "MESSAGE");
     assert!(
         messages.iter().any(|text| text.contains("resnet/service.py:1:5: handler-entry-point"))
     );
-    // `journalctl -x` explains it.
+    // `journalctl -x` explains the entry.
     let id = format!("MESSAGE_ID={}", Outcome::Rejected.message_id());
     let explained = machine.run(&["journalctl", "-x", "-u", "marwatch", &id]);
     assert!(explained.contains("Subject: Model resnet was rejected"), "{explained}");
@@ -76,7 +76,7 @@ fn control_a_terminal_would_obey_what_is_not_escaped() {
     assert!(plain.contains('\u{1b}') && plain.contains("\nForged"), "{plain}");
 }
 
-/// The journal as `-o cat` prints it, with a model in it whose name is hostile.
+/// The journal as `-o cat` prints it, with entries about a model whose name is hostile.
 fn hostile_journal(more: &str) -> String {
     let machine = Machine::installed("");
     machine.drop_in(more);

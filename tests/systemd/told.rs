@@ -1,4 +1,4 @@
-//! What is told, seen by a socket in the service manager's place.
+//! The notifications to the service manager, received by a socket in its place.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -15,10 +15,10 @@ use crate::common::daemon::Daemon;
 use crate::common::marwatch;
 use crate::common::site::Site;
 
-/// How long anything may take.
+/// The limit of every wait.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A socket that hears what a service manager would.
+/// A socket that receives the notifications.
 struct Manager {
     socket: UnixDatagram,
     path: PathBuf,
@@ -40,7 +40,7 @@ impl Manager {
         Daemon::start_command(site, self.command(site))
     }
 
-    /// The next message, if one comes within `time`, as its lines.
+    /// The next message, as lines, if one comes within `time`.
     fn next_within(&self, time: Duration) -> Option<Vec<String>> {
         self.socket.set_read_timeout(Some(time.max(Duration::from_millis(1)))).unwrap();
         let mut buffer = [0; 8192];
@@ -62,7 +62,7 @@ impl Manager {
         self.next_within(PATIENCE).expect("nothing is told")
     }
 
-    /// The next message that is more than a status. How many of those come before it depends on how
+    /// The next message that is not just a status. How many statuses come before it depends on how
     /// long builds take.
     #[track_caller]
     fn next_event(&self) -> Vec<String> {
@@ -70,14 +70,14 @@ impl Manager {
         messages.into_iter().find(|message| !message[0].starts_with("STATUS=")).unwrap()
     }
 
-    /// Waits for a status with all of `parts`, and returns it.
+    /// Waits for a status that contains all of `parts`, and returns it.
     #[track_caller]
     fn status(&self, parts: &[&str]) -> String {
         let has_all = |status: &str| parts.iter().all(|part| status.contains(part));
         self.wait_for_status(&format!("a status with {parts:?}"), has_all)
     }
 
-    /// Waits for just this status: a build that takes more than a second has one of its own before.
+    /// Waits for exactly this status: a build of more than a second has another status before it.
     #[track_caller]
     fn exact_status(&self, expected: &str) {
         self.wait_for_status(expected, |status| status == expected);
@@ -102,11 +102,11 @@ fn value<'a>(message: &'a [String], name: &str) -> Option<&'a str> {
     message.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
 }
 
-/// Longer than the second for which changes gather before the status is told.
+/// Longer than the second after which the daemon reports a new status.
 const UNTIL_TOLD: Duration = Duration::from_millis(1500);
 
 /// Edits `good` until an edit is published in clearly less than the second after which it would be
-/// told. On a busy machine the first may take longer, and is told.
+/// reported. On a busy machine the first may take longer.
 #[track_caller]
 fn edit_quickly(site: &Site, daemon: &mut Daemon<'_>, manager: &Manager) {
     const QUICK: Duration = Duration::from_millis(800);
@@ -137,7 +137,7 @@ fn ready_is_the_first_word_and_the_status_says_how_the_models_are() {
     manager.exact_status(
         "2 models, 1 rejected: resnet: service.py:4: the module defines neither a function `handle` nor a class",
     );
-    // Mended.
+    // The rejected model goes away.
     fs::remove_dir_all(site.drop.join("resnet")).unwrap();
     manager.exact_status("1 model");
     daemon.next("good", Outcome::Published);
@@ -155,7 +155,7 @@ fn ready_is_the_first_word_and_the_status_says_how_the_models_are() {
 fn ready_is_told_when_the_watches_are_armed() {
     let site = Site::new();
     let manager = Manager::new(&site);
-    // No more goes in: whoever tells something waits, and can be looked at.
+    // Fill the socket: the daemon then blocks in its next notification.
     let full = UnixDatagram::unbound().unwrap();
     full.set_nonblocking(true).unwrap();
     full.connect(&manager.path).unwrap();
@@ -210,7 +210,7 @@ fn a_reload_is_told_from_its_beginning_to_its_end() {
     let status = value(&message, "STATUS").unwrap();
     assert!(status.starts_with("the new configuration is not valid, keeping the old one: "));
     assert!(status.contains("marwatch.yaml:2:1: settings-unknown-key"), "{status}");
-    // That stays so until somebody mends it.
+    // The status stays until the configuration is valid.
     assert!(manager.status(&["; 1 model"]).contains("marwatch.yaml:2:1"));
 
     site.configure_quick("");
@@ -232,12 +232,12 @@ fn the_watchdog_hears_the_loop_and_nothing_else() {
     let clock = Clock::new();
     let fed = std::iter::from_fn(|| Some(manager.next())).filter(|m| *m == ["WATCHDOG=1"]);
     assert_eq!(fed.take(6).count(), 6);
-    // Twice in the time, and no more often: one that is too busy to wait would be heard sooner.
+    // Twice per interval and not more often: a busy daemon does not feed faster.
     let took = clock.now().since(Moment::default());
     assert!(took > Duration::from_millis(1000), "six times in {took:?}");
 
-    // A disk that hangs: nobody ever writes into this configuration, and the loop waits for it. The
-    // threads that watch and build go on.
+    // As on a disk that hangs: the configuration is a FIFO without a writer, and the loop waits for
+    // it. The threads that watch and build go on.
     fs::remove_file(&site.config).unwrap();
     rustix::fs::mkfifoat(rustix::fs::CWD, &site.config, 0o600.into()).unwrap();
     daemon.signal(Signal::HUP);

@@ -1,4 +1,4 @@
-//! How editors save: every dance, slowly, and never an archive of a step of it.
+//! The ways in which editors save, slowed down: no archive ever holds a step in between.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -15,20 +15,20 @@ use crate::common::run;
 use crate::common::service;
 use crate::common::site::Site;
 
-/// Within any quiet time, also on a busy machine.
+/// Shorter than any quiet time, also on a busy machine.
 const STEP: Duration = Duration::from_millis(30);
 
-/// Saves `content` by `dance` in a published model, and expects just the states before and after.
+/// Saves a file of a published model with `save`, and expects only the states before and after.
 #[track_caller]
-fn saved_by(dance: impl Fn(&Site, &mut Daemon<'_>, &str)) {
+fn saved_by(save: impl Fn(&Site, &mut Daemon<'_>, &str)) {
     let site = site();
     let model = site.put("m", &[("service.py", &service("0")), ("labels.txt", "cat\n")]);
     let mut daemon = site.start();
     daemon.next("m", Outcome::Published);
     let mut states: Vec<Members> = vec![packed(&model)];
-    for save in 1..4 {
-        let content = service(&format!("{save}"));
-        dance(&site, &mut daemon, &content);
+    for round in 1..4 {
+        let content = service(&format!("{round}"));
+        save(&site, &mut daemon, &content);
         let mut state = states[0].clone();
         state.insert("service.py".into(), content.into_bytes());
         wait_for(&mut daemon, &site.archive("m"), &state);
@@ -44,7 +44,7 @@ fn vim_renames_the_old_file_and_writes_a_new_one() {
         let at = |name: &str| site.drop.join("m").join(name);
         let _swap = File::create(at(".service.py.swp")).unwrap();
         daemon.pause(STALL);
-        // It probes whether it may create files here.
+        // vim probes whether it can create files here.
         fs::write(at("4913"), "").unwrap();
         fs::remove_file(at("4913")).unwrap();
         fs::rename(at("service.py"), at("service.py~")).unwrap();

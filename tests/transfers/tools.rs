@@ -1,4 +1,4 @@
-//! The programs that people copy models with, the real ones.
+//! The programs that copy models, the real ones.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -13,7 +13,7 @@ use crate::common::run;
 use crate::common::service;
 use crate::common::site::Site;
 
-/// A model of some files outside of what is watched; `word` makes its content differ.
+/// A model outside the drop folder; `word` makes its content differ.
 fn prepare(site: &Site, word: &str) -> std::path::PathBuf {
     let folder = site.prepare(&format!("{word}/m"), &[("service.py", &service(word))]);
     for (name, length) in [("a.bin", 150_000), ("deep/b.bin", 200_000), ("deep/er/c.txt", 100)] {
@@ -24,7 +24,7 @@ fn prepare(site: &Site, word: &str) -> std::path::PathBuf {
     folder
 }
 
-/// Has `transfer` bring two states of a model, one after the other, and expects just these.
+/// Lets `transfer` bring two states of a model, one after the other, and expects only these.
 #[track_caller]
 fn brought_by(transfer: impl Fn(&Path, &Path)) {
     let site = site();
@@ -73,7 +73,7 @@ fn tar_that_is_fed_slowly() {
             .unwrap();
         let mut pipe = tar.stdin.take().unwrap();
         let archive = archive.unwrap().stdout;
-        // In the middle of each large file: it writes as much as it has been fed, and waits.
+        // In the middle of each large file: the program writes what it has been fed, and waits.
         let large = [noise("firsta.bin", 64), noise("firstdeep/b.bin", 64)]
             .into_iter()
             .chain([noise("seconda.bin", 64), noise("seconddeep/b.bin", 64)]);
@@ -98,7 +98,7 @@ fn tar_that_is_fed_slowly() {
 fn cp_that_is_fed_slowly() {
     brought_by(|from, to| {
         run(Command::new("cp").args(["-r", "-T"]).arg(from).arg(to));
-        // The same again, one file from a pipe that stalls.
+        // The same again, with one file from a pipe that stalls.
         let fifo = from.join("../fifo");
         run(Command::new("mkfifo").arg(&fifo));
         let mut cp = Command::new("cp")
@@ -162,7 +162,7 @@ fn git_that_goes_back_and_forth_between_branches() {
             wait_for(&mut daemon, &site.archive("m"), state);
         }
     }
-    // Faster than it can be packed.
+    // Faster than marwatch packs.
     for _ in 0..5 {
         git(&["checkout", "-q", "first"]);
         git(&["checkout", "-q", "second"]);
@@ -173,7 +173,7 @@ fn git_that_goes_back_and_forth_between_branches() {
     judge(&site, "m", &states.iter().collect::<Vec<_>>()).unwrap();
 }
 
-/// Copies a file of so many bytes, while the model is touched all the time.
+/// Copies a file of `length` bytes while the model is touched all the time.
 #[track_caller]
 fn copied(bytes: usize) {
     let site = site();
@@ -187,7 +187,7 @@ fn copied(bytes: usize) {
     }
     drop(file);
     run(Command::new("cp").args(["--reflink=never"]).arg(&large).arg(model.join("large.bin")));
-    // Packing it takes a while in a build for tests.
+    // A debug build takes a while to pack it.
     let mut waited = 0;
     while site.records_of("m").len() < 2 {
         daemon.pause(STALL);

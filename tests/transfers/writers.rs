@@ -1,4 +1,4 @@
-//! Writers that pause: with the file open, with only a mapping left, by another name.
+//! Writers that pause: with the file open, with only a mapping left, through another name.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
@@ -12,8 +12,8 @@ use crate::common::daemon::Daemon;
 use crate::common::run;
 use crate::common::service;
 
-/// Rewrites files of a published model, one in the middle of which it stalls; returns what is wrong
-/// with what was published.
+/// Rewrites files of a published model and stalls in the middle of one; an error if a wrong archive
+/// was published.
 fn stall(protection: Option<&str>) -> Result<(), String> {
     let site = site();
     let model = site.put("m", &[("service.py", &service("one"))]);
@@ -43,13 +43,13 @@ fn control_a_missing_lease_probe_is_noticed() {
     assert!(found.contains("no state at rest"), "{found}");
 }
 
-/// Writes many files one after the other, none of which it holds open for long, faster than marwatch
-/// waits; returns what is wrong with what was published.
+/// Writes many files one after the other, faster than marwatch waits and none open for long; an
+/// error if a wrong archive was published.
 fn trickle(protection: Option<&str>) -> Result<(), String> {
     let site = site();
     let mut daemon = Daemon::start_without(&site, protection);
     let clock = marwatch::clock::Clock::new();
-    // Where the machine holds the test itself up for longer than the quiet time, that was at rest.
+    // If the machine delays the test for longer than the quiet time, that state was settled.
     for attempt in 0..10 {
         let name = format!("m{attempt}");
         let model = site.drop.join(&name);
@@ -85,14 +85,14 @@ fn control_a_missing_quiet_time_is_noticed() {
     assert!(found.contains("no state at rest"), "{found}");
 }
 
-/// Lines that shrink to a part of their length.
+/// Lines that compress well.
 fn text(length: usize) -> Vec<u8> {
     let lines = (0u64..).flat_map(|line| format!("{:x} {line}\n", line * line).into_bytes());
     lines.take(length).collect()
 }
 
-/// Replaces two files by one step each, again and again while they are packed; returns what is
-/// wrong with what was published.
+/// Replaces two files atomically, again and again while they are packed; an error if a wrong
+/// archive was published.
 fn race(protection: Option<&str>) -> Result<(), String> {
     let site = site();
     site.configure(&format!(
@@ -100,8 +100,8 @@ fn race(protection: Option<&str>) -> Result<(), String> {
         super::TERMS.replace("300ms", "20ms").replace("600ms", "20ms")
     ));
     let model = site.put("m", &[("service.py", &service("one"))]);
-    // By path: the first, one that takes a while (it shrinks, so it is not stored ahead of the
-    // others), the last.
+    // By path: the first file, one that takes long to pack (it compresses, so it is not packed
+    // before the others), and the last.
     let mut text = text(16 << 20);
     fs::write(model.join("long.txt"), &text).unwrap();
     let write = |state: usize| {
@@ -125,7 +125,7 @@ fn race(protection: Option<&str>) -> Result<(), String> {
     daemon.next("m", Outcome::Published);
     let mut states = vec![state(&text, 0)];
     for number in 1..12 {
-        // Each time packing has got a little further.
+        // Each time a little later in the build.
         text[0] = b'a' + number as u8;
         fs::write(model.join("long.txt"), &text).unwrap();
         daemon.pause(std::time::Duration::from_millis(30 + 40 * number as u64));
@@ -146,7 +146,7 @@ fn files_that_are_replaced_while_they_are_packed() {
 
 #[test]
 fn control_a_missing_recheck_is_noticed() {
-    // Where the writer meets the build is up to the scheduler.
+    // The scheduler decides at which point the writer meets the build.
     let found = (0..3).find_map(|_| race(Some("recheck")).err()).unwrap();
     assert!(found.contains("no state at rest"), "{found}");
 }
@@ -200,7 +200,7 @@ fn a_file_that_is_written_by_another_name_of_it() {
     fs::hard_link(model.join("weights.bin"), &other).unwrap();
     let mut writer = OpenOptions::new().write(true).open(&other).unwrap();
     writer.write_all(b"half new").unwrap();
-    // Nobody is told of what is written by the other name, but of this.
+    // Writing through the other name causes no notification; this does.
     fs::write(model.join("service.py"), service("two")).unwrap();
     daemon.pause(STALL);
     assert_eq!(judge(&site, "m", &[&old]), Ok(()));
@@ -231,7 +231,7 @@ fn files_that_are_cut_and_written_in_place() {
     drop(writer);
     let second = packed(&model);
     wait_for(&mut daemon, &site.archive("m"), &second);
-    // A file that is moved over another is there at once.
+    // A file that is moved over another is complete at once.
     let prepared = site.root.join("prepared/weights.bin");
     fs::write(&prepared, noise("third", 70_000)).unwrap();
     run(Command::new("mv").arg(&prepared).arg(model.join("weights.bin")));
