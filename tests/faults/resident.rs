@@ -175,17 +175,17 @@ fn retried(kinds: &'static [Kind], error: Errno, stage: Stage) {
 }
 
 #[test]
-fn a_full_disk_is_waited_for() {
+fn a_daemon_publishes_once_a_full_disk_has_room() {
     retried(&[Kind::Write, Kind::Copy, Kind::Allocate], Errno::ENOSPC, Stage::Pack);
 }
 
 #[test]
-fn a_disk_that_fails_to_flush_is_waited_for() {
+fn a_daemon_publishes_once_a_disk_flushes_again() {
     retried(&[Kind::Flush], Errno::EIO, Stage::Publish);
 }
 
 #[test]
-fn records_that_the_disk_refuses_are_written_when_it_takes_them() {
+fn records_are_written_once_the_disk_takes_them() {
     let world = World::new("");
     edit(&world, "one");
     let daemon = Resident::start(&world);
@@ -212,7 +212,7 @@ fn records_that_the_disk_refuses_are_written_when_it_takes_them() {
 }
 
 #[test]
-fn records_that_the_disk_refused_to_the_last_are_written_by_the_next_start() {
+fn the_next_start_writes_records_that_the_disk_refused() {
     let mut world = World::new("");
     edit(&world, "one");
     let daemon = Resident::start(&world);

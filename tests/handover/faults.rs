@@ -129,11 +129,11 @@ impl Case {
 }
 
 #[test]
-fn after_a_trial_a_server_ends_with_what_works() {
+fn after_a_fault_in_a_swap_with_a_trial_the_server_has_a_working_version() {
     sweep(true, &[Manner::Clean, Manner::Zombie], [5, 3]);
 }
 
 #[test]
-fn without_a_trial_a_server_ends_with_what_works() {
+fn after_a_fault_in_a_swap_without_a_trial_the_server_has_a_working_version() {
     sweep(false, &[Manner::Clean, Manner::Zombie], [3, 5]);
 }

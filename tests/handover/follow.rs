@@ -34,7 +34,7 @@ fn wait_for(daemon: &mut Daemon<'_>, model: &str, outcome: Outcome, count: usize
 }
 
 #[test]
-fn what_changes_on_a_server_is_mended_and_recorded_once() {
+fn a_model_that_changes_on_a_server_is_corrected_and_recorded_once() {
     let site = Site::new();
     let fake = Fake::start(&site.store);
     site.configure_quick(&quick(&fake, ""));
@@ -105,7 +105,7 @@ fn what_changes_on_a_server_is_mended_and_recorded_once() {
 }
 
 #[test]
-fn a_server_that_is_away_has_one_record_and_is_not_in_the_way_of_another() {
+fn an_unreachable_server_has_one_record_and_does_not_delay_another() {
     let site = Site::new();
     let fake = Fake::start(&site.store);
     let gone = "http://127.0.0.1:1";
@@ -132,7 +132,7 @@ fn a_server_that_is_away_has_one_record_and_is_not_in_the_way_of_another() {
 }
 
 #[test]
-fn the_terms_of_a_model_reach_the_server_and_not_the_archive() {
+fn registration_values_reach_the_server_and_do_not_change_the_archive() {
     let site = Site::new();
     let fake = Fake::start(&site.store);
     site.configure_quick(&quick(&fake, ", workers: 2, batch_size: 2"));
@@ -170,7 +170,7 @@ fn the_terms_of_a_model_reach_the_server_and_not_the_archive() {
 }
 
 #[test]
-fn secrets_come_from_credentials_and_are_shown_nowhere() {
+fn secrets_are_read_from_credentials_and_never_shown() {
     let site = Site::new();
     let fake = Fake::start(&site.store);
     site.configure_quick(&quick(&fake, ", token_file: mms.token, header_file: mms.header"));
@@ -198,7 +198,7 @@ fn secrets_come_from_credentials_and_are_shown_nowhere() {
 }
 
 #[test]
-fn what_is_removed_is_withdrawn_once() {
+fn a_removed_model_is_withdrawn_from_the_server_once() {
     let site = Site::new();
     let fake = Fake::start(&site.store);
     site.configure_quick(&format!("on_remove: delete\n{}", quick(&fake, "")));

@@ -53,7 +53,7 @@ fn site() -> Site {
 }
 
 #[test]
-fn what_cannot_be_read_is_named_by_build_and_check_alike() {
+fn build_and_check_name_unreadable_files_alike() {
     for way in Way::BOTH {
         for (closed, named) in [
             (&["a"][..], &["a"][..]),
@@ -92,7 +92,7 @@ fn what_cannot_be_read_is_named_by_build_and_check_alike() {
 }
 
 #[test]
-fn what_can_be_read_at_last_is_published_without_another_change() {
+fn a_model_is_published_once_its_files_are_readable() {
     for way in Way::BOTH {
         let site = site();
         let closed = site.drop.join("m/data");

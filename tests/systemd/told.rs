@@ -124,7 +124,7 @@ fn edit_quickly(site: &Site, daemon: &mut Daemon<'_>, manager: &Manager) {
 }
 
 #[test]
-fn ready_is_the_first_word_and_the_status_says_how_the_models_are() {
+fn ready_comes_first_and_the_status_describes_the_models() {
     let site = Site::new();
     site.put_simple("good");
     site.put(
@@ -152,7 +152,7 @@ fn ready_is_the_first_word_and_the_status_says_how_the_models_are() {
 }
 
 #[test]
-fn ready_is_told_when_the_watches_are_armed() {
+fn ready_is_sent_once_the_watches_are_armed() {
     let site = Site::new();
     let manager = Manager::new(&site);
     // Fill the socket: the daemon then blocks in its next notification.
@@ -173,7 +173,7 @@ fn ready_is_told_when_the_watches_are_armed() {
 }
 
 #[test]
-fn a_name_cannot_pass_for_news_of_the_daemon() {
+fn a_models_name_cannot_forge_a_notification() {
     let site = Site::new();
     let manager = Manager::new(&site);
     let _daemon = manager.start(&site);
@@ -183,7 +183,7 @@ fn a_name_cannot_pass_for_news_of_the_daemon() {
 }
 
 #[test]
-fn a_reload_is_told_from_its_beginning_to_its_end() {
+fn a_reload_sends_reloading_and_then_ready() {
     let site = Site::new();
     site.put_simple("m");
     let manager = Manager::new(&site);
@@ -222,7 +222,7 @@ fn a_reload_is_told_from_its_beginning_to_its_end() {
 }
 
 #[test]
-fn the_watchdog_hears_the_loop_and_nothing_else() {
+fn only_the_loop_feeds_the_watchdog() {
     let site = Site::new();
     let manager = Manager::new(&site);
     let mut command = manager.command(&site);
@@ -261,7 +261,7 @@ fn a_watchdog_for_another_process_is_not_fed() {
 }
 
 #[test]
-fn why_it_does_not_start_is_told() {
+fn a_failed_start_sends_its_reason() {
     let site = Site::new();
     let manager = Manager::new(&site);
     let holder = site.start();
@@ -279,7 +279,7 @@ fn why_it_does_not_start_is_told() {
 }
 
 #[test]
-fn it_runs_on_where_the_service_manager_does_not_hear() {
+fn the_daemon_runs_although_no_service_manager_listens() {
     let site = Site::new();
     let manager = Manager::new(&site);
     let command = manager.command(&site);

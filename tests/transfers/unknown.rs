@@ -44,7 +44,7 @@ fn start(site: &Site) -> Daemon<'_> {
 
 #[test]
 #[ignore = "needs root"]
-fn a_writer_that_stalls_is_known_by_its_events() {
+fn close_events_show_a_writer_that_stalls() {
     let site = strange_site();
     let model = site.put("m", &[("service.py", &service("one"))]);
     fs::write(model.join("weights.bin"), noise("old", 1000)).unwrap();
@@ -73,7 +73,7 @@ fn a_writer_that_stalls_is_known_by_its_events() {
 
 #[test]
 #[ignore = "needs root"]
-fn transfers_are_known_by_their_events() {
+fn close_events_show_a_transfer() {
     let site = strange_site();
     let mut daemon = start(&site);
     let model = site.drop.join("m");

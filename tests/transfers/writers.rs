@@ -33,7 +33,7 @@ fn stall(protection: Option<&str>) -> Result<(), String> {
 }
 
 #[test]
-fn a_writer_that_stalls_with_its_file_open() {
+fn no_unfinished_state_of_a_writer_that_stalls_is_published() {
     stall(None).unwrap();
 }
 
@@ -75,7 +75,7 @@ fn trickle(protection: Option<&str>) -> Result<(), String> {
 }
 
 #[test]
-fn many_files_that_come_one_after_the_other() {
+fn files_that_come_one_after_the_other_are_published_together() {
     trickle(None).unwrap();
 }
 
@@ -140,7 +140,7 @@ fn race(protection: Option<&str>) -> Result<(), String> {
 }
 
 #[test]
-fn files_that_are_replaced_while_they_are_packed() {
+fn no_archive_mixes_files_that_are_replaced_during_a_build() {
     race(None).unwrap();
 }
 
@@ -152,7 +152,7 @@ fn control_a_missing_recheck_is_noticed() {
 }
 
 #[test]
-fn a_mapping_that_outlives_its_file_descriptor() {
+fn a_mapping_without_a_descriptor_counts_as_a_writer() {
     let site = site();
     let model = site.put("m", &[("service.py", &service("one"))]);
     let mut daemon = site.start();
@@ -190,7 +190,7 @@ fn a_mapping_that_outlives_its_file_descriptor() {
 }
 
 #[test]
-fn a_file_that_is_written_by_another_name_of_it() {
+fn a_writer_through_a_hard_link_is_noticed() {
     let site = site();
     let model = site.put("m", &[("service.py", &service("one")), ("weights.bin", "old weights")]);
     let mut daemon = site.start();
@@ -210,7 +210,7 @@ fn a_file_that_is_written_by_another_name_of_it() {
 }
 
 #[test]
-fn files_that_are_cut_and_written_in_place() {
+fn truncated_files_are_published_only_when_complete() {
     let site = site();
     let model = site.put("m", &[("service.py", &service("one"))]);
     fs::write(model.join("weights.bin"), noise("old", 100_000)).unwrap();
