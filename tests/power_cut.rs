@@ -106,14 +106,14 @@ fn a_cut_with_the_state_on_another_disk_leaves_a_consistent_store() {
 }
 
 /// Cuts when a record has been written: everything that it reports must be on its disk by then.
-fn told() -> Plan {
-    Plan { moment: Moment::Told, state_apart: true, ..plan(Kind::Ext4, "noauto_da_alloc") }
+fn recorded() -> Plan {
+    Plan { moment: Moment::Recorded, state_apart: true, ..plan(Kind::Ext4, "noauto_da_alloc") }
 }
 
 #[test]
 #[ignore = "needs root, loop devices and ext4"]
 fn a_cut_right_after_a_record_loses_nothing_that_it_reports() {
-    holds(told());
+    holds(recorded());
 }
 
 /// Cuts when an archive is durably in its place, and its state perhaps is not.
@@ -176,5 +176,5 @@ fn control_images_of_archives_that_are_not_flushed_are_torn() {
 #[test]
 #[ignore = "needs root, loop devices and ext4"]
 fn control_without_a_flush_of_the_folder_a_reported_archive_is_lost() {
-    finds("record:", "folder-flush", told());
+    finds("record:", "folder-flush", recorded());
 }

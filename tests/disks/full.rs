@@ -121,9 +121,9 @@ fn a_build_on_a_full_disk_keeps_the_old_archive_and_leaves_nothing() {
                 assert!(fs::read(site.archive("m")).unwrap() == before, "{free}: changed");
                 assert_eq!(site.staged(), Vec::<PathBuf>::new(), "{free}");
                 // Reported in any case: in a record, or in the log if no record could be written.
-                let told = site.records().last().map(|record| record.outcome);
-                let is_told = told == Some(Outcome::Failed) || said.contains("results log");
-                assert!(is_told, "{free}: {told:?}, {said}");
+                let recorded = site.records().last().map(|record| record.outcome);
+                let is_reported = recorded == Some(Outcome::Failed) || said.contains("results log");
+                assert!(is_reported, "{free}: {recorded:?}, {said}");
             }
             assert!(!said.contains("panicked"), "{said}");
             drop(ballast);

@@ -90,11 +90,12 @@ fn sweep(preflight: bool, manners: &[Manner], calls: [usize; 2]) {
             let now = said(&case.model);
             let (what, generation) = (now["state"].as_str()?, now["generation"].as_u64()?);
             let is_over = generation >= 2 && matches!(what, "serving" | "refused" | "rolled_back");
-            let is_told = seen.records.iter().any(|record| {
+            let is_recorded = seen.records.iter().any(|record| {
                 record.server.is_some()
                     && (&record.model, record.generation) == (&case.model, generation)
             });
-            (is_over && is_told && fake.script(&case.model).fired).then_some(now["state"].clone())
+            (is_over && is_recorded && fake.script(&case.model).fired)
+                .then_some(now["state"].clone())
         });
         case.check(&fake, &settled);
     }

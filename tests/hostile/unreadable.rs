@@ -79,12 +79,12 @@ fn build_and_check_name_unreadable_files_alike() {
             let checked = run(&["check", "drop/m"]);
             assert_eq!(checked.status.code(), Some(1), "{way:?}, {closed:?}: {checked:?}");
             let said = String::from_utf8(checked.stdout).unwrap();
-            let told: Vec<_> = record.problems.iter().map(|problem| &problem.path).collect();
+            let reported: Vec<_> = record.problems.iter().map(|problem| &problem.path).collect();
             for named in named {
                 let path = model.join(named);
                 let line = format!("{}: unreadable: ", path.display());
                 assert!(said.contains(&line), "{way:?}, {closed:?}: {said}");
-                assert!(told.contains(&&path), "{way:?}, {closed:?}: {record:?}");
+                assert!(reported.contains(&&path), "{way:?}, {closed:?}: {record:?}");
             }
             closed.iter().for_each(|path| mode(&model.join(path), 0o755));
         }

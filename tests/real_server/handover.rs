@@ -267,9 +267,9 @@ fn a_killed_server_gets_its_models_back_and_models_with_one_archive_swap_indepen
         wait_for_answer(&server, name, "same");
     }
     assert_eq!(server.models(), ["one", "two"]);
-    let told = site.records_of("one");
-    let away = told.iter().filter(|record| record.outcome == Outcome::NotServed);
-    assert_eq!(away.count(), 2, "down at first, and killed: {told:#?}");
+    let records = site.records_of("one");
+    let away = records.iter().filter(|record| record.outcome == Outcome::NotServed);
+    assert_eq!(away.count(), 2, "down at first, and killed: {records:#?}");
     // Another client removes a model.
     ask(ports[1], "DELETE", "/models/one", "").unwrap();
     wait_for_answer(&server, "one", "same");

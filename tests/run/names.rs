@@ -135,10 +135,10 @@ fn feeds_on_nothing(site: &mut Site) {
     let folder = site.put_simple("m");
     let mut daemon = site.start();
     daemon.next("m", Outcome::Published);
-    daemon.rests_for(Duration::from_millis(1500));
+    daemon.stays_idle_for(Duration::from_millis(1500));
     fs::write(folder.join("service.py"), service("two")).unwrap();
     assert_eq!(daemon.next("m", Outcome::Published).generation, 2);
-    daemon.rests_for(Duration::from_millis(1000));
+    daemon.stays_idle_for(Duration::from_millis(1000));
     daemon.no_more("m");
     daemon.stop();
 }

@@ -54,7 +54,7 @@ fn models_that_all_vanish_at_once_do_not_count_as_removed() {
     fs::remove_dir_all(&folders[1]).unwrap();
     daemon.next("b", Outcome::Removed);
     assert!(!site.archive("b").exists());
-    assert!(site.archive("c").exists(), "nobody knows what became of it");
+    assert!(site.archive("c").exists(), "it is not known to be removed");
     daemon.stop();
 }
 

@@ -82,7 +82,7 @@ fn a_rescan_can_be_requested() {
     daemon.next("m", Outcome::Published);
     fs::write(folder.join("service.py"), service("two")).unwrap();
     site.put_simple("new");
-    daemon.rests_for(std::time::Duration::from_millis(500));
+    daemon.stays_idle_for(std::time::Duration::from_millis(500));
     daemon.signal(Signal::USR1);
     daemon.wait_for_line(&["SIGUSR1: rescanning everything"]);
     assert_eq!(daemon.next("m", Outcome::Published).generation, 2);

@@ -37,7 +37,7 @@ fn status_reports_problems_with_and_without_a_daemon() {
     daemon.next("good", Outcome::Published);
     daemon.next("bad", Outcome::Rejected);
     let why = "service.py:1: not valid Python: expected `:`, found newline";
-    let told = |site: &Site| {
+    let first_line = |site: &Site| {
         let output = site.run(&["status"]);
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let lines: Vec<String> = text(&output).lines().map(str::to_owned).collect();
@@ -46,7 +46,7 @@ fn status_reports_problems_with_and_without_a_daemon() {
         assert!(lines[3].starts_with("good   published "), "{lines:#?}");
         lines[0].clone()
     };
-    let first = told(&site);
+    let first = first_line(&site);
     assert!(
         first.starts_with(&format!("marwatch {}, started", env!("CARGO_PKG_VERSION"))),
         "{first}"
@@ -60,7 +60,7 @@ fn status_reports_problems_with_and_without_a_daemon() {
     fs::write(site.drop.join("bad/service.py"), BROKEN).unwrap();
     daemon.next("bad", Outcome::Rejected);
     daemon.stop();
-    assert!(told(&site).starts_with("no daemon holds"));
+    assert!(first_line(&site).starts_with("no daemon holds"));
     assert_eq!(model(&site, "bad")["archive"]["generation"], 1);
 }
 
@@ -282,8 +282,8 @@ fn subscribers_get_records_until_the_daemon_ends() {
     // The answer begins when the client connects.
     assert_eq!(lines.next().unwrap(), "HTTP/1.1 200 OK");
     fs::write(site.drop.join("a/service.py"), BROKEN).unwrap();
-    let told = lines.find(|line| line.starts_with("data: ")).unwrap();
-    let record: Value = serde_json::from_str(&told["data: ".len()..]).unwrap();
+    let data = lines.find(|line| line.starts_with("data: ")).unwrap();
+    let record: Value = serde_json::from_str(&data["data: ".len()..]).unwrap();
     assert_eq!(record["outcome"], "rejected");
     daemon.next("a", Outcome::Rejected);
     daemon.stop();

@@ -32,7 +32,7 @@ fn a_model_is_not_published_while_a_file_is_open_for_writing() {
     assert!(!site.archive("m").exists());
     writer.write_all(b"second half").unwrap();
     // However long it takes, it is reported once.
-    daemon.rests_for(std::time::Duration::from_millis(1000));
+    daemon.stays_idle_for(std::time::Duration::from_millis(1000));
     assert!(!site.archive("m").exists());
     drop(writer);
     assert_eq!(daemon.next("m", Outcome::Published).generation, 1);
@@ -100,7 +100,7 @@ fn a_model_waits_for_its_ready_marker() {
     // A model that came later is published first.
     site.put_simple("other");
     daemon.next("other", Outcome::Published);
-    daemon.rests_for(std::time::Duration::from_millis(800));
+    daemon.stays_idle_for(std::time::Duration::from_millis(800));
     assert!(!site.archive("m").exists());
     fs::write(folder.join("READY"), "").unwrap();
     daemon.next("m", Outcome::Published);

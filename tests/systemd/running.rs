@@ -25,8 +25,8 @@ fn a_started_service_watches_and_its_status_describes_the_models() {
     machine.run(&["systemctl", "start", "marwatch"]);
     machine.put_simple("late");
     let status = machine.wait_for_status(&["3 models", "rejected"]);
-    let told = "3 models, 1 rejected: resnet: service.py:3: the module defines neither";
-    assert!(status.starts_with(told), "{status}");
+    let expected = "3 models, 1 rejected: resnet: service.py:3: the module defines neither";
+    assert!(status.starts_with(expected), "{status}");
     machine.wait_for_generation("good", 1);
     machine.wait_for_generation("late", 1);
     machine.put(&format!("{MODELS}/resnet/service.py"), &service("mended"));

@@ -9,7 +9,7 @@ use std::process::Command;
 use marwatch::results::Outcome;
 use rustix::process::Signal;
 
-use super::{STALL, TERMS, judge, judge_at_rest, noise, packed};
+use super::{STALL, TERMS, judge, judge_settled, noise, packed};
 use crate::common::daemon::Daemon;
 use crate::common::service;
 use crate::common::site::Site;
@@ -68,7 +68,7 @@ fn close_events_show_a_writer_that_stalls() {
     assert_eq!(judge(&site, "m", &[&old]), Ok(()));
     writer.write_all(&noise("newer", 500)).unwrap();
     drop(writer);
-    judge_at_rest(daemon, &site, &[&old]).unwrap();
+    judge_settled(daemon, &site, &[&old]).unwrap();
 }
 
 #[test]
@@ -90,5 +90,5 @@ fn close_events_show_a_transfer() {
     assert!(!site.archive("m").exists());
     handler.write_all(b"    return data\n").unwrap();
     drop(handler);
-    judge_at_rest(daemon, &site, &[]).unwrap();
+    judge_settled(daemon, &site, &[]).unwrap();
 }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use marwatch::results::Outcome;
 
-use super::{QUIET, STALL, judge, judge_at_rest, noise, packed, site, wait_for};
+use super::{QUIET, STALL, judge, judge_settled, noise, packed, site, wait_for};
 use crate::common::daemon::Daemon;
 use crate::common::run;
 use crate::common::service;
@@ -29,7 +29,7 @@ fn stall(protection: Option<&str>) -> Result<(), String> {
         daemon.pause(STALL);
     }
     drop(writer);
-    judge_at_rest(daemon, &site, &[&old])
+    judge_settled(daemon, &site, &[&old])
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn no_unfinished_state_of_a_writer_that_stalls_is_published() {
 #[test]
 fn control_a_missing_lease_probe_is_noticed() {
     let found = stall(Some("lease-probe")).unwrap_err();
-    assert!(found.contains("no state at rest"), "{found}");
+    assert!(found.contains("no settled state"), "{found}");
 }
 
 /// Writes many files one after the other, faster than marwatch waits and none open for long; an
@@ -82,7 +82,7 @@ fn files_that_come_one_after_the_other_are_published_together() {
 #[test]
 fn control_a_missing_quiet_time_is_noticed() {
     let found = trickle(Some("quiet-time")).unwrap_err();
-    assert!(found.contains("no state at rest"), "{found}");
+    assert!(found.contains("no settled state"), "{found}");
 }
 
 /// Lines that compress well.
@@ -148,7 +148,7 @@ fn no_archive_mixes_files_that_are_replaced_during_a_build() {
 fn control_a_missing_recheck_is_noticed() {
     // The scheduler decides at which point the writer meets the build.
     let found = (0..3).find_map(|_| race(Some("recheck")).err()).unwrap();
-    assert!(found.contains("no state at rest"), "{found}");
+    assert!(found.contains("no settled state"), "{found}");
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn a_mapping_without_a_descriptor_counts_as_a_writer() {
     drop(writer.stdin.take());
     assert!(writer.wait().unwrap().success());
     assert!(packed(&model)["weights.bin"].ends_with(b"b"));
-    judge_at_rest(daemon, &site, &[&old]).unwrap();
+    judge_settled(daemon, &site, &[&old]).unwrap();
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn a_writer_through_a_hard_link_is_noticed() {
     assert_eq!(judge(&site, "m", &[&old]), Ok(()));
     writer.write_all(b", and the other half").unwrap();
     drop(writer);
-    judge_at_rest(daemon, &site, &[&old]).unwrap();
+    judge_settled(daemon, &site, &[&old]).unwrap();
 }
 
 #[test]
@@ -235,5 +235,5 @@ fn truncated_files_are_published_only_when_complete() {
     let prepared = site.root.join("prepared/weights.bin");
     fs::write(&prepared, noise("third", 70_000)).unwrap();
     run(Command::new("mv").arg(&prepared).arg(model.join("weights.bin")));
-    judge_at_rest(daemon, &site, &[&old, &second]).unwrap();
+    judge_settled(daemon, &site, &[&old, &second]).unwrap();
 }

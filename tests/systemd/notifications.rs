@@ -59,7 +59,7 @@ impl Manager {
     /// The next message.
     #[track_caller]
     fn next(&self) -> Vec<String> {
-        self.next_within(PATIENCE).expect("nothing is told")
+        self.next_within(PATIENCE).expect("there is no message in time")
     }
 
     /// The next message that is not just a status. How many statuses come before it depends on how
@@ -103,7 +103,7 @@ fn value<'a>(message: &'a [String], name: &str) -> Option<&'a str> {
 }
 
 /// Longer than the second after which the daemon reports a new status.
-const UNTIL_TOLD: Duration = Duration::from_millis(1500);
+const UNTIL_REPORTED: Duration = Duration::from_millis(1500);
 
 /// Edits `good` until an edit is published in clearly less than the second after which it would be
 /// reported. On a busy machine the first may take longer.
@@ -112,7 +112,7 @@ fn edit_quickly(site: &Site, daemon: &mut Daemon<'_>, manager: &Manager) {
     const QUICK: Duration = Duration::from_millis(800);
     const MOST: usize = 20;
     for edit in 0..MOST {
-        while manager.next_within(UNTIL_TOLD).is_some() {}
+        while manager.next_within(UNTIL_REPORTED).is_some() {}
         let clock = Clock::new();
         fs::write(site.drop.join("good/more.txt"), format!("edit {edit}")).unwrap();
         daemon.next("good", Outcome::Published);
@@ -142,7 +142,11 @@ fn ready_comes_first_and_the_status_describes_the_models() {
     manager.exact_status("1 model");
     daemon.next("good", Outcome::Published);
     edit_quickly(&site, &mut daemon, &manager);
-    assert_eq!(manager.next_within(UNTIL_TOLD), None, "an edit of less than a second is not told");
+    assert_eq!(
+        manager.next_within(UNTIL_REPORTED),
+        None,
+        "an edit of less than a second is not reported"
+    );
     daemon.signal(Signal::TERM);
     let ended = daemon.ended();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.story());
