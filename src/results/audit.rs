@@ -336,7 +336,7 @@ fn examine_kept(kept: &Kept) -> Option<(u64, Option<Problem>)> {
         // An archive that marwatch did not build is kept as it was.
         let severity = if kept.digest.is_some() { Severity::Error } else { Severity::Warning };
         let message = format!("kept as generation {}: {reason}", kept.generation);
-        let help = "it cannot be rolled back to; remove it";
+        let help = "no rollback can use it; remove it";
         let problem = Problem::error(Code::ArchiveDamaged, &kept.path, message, help);
         Problem { severity, ..problem }
     });

@@ -46,7 +46,7 @@ pub fn record(record: &Record) {
                 warn,
                 archive,
                 of,
-                "rolled back; changes are published again once the folder changes or `marwatch resume` runs"
+                "rolled back; the archive stays until the folder changes or `marwatch resume` runs"
             );
         }
         Outcome::Served | Outcome::NotServed | Outcome::Withdrawn => {
