@@ -36,8 +36,8 @@ pub struct Record {
     pub outcome: Outcome,
     /// What caused the attempt.
     pub trigger: Trigger,
-    /// Why the model was packed, in words, for example `service.py changed`; names at most three files.
-    /// Absent for records that packed nothing.
+    /// Why the model was packed, in words, for example `service.py changed`; names at most three
+    /// files. Absent for records that packed nothing.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub why: Vec<String>,
     /// Whether the next start wrote the record, because marwatch was killed or the disk refused the
@@ -132,7 +132,7 @@ impl Outcome {
         self.into()
     }
 
-    /// The `MESSAGE_ID` of the journal entry that reports it; `systemd/marwatch.catalog` explains each.
+    /// The `MESSAGE_ID` of its journal entries; `systemd/marwatch.catalog` explains each.
     pub fn message_id(self) -> &'static str {
         match self {
             Outcome::Published => "9f3dcc412b2c4b48bc228ccd5089a08b",
@@ -167,7 +167,7 @@ pub enum Trigger {
     Request,
     /// The store changed, and the server follows it.
     Store,
-    /// The server changed without marwatch: it went away, came back, or had something else registered.
+    /// The server changed without marwatch: it went away, came back, or had another registration.
     Server,
 }
 
