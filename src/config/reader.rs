@@ -100,7 +100,10 @@ impl Reader {
         match at.value()? {
             Value::Null if self.null_is_absent => None,
             Value::Null => {
-                self.wrong(at, Wrong::new("has no value", "write a value after it, or remove it"));
+                self.wrong(
+                    at,
+                    Wrong::new("has no value", "write a value after the key, or remove the key"),
+                );
                 None
             }
             value => Some(value),

@@ -8,6 +8,7 @@ use super::findings::Findings;
 use super::names;
 use super::{Form, InspectedEntry, Inspection, Totals, blank, manifest};
 use crate::archive::Digest;
+use crate::archive::digest::hex;
 use crate::archive::read::listing::{Item, Kind, Listing, MAX_MANIFEST, read_folder, read_tgz};
 use crate::archive::read::window::{DATA_PIECE, WindowReader};
 use crate::model::EntryPath;
@@ -15,7 +16,7 @@ use crate::model::manifest::MANIFEST_PATH;
 use crate::model::problem::Code;
 use crate::text::{printable, shown};
 
-/// A file or folder in any form, relative to the model.
+/// A file or folder, relative to the model.
 pub struct Part {
     pub name: Vec<u8>,
     pub folder: bool,
@@ -95,42 +96,33 @@ fn stem(path: &Path, form: Form) -> Option<String> {
 
 /// A folder, as `--archive-format no-archive` makes it.
 pub fn folder(path: &Path, place: &Path) -> Inspection {
-    let listing = read_folder(place);
-    from_listing(path, blank(path, Form::Folder, 0), listing, None)
+    from_listing(path, Form::Folder, 0, read_folder(place))
 }
 
 /// A `.tar.gz`, as `--archive-format tgz` makes it.
 pub fn tgz(path: &Path, file: &File, bytes: u64) -> Inspection {
-    let listing = read_tgz(WindowReader::new(file, bytes, DATA_PIECE));
-    let (inspection, mut findings) = blank(path, Form::Tgz, bytes);
-    // Everything must be under NAME/; the first item says which name.
-    let top = listing.items.first().and_then(|item| item.name.split(|&byte| byte == b'/').next());
-    let top = top.map(<[u8]>::to_vec).unwrap_or_default();
-    for item in &listing.items {
-        if item.name != top && inside(&item.name, &top).is_none() {
-            let message = format!("`{}` is not under `{}/`", shown(&item.name), shown(&top));
-            let help = "pack everything under one folder with the name of the model";
-            findings.error(Code::ArchiveUnusual, message, help);
-        }
-    }
-    from_listing(path, (inspection, findings), listing, Some(&top))
+    from_listing(path, Form::Tgz, bytes, read_tgz(WindowReader::new(file, bytes, DATA_PIECE)))
 }
 
-fn from_listing(
-    path: &Path,
-    (mut inspection, mut findings): (Inspection, Findings),
-    listing: Listing,
-    top: Option<&[u8]>,
-) -> Inspection {
+fn from_listing(path: &Path, form: Form, bytes: u64, listing: Listing) -> Inspection {
+    let (mut inspection, mut findings) = blank(path, form, bytes);
+    // Everything in a tarball must be under NAME/; the first item says which name.
+    let first = listing.items.first().filter(|_| form == Form::Tgz);
+    let top = first.and_then(|item| item.name.split(|&byte| byte == b'/').next().map(Vec::from));
     let mut parts = Vec::new();
     let mut manifest_bytes = None;
     for mut item in listing.items {
-        if let Some(top) = top {
+        if let Some(top) = &top {
             match inside(&item.name, top).map(<[u8]>::to_vec) {
                 Some(name) if name.is_empty() => continue,
                 Some(name) => item.name = name,
-                None if item.name == top && item.kind == Kind::Folder => continue,
-                None => {}
+                None if item.name == *top && item.kind == Kind::Folder => continue,
+                None if item.name == *top => {}
+                None => {
+                    let message = format!("`{}` is not under `{}/`", shown(&item.name), shown(top));
+                    let help = "pack everything under one folder with the name of the model";
+                    findings.error(Code::ArchiveUnusual, message, help);
+                }
             }
         }
         let part = part(&item, &mut findings);
@@ -146,7 +138,7 @@ fn from_listing(
             offset: None,
             data_offset: None,
             crc32: None,
-            blake3: part.blake3.map(|hash| blake3::Hash::from_bytes(hash).to_hex().to_string()),
+            blake3: part.blake3.map(hex),
         });
         parts.push(part);
     }

@@ -34,8 +34,8 @@ pub fn check_end(
             "it is cut off {place}; the server accepts it with {count} entries without an error"
         )
     };
-    match stream.end {
-        _ if stream.too_many => {}
+    let Some(end) = stream.end else { return };
+    match end {
         End::Lost { .. } => {}
         End::File { offset: 0 } => {
             findings.damaged("the file is empty; the server takes it for a model without files");

@@ -101,25 +101,21 @@ pub struct InspectedEntry {
     pub blake3: Option<String>,
 }
 
-/// Sums over the entries.
+/// How many files and folders the archive lists, and the bytes of all content and data.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "see above")]
 pub struct Totals {
-    /// Number of files.
     pub files: u64,
-    /// Number of folders that the archive lists.
     pub folders: u64,
-    /// Bytes of all content.
     pub size: u64,
-    /// Bytes of all data in the archive.
     pub packed_size: u64,
 }
 
-/// The central directory of a zip.
+/// Where the central directory of a zip begins, and how many entries it lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "see above")]
 pub struct CentralSummary {
-    /// Its offset.
     pub offset: u64,
-    /// Number of its entries.
     pub entries: u64,
 }
 

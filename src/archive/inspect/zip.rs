@@ -7,6 +7,7 @@ use super::content::{Part, finish};
 use super::directory::{check_end, compare};
 use super::findings::Findings;
 use super::{CentralSummary, Form, InspectedEntry, Inspection, blank};
+use crate::archive::digest::hex;
 use crate::archive::read::central;
 use crate::archive::read::central::{CentralDirectory, MAX_ENTRIES};
 use crate::archive::read::listing::MAX_MANIFEST;
@@ -48,11 +49,10 @@ pub fn inspect<R: ReadAt + ?Sized>(path: &Path, source: &R, bytes: u64) -> io::R
 /// What the server sees, and behind a fault what it would see without it.
 pub struct Stream {
     pub entries: Vec<StreamEntry>,
-    pub end: End,
+    /// `None` if there are more than [`MAX_ENTRIES`].
+    pub end: Option<End>,
     /// The content of the manifest; of the last one if there are several.
     manifest: Option<Vec<u8>>,
-    /// Whether there are more than [`MAX_ENTRIES`].
-    pub too_many: bool,
 }
 
 pub struct StreamEntry {
@@ -83,10 +83,7 @@ impl StreamEntry {
             offset: Some(header.offset),
             data_offset: Some(header.data_offset),
             crc32: Some(format!("{:08x}", if whole { decoded.crc32 } else { header.crc32 })),
-            blake3: self
-                .sound_hash()
-                .filter(|_| !folder)
-                .map(|hash| blake3::Hash::from_bytes(hash).to_hex().to_string()),
+            blake3: self.sound_hash().filter(|_| !folder).map(hex),
         }
     }
 }
@@ -102,21 +99,18 @@ fn read_stream<R: ReadAt + ?Sized>(
     loop {
         let header = match headers.next_header()? {
             Ok(header) if entries.len() < MAX_ENTRIES => header,
-            Ok(header) => {
-                let end = End::Foreign { offset: header.offset, signature: *b"PK\x03\x04" };
-                return Ok(Stream { entries, end, manifest, too_many: true });
-            }
+            Ok(_) => return Ok(Stream { entries, end: None, manifest }),
             Err(end @ End::Lost { offset }) => {
                 let later = directory.iter().flat_map(|directory| &directory.entries);
                 let later = later.map(|entry| entry.header_offset).filter(|&place| place >= offset);
                 match later.min() {
                     // Always behind the start of the lost entry, so this terminates.
                     Some(place) => headers.resume_at(place),
-                    None => return Ok(Stream { entries, end, manifest, too_many: false }),
+                    None => return Ok(Stream { entries, end: Some(end), manifest }),
                 }
                 continue;
             }
-            Err(end) => return Ok(Stream { entries, end, manifest, too_many: false }),
+            Err(end) => return Ok(Stream { entries, end: Some(end), manifest }),
         };
         let keep = header.name == MANIFEST_PATH.as_bytes();
         let mut kept = Vec::new();
@@ -158,7 +152,7 @@ fn check_faults(stream: &Stream, findings: &mut Findings) {
         };
         findings.error(Code::ArchiveUnsupported, message, help);
     }
-    if stream.too_many {
+    if stream.end.is_none() {
         let message = format!("it has more than {MAX_ENTRIES} entries");
         findings.error(Code::LimitFiles, message, "no model needs that many files");
     }

@@ -15,7 +15,6 @@ const ENTRY_LENGTH: usize = 46;
 /// No model has more entries; a longer directory is not read to its end.
 pub const MAX_ENTRIES: usize = 2_000_000;
 
-/// The central directory of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CentralDirectory {
     /// Its offset in the file.

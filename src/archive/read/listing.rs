@@ -27,7 +27,6 @@ const HEADER_ALLOWANCE: u64 = 1 << 20;
 /// Bytes that may follow the end of a tar: GNU tar fills up its last record.
 const TAIL_ALLOWANCE: u64 = 16 << 20;
 
-/// The type of an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     File,
@@ -45,7 +44,6 @@ pub struct Item {
     pub kind: Kind,
     /// Bytes of its content, 0 unless it is a file.
     pub size: u64,
-    /// BLAKE3 of its content.
     pub blake3: [u8; 32],
     /// The content, if the path ends in that of the manifest and the file is not too long.
     pub manifest: Option<Vec<u8>>,

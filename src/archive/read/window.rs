@@ -56,7 +56,6 @@ pub struct Window<R> {
 }
 
 impl<R: ReadAt> Window<R> {
-    /// A window on the first `length` bytes of `source`.
     pub fn new(source: R, length: u64) -> Self {
         Self { source, length, start: 0, filled: 0, buffer: Vec::new() }
     }

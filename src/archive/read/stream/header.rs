@@ -34,10 +34,6 @@ pub struct LocalHeader {
     pub size: u64,
     /// The stated size of the data in the archive.
     pub packed_size: u64,
-    /// Whether it has a zip64 extra field.
-    pub zip64: bool,
-    /// Whether it has an alignment extra field (0xD935).
-    pub aligned: bool,
     /// The offset of its data.
     pub data_offset: u64,
 }
@@ -61,23 +57,14 @@ impl LocalHeader {
             crc32: u32_at(bytes, 14),
             size: u64::from(u32_at(bytes, 22)),
             packed_size: u64::from(u32_at(bytes, 18)),
-            zip64: false,
-            aligned: false,
             data_offset: offset + bytes.len() as u64,
         };
-        for (id, value) in ExtraFields(extra) {
-            match id {
-                ExtraFields::ZIP64 => {
-                    header.zip64 = true;
-                    let wanted = header.size == IN_ZIP64 || header.packed_size == IN_ZIP64;
-                    // A local header must have both sizes there, or neither counts.
-                    if wanted && !header.has_descriptor() && value.len() >= 16 {
-                        header.size = u64_at(value, 0);
-                        header.packed_size = u64_at(value, 8);
-                    }
-                }
-                ExtraFields::ALIGNMENT => header.aligned = true,
-                _ => {}
+        for (_, value) in ExtraFields(extra).filter(|(id, _)| *id == ExtraFields::ZIP64) {
+            let wanted = header.size == IN_ZIP64 || header.packed_size == IN_ZIP64;
+            // A local header must have both sizes there, or neither counts.
+            if wanted && !header.has_descriptor() && value.len() >= 16 {
+                header.size = u64_at(value, 0);
+                header.packed_size = u64_at(value, 8);
             }
         }
         header
@@ -123,8 +110,6 @@ pub struct ExtraFields<'a>(pub &'a [u8]);
 impl ExtraFields<'_> {
     /// Sizes and offsets of more than 32 bits.
     pub const ZIP64: u16 = 0x0001;
-    /// Padding that puts the data on a boundary.
-    pub const ALIGNMENT: u16 = 0xd935;
 }
 
 impl<'a> Iterator for ExtraFields<'a> {

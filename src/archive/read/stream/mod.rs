@@ -56,46 +56,24 @@ pub enum Fault {
     Crc { stated: u32, actual: u32 },
 }
 
-/// Where and why the stream ended.
+/// Why the stream ended, and at which offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each offset is that of the thing named")]
 pub enum End {
     /// At the central directory, as it should.
-    CentralDirectory {
-        /// The offset of the directory.
-        offset: u64,
-    },
+    CentralDirectory { offset: u64 },
     /// At the end record: the archive has no entries.
-    EndRecord {
-        /// The offset of the record.
-        offset: u64,
-    },
+    EndRecord { offset: u64 },
     /// At the end of the file, where the central directory should be.
-    File {
-        /// The length of the file.
-        offset: u64,
-    },
+    File { offset: u64 },
     /// Less than a header is left, which the server takes for the end.
-    Partial {
-        /// The offset of the rest.
-        offset: u64,
-    },
+    Partial { offset: u64 },
     /// At other bytes, which the server silently takes for the end.
-    Foreign {
-        /// Their offset.
-        offset: u64,
-        /// The first four of them.
-        signature: [u8; 4],
-    },
-    /// The file ends within the name or the extra fields of a header, which the server refuses.
-    HeaderCut {
-        /// The offset of the header.
-        offset: u64,
-    },
-    /// Behind a faulty entry whose end is not known.
-    Lost {
-        /// The offset of that entry's data.
-        offset: u64,
-    },
+    Foreign { offset: u64, signature: [u8; 4] },
+    /// The file ends within the name or the extra fields of this header, which the server refuses.
+    HeaderCut { offset: u64 },
+    /// Behind a faulty entry whose end is not known; its data begins here.
+    Lost { offset: u64 },
 }
 
 /// The result of reading an entry's data.
