@@ -1,7 +1,7 @@
 //! The HTTP API: how other commands, `curl` and monitoring reach the daemon that uses the store.
 //!
-//! It answers on a unix socket in the store's hidden folder, and on a TCP port if `control.listen` is
-//! set. `docs/operations.md` lists the requests.
+//! It answers on a unix socket in the store's hidden folder, and on a TCP port if `control.listen`
+//! is set. `docs/operations.md` lists the requests.
 
 pub mod client;
 mod page;
@@ -126,8 +126,8 @@ impl Control {
     }
 
     /// Removes the socket. Requests on open connections and on the port are answered until
-    /// [`Closed::answered`]; once the loop and what it took are dropped, the answer is that marwatch is
-    /// stopping.
+    /// [`Closed::answered`]; once the loop and what it took are dropped, the answer is that
+    /// marwatch is stopping.
     pub fn close(self) -> Closed {
         self.socket.map(Socket::close).unwrap_or_default().and(self.port.map(Port::close))
     }

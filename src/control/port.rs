@@ -1,7 +1,7 @@
 //! The TCP port, for browsers and monitoring.
 //!
-//! On a loopback address, everyone on the machine may read, and commands need the token. On any other
-//! address, everything but `/healthz` and `/readyz` needs the token.
+//! On a loopback address, everyone on the machine may read, and commands need the token. On any
+//! other address, everything but `/healthz` and `/readyz` needs the token.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -127,8 +127,8 @@ impl Guard {
         if matches!(path, "/healthz" | "/readyz") {
             return None;
         }
-        // DNS rebinding: a page from elsewhere can let its own name lead here, but its requests then
-        // carry that name in the header.
+        // DNS rebinding: a page from elsewhere can let its own name lead here, but its requests
+        // then carry that name in the header.
         if self.is_loopback && !names_loopback(headers) {
             return Some((
                 StatusCode::MISDIRECTED_REQUEST,
