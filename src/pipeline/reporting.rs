@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::command::{Answer, Refusal};
-use super::report::{Halt, Report, Served, Took};
+use super::report::{BuildError, BuildStats, Report, Served};
 use super::{Attempt, Done};
 use crate::reconcile::{End, Order, OrderKind};
 use crate::results::record;
@@ -11,12 +11,12 @@ use crate::results::record::Cost;
 use crate::results::{Outcome, Record, Stage};
 
 impl Attempt<'_> {
-    pub(super) fn report(self, model: String, result: Result<Done, Halt>) -> Report {
-        let folder = self.job.ticket.folder.clone();
-        let name = self.job.ticket.name.clone();
+    pub(super) fn report(self, model: String, result: Result<Done, BuildError>) -> Report {
+        let folder = self.job.request.folder.clone();
+        let name = self.job.request.name.clone();
         let mut record = self.blank_record(model);
         let mut refused = None;
-        let is_good = matches!(result, Ok(_) | Err(Halt::Quietly(End::UpToDate)));
+        let is_good = matches!(result, Ok(_) | Err(BuildError::Quietly(End::UpToDate)));
         let (end, outcome, learned, listed) = match result {
             Ok(Done::Published(new)) => {
                 record.previous_digest = record.digest.take();
@@ -52,20 +52,20 @@ impl Attempt<'_> {
                 let listed = listed.map(|entry| *entry);
                 (End::UpToDate, touched.then_some(Outcome::Unchanged), learned, listed)
             }
-            Err(halt) => {
-                let outcome = halt.outcome();
-                let end = match halt {
-                    Halt::Quietly(end) => end,
-                    Halt::Rejected { problems, fingerprint } => {
+            Err(error) => {
+                let outcome = error.outcome();
+                let end = match error {
+                    BuildError::Quietly(end) => end,
+                    BuildError::Rejected { problems, fingerprint } => {
                         record.problems = problems;
                         End::Refused(fingerprint)
                     }
-                    Halt::Unstable => End::Moved,
-                    Halt::Failed(failure) => {
+                    BuildError::Unstable => End::Moved,
+                    BuildError::Failed(failure) => {
                         record.failure = Some(failure);
                         if self.is_rebuilding() { End::Failed } else { End::Served }
                     }
-                    Halt::Refused(refusal) => {
+                    BuildError::Refused(refusal) => {
                         refused = Some(refusal);
                         End::Served
                     }
@@ -73,9 +73,9 @@ impl Attempt<'_> {
                 (end, outcome, None, None)
             }
         };
-        let took = Took { stages_ms: self.laps.times, cost: self.cost.get() };
-        record.stages_ms.clone_from(&took.stages_ms);
-        record.cost = (took.cost != Cost::default()).then_some(took.cost);
+        let stats = BuildStats { stages_ms: self.timer.times, cost: self.cost.get() };
+        record.stages_ms.clone_from(&stats.stages_ms);
+        record.cost = (stats.cost != Cost::default()).then_some(stats.cost);
         // Not of one that was packed to find that its content is the same.
         if matches!(outcome, Some(Outcome::Published | Outcome::Rejected | Outcome::Failed))
             && !record.recovered
@@ -86,7 +86,7 @@ impl Attempt<'_> {
         if let Some(record) = &record {
             crate::results::log_line::record(record);
         }
-        let order = self.job.ticket.order.as_ref();
+        let order = self.job.request.order.as_ref();
         let served = order.map(|order| Served {
             number: order.number,
             answer: match refused {
@@ -95,22 +95,22 @@ impl Attempt<'_> {
             },
         });
         let serve = self.serve.filter(|_| is_good);
-        Report { folder, name, end, record, learned, listed, serve, took, served }
+        Report { folder, name, end, record, learned, listed, serve, stats, served }
     }
 
     /// Whether what failed is to be tried again: an order is not, unless a build is what it asks for.
     fn is_rebuilding(&self) -> bool {
-        let order = self.job.ticket.order.as_ref();
+        let order = self.job.request.order.as_ref();
         order.is_none_or(|order| order.kind == OrderKind::Rebuild)
     }
 
     pub(super) fn blank_record(&self, model: String) -> Record {
-        let ticket = &self.job.ticket;
-        let mut record = Record::new(model, ticket.folder.clone(), ticket.trigger);
+        let request = &self.job.request;
+        let mut record = Record::new(model, request.folder.clone(), request.trigger);
         record.generation = self.last_generation;
         record.problems.clone_from(&self.problems);
         record.problems.extend(self.closed.take());
-        if let (Some(known), Some(name)) = (&self.job.known, &self.job.ticket.name) {
+        if let (Some(known), Some(name)) = (&self.job.known, &self.job.request.name) {
             record.describe(name, &known.archive);
         }
         record

@@ -20,7 +20,7 @@ use crate::results::Trigger;
 /// A store, and a model `m` that is fit to be built into it.
 struct World {
     dir: tempfile::TempDir,
-    shop: Workshop,
+    builder: Builder,
     known: Option<Arc<ModelState>>,
 }
 
@@ -34,7 +34,7 @@ impl World {
         fs::create_dir_all(models.join("m")).unwrap();
         let config = Config::with_defaults(dir.path().join("store"), vec![models]);
         let ended = Arc::new(Ended::of(&config));
-        let shop = Workshop {
+        let builder = Builder {
             store: Arc::new(Store::open(&config).unwrap()),
             config: Arc::new(config),
             cancelled: Arc::default(),
@@ -42,7 +42,7 @@ impl World {
             ended,
             gate: None,
         };
-        let world = Self { dir, shop, known: None };
+        let world = Self { dir, builder, known: None };
         world.write("service.py", "def handle(data, context):\n    return data\n");
         world
     }
@@ -60,7 +60,7 @@ impl World {
     }
 
     fn configure(&mut self, change: impl FnOnce(&mut Config)) {
-        change(Arc::make_mut(&mut self.shop.config));
+        change(Arc::make_mut(&mut self.builder.config));
     }
 
     fn build_again(&mut self, refused: Option<Fingerprint>) -> Report {
@@ -81,7 +81,7 @@ impl World {
         refused: Option<Fingerprint>,
         listed: Option<Listed>,
     ) -> Report {
-        let ticket = Ticket {
+        let request = BuildRequest {
             folder,
             name: ModelName::parse("m").ok(),
             rivals: Default::default(),
@@ -91,7 +91,7 @@ impl World {
             min_age: None,
             order: None,
         };
-        let report = self.shop.build(Job { ticket, known: self.known.clone(), listed });
+        let report = self.builder.build(Job { request, known: self.known.clone(), listed });
         if let Some((_, state)) = &report.learned {
             self.known = Some(Arc::clone(state));
         }
@@ -184,7 +184,7 @@ fn an_archive_that_only_its_mark_tells_of_is_replaced() {
     assert_eq!(outcome(&world.build()), Some(Outcome::Published));
     let place = world.stored("m.mar");
     let found = Identity::at(&place).unwrap().unwrap();
-    assert!(world.shop.store.is_marked(&place, &found));
+    assert!(world.builder.store.is_marked(&place, &found));
     // As after a power cut that came before what is known of it was whole.
     world.known = None;
     world.write("service.py", "def handle(data, context):\n    return []\n");
@@ -237,12 +237,12 @@ fn odd_settings_files_are_problems_of_the_model() {
 #[test]
 fn a_build_that_panics_ends_in_a_record() {
     let mut world = World::new();
-    world.shop.progress = Arc::new(|_, _| panic!("as a fault of ours would"));
+    world.builder.progress = Arc::new(|_, _| panic!("as a fault of ours would"));
     let report = world.build();
     assert_eq!((outcome(&report), &report.end), (Some(Outcome::Failed), &End::Failed));
     let failure = report.record.unwrap().failure.unwrap();
     assert_eq!(failure.stage, Stage::Pack);
-    assert_eq!(fs::read_dir(world.shop.store.staging().folder()).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(world.builder.store.staging().folder()).unwrap().count(), 0);
 }
 
 #[test]
@@ -278,7 +278,7 @@ fn the_longest_name_fits_wherever_it_is_written() {
         let world = World::new();
         let name = ModelName::parse(&"n".repeat(crate::model::name::MAX_LENGTH)).unwrap();
         world.write(".mar.yaml", &format!("name: {name}\narchive_format: {format}\n"));
-        let ticket = Ticket {
+        let request = BuildRequest {
             folder: world.folder(),
             name: Some(name.clone()),
             rivals: Default::default(),
@@ -288,10 +288,11 @@ fn the_longest_name_fits_wherever_it_is_written() {
             min_age: None,
             order: None,
         };
-        let report = world.shop.build(Job { ticket, known: None, listed: None });
+        let report = world.builder.build(Job { request, known: None, listed: None });
         assert_eq!(outcome(&report), Some(Outcome::Published), "{report:?}");
-        let state = world.shop.store.states().load(&name).unwrap();
-        let removed = world.shop.store.remove(&name, &state.archive, world.shop.config.history);
+        let state = world.builder.store.states().load(&name).unwrap();
+        let removed =
+            world.builder.store.remove(&name, &state.archive, world.builder.config.history);
         assert_eq!(removed.unwrap(), crate::store::Removed::Gone);
     }
 }

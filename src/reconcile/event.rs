@@ -129,7 +129,7 @@ pub enum Effect {
     List,
     /// Build a model, and answer with [`Event::Finished`]; where there is no folder, with
     /// [`Event::Served`].
-    Build(Ticket),
+    Build(BuildRequest),
     /// A model is gone: deal with its archive as configured.
     Remove {
         /// The folder that is gone.
@@ -144,7 +144,7 @@ pub enum Effect {
 
 /// What a build needs to know from here.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ticket {
+pub struct BuildRequest {
     /// The model's folder; empty where an order names a model that has none.
     pub folder: PathBuf,
     /// The name that it is thought to claim.
@@ -164,7 +164,7 @@ pub struct Ticket {
     pub order: Option<Order>,
 }
 
-impl Ticket {
+impl BuildRequest {
     /// An order for a model that has no folder.
     pub fn without_folder(order: Order) -> Self {
         Self {

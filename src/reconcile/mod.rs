@@ -27,7 +27,7 @@ use crate::model::ModelName;
 use crate::results::Trigger;
 use crate::source::discover::{ListedModel, RootListing};
 use crate::watch::Change;
-pub use event::{Effect, End, Event, Fingerprint, Notice, Order, OrderKind, Policy, Ticket};
+pub use event::{BuildRequest, Effect, End, Event, Fingerprint, Notice, Order, OrderKind, Policy};
 use model::{Burst, Model, Phase};
 pub use view::{Activity, View};
 
@@ -471,7 +471,7 @@ impl Reconciler {
                 None => {
                     self.running += 1;
                     self.absent.insert(order.name.clone());
-                    effects.push(Effect::Build(Ticket::without_folder(order)));
+                    effects.push(Effect::Build(BuildRequest::without_folder(order)));
                 }
             }
         }
@@ -500,9 +500,9 @@ impl Reconciler {
         while self.running < self.policy.jobs {
             let Some(folder) = self.queue.pop_front() else { break };
             let Some(model) = self.models.get_mut(&folder) else { continue };
-            if let Some(ticket) = model.begin(now, &folder, &self.policy.settle) {
+            if let Some(request) = model.begin(now, &folder, &self.policy.settle) {
                 self.running += 1;
-                effects.push(Effect::Build(ticket));
+                effects.push(Effect::Build(request));
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Fingerprint, Notice, Order, OrderKind, Policy, Ticket, growing};
+use super::{BuildRequest, Fingerprint, Notice, Order, OrderKind, Policy, growing};
 use crate::clock::Moment;
 use crate::config::{Retry, Settle};
 use crate::failpoints::{Protection, is_disabled};
@@ -202,10 +202,15 @@ impl Model {
         self.unclosed.clear();
     }
 
-    pub(super) fn begin(&mut self, now: Moment, folder: &Path, settle: &Settle) -> Option<Ticket> {
+    pub(super) fn begin(
+        &mut self,
+        now: Moment,
+        folder: &Path,
+        settle: &Settle,
+    ) -> Option<BuildRequest> {
         let Phase::Queued(burst) = self.phase else { return None };
         self.phase = Phase::Building { burst, touched: None };
-        Some(Ticket {
+        Some(BuildRequest {
             folder: folder.to_owned(),
             name: self.name.clone(),
             rivals: self.rivals.clone(),
@@ -226,14 +231,14 @@ impl Model {
         folder: &Path,
         order: Order,
         settle: &Settle,
-    ) -> Ticket {
+    ) -> BuildRequest {
         let burst = match &self.phase {
             Phase::Settling(settling) => settling.burst,
             Phase::Queued(burst) => *burst,
             _ => Burst::new(now, Trigger::Request),
         };
         self.phase = Phase::Building { burst, touched: None };
-        Ticket {
+        BuildRequest {
             folder: folder.to_owned(),
             name: self.name.clone(),
             rivals: self.rivals.clone(),

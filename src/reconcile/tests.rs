@@ -57,19 +57,19 @@ fn finished(name: &str, end: End) -> Event {
 }
 
 fn builds(effects: &[Effect]) -> Vec<&str> {
-    let tickets = effects.iter().filter_map(|effect| match effect {
-        Effect::Build(ticket) => ticket.folder.file_name()?.to_str(),
+    let requests = effects.iter().filter_map(|effect| match effect {
+        Effect::Build(request) => request.folder.file_name()?.to_str(),
         _ => None,
     });
-    tickets.collect()
+    requests.collect()
 }
 
-fn tickets(effects: Vec<Effect>) -> Vec<Ticket> {
-    let tickets = effects.into_iter().filter_map(|effect| match effect {
-        Effect::Build(ticket) => Some(ticket),
+fn requests(effects: Vec<Effect>) -> Vec<BuildRequest> {
+    let requests = effects.into_iter().filter_map(|effect| match effect {
+        Effect::Build(request) => Some(request),
         _ => None,
     });
-    tickets.collect()
+    requests.collect()
 }
 
 /// A reconciler whose first pass over `models` is done: all of them are up to date.
@@ -95,10 +95,10 @@ fn a_known_model_is_built_after_a_short_quiet_time() {
     assert_eq!(ms(r.deadline()), Some(1300));
     assert!(r.handle(at(1200), touched("a")).is_empty());
     assert!(r.handle(at(1300), Event::Tick).is_empty(), "quiet begins again with each touch");
-    let tickets = tickets(r.handle(at(1500), Event::Tick));
-    assert_eq!(tickets[0].trigger, Trigger::Change);
+    let requests = requests(r.handle(at(1500), Event::Tick));
+    assert_eq!(requests[0].trigger, Trigger::Change);
     let quiet = Some(Duration::from_millis(300));
-    assert_eq!(tickets[0].min_age, quiet, "a change that nobody told of yet would be younger");
+    assert_eq!(requests[0].min_age, quiet, "a change that nobody told of yet would be younger");
 }
 
 #[test]
@@ -138,10 +138,10 @@ fn a_paused_model_is_left_alone_until_it_is_not_paused_any_more() {
         Event::Changed(Change::Writing { folder: folder("a"), file: "weights".into() }),
     );
     r.handle(at(9200), Event::Paused(name()));
-    let tickets = tickets(r.handle(at(9500), Event::Unpaused(name())));
-    assert_eq!(tickets.len(), 1);
-    assert_eq!((tickets[0].trigger, tickets[0].unclosed.len()), (Trigger::Change, 1));
-    assert!(tickets[0].min_age.is_some(), "it may have changed a moment ago");
+    let requests = requests(r.handle(at(9500), Event::Unpaused(name())));
+    assert_eq!(requests.len(), 1);
+    assert_eq!((requests[0].trigger, requests[0].unclosed.len()), (Trigger::Change, 1));
+    assert!(requests[0].min_age.is_some(), "it may have changed a moment ago");
     assert!(r.handle(at(9600), finished("a", End::UpToDate)).is_empty());
     assert!(r.handle(at(9700), Event::Unpaused(name())).is_empty(), "it is not paused");
 }
@@ -208,7 +208,7 @@ fn an_open_writer_is_waited_for_and_reported_once() {
     let mut r = settled(&["a"]);
     let waiting = Waiting::Writers { files: vec!["w".into()] };
     r.handle(at(0), Event::Changed(Change::Writing { folder: folder("a"), file: "w".into() }));
-    let first = tickets(r.handle(at(300), Event::Tick));
+    let first = requests(r.handle(at(300), Event::Tick));
     assert_eq!(first[0].unclosed, BTreeSet::from([PathBuf::from("w")]));
     r.handle(at(310), finished("a", End::Waiting(waiting.clone())));
     assert_eq!(ms(r.deadline()), Some(510), "seen again soon");
@@ -268,7 +268,7 @@ fn failures_back_off_and_a_touch_ends_the_wait() {
         assert_eq!(ms(r.deadline()), Some(u128::from(now) + wait));
         now += u64::try_from(wait).unwrap();
     }
-    let retry = tickets(r.handle(at(now), Event::Tick));
+    let retry = requests(r.handle(at(now), Event::Tick));
     assert_eq!(retry[0].trigger, Trigger::Retry);
     r.handle(at(now), finished("a", End::Failed));
     r.handle(at(now + 1), touched("a"));
@@ -283,7 +283,7 @@ fn a_refused_model_waits_for_a_change_and_says_what_was_refused() {
     r.handle(at(400), finished("a", End::Refused([7; 32])));
     assert_eq!(r.deadline(), None);
     r.handle(at(500), touched("a"));
-    let again = tickets(r.handle(at(800), Event::Tick));
+    let again = requests(r.handle(at(800), Event::Tick));
     assert_eq!(again[0].refused, Some([7; 32]));
 }
 
@@ -294,19 +294,19 @@ fn two_claims_of_a_name_concern_both() {
     r.handle(at(300), Event::Tick);
     let renamed = End::Renamed(ModelName::parse("a").ok());
     assert_eq!(builds(&r.handle(at(310), finished("b", renamed))), [""; 0]);
-    let both = tickets(r.handle(at(610), Event::Tick));
+    let both = requests(r.handle(at(610), Event::Tick));
     assert_eq!(both.len(), 2);
-    for ticket in &both {
-        assert_eq!(ticket.name, ModelName::parse("a").ok());
-        assert_eq!(ticket.rivals.len(), 1);
-        assert!(!ticket.rivals.contains(&ticket.folder));
+    for request in &both {
+        assert_eq!(request.name, ModelName::parse("a").ok());
+        assert_eq!(request.rivals.len(), 1);
+        assert!(!request.rivals.contains(&request.folder));
     }
     r.handle(at(320), finished("a", End::Refused([1; 32])));
     r.handle(at(320), finished("b", End::Refused([2; 32])));
     assert!(r.is_idle());
     // One goes away: the other one is free to be built.
     r.handle(at(1000), root_changed());
-    let freed = tickets(r.handle(at(1000), listing(&["a"])));
+    let freed = requests(r.handle(at(1000), listing(&["a"])));
     assert_eq!(freed.len(), 1);
     assert_eq!((&freed[0].folder, freed[0].rivals.len()), (&folder("a"), 0));
 }
@@ -324,11 +324,11 @@ fn two_models_that_swap_their_names_are_not_refused() {
         "b claims it still"
     );
     assert_eq!(builds(&r.handle(at(350), Event::Tick)), ["b"], "it was touched itself");
-    let mut built = tickets(r.handle(at(360), finished("b", renamed("a"))));
-    built.extend(tickets(r.handle(at(610), Event::Tick)));
-    let folders: Vec<_> = built.iter().map(|ticket| ticket.folder.clone()).collect();
+    let mut built = requests(r.handle(at(360), finished("b", renamed("a"))));
+    built.extend(requests(r.handle(at(610), Event::Tick)));
+    let folders: Vec<_> = built.iter().map(|request| request.folder.clone()).collect();
     assert_eq!(folders, [folder("b"), folder("a")]);
-    assert!(built.iter().all(|ticket| ticket.rivals.is_empty()));
+    assert!(built.iter().all(|request| request.rivals.is_empty()));
 }
 
 #[test]
@@ -449,8 +449,8 @@ fn a_write_that_is_heard_before_its_new_folder_is_listed_counts() {
     // The listing that was under way had begun before; another one follows.
     assert_eq!(r.handle(at(1001), listing(&["a"])), [Effect::List]);
     r.handle(at(1002), listing(&["a", "new"]));
-    let tickets = tickets(r.handle(at(5000), Event::Tick));
-    assert_eq!(tickets[0].unclosed, BTreeSet::from(["weights".into()]));
+    let requests = requests(r.handle(at(5000), Event::Tick));
+    assert_eq!(requests[0].unclosed, BTreeSet::from(["weights".into()]));
 }
 
 #[test]
@@ -474,13 +474,13 @@ fn a_model_that_a_reload_puts_under_another_root_while_it_is_built_is_kept() {
 fn a_clock_that_is_ahead_does_not_hold_a_model_for_ever() {
     let mut r = settled(&["a"]);
     assert_eq!(r.handle(at(1000), Event::LookAtAll(Trigger::Rescan)), [Effect::List]);
-    let mut ticket = tickets(r.handle(at(1000), listing(&["a"]))).remove(0);
+    let mut request = requests(r.handle(at(1000), listing(&["a"]))).remove(0);
     let mut now = 1000;
-    while ticket.min_age.is_some() {
+    while request.min_age.is_some() {
         r.handle(at(now + 1), finished("a", End::Fresh));
         now = ceil(r.deadline().unwrap());
         assert!(now <= 61_000, "within the cap");
-        ticket = tickets(r.handle(at(now), Event::Tick)).remove(0);
+        request = requests(r.handle(at(now), Event::Tick)).remove(0);
     }
 }
 
@@ -605,8 +605,8 @@ impl World {
     fn handle(&mut self, event: Event) {
         for effect in self.reconciler.handle(at(self.now), event) {
             match effect {
-                Effect::Build(ticket) => {
-                    let Ticket { folder, name, order, .. } = ticket;
+                Effect::Build(request) => {
+                    let BuildRequest { folder, name, order, .. } = request;
                     let is_same = |other: &UnderWay| other.folder == folder && other.name == name;
                     assert!(!self.under_way.iter().any(is_same), "two builds of one model");
                     if let Some(order) = &order {
@@ -780,8 +780,8 @@ fn ordered(number: u64, name: &str) -> Event {
 }
 
 fn orders(effects: Vec<Effect>) -> Vec<(u64, PathBuf)> {
-    let order = |ticket: Ticket| Some((ticket.order?.number, ticket.folder));
-    tickets(effects).into_iter().filter_map(order).collect()
+    let order = |request: BuildRequest| Some((request.order?.number, request.folder));
+    requests(effects).into_iter().filter_map(order).collect()
 }
 
 #[test]
@@ -792,7 +792,7 @@ fn an_order_is_served_at_once_and_what_was_waited_for_is_still() {
     assert!(r.handle(at(1200), touched("a")).is_empty(), "it is under way");
     assert!(r.handle(at(1250), finished("a", End::Served)).is_empty());
     assert_eq!(ms(r.deadline()), Some(1500), "quiet since the last touch");
-    let built = tickets(r.handle(at(1500), Event::Tick));
+    let built = requests(r.handle(at(1500), Event::Tick));
     assert_eq!((built[0].trigger, &built[0].order), (Trigger::Change, &None));
     // Of one that waits for nothing it is seen whether anything follows from it.
     r.handle(at(1600), finished("a", End::UpToDate));
@@ -884,9 +884,9 @@ fn of_several_that_claim_a_name_an_order_is_about_the_one_that_was_published() {
 fn what_may_still_be_arriving_is_not_packed_for_an_order_either() {
     let mut r = settled(&["a"]);
     let order = |number, kind| Event::Ordered(Order { number, name: parsed("a"), kind });
-    let rebuild = tickets(r.handle(at(1000), order(1, OrderKind::Rebuild)));
+    let rebuild = requests(r.handle(at(1000), order(1, OrderKind::Rebuild)));
     assert_eq!(rebuild[0].min_age, Some(SETTLE.quiet));
     r.handle(at(1000), finished("a", End::UpToDate));
-    let put_back = tickets(r.handle(at(1000), order(2, OrderKind::RollBack { to: None })));
+    let put_back = requests(r.handle(at(1000), order(2, OrderKind::RollBack { to: None })));
     assert_eq!(put_back[0].min_age, None);
 }

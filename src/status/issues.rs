@@ -173,7 +173,7 @@ pub fn fit(line: &str) -> String {
 mod tests {
     use super::*;
     use crate::model::problem::Code;
-    use crate::pipeline::report::Took;
+    use crate::pipeline::report::BuildStats;
     use crate::results::record::Failure;
     use crate::results::{Stage, Trigger};
     use crate::source::readiness::Waiting;
@@ -188,8 +188,8 @@ mod tests {
             _ => Outcome::Unchanged,
         };
         change(&mut record);
-        let (took, since_change, held, model) = (Took::default(), None, None, model.into());
-        Summary { folder, model, end, record: Some(record), took, since_change, held }
+        let (stats, since_change, held, model) = (BuildStats::default(), None, None, model.into());
+        Summary { folder, model, end, record: Some(record), stats, since_change, held }
     }
 
     fn rejected(model: &str, line: u32) -> Summary {

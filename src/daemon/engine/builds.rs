@@ -4,20 +4,20 @@ use super::{Engine, Message, folder_name};
 use crate::model::{ModelName, Serve};
 use crate::pipeline::Job;
 use crate::pipeline::command::Refusal;
-use crate::pipeline::report::{Report, Served, Summary, Took};
-use crate::reconcile::{End, Event, Ticket};
+use crate::pipeline::report::{BuildStats, Report, Served, Summary};
+use crate::reconcile::{BuildRequest, End, Event};
 use crate::results::catalog::CatalogEntry;
 use crate::results::writer::CatalogChange;
 
 impl Engine {
-    pub(super) fn build(&mut self, ticket: Ticket) {
-        let name = ticket.name.as_ref();
-        let has_no_folder = ticket.folder.as_os_str().is_empty();
+    pub(super) fn build(&mut self, request: BuildRequest) {
+        let name = request.name.as_ref();
+        let has_no_folder = request.folder.as_os_str().is_empty();
         if has_no_folder && name.is_some_and(|name| self.removing.contains_key(name)) {
-            return self.deferred.push(ticket);
+            return self.deferred.push(request);
         }
-        let not_built = Message::Built(Box::new(not_built(&ticket)));
-        if !self.is_wanted(&ticket) {
+        let not_built = Message::Built(Box::new(not_built(&request)));
+        if !self.is_wanted(&request) {
             self.outstanding += 1;
             // Fails only at shutdown.
             let _ = self.outbox.send(not_built);
@@ -27,15 +27,15 @@ impl Engine {
         let listed = name.and_then(|name| self.listed.get(name.as_str())).cloned();
         let builder = self.builder.clone();
         self.work(not_built, move || {
-            Message::Built(Box::new(builder.build(Job { ticket, known, listed })))
+            Message::Built(Box::new(builder.build(Job { request, known, listed })))
         });
     }
 
     /// Whether a single pass is for this model too.
-    fn is_wanted(&self, ticket: &Ticket) -> bool {
+    fn is_wanted(&self, request: &BuildRequest) -> bool {
         let Some(only) = &self.mode.only else { return true };
-        let folder_name = ticket.folder.file_name().map(|name| name.to_string_lossy());
-        ticket.name.as_ref().is_some_and(|name| only.contains(name.as_str()))
+        let folder_name = request.folder.file_name().map(|name| name.to_string_lossy());
+        request.name.as_ref().is_some_and(|name| only.contains(name.as_str()))
             || folder_name.is_some_and(|name| only.contains(&*name))
     }
 
@@ -92,7 +92,7 @@ impl Engine {
             model: record.or_else(name).unwrap_or_else(|| folder_name(&report.folder)),
             end: report.end.clone(),
             record: report.record.clone(),
-            took: report.took.clone(),
+            stats: report.stats.clone(),
         });
     }
 
@@ -127,17 +127,17 @@ impl Engine {
 }
 
 /// The report of a build that is not wanted, or that panics.
-fn not_built(ticket: &Ticket) -> Report {
+fn not_built(request: &BuildRequest) -> Report {
     Report {
-        folder: ticket.folder.clone(),
-        name: ticket.name.clone(),
+        folder: request.folder.clone(),
+        name: request.name.clone(),
         end: End::UpToDate,
         record: None,
         learned: None,
         listed: None,
         serve: None,
-        took: Took::default(),
-        served: ticket.order.as_ref().map(|order| Served {
+        stats: BuildStats::default(),
+        served: request.order.as_ref().map(|order| Served {
             number: order.number,
             answer: Err(Refusal {
                 message: "internal error (see the log)".into(),

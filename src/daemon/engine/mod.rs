@@ -34,8 +34,8 @@ use crate::model::{ModelName, Serve};
 use crate::pipeline::command::{Answer, CommandRequest, Refusal};
 use crate::pipeline::preflight::Preflight;
 use crate::pipeline::report::{Report, Summary};
-use crate::pipeline::{Listed, OnProgress, Workshop};
-use crate::reconcile::{Effect, Event, Policy, Reconciler, Ticket};
+use crate::pipeline::{Builder, Listed, OnProgress};
+use crate::reconcile::{BuildRequest, Effect, Event, Policy, Reconciler};
 use crate::results::catalog::CatalogEntry;
 use crate::results::events::StoreEvent;
 use crate::results::server_report::ServerReport;
@@ -86,7 +86,7 @@ pub struct Mode {
 pub struct Engine {
     clock: Clock,
     mode: Mode,
-    builder: Workshop,
+    builder: Builder,
     reconciler: Reconciler,
     states: BTreeMap<ModelName, Arc<ModelState>>,
     paused: Paused,
@@ -102,7 +102,7 @@ pub struct Engine {
     /// The number of removals under way, by model.
     removing: BTreeMap<ModelName, usize>,
     /// Commands for models without a folder that are being removed; started after the removal.
-    deferred: Vec<Ticket>,
+    deferred: Vec<BuildRequest>,
     results: ResultsWriter,
     outbox: UnboundedSender<Message>,
     /// Where a summary of every build goes.
@@ -208,7 +208,7 @@ impl Engine {
         for effect in self.reconciler.handle(now, event) {
             match effect {
                 Effect::List => self.list(),
-                Effect::Build(ticket) => self.build(ticket),
+                Effect::Build(request) => self.build(request),
                 Effect::Remove { folder, name } => self.remove(folder, name),
                 Effect::Say(notice) => self.notice(notice),
             }

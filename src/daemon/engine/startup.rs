@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::model::ModelName;
 use crate::pipeline::generations::Ended;
 use crate::pipeline::report::Summary;
-use crate::pipeline::{Listed, Workshop};
+use crate::pipeline::{Builder, Listed};
 use crate::reconcile::{Event, Reconciler};
 use crate::results::catalog::CatalogEntry;
 use crate::results::writer::CatalogChange;
@@ -63,7 +63,7 @@ impl Engine {
         }
         let (outbox, inbox) = mpsc::unbounded_channel();
         let reconciler = Reconciler::new(policy(&config, mode.once));
-        let builder = Workshop {
+        let builder = Builder {
             ended: Arc::new(Ended::of(&config)),
             config: Arc::new(config),
             store: Arc::new(store),

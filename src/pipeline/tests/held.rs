@@ -6,8 +6,8 @@ use crate::reconcile::{Order, OrderKind};
 impl World {
     fn ask(&mut self, kind: OrderKind) -> Report {
         let order = Order { number: 1, name: ModelName::parse("m").unwrap(), kind };
-        let ticket = Ticket { folder: self.folder(), ..Ticket::without_folder(order) };
-        let report = self.shop.build(Job { ticket, known: self.known.clone(), listed: None });
+        let request = BuildRequest { folder: self.folder(), ..BuildRequest::without_folder(order) };
+        let report = self.builder.build(Job { request, known: self.known.clone(), listed: None });
         if let Some((_, state)) = &report.learned {
             self.known = Some(Arc::clone(state));
         }
@@ -17,8 +17,8 @@ impl World {
     /// The same where the model's folder is nowhere to be seen.
     fn ask_without_folder(&mut self, kind: OrderKind, listed: Option<Listed>) -> Report {
         let order = Order { number: 1, name: ModelName::parse("m").unwrap(), kind };
-        let ticket = Ticket::without_folder(order);
-        let report = self.shop.build(Job { ticket, known: self.known.clone(), listed });
+        let request = BuildRequest::without_folder(order);
+        let report = self.builder.build(Job { request, known: self.known.clone(), listed });
         if let Some((_, state)) = &report.learned {
             self.known = Some(Arc::clone(state));
         }
@@ -31,7 +31,7 @@ impl World {
 
     fn history(&self) -> Vec<u64> {
         let name = ModelName::parse("m").unwrap();
-        self.shop.store.history().list(&name).iter().map(|kept| kept.generation).collect()
+        self.builder.store.history().list(&name).iter().map(|kept| kept.generation).collect()
     }
 }
 
@@ -69,7 +69,7 @@ fn it_is_the_same_file_and_has_left_the_history() {
     assert_eq!(fs::read(world.stored("m.mar")).unwrap(), first);
     assert_eq!(world.history(), [2]);
     let metadata = fs::metadata(world.stored("m.mar")).unwrap();
-    let kept: Vec<_> = fs::read_dir(world.shop.store.staging().folder()).unwrap().collect();
+    let kept: Vec<_> = fs::read_dir(world.builder.store.staging().folder()).unwrap().collect();
     // The second name goes on the store's own thread.
     assert!(std::os::unix::fs::MetadataExt::nlink(&metadata) <= 1 + kept.len() as u64);
     assert_eq!(report.listed.unwrap().held.unwrap().of, 1);
@@ -77,7 +77,7 @@ fn it_is_the_same_file_and_has_left_the_history() {
     let known = world.known.as_ref().unwrap();
     assert_eq!((known.archive.ctime, &known.fingerprint), (None, &None));
     let name = ModelName::parse("m").unwrap();
-    assert!(world.shop.store.open_published(&name, &known.archive).is_none());
+    assert!(world.builder.store.open_published(&name, &known.archive).is_none());
 }
 
 #[test]
@@ -112,19 +112,19 @@ fn a_hold_that_only_the_catalog_knows_lasts() {
     let (mut world, _) = of_two();
     let listed = world.ask(OrderKind::RollBack { to: None }).listed.unwrap();
     world.known = None;
-    let ticket = |world: &World| Ticket {
+    let request = |world: &World| BuildRequest {
         order: None,
         trigger: Trigger::Start,
         folder: world.folder(),
-        ..Ticket::without_folder(Order {
+        ..BuildRequest::without_folder(Order {
             number: 0,
             name: ModelName::parse("m").unwrap(),
             kind: OrderKind::Resume,
         })
     };
     let listed = as_listed(listed);
-    let job = Job { ticket: ticket(&world), known: None, listed: Some(listed) };
-    let report = world.shop.build(job);
+    let job = Job { request: request(&world), known: None, listed: Some(listed) };
+    let report = world.builder.build(job);
     assert_eq!(outcome(&report), None);
     world.known = report.learned.map(|(_, state)| state);
     assert_eq!(world.known.as_ref().unwrap().held.as_ref().unwrap().of, 1);
@@ -137,7 +137,7 @@ fn a_hold_that_only_the_catalog_knows_lasts() {
 fn a_damaged_archive_is_not_put_back() {
     let (mut world, _) = of_two();
     let name = ModelName::parse("m").unwrap();
-    let kept = world.shop.store.history().list(&name).remove(0);
+    let kept = world.builder.store.history().list(&name).remove(0);
     let mut bytes = fs::read(&kept.path).unwrap();
     let at = bytes.len() / 2;
     bytes[at] ^= 1;
@@ -205,8 +205,9 @@ fn a_hold_that_only_the_catalog_knows_can_be_ended() {
     world.known = None;
     let ask = |kind| {
         let order = Order { number: 1, name: ModelName::parse("m").unwrap(), kind };
-        let ticket = Ticket { folder: world.folder(), ..Ticket::without_folder(order) };
-        world.shop.build(Job { ticket, known: None, listed: Some(listed.clone()) })
+        let request =
+            BuildRequest { folder: world.folder(), ..BuildRequest::without_folder(order) };
+        world.builder.build(Job { request, known: None, listed: Some(listed.clone()) })
     };
     assert!(refusal(&ask(OrderKind::Rebuild)).contains("is held"));
     assert!(refusal(&ask(OrderKind::RollBack { to: None })).contains("with other content"));
@@ -241,7 +242,8 @@ fn what_is_resumed_is_packed_whatever_its_form() {
         assert_eq!(report.record.unwrap().entries, None, "of the one before it is not known");
         let known = world.known.clone().unwrap();
         assert_eq!(known.archive.digest, second, "{form}");
-        let place = world.shop.store.place(&ModelName::parse("m").unwrap(), known.archive.format);
+        let place =
+            world.builder.store.place(&ModelName::parse("m").unwrap(), known.archive.format);
         let found = crate::archive::inspect::inspect(&place).unwrap();
         assert_eq!(found.digest, Some(second), "{form}");
         assert_eq!(world.build().end, End::UpToDate);
@@ -299,13 +301,13 @@ fn an_archive_of_another_form_gives_way_though_only_the_catalog_knows_it() {
 #[test]
 fn an_archive_of_another_model_is_not_put_back() {
     let (mut world, _) = of_two();
-    let kept = world.shop.store.history().list(&ModelName::parse("m").unwrap()).remove(0);
+    let kept = world.builder.store.history().list(&ModelName::parse("m").unwrap()).remove(0);
     world.write(".mar.yaml", "name: other\n");
     let order =
         Order { number: 0, name: ModelName::parse("other").unwrap(), kind: OrderKind::Resume };
-    let ticket = Ticket::without_folder(order);
-    let ticket = Ticket { order: None, folder: world.folder(), ..ticket };
-    let report = world.shop.build(Job { ticket, known: None, listed: None });
+    let request = BuildRequest::without_folder(order);
+    let request = BuildRequest { order: None, folder: world.folder(), ..request };
+    let report = world.builder.build(Job { request, known: None, listed: None });
     assert_eq!(outcome(&report), Some(Outcome::Published), "{report:?}");
     // As `adopt: true` lets into the history what it has replaced.
     fs::copy(world.stored("other.mar"), kept.path.with_file_name("000007-unknown.mar")).unwrap();
@@ -336,7 +338,7 @@ fn a_published_folder_in_which_somebody_has_put_his_own_is_not_rolled_back_over(
 #[test]
 fn an_archive_that_has_a_second_name_in_the_history_is_never_written_into() {
     let (mut world, first) = of_two();
-    let kept = world.shop.store.history().list(&ModelName::parse("m").unwrap()).remove(0);
+    let kept = world.builder.store.history().list(&ModelName::parse("m").unwrap()).remove(0);
     let second_name = world.dir.path().join("second name");
     fs::hard_link(&kept.path, &second_name).unwrap();
     world.ask(OrderKind::RollBack { to: None });
@@ -350,7 +352,8 @@ fn an_archive_that_has_a_second_name_in_the_history_is_never_written_into() {
         assert_eq!(outcome(&world.build()), Some(Outcome::Published));
         assert_eq!(fs::read(&second_name).unwrap(), first, "{text}");
     }
-    let audit = crate::results::audit::audit(world.shop.store.root(), &Default::default()).unwrap();
+    let audit =
+        crate::results::audit::audit(world.builder.store.root(), &Default::default()).unwrap();
     assert!(!crate::model::problem::any_error(&audit.problems), "{audit:?}");
 }
 
@@ -359,13 +362,13 @@ fn an_archive_that_has_a_second_name_in_the_history_is_never_written_into() {
 fn what_is_in_the_way_in_staging_is_not_written_into() {
     let (mut world, first) = of_two();
     let second = fs::read(world.stored("m.mar")).unwrap();
-    let staging = world.shop.store.staging().folder().to_owned();
+    let staging = world.builder.store.staging().folder().to_owned();
     for number in 0..20 {
         fs::hard_link(world.stored("m.mar"), staging.join(format!("{number}-m.mar"))).unwrap();
     }
     let report = world.ask(OrderKind::RollBack { to: None });
     assert_eq!(outcome(&report), Some(Outcome::RolledBack), "{report:?}");
     assert_eq!(fs::read(world.stored("m.mar")).unwrap(), first);
-    let kept = world.shop.store.history().list(&ModelName::parse("m").unwrap());
+    let kept = world.builder.store.history().list(&ModelName::parse("m").unwrap());
     assert_eq!((kept.len(), fs::read(&kept[0].path).unwrap()), (1, second));
 }

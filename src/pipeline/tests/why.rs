@@ -15,8 +15,8 @@ impl World {
 
     fn order(&mut self, kind: OrderKind) -> Report {
         let order = Order { number: 1, name: ModelName::parse("m").unwrap(), kind };
-        let ticket = Ticket { folder: self.folder(), ..Ticket::without_folder(order) };
-        let report = self.shop.build(Job { ticket, known: self.known.clone(), listed: None });
+        let request = BuildRequest { folder: self.folder(), ..BuildRequest::without_folder(order) };
+        let report = self.builder.build(Job { request, known: self.known.clone(), listed: None });
         self.known = report.learned.as_ref().map(|(_, state)| Arc::clone(state));
         report
     }
@@ -111,7 +111,7 @@ fn a_failed_attempt_that_packed_says_why_it_did() {
 /// The state of a model that 0.1.0 built with the same settings.
 fn as_0_1_0(world: &World) -> ModelState {
     let known = world.known.as_deref().unwrap().clone();
-    let fingerprint = fingerprint::of_0_1_0(&Settings::default(), &world.shop.config);
+    let fingerprint = fingerprint::of_0_1_0(&Settings::default(), &world.builder.config);
     ModelState { fingerprint: Some(fingerprint), ..known }
 }
 
