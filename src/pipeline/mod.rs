@@ -5,12 +5,12 @@ pub mod command;
 pub mod compare;
 mod fingerprint;
 pub mod generations;
-pub(crate) mod orders;
 pub mod preflight;
 mod publish;
 pub mod report;
 mod reporting;
 pub mod reuse;
+pub(crate) mod rollback;
 mod serve;
 mod stage_snapshot;
 #[cfg(test)]
@@ -57,7 +57,7 @@ use crate::store::{ModelState, Parts, Staged, Store, Verified};
 use crate::text::chain;
 use check::all_unreadable;
 use fingerprint::Changes;
-use generations::Ended;
+use generations::LastGenerations;
 use preflight::Preflight;
 use report::{BuildError, Report, StageTimer};
 use reuse::Kept;
@@ -75,7 +75,7 @@ pub struct Builder {
     /// Is told how many bytes of which model are packed.
     pub progress: OnProgress,
     /// The last generations of models that are gone.
-    pub ended: Arc<Ended>,
+    pub generations: Arc<LastGenerations>,
     /// Servers that an archive has to pass before it is published.
     pub gate: Option<Arc<dyn Preflight>>,
 }
@@ -166,7 +166,9 @@ impl Builder {
         let known = known.max(job.listed.as_ref().map(|listed| listed.generation));
         let asked = || {
             let name = job.request.name.as_ref()?;
-            Some(self.store.history().newest_generation(name).max(self.ended.generation(name)))
+            Some(
+                self.store.history().newest_generation(name).max(self.generations.generation(name)),
+            )
         };
         known.or_else(asked).unwrap_or(0)
     }

@@ -33,13 +33,13 @@ impl World {
         let models = dir.path().join("models");
         fs::create_dir_all(models.join("m")).unwrap();
         let config = Config::with_defaults(dir.path().join("store"), vec![models]);
-        let ended = Arc::new(Ended::of(&config));
+        let generations = Arc::new(LastGenerations::of(&config));
         let builder = Builder {
             store: Arc::new(Store::open(&config).unwrap()),
             config: Arc::new(config),
             cancelled: Arc::default(),
             progress: Arc::new(|_, _| {}),
-            ended,
+            generations,
             gate: None,
         };
         let world = Self { dir, builder, known: None };

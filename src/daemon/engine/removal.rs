@@ -209,7 +209,7 @@ fn remove(
     }
     match builder.store.forget(name) {
         Ok(reminder) => {
-            builder.ended.note(name, archive.generation);
+            builder.generations.note(name, archive.generation);
             Removal::Done { is_deleted, failure: not_ours, reminder }
         }
         // With its state left, the next start would remove it once more: it is not removed yet.

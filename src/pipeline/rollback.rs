@@ -134,7 +134,7 @@ impl Attempt<'_> {
         self.timer.done(Stage::Publish);
         let published = store.retire(live);
         self.timer.done(Stage::Retire);
-        let listed = listed(name, manifest, &published.state, clock::timestamp());
+        let listed = entry_by_manifest(name, manifest, &published.state, clock::timestamp());
         Ok(Done::RolledBack(Box::new(New {
             name: name.clone(),
             state: published.state,
@@ -380,7 +380,7 @@ fn manifest(inspection: &Inspection) -> Result<Manifest, BuildError> {
 }
 
 /// What the catalog says of an archive, by its own manifest.
-pub(crate) fn listed(
+pub(crate) fn entry_by_manifest(
     name: &ModelName,
     manifest: Manifest,
     state: &ModelState,
