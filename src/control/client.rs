@@ -16,7 +16,6 @@ use super::{RollBack, SOCKET, verb};
 use crate::model::ModelName;
 use crate::pipeline::command::Command;
 use crate::pipeline::command::{Answer, Refusal};
-use crate::reconcile::OrderKind;
 use crate::status::Status;
 
 /// Why the daemon did not do what it was asked for.
@@ -47,13 +46,13 @@ pub enum ClientError {
 ///
 /// # Errors
 /// See [`ClientError`].
-pub async fn ask(hidden: &Path, name: &ModelName, demand: Command) -> Result<Answer, ClientError> {
-    let body = match demand {
-        Command::Order(OrderKind::RollBack { to }) => serde_json::to_vec(&RollBack { to })?,
+pub async fn ask(hidden: &Path, name: &ModelName, command: Command) -> Result<Answer, ClientError> {
+    let body = match command {
+        Command::RollBack { to } => serde_json::to_vec(&RollBack { to })?,
         _ => Vec::new(),
     };
     // A name has no character that means something in a path.
-    let path = format!("/models/{name}/{}", verb(demand));
+    let path = format!("/models/{name}/{}", verb(command));
     send(hidden, Method::POST, &path, body).await
 }
 

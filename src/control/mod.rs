@@ -24,7 +24,6 @@ pub use socket::{Closed, Socket};
 
 use crate::config::Config;
 use crate::pipeline::command::{Command, CommandRequest};
-use crate::reconcile::OrderKind;
 use crate::results::Record;
 use crate::sink::Sink;
 use crate::status::history::AttemptHistory;
@@ -140,11 +139,11 @@ impl Control {
 }
 
 /// The last part of the path that asks for it.
-const fn verb(demand: Command) -> &'static str {
-    match demand {
-        Command::Order(OrderKind::RollBack { .. } | OrderKind::PutBack { .. }) => "rollback",
-        Command::Order(OrderKind::Resume) => "resume",
-        Command::Order(OrderKind::Rebuild) => "rebuild",
+const fn verb(command: Command) -> &'static str {
+    match command {
+        Command::RollBack { .. } | Command::PutBack { .. } => "rollback",
+        Command::Resume => "resume",
+        Command::Rebuild => "rebuild",
         Command::Pause => "pause",
     }
 }

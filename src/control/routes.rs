@@ -21,7 +21,6 @@ use crate::model::ModelName;
 use crate::model::name::NameError;
 use crate::pipeline::command::{Answer, Refusal};
 use crate::pipeline::command::{Command, CommandRequest};
-use crate::reconcile::OrderKind;
 use crate::results::{CATALOG_FILE, Catalog, Record};
 use crate::status::now::Now;
 use crate::status::{Status, metrics};
@@ -158,7 +157,7 @@ async fn roll_back(app: State<AppState>, name: UrlPath<String>, body: Bytes) -> 
     // Without a body it is the newest one.
     let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
     match serde_json::from_slice::<RollBack>(body) {
-        Ok(RollBack { to }) => ask(app, name, Command::Order(OrderKind::RollBack { to })).await,
+        Ok(RollBack { to }) => ask(app, name, Command::RollBack { to }).await,
         Err(error) => {
             let message = format!("the request is not understood: {error}");
             let help = "send {\"to\": GENERATION}, or nothing".into();
@@ -168,11 +167,11 @@ async fn roll_back(app: State<AppState>, name: UrlPath<String>, body: Bytes) -> 
 }
 
 async fn resume(app: State<AppState>, name: UrlPath<String>) -> Response {
-    ask(app, name, Command::Order(OrderKind::Resume)).await
+    ask(app, name, Command::Resume).await
 }
 
 async fn rebuild(app: State<AppState>, name: UrlPath<String>) -> Response {
-    ask(app, name, Command::Order(OrderKind::Rebuild)).await
+    ask(app, name, Command::Rebuild).await
 }
 
 async fn pause(app: State<AppState>, name: UrlPath<String>) -> Response {
@@ -182,7 +181,7 @@ async fn pause(app: State<AppState>, name: UrlPath<String>) -> Response {
 async fn ask(
     State(app): State<AppState>,
     UrlPath(name): UrlPath<String>,
-    demand: Command,
+    command: Command,
 ) -> Response {
     let name = match ModelName::parse(&name) {
         Ok(name) => name,
@@ -192,7 +191,7 @@ async fn ask(
         }
     };
     let (reply, answer) = oneshot::channel();
-    app.commands.send(CommandRequest { name, demand, reply });
+    app.commands.send(CommandRequest { name, command, reply });
     match answer.await {
         Ok(Ok(answer)) => Json(answer).into_response(),
         Ok(Err(refusal)) => refuse(StatusCode::CONFLICT, refusal),

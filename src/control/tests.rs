@@ -115,17 +115,17 @@ fn request(line: &str, body: &str) -> Vec<u8> {
 async fn what_is_asked_for_is_handed_on_and_answered() {
     let Served { hidden, inbox, .. } = &mut served();
     let name = ModelName::parse("m").unwrap();
-    for demand in [
-        Command::Order(OrderKind::RollBack { to: None }),
-        Command::Order(OrderKind::RollBack { to: Some(7) }),
-        Command::Order(OrderKind::Resume),
-        Command::Order(OrderKind::Rebuild),
+    for command in [
+        Command::RollBack { to: None },
+        Command::RollBack { to: Some(7) },
+        Command::Resume,
+        Command::Rebuild,
         Command::Pause,
     ] {
-        let asked = client::ask(hidden, &name, demand);
+        let asked = client::ask(hidden, &name, command);
         let served = async {
             let wish = inbox.recv().await.unwrap();
-            assert_eq!((&wish.name, wish.demand), (&name, demand));
+            assert_eq!((&wish.name, wish.command), (&name, command));
             let answer = Answer { message: "done".into(), record: None };
             wish.reply.send(Ok(answer)).unwrap();
         };
@@ -138,7 +138,7 @@ async fn what_is_asked_for_is_handed_on_and_answered() {
 async fn whoever_still_waits_at_the_end_is_told() {
     let Served { _dir, hidden, socket, mut inbox, .. } = served();
     let name = ModelName::parse("m").unwrap();
-    let asked = client::ask(&hidden, &name, Command::Order(OrderKind::Resume));
+    let asked = client::ask(&hidden, &name, Command::Resume);
     let ended = async {
         let wish = inbox.recv().await.unwrap();
         let closed = socket.close();
@@ -151,7 +151,7 @@ async fn whoever_still_waits_at_the_end_is_told() {
         Err(ClientError::Refused(refusal)) => assert_eq!(refusal.message, "marwatch is ending"),
         other => panic!("{other:?}"),
     }
-    let again = client::ask(&hidden, &name, Command::Order(OrderKind::Resume)).await;
+    let again = client::ask(&hidden, &name, Command::Resume).await;
     assert!(matches!(again, Err(ClientError::Connect { .. })), "{again:?}");
 }
 

@@ -39,7 +39,7 @@ use crate::failpoints::{Protection, is_disabled};
 use crate::fs::identity::Identity;
 use crate::model::problem::{Problem, any_error};
 use crate::model::{ArchiveFormat, Exclude, ModelName, Serve, Settings};
-use crate::reconcile::{BuildRequest, End, OrderKind};
+use crate::reconcile::{BuildRequest, Command, End};
 use crate::results::Stage;
 use crate::results::catalog;
 use crate::results::catalog::CatalogEntry;
@@ -130,7 +130,10 @@ impl Builder {
     pub fn build(&self, mut job: Job) -> Report {
         job.forget_what_is_stale();
         let name = job.request.name.as_ref().map_or_else(
-            || job.request.folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            || {
+                let folder = job.request.folder.as_ref().and_then(|folder| folder.file_name());
+                folder.unwrap_or_default().to_string_lossy().into_owned()
+            },
             ToString::to_string,
         );
         let last_generation = self.last_generation(&job);
@@ -240,7 +243,7 @@ struct Seen {
 }
 
 impl Job {
-    /// The same, but for an order to pack everything anew: nothing is taken from what is known of the
+    /// The same, but for an command to pack everything anew: nothing is taken from what is known of the
     /// archive but its number.
     fn distrusted(&self) -> Option<Job> {
         // One that is held is refused.
@@ -259,15 +262,15 @@ impl Job {
     }
 
     fn is_rebuild(&self) -> bool {
-        self.request.order.as_ref().is_some_and(|order| order.kind == OrderKind::Rebuild)
+        self.request.command.as_ref().is_some_and(|command| command.command == Command::Rebuild)
     }
 }
 
 impl Attempt<'_> {
     /// What was ordered, or what a change asks for.
     fn carry_out(&mut self) -> Result<Done, BuildError> {
-        match &self.job.request.order {
-            Some(order) => self.serve(&order.name, order.kind),
+        match &self.job.request.command {
+            Some(command) => self.serve(&command.name, command.command),
             None => self.run(),
         }
     }
@@ -386,7 +389,7 @@ impl Attempt<'_> {
     ) -> Result<(Verified, Packed), PackFailure> {
         let builder = self.builder;
         let total = seen.snapshot.total_size();
-        let folder = &self.job.request.folder;
+        let folder = seen.folder.path();
         let progress = |done: u64| (builder.progress)(folder, Progress { done, total });
         let control = self.control(&progress);
         let source = ListedFiles::new(&seen.folder, &seen.snapshot, seen.listed);

@@ -17,9 +17,9 @@ use crate::text::chain;
 /// The outcome of one build attempt, or of a look that needed none.
 #[derive(Debug)]
 pub struct Report {
-    /// The model's folder.
-    pub folder: PathBuf,
-    /// The name that it was thought to claim.
+    /// The model's folder; `None` for a command about a model that has none.
+    pub folder: Option<PathBuf>,
+    /// The name that it was expected to claim.
     pub name: Option<ModelName>,
     /// How it ended, for the reconciler.
     pub end: End,
@@ -33,8 +33,8 @@ pub struct Report {
     pub serve: Option<Serve>,
     /// What it took.
     pub stats: BuildStats,
-    /// What whoever has ordered it is told.
-    pub served: Option<Served>,
+    /// The answer to the command, if it was for one.
+    pub answered: Option<Answered>,
 }
 
 /// A build report as an onlooker sees it.
@@ -56,12 +56,12 @@ pub struct Summary {
     pub held: Option<u64>,
 }
 
-/// The end of an order.
+/// A command that was answered.
 #[derive(Debug)]
-pub struct Served {
-    /// Its number.
+pub struct Answered {
+    /// Identifies the client.
     pub number: u64,
-    /// What became of it.
+    /// The answer.
     pub answer: Result<Answer, Refusal>,
 }
 

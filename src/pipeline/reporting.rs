@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::command::{Answer, Refusal};
-use super::report::{BuildError, BuildStats, Report, Served};
+use super::report::{Answered, BuildError, BuildStats, Report};
 use super::{Attempt, Done};
-use crate::reconcile::{End, Order, OrderKind};
+use crate::reconcile::{Command, End, PendingCommand};
 use crate::results::record;
 use crate::results::record::Cost;
 use crate::results::{Outcome, Record, Stage};
@@ -40,10 +40,10 @@ impl Attempt<'_> {
                 record.of_generation = new.state.held.as_ref().map(|held| held.of);
                 record.failure = new.not_durable.map(not_durable);
                 let learned = Some((new.name, Arc::new(new.state)));
-                (End::Served, Some(Outcome::RolledBack), learned, Some(new.listed))
+                (End::CommandDone, Some(Outcome::RolledBack), learned, Some(new.listed))
             }
             Ok(Done::Resumed { name, state }) => {
-                (End::Served, None, Some((name, Arc::new(*state))), None)
+                (End::CommandDone, None, Some((name, Arc::new(*state))), None)
             }
             Ok(Done::Unchanged { name, state, touched, listed }) => {
                 record.describe(&name, &state.archive);
@@ -58,16 +58,16 @@ impl Attempt<'_> {
                     BuildError::Quietly(end) => end,
                     BuildError::Rejected { problems, fingerprint } => {
                         record.problems = problems;
-                        End::Refused(fingerprint)
+                        End::Rejected(fingerprint)
                     }
-                    BuildError::Unstable => End::Moved,
+                    BuildError::Unstable => End::Unstable,
                     BuildError::Failed(failure) => {
                         record.failure = Some(failure);
-                        if self.is_rebuilding() { End::Failed } else { End::Served }
+                        if self.is_rebuilding() { End::Failed } else { End::CommandDone }
                     }
                     BuildError::Refused(refusal) => {
                         refused = Some(refusal);
-                        End::Served
+                        End::CommandDone
                     }
                 };
                 (end, outcome, None, None)
@@ -86,27 +86,28 @@ impl Attempt<'_> {
         if let Some(record) = &record {
             crate::results::log_line::record(record);
         }
-        let order = self.job.request.order.as_ref();
-        let served = order.map(|order| Served {
-            number: order.number,
+        let command = self.job.request.command.as_ref();
+        let answered = command.map(|command| Answered {
+            number: command.number,
             answer: match refused {
                 Some(refusal) => Err(refusal),
-                None => answer(order, &end, record.as_ref()),
+                None => answer(command, &end, record.as_ref()),
             },
         });
         let serve = self.serve.filter(|_| is_good);
-        Report { folder, name, end, record, learned, listed, serve, stats, served }
+        Report { folder, name, end, record, learned, listed, serve, stats, answered }
     }
 
-    /// Whether what failed is to be tried again: an order is not, unless a build is what it asks for.
+    /// Whether what failed is to be tried again: an command is not, unless a build is what it asks for.
     fn is_rebuilding(&self) -> bool {
-        let order = self.job.request.order.as_ref();
-        order.is_none_or(|order| order.kind == OrderKind::Rebuild)
+        let command = self.job.request.command.as_ref();
+        command.is_none_or(|command| command.command == Command::Rebuild)
     }
 
     pub(super) fn blank_record(&self, model: String) -> Record {
         let request = &self.job.request;
-        let mut record = Record::new(model, request.folder.clone(), request.trigger);
+        let mut record =
+            Record::new(model, request.folder.clone().unwrap_or_default(), request.trigger);
         record.generation = self.last_generation;
         record.problems.clone_from(&self.problems);
         record.problems.extend(self.closed.take());
@@ -122,8 +123,8 @@ fn not_durable(message: String) -> record::Failure {
 }
 
 /// What whoever has ordered something is told, given how it ended.
-fn answer(order: &Order, end: &End, record: Option<&Record>) -> Result<Answer, Refusal> {
-    let name = &order.name;
+fn answer(command: &PendingCommand, end: &End, record: Option<&Record>) -> Result<Answer, Refusal> {
+    let name = &command.name;
     let refuse = |message: String, help: &str| Err(Refusal { message, help: help.into() });
     let done = |message: String| Ok(Answer { message, record: record.cloned() });
     if let Some(record) = record {
@@ -153,16 +154,16 @@ fn answer(order: &Order, end: &End, record: Option<&Record>) -> Result<Answer, R
         };
     }
     match end {
-        End::Served => done(format!("`{name}` is held no longer; its folder is looked at")),
+        End::CommandDone => done(format!("`{name}` is held no longer; its folder is looked at")),
         End::Waiting(waiting) => {
             refuse(format!("`{name}` is not at rest: {waiting}"), waiting.help())
         }
-        End::Fresh => refuse(
+        End::JustChanged => refuse(
             format!("`{name}` has changed a moment ago"),
             "ask again when nothing writes to its folder",
         ),
         End::UpToDate => done(format!("`{name}` is as its folder is")),
-        End::Refused(_) => {
+        End::Rejected(_) => {
             refuse(format!("`{name}` is rejected, as before"), "its last record says why")
         }
         End::Gone => refuse(

@@ -16,7 +16,8 @@ use crate::fs::identity::Identity;
 use crate::model::manifest::MANIFEST_PATH;
 use crate::model::problem::any_error;
 use crate::model::{ArchiveFormat, EntryPath, Manifest, ModelName, Serve};
-use crate::reconcile::OrderKind;
+use crate::pipeline::command::Command;
+use crate::reconcile::End;
 use crate::results::Stage;
 use crate::results::catalog;
 use crate::results::catalog::CatalogEntry;
@@ -35,28 +36,30 @@ struct Baseline {
 
 impl Attempt<'_> {
     /// Does what was asked for.
-    pub(super) fn serve(&mut self, name: &ModelName, kind: OrderKind) -> Result<Done, BuildError> {
-        match kind {
-            OrderKind::RollBack { to } => self.roll_back(name, to, false),
-            OrderKind::PutBack { from, .. } if from != self.last_generation => {
+    pub(super) fn serve(&mut self, name: &ModelName, command: Command) -> Result<Done, BuildError> {
+        match command {
+            Command::RollBack { to } => self.roll_back(name, to, false),
+            Command::PutBack { from, .. } if from != self.last_generation => {
                 Err(BuildError::Refused(Refusal {
                     message: format!("`{name}` has another archive than the one that was refused"),
                     help: "nothing to mend; the new one is handed over by itself".into(),
                 }))
             }
-            OrderKind::PutBack { to, .. } => self.roll_back(name, Some(to), true),
-            OrderKind::Resume => self.resume(name),
-            OrderKind::Rebuild if self.has_no_folder() => {
+            Command::PutBack { to, .. } => self.roll_back(name, Some(to), true),
+            Command::Resume => self.resume(name),
+            Command::Rebuild if self.has_no_folder() => {
                 Err(BuildError::Refused(Refusal {
                     message: format!("`{name}` has no folder to be built from"),
                     help: "put an earlier archive back with `marwatch rollback`, or bring its folder back".into(),
                 }))
             }
-            OrderKind::Rebuild if self.held_of().is_some() => Err(BuildError::Refused(Refusal {
+            Command::Rebuild if self.held_of().is_some() => Err(BuildError::Refused(Refusal {
                 message: format!("`{name}` is held at an earlier archive"),
                 help: "put another one back with `marwatch rollback`, or let its folder decide again with `marwatch resume`".into(),
             })),
-            OrderKind::Rebuild => self.run(),
+            Command::Rebuild => self.run(),
+            // The daemon pauses a model without a build.
+            Command::Pause => Err(BuildError::Quietly(End::CommandDone)),
         }
     }
 
@@ -106,7 +109,7 @@ impl Attempt<'_> {
             // Of one that is out of sight, as its disk is, it is known where it was.
             folder: match known {
                 Some(known) if self.has_no_folder() => known.folder.clone(),
-                _ => self.job.request.folder.clone(),
+                _ => self.job.request.folder.clone().unwrap_or_default(),
             },
             // It tells nothing while the archive is held.
             fingerprint: None,
@@ -205,7 +208,7 @@ impl Attempt<'_> {
         let mut archive = archive_state(&inspection, formats.next()?, listed.generation).ok()?;
         archive.identity = found;
         Some(ModelState {
-            folder: self.job.request.folder.clone(),
+            folder: self.job.request.folder.clone().unwrap_or_default(),
             fingerprint: None,
             settings: Vec::new(),
             files: Vec::new(),
@@ -263,7 +266,7 @@ impl Attempt<'_> {
 
     /// Whether no folder is there, or none is known, from which the model could be built.
     fn has_no_folder(&self) -> bool {
-        self.job.request.folder.as_os_str().is_empty()
+        self.job.request.folder.is_none()
     }
 
     /// The generation whose content is held, by the state or, where that is lost, by the catalog.

@@ -33,16 +33,16 @@ impl Attempt<'_> {
     pub(super) fn snapshot(&mut self) -> Result<Seen, BuildError> {
         let request = &self.job.request;
         let config = &self.builder.config;
+        let Some(path) = &request.folder else { return Err(BuildError::Quietly(End::Gone)) };
         let failed =
             |error: &(dyn std::error::Error + 'static)| BuildError::failed(Stage::Snapshot, error);
-        let folder =
-            discover::open(&request.folder, config).map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-                    BuildError::Quietly(End::Gone)
-                }
-                _ => failed(&At { path: request.folder.clone(), source: error }),
-            })?;
-        let configured = config.entry(&request.folder).map(|entry| entry.settings.clone());
+        let folder = discover::open(path, config).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                BuildError::Quietly(End::Gone)
+            }
+            _ => failed(&At { path: path.clone(), source: error }),
+        })?;
+        let configured = config.entry(path).map(|entry| entry.settings.clone());
         let texts = self.job.known.as_deref().map(|known| known.settings.as_slice());
         let resolved = resolve(&folder, &configured.unwrap_or_default(), texts.unwrap_or_default());
         let resolved = resolved.map_err(|source| {
@@ -61,7 +61,7 @@ impl Attempt<'_> {
         let snapshot = snapshot::take(&folder, &listing_request(&exclude, config, &settings));
         let snapshot = snapshot.map_err(|error| {
             // Removed since it was opened: no failure, and nothing to try again.
-            if error.source.kind() == io::ErrorKind::NotFound && error.path == request.folder {
+            if error.source.kind() == io::ErrorKind::NotFound && error.path == *path {
                 return BuildError::Quietly(End::Gone);
             }
             if error.source.kind() == io::ErrorKind::PermissionDenied {
@@ -100,9 +100,9 @@ impl Attempt<'_> {
         let job = self.job;
         let request = &job.request;
         // It goes through the whole listing, so it is made only where somebody asks for it.
-        if let Some(refused) = request.refused.filter(|refused| *refused == self.fingerprint(seen))
+        if let Some(refused) = request.rejected.filter(|refused| *refused == self.fingerprint(seen))
         {
-            return Err(BuildError::Quietly(End::Refused(refused)));
+            return Err(BuildError::Quietly(End::Rejected(refused)));
         }
         if !request.rivals.is_empty() {
             let fingerprint = self.fingerprint(seen);
@@ -122,7 +122,7 @@ impl Attempt<'_> {
             // What was refused is as it was published again: whoever was told is told. One that is held
             // may be as wrong as it was.
             let is_held = known.is_some_and(|known| known.held.is_some());
-            let touched = request.refused.is_some() && !is_held;
+            let touched = request.rejected.is_some() && !is_held;
             let texts = &seen.resolved.texts;
             let is_new = |known: &ModelState| texts.iter().any(|t| !known.settings.contains(t));
             return match (known, &seen.name) {
@@ -152,7 +152,7 @@ impl Attempt<'_> {
         }
         self.unmoved(seen)?;
         let mut state = self.as_seen(known, seen);
-        let mut touched = request.refused.is_some() && known.held.is_none();
+        let mut touched = request.rejected.is_some() && known.held.is_none();
         for (known, file) in state.files.iter_mut().zip(&seen.snapshot.files) {
             touched |= known.id != file.id;
             known.id = file.id;
@@ -193,7 +193,7 @@ impl Attempt<'_> {
         if let Some(min_age) = request.min_age {
             let newest = seen.snapshot.files.iter().map(|file| file.id.ctime).max().unwrap_or(0);
             if is_fresh(seen.listed.saturating_sub(newest), min_age, request.trigger) {
-                return Err(BuildError::Quietly(End::Fresh));
+                return Err(BuildError::Quietly(End::JustChanged));
             }
         }
         let marker = seen.settings.ready_marker.as_deref();
@@ -207,7 +207,7 @@ impl Attempt<'_> {
     pub(super) fn is_in_store(&self, known: &ModelState, seen: &Seen) -> bool {
         let Some(name) = &seen.name else { return false };
         (known.archive.format == seen.format || known.held.is_some())
-            && known.folder == self.job.request.folder
+            && known.folder == seen.folder.path()
             && Identity::at(&self.builder.store.place(name, known.archive.format))
                 .is_ok_and(|found| found == Some(known.archive.identity))
     }
@@ -239,7 +239,7 @@ impl Attempt<'_> {
         let name = seen.name.as_ref().map(ModelName::as_str).unwrap_or_default();
         Problem::error(
             Code::NameTaken,
-            self.job.request.folder.clone(),
+            seen.folder.path(),
             format!("the name `{name}` is also claimed by {}", rivals.join(" and ")),
             "give one of them another name (`name:` in .mar.yaml), or remove one",
         )

@@ -82,14 +82,14 @@ impl World {
         listed: Option<Listed>,
     ) -> Report {
         let request = BuildRequest {
-            folder,
+            folder: Some(folder),
             name: ModelName::parse("m").ok(),
             rivals: Default::default(),
             trigger: Trigger::Change,
             unclosed: Default::default(),
-            refused,
+            rejected: refused,
             min_age: None,
-            order: None,
+            command: None,
         };
         let report = self.builder.build(Job { request, known: self.known.clone(), listed });
         if let Some((_, state)) = &report.learned {
@@ -129,7 +129,7 @@ fn a_refused_model_that_is_as_it_was_before_is_said_to_be_well() {
     let mut world = World::new();
     assert_eq!(outcome(&world.build()), Some(Outcome::Published));
     world.write(".mar.yaml", "descripton: a typing error\n");
-    let End::Refused(fingerprint) = world.build().end else { panic!("it is wrong") };
+    let End::Rejected(fingerprint) = world.build().end else { panic!("it is wrong") };
     fs::remove_file(world.folder().join(".mar.yaml")).unwrap();
     assert_eq!(outcome(&world.build_again(Some(fingerprint))), Some(Outcome::Unchanged));
     assert_eq!(outcome(&world.build()), None);
@@ -207,7 +207,7 @@ fn a_reload_with_adopt_lets_a_refused_model_in() {
     fs::write(world.stored("m.mar"), "not ours").unwrap();
     let refused = world.build();
     assert_eq!(codes(&refused), [Code::ArchiveForeign]);
-    let End::Refused(fingerprint) = refused.end else { panic!("{:?}", refused.end) };
+    let End::Rejected(fingerprint) = refused.end else { panic!("{:?}", refused.end) };
     assert_eq!(world.build_again(Some(fingerprint)).record, None, "said once");
     world.configure(|config| config.adopt = true);
     assert_eq!(outcome(&world.build_again(Some(fingerprint))), Some(Outcome::Published));
@@ -279,14 +279,14 @@ fn the_longest_name_fits_wherever_it_is_written() {
         let name = ModelName::parse(&"n".repeat(crate::model::name::MAX_LENGTH)).unwrap();
         world.write(".mar.yaml", &format!("name: {name}\narchive_format: {format}\n"));
         let request = BuildRequest {
-            folder: world.folder(),
+            folder: Some(world.folder()),
             name: Some(name.clone()),
             rivals: Default::default(),
             trigger: Trigger::Change,
             unclosed: Default::default(),
-            refused: None,
+            rejected: None,
             min_age: None,
-            order: None,
+            command: None,
         };
         let report = world.builder.build(Job { request, known: None, listed: None });
         assert_eq!(outcome(&report), Some(Outcome::Published), "{report:?}");

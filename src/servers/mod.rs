@@ -32,7 +32,6 @@ use crate::clock;
 use crate::config::{Config, Retry};
 use crate::model::ModelName;
 use crate::pipeline::command::{Command, CommandRequest};
-use crate::reconcile::OrderKind;
 use crate::results::catalog::{CatalogEntry, ServerStatus, ServingState};
 use crate::results::server_report::ServerReport;
 use crate::sink::Sink;
@@ -336,12 +335,8 @@ fn pace(api: &Api, retry: Retry) -> Pace {
 /// Has the store go back to what is served again.
 fn put_back(outbox: &Sink<Output>, name: &ModelName, from: u64, to: u64) {
     let (reply, answer) = oneshot::channel();
-    let kind = OrderKind::PutBack { from, to };
-    outbox.send(Output::Command(CommandRequest {
-        name: name.clone(),
-        demand: Command::Order(kind),
-        reply,
-    }));
+    let command = Command::PutBack { from, to };
+    outbox.send(Output::Command(CommandRequest { name: name.clone(), command, reply }));
     let name = name.clone();
     tokio::spawn(async move {
         if let Ok(Err(refusal)) = answer.await {

@@ -4,7 +4,7 @@ use super::{Engine, Message, folder_name};
 use crate::model::{ModelName, Serve};
 use crate::pipeline::Job;
 use crate::pipeline::command::Refusal;
-use crate::pipeline::report::{BuildStats, Report, Served, Summary};
+use crate::pipeline::report::{Answered, BuildStats, Report, Summary};
 use crate::reconcile::{BuildRequest, End, Event};
 use crate::results::catalog::CatalogEntry;
 use crate::results::writer::CatalogChange;
@@ -12,8 +12,7 @@ use crate::results::writer::CatalogChange;
 impl Engine {
     pub(super) fn build(&mut self, request: BuildRequest) {
         let name = request.name.as_ref();
-        let has_no_folder = request.folder.as_os_str().is_empty();
-        if has_no_folder && name.is_some_and(|name| self.removing.contains_key(name)) {
+        if request.folder.is_none() && name.is_some_and(|name| self.removing.contains_key(name)) {
             return self.deferred.push(request);
         }
         let not_built = Message::Built(Box::new(not_built(&request)));
@@ -34,7 +33,8 @@ impl Engine {
     /// Whether a single pass is for this model too.
     fn is_wanted(&self, request: &BuildRequest) -> bool {
         let Some(only) = &self.mode.only else { return true };
-        let folder_name = request.folder.file_name().map(|name| name.to_string_lossy());
+        let folder_name = request.folder.as_ref().and_then(|folder| folder.file_name());
+        let folder_name = folder_name.map(|name| name.to_string_lossy());
         request.name.as_ref().is_some_and(|name| only.contains(name.as_str()))
             || folder_name.is_some_and(|name| only.contains(&*name))
     }
@@ -53,22 +53,23 @@ impl Engine {
                 change.into_iter().for_each(|change| self.results.change(change));
             }
         }
-        self.handle(match report.name {
-            Some(name) if report.folder.as_os_str().is_empty() => Event::Served(name),
-            _ => Event::Finished { folder: report.folder, end: report.end },
-        });
-        if let Some(served) = report.served
-            && let Some(reply) = self.replies.remove(&served.number)
+        match (report.folder, report.name) {
+            (Some(folder), _) => self.handle(Event::Finished { folder, end: report.end }),
+            (None, Some(name)) => self.handle(Event::CommandDone(name)),
+            (None, None) => {}
+        }
+        if let Some(answered) = report.answered
+            && let Some(reply) = self.replies.remove(&answered.number)
         {
             // Fails if the client is gone.
-            let _ = reply.send(served.answer);
+            let _ = reply.send(answered.answer);
         }
     }
 
     fn learn_state(&mut self, report: &mut Report) {
         let Some((name, state)) = report.learned.take() else { return };
-        if !report.folder.as_os_str().is_empty() {
-            self.remove_former_names(&report.folder, &name);
+        if let Some(folder) = &report.folder {
+            self.remove_former_names(folder, &name);
         }
         self.listed.remove(name.as_str());
         let is_held = state.held.is_some();
@@ -83,13 +84,14 @@ impl Engine {
         let record = report.record.as_ref().map(|record| record.model.clone());
         let name = || report.name.as_ref().map(ToString::to_string);
         let known = report.name.as_ref().and_then(|name| self.states.get(name));
-        let first = self.reconciler.building_since(&report.folder);
+        let folder = report.folder.clone().unwrap_or_default();
+        let first = self.reconciler.building_since(&folder);
         // Fails only at shutdown.
         let _ = summaries.send(Summary {
             held: known.and_then(|known| known.held.as_ref()).map(|held| held.of),
             since_change: first.map(|first| self.clock.now().since(first)),
-            folder: report.folder.clone(),
-            model: record.or_else(name).unwrap_or_else(|| folder_name(&report.folder)),
+            model: record.or_else(name).unwrap_or_else(|| folder_name(&folder)),
+            folder,
             end: report.end.clone(),
             record: report.record.clone(),
             stats: report.stats.clone(),
@@ -137,8 +139,8 @@ fn not_built(request: &BuildRequest) -> Report {
         listed: None,
         serve: None,
         stats: BuildStats::default(),
-        served: request.order.as_ref().map(|order| Served {
-            number: order.number,
+        answered: request.command.as_ref().map(|command| Answered {
+            number: command.number,
             answer: Err(Refusal {
                 message: "internal error (see the log)".into(),
                 help: "please report it".into(),

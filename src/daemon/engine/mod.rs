@@ -151,7 +151,7 @@ impl Engine {
 
     /// Lists the roots and scans every model.
     pub fn scan_all(&mut self, trigger: Trigger) {
-        self.handle(Event::LookAtAll(trigger));
+        self.handle(Event::ScanAll(trigger));
     }
 
     /// Starts nothing more.
@@ -210,7 +210,7 @@ impl Engine {
                 Effect::List => self.list(),
                 Effect::Build(request) => self.build(request),
                 Effect::Remove { folder, name } => self.remove(folder, name),
-                Effect::Say(notice) => self.notice(notice),
+                Effect::Notify(notice) => self.notice(notice),
             }
         }
     }

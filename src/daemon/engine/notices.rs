@@ -16,7 +16,7 @@ use crate::store::ModelState;
 impl Engine {
     pub(super) fn notice(&mut self, notice: Notice) {
         match notice {
-            Notice::NotAtRest { folder, name, trigger, waiting, since } => {
+            Notice::NotReady { folder, name, trigger, waiting, since } => {
                 self.not_at_rest(folder, name, trigger, &waiting, since);
             }
             Notice::RemovalsHeld { root, vanished, of } => tracing::warn!(
