@@ -19,8 +19,8 @@ use marwatch::archive::{
 };
 use marwatch::clock::Moment;
 use marwatch::config::{Config, PackDefaults, Settle};
-use marwatch::fs::identity::FileId;
-use marwatch::fs::identity::Identity;
+use marwatch::fs::FileId;
+use marwatch::fs::Identity;
 use marwatch::model::{ArchiveFormat, EntryPath, ModelName};
 use marwatch::pipeline::compare::has_files;
 use marwatch::pipeline::reuse::Kept;
@@ -28,8 +28,8 @@ use marwatch::reconcile::{End, Event, Policy, Reconciler};
 use marwatch::results::Trigger;
 use marwatch::source::discover::{ListedModel, RootListing};
 use marwatch::source::snapshot::{Snapshot, SourceFile};
-use marwatch::store::ModelState;
-use marwatch::store::state::{ArchiveState, KnownFile, StateDir};
+use marwatch::store::state::{ArchiveState, KnownFile};
+use marwatch::store::{ModelState, States};
 use marwatch::watch::Change;
 use tempfile::TempDir;
 
@@ -115,7 +115,7 @@ fn hashing(c: &mut Criterion) {
 
 fn state(c: &mut Criterion) {
     let folder = memory_folder();
-    let states = StateDir::new(folder.path().to_owned());
+    let states = States::new(folder.path().to_owned());
     let name = ModelName::parse("model").unwrap();
     let known = known();
     // The file is in memory, which costs little compared with 20,000 entries.
@@ -268,7 +268,7 @@ fn known() -> ModelState {
             sha256: None,
         },
         history: vec![],
-        spare: None,
+        recycled: None,
         held: None,
     }
 }

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::archive::Digest;
-use crate::archive::pack::Packed;
+use crate::archive::pack::{Before, Packed};
 use crate::archive::plan::{Profile, plan};
 use crate::archive::probe::probe;
 use crate::archive::{Control, PackError};
@@ -52,7 +52,6 @@ use crate::source::readiness::Asked;
 use crate::source::resolve::Resolved;
 use crate::source::snapshot;
 use crate::source::snapshot::Snapshot;
-use crate::store::staging::Before;
 use crate::store::{ModelState, Parts, Staged, Store, Verified};
 use crate::text::chain;
 use check::all_unreadable;
@@ -69,7 +68,7 @@ pub struct Builder {
     /// The configuration that holds.
     pub config: Arc<Config>,
     /// The store.
-    pub store: Arc<Store>,
+    pub(crate) store: Arc<Store>,
     /// Set to stop what is under way.
     pub cancelled: Arc<AtomicBool>,
     /// Is told how many bytes of which model are packed.
@@ -254,7 +253,7 @@ impl Job {
         let mut job = self.clone();
         if let Some(known) = &mut job.known {
             let known = Arc::make_mut(known);
-            known.archive.identity = Identity { ino: 0, size: 0, mtime: 0 };
+            known.archive.identity = Identity::NONE;
             known.archive.ctime = None;
             known.fingerprint = None;
         }
@@ -404,10 +403,9 @@ impl Attempt<'_> {
             .map_err(|error| self.pack_failed(seen, Stage::Plan, &error))?;
         let plan = plan(manifest, &inputs, &methods, carried);
         self.timer.done(Stage::Plan);
-        let spare = self.job.known.as_deref().and_then(|known| known.spare.as_ref());
+        let spare = self.job.known.as_deref().and_then(|known| known.recycled.as_ref());
         let spare = spare.filter(|_| previous.is_some());
-        let spare =
-            spare.and_then(|note| Some((builder.store.take_spare(model.name(), note)?, note)));
+        let spare = spare.and_then(|note| Some((builder.store.recycle(model.name(), note)?, note)));
         let on_spare = spare.map(|(staged, note)| {
             let before = Before { previous, in_place: &note.large };
             let packed = staged.pack(&plan, &seen.profile, &source, before, &control);
@@ -442,7 +440,7 @@ impl Attempt<'_> {
             verified => verified.map_err(|error| self.failed_in_staging(Stage::Verify, &error))?,
         };
         if let Some((previous, known)) = previous.zip(self.job.known.as_deref())
-            && !self.builder.store.is_published(previous, &known.archive)
+            && !known.archive.is_untouched(previous)
         {
             let moved = "it was written to while it was carried over";
             return Err(PackFailure::Before(moved.into()));

@@ -21,9 +21,8 @@ use crate::model::problem::{Code, Problem};
 use crate::model::{ArchiveFormat, ModelName};
 use crate::results::Stage;
 use crate::results::catalog::CatalogEntry;
-use crate::store::publish::PublishError;
 use crate::store::state::{ArchiveState, KnownFile};
-use crate::store::{BuildFingerprint, ModelState, Publication, Verified};
+use crate::store::{BuildFingerprint, ModelState, Publication, PublishError, Verified};
 
 /// What stands in an archive's place.
 #[derive(Debug, Clone, Copy)]
@@ -113,7 +112,7 @@ impl Attempt<'_> {
             let mut state = state_of(seen, &packed, standing.identity(), generation, sha256);
             if let Some(known) = known {
                 state.history.clone_from(&known.history);
-                state.spare.clone_from(&known.spare);
+                state.recycled.clone_from(&known.recycled);
             }
             match (sameness, known) {
                 (Sameness::Untouched, Some(known)) => {
@@ -151,11 +150,10 @@ impl Attempt<'_> {
         };
         let config = &self.builder.config;
         // By what the archive will be known again, the store sees.
-        let nothing = Identity { ino: 0, size: 0, mtime: 0 };
-        let mut next = state_of(seen, &packed, nothing, self.last_generation + 1, sha256);
+        let mut next = state_of(seen, &packed, Identity::NONE, self.last_generation + 1, sha256);
         if let Some(known) = known {
             next.history.clone_from(&known.history);
-            next.spare.clone_from(&known.spare);
+            next.recycled.clone_from(&known.recycled);
         }
         let as_listed = self.as_listed();
         let known = known.or(as_listed.as_ref());
@@ -334,7 +332,7 @@ fn state_of(
             sha256,
         },
         history: Vec::new(),
-        spare: None,
+        recycled: None,
         held: None,
     }
 }

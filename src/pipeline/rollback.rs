@@ -23,8 +23,8 @@ use crate::results::catalog;
 use crate::results::catalog::CatalogEntry;
 use crate::source::files::ListedFiles;
 use crate::source::resolve::said_by;
-use crate::store::state::{ArchiveState, KnownFile, KnownText};
-use crate::store::{Held, Kept, ModelState, Publication};
+use crate::store::state::{ArchiveState, Held, KnownFile, KnownText};
+use crate::store::{Kept, ModelState, Publication};
 
 /// What a folder holds, by which it is seen later whether it has changed.
 #[derive(Debug, Default)]
@@ -117,7 +117,7 @@ impl Attempt<'_> {
             files: baseline.files,
             archive: ArchiveState { sha256, ..archive },
             history: known.map(|known| known.history.clone()).unwrap_or_default(),
-            spare: known.and_then(|known| known.spare.clone()),
+            recycled: known.and_then(|known| known.recycled.clone()),
             held: Some(Held {
                 of: kept.generation,
                 since: clock::timestamp(),
@@ -214,7 +214,7 @@ impl Attempt<'_> {
             files: Vec::new(),
             archive,
             history: Vec::new(),
-            spare: None,
+            recycled: None,
             held: None,
         })
     }
@@ -366,7 +366,7 @@ fn archive_state(
         digest,
         bytes: inspection.bytes,
         // The store sees by what it is known again.
-        identity: Identity { ino: 0, size: 0, mtime: 0 },
+        identity: Identity::NONE,
         ctime: None,
         manifest: bare(path, manifest.size, *hash.as_bytes()),
         sha256: None,

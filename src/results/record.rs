@@ -36,8 +36,8 @@ pub struct Record {
     pub outcome: Outcome,
     /// What caused the attempt.
     pub trigger: Trigger,
-    /// Why the model was packed, in words, for example `service.py changed`; absent for records that
-    /// packed nothing.
+    /// Why the model was packed, in words, for example `service.py changed`; names at most three files.
+    /// Absent for records that packed nothing.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub why: Vec<String>,
     /// Whether the next start wrote the record, because marwatch was killed or the disk refused the

@@ -23,7 +23,7 @@ impl Engine {
         let CommandRequest { name, command, reply } = request;
         let pauses = match command {
             Command::Pause => Some(true),
-            Command::Resume if self.paused.contains_key(&name) => Some(false),
+            Command::Resume if self.paused.contains_key(name.as_str()) => Some(false),
             _ => None,
         };
         if let Some(pauses) = pauses {

@@ -9,7 +9,7 @@ use crate::archive::CHUNK;
 use crate::archive::pack::tests::noise;
 use crate::clock::boot_id;
 use crate::fs::identity::Stat;
-use crate::store::Held;
+use crate::store::state::Held;
 use crate::store::state::format::encode_unflushed;
 
 /// A world with an archive of this form, large enough to carry something over, and a state as 0.1.0

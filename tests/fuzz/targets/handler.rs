@@ -1,4 +1,4 @@
-//! The module of a handler, whatever somebody has written there.
+//! The module of a handler, with any content.
 //!
 //! A module from which the handler is inferred is one that the same checks accept; each problem
 //! stands on a line of the file.

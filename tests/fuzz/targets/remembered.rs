@@ -11,7 +11,7 @@ use marwatch::config::ResultsLog;
 use marwatch::model::ModelName;
 use marwatch::results::log::Log;
 use marwatch::results::{Catalog, Record, Trigger};
-use marwatch::store::state::StateDir;
+use marwatch::store::States;
 
 static PLACE: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
     let folder = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
@@ -30,7 +30,7 @@ pub fn check(bytes: &[u8]) {
 
 fn state(body: &[u8]) {
     let name = ModelName::parse("m").expect("a name");
-    let states = StateDir::new(PLACE.1.clone());
+    let states = States::new(PLACE.1.clone());
     let checksum = blake3::hash(body);
     let ctime = 7i64.to_le_bytes();
     let head = blake3::hash(&[&ctime[..], checksum.as_bytes()].concat());
