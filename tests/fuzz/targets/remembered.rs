@@ -37,7 +37,7 @@ fn state(body: &[u8]) {
     let parts = [&b"marwst\0\x08"[..], &ctime, &head.as_bytes()[..8], checksum.as_bytes(), body];
     fs::write(PLACE.1.join("m.state"), parts.concat()).expect("room in memory");
     let Some(state) = states.load(&name) else { return };
-    assert_eq!(state.archive.ctime, 7);
+    assert_eq!(state.archive.ctime, Some(7));
     states.save(&name, &state).expect("room in memory");
     assert_eq!(states.load(&name).as_ref(), Some(&state));
 }
