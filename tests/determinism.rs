@@ -1,4 +1,4 @@
-//! Same content, same bytes: whatever an archive must not depend on is varied here.
+//! Same content, same bytes: the tests vary everything that an archive must not depend on.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
@@ -12,8 +12,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use common::{archives, marwatch, service};
 
-/// The files of the model: text that shrinks, data that does not, large and small and empty, names
-/// whose order depends on whom one asks.
+/// The files of the model: text that compresses, data that does not, large, small and empty files,
+/// and names whose order depends on the locale.
 fn files() -> BTreeMap<&'static str, Vec<u8>> {
     let mut state = 1u32;
     let mut noise = |length: usize| -> Vec<u8> {
@@ -45,22 +45,22 @@ fn files() -> BTreeMap<&'static str, Vec<u8>> {
 const SETTINGS: &str =
     "version: \"1.0\"\ndescription: All the same\nextensions: {z: 1, a: [2, 3], m: {y: 1, b: 2}}\n";
 
-/// How a model is laid out and built; nothing of it may be seen in the archive.
+/// How a model is laid out and built. None of it may change the archive.
 struct Way {
-    /// The folder below which everything lies.
+    /// The folder that holds models, store and configuration.
     place: &'static str,
-    /// In which order the files are made.
+    /// The order in which the files are created.
     order: fn(&mut Vec<&'static str>),
-    /// The umask of whoever makes the files and of marwatch, and the mode of the files.
+    /// The umask of the process that creates the files and of marwatch, and the mode of the files.
     umask: &'static str,
     mode: u32,
-    /// Seconds since 1970 at which the files were changed.
+    /// The mtime of the files, in seconds since 1970.
     changed: u64,
-    /// What else the configuration says.
+    /// More lines for the configuration.
     config: &'static str,
-    /// Set before marwatch.
+    /// Environment variables for marwatch.
     environment: &'static [(&'static str, &'static str)],
-    /// Whether it may use one processor alone.
+    /// Whether marwatch runs on one processor only.
     one_processor: bool,
 }
 
@@ -97,7 +97,7 @@ fn ways() -> Vec<(&'static str, Way)> {
     ]
 }
 
-/// Lays the tree out, packs it, and gives back the store.
+/// Creates the tree, builds it, and returns the path of the store.
 fn build(root: &Path, way: &Way, format: &str) -> PathBuf {
     let base = root.join(way.place);
     let model = base.join("drop/model");
@@ -165,14 +165,14 @@ fn an_unpacked_archive_depends_on_nothing_but_its_content() {
 }
 
 #[test]
-fn the_way_to_a_content_does_not_matter() {
+fn an_archive_does_not_depend_on_earlier_edits() {
     let cold = tempfile::tempdir().unwrap();
     let expected = fs::read(build(cold.path(), &USUAL, "default").join("model.mar")).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let store = build(dir.path(), &USUAL, "default");
     let base = dir.path().join(USUAL.place);
     let model = base.join("drop/model");
-    // Away from it step by step: an edit, a file more, a file less, and other settings.
+    // Change it step by step: an edit, one more file, one less, other settings.
     let steps: [&dyn Fn(); 4] = [
         &|| fs::write(model.join("weights.bin"), "other weights").unwrap(),
         &|| fs::write(model.join("new.txt"), "new").unwrap(),
@@ -185,7 +185,7 @@ fn the_way_to_a_content_does_not_matter() {
         let bytes = fs::read(store.join("model.mar")).unwrap();
         assert!(bytes != expected, "step {number} was not built");
     }
-    // And back.
+    // Then undo all of it.
     fs::remove_file(model.join("new.txt")).unwrap();
     build(dir.path(), &USUAL, "default");
     let bytes = fs::read(store.join("model.mar")).unwrap();

@@ -1,6 +1,6 @@
-//! Disks that are full, read-only or less than others, and a machine with little memory.
+//! Disks that are full, read-only or limited, and a machine with little memory.
 //!
-//! Each test mounts what it needs where nobody else sees it, below the store of a site of its own.
+//! Each test mounts what it needs below its own store, where no other process sees it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 #[path = "disks/calls.rs"]

@@ -1,4 +1,4 @@
-//! What is flushed to the disk while an archive is published, seen from outside.
+//! The calls that flush, while an archive is published, seen from outside.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
@@ -9,8 +9,8 @@ use std::process::Command;
 use common::service;
 use common::site::Site;
 
-/// A single pass under strace. Returns what it flushed, by name, in order; without the results log
-/// and the catalog, which are flushed by a thread of their own.
+/// Runs one pass under strace and returns what it flushes, by name, in order, except for the
+/// results log and the catalog, which another thread flushes.
 fn flushed(site: &Site) -> Vec<String> {
     let log = site.root.join("flushed");
     let output = Command::new("strace")

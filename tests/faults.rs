@@ -1,8 +1,9 @@
-//! Killed at every system call, and each of them failing: no crash and no error costs an archive.
+//! Kills at every system call, and errors of every system call: no crash and no error costs an
+//! archive.
 //!
 //! The program runs under ptrace (`faults/trace.rs`). A sweep makes the same change over and over,
-//! disturbed at another call each time, and looks at the store right after it and after the next
-//! run. The environment variable `MARWATCH_FAULTS=all` leaves nothing out.
+//! disturbs it at another call each time, and checks the store right afterwards and after the next
+//! run. The environment variable `MARWATCH_FAULTS=all` tries everything.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "what a sweep has seen, for people")]
@@ -31,94 +32,94 @@ mod world;
 
 use scenario::Scenario;
 
-/// Whether every call counts, and every error is tried at every call. Otherwise programs are killed
-/// at the calls that change something in the store and at their end, and a call fails with one of
-/// the errors that it can have, the next one with the next.
+/// Whether every call counts, with every error. Otherwise programs are killed only at their end and
+/// at calls that change something in the store, and each call fails with one of its possible
+/// errors, the next call with the next error.
 fn is_thorough() -> bool {
     std::env::var_os("MARWATCH_FAULTS").is_some_and(|value| value == "all")
 }
 
 #[test]
-fn killed_at_a_first_build() {
+fn a_kill_during_a_first_build_does_no_harm() {
     kill::sweep("cold", Scenario::cold(None));
 }
 
 #[test]
-fn killed_at_an_edit() {
+fn a_kill_during_an_edit_does_no_harm() {
     kill::sweep("edit", Scenario::edit("", None));
 }
 
 #[test]
-fn killed_at_an_edit_beside_large_weights() {
+fn a_kill_during_an_edit_next_to_large_weights_does_no_harm() {
     kill::sweep("large", Scenario::large("", None));
 }
 
 #[test]
-fn killed_at_an_edit_with_a_full_history() {
+fn a_kill_during_an_edit_with_a_full_history_does_no_harm() {
     kill::sweep("history", Scenario::edit("history: {keep: 2}\n", None));
 }
 
 #[test]
-fn killed_at_a_removal() {
+fn a_kill_during_a_removal_does_no_harm() {
     kill::sweep("removal", Scenario::removal("", None));
 }
 
 #[test]
-fn killed_when_a_model_leaves_and_its_archive_stays() {
+fn a_kill_during_a_removal_that_keeps_the_archive_does_no_harm() {
     kill::sweep("departure", Scenario::departure(None));
 }
 
 #[test]
-fn killed_at_a_change_of_form_to_a_file() {
+fn a_kill_during_a_change_of_format_to_a_file_does_no_harm() {
     kill::sweep("form of file", Scenario::form_of_file(None));
 }
 
 #[test]
-fn killed_at_a_change_of_form_to_a_folder() {
+fn a_kill_during_a_change_of_format_to_a_folder_does_no_harm() {
     kill::sweep("form of folder", Scenario::form_of_folder(None));
 }
 
 #[test]
-fn killed_when_an_archive_is_put_back() {
+fn a_kill_during_a_rollback_leaves_the_old_or_the_new_archive() {
     put_back::sweep("");
 }
 
 #[test]
-fn killed_when_an_archive_is_put_back_from_a_long_history() {
+fn a_kill_during_a_rollback_with_a_long_history_leaves_the_old_or_the_new_archive() {
     put_back::sweep("history: {keep: 3}\n");
 }
 
 #[test]
-fn killed_at_a_rollback() {
+fn a_kill_during_a_rollback_does_no_harm() {
     kill::sweep("rollback", Scenario::rollback(None));
 }
 
 #[test]
-fn errors_at_a_first_build() {
+fn an_error_during_a_first_build_does_no_harm() {
     errors::sweep("cold", || Scenario::cold(None));
 }
 
 #[test]
-fn errors_at_an_edit() {
+fn an_error_during_an_edit_does_no_harm() {
     errors::sweep("edit", || Scenario::edit("", None));
 }
 
 #[test]
-fn errors_at_an_edit_beside_large_weights() {
+fn an_error_during_an_edit_next_to_large_weights_does_no_harm() {
     errors::sweep("large", || Scenario::large("", None));
 }
 
 #[test]
-fn errors_at_a_removal() {
+fn an_error_during_a_removal_does_no_harm() {
     errors::sweep("removal", || Scenario::removal("history: {keep: 0}\n", None));
 }
 
 #[test]
-fn errors_at_a_change_of_form() {
+fn an_error_during_a_change_of_format_does_no_harm() {
     errors::sweep("form of folder", || Scenario::form_of_folder(None));
 }
 
 #[test]
-fn errors_at_a_rollback() {
+fn an_error_during_a_rollback_does_no_harm() {
     errors::sweep("rollback", || Scenario::rollback(None));
 }

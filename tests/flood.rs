@@ -1,5 +1,5 @@
-//! More at once than the kernel's notifications can tell of, and fewer watches than folders: the
-//! store becomes what a fresh build of the same folders gives, compared by digest.
+//! More changes at once than the kernel can notify of, and fewer watches than folders: in the end
+//! the store holds what a fresh build gives, compared by digest.
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(unreachable_pub, reason = "a test program has no outside")]
 
@@ -19,12 +19,12 @@ use std::time::Duration;
 use common::service;
 use common::site::Site;
 
-/// Nothing looks at everything by itself: what is missed stays missed.
+/// No periodic rescan: a change that is missed stays missed.
 const TERMS: &str = "settle: {quiet: 150ms, quiet_long: 300ms, max_wait: 5m}\n\
                      rescan_interval: 10h\non_remove: delete\n";
 /// The watched folders of [`site`].
 const ROOTS: &str = "drop_folders: [drop, second]\n";
-/// How long the store may take to become true.
+/// The limit for the store to converge.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A site with two drop folders.
@@ -39,7 +39,7 @@ fn configure(site: &Site, more: &str) {
     fs::write(&site.config, format!("store: store\n{ROOTS}{TERMS}{more}")).unwrap();
 }
 
-/// Makes a model of `folders` folders with `files` files in each, of which one is a handler.
+/// Creates a model of `folders` folders with `files` files in each; one of them is the handler.
 fn fill(model: &Path, folders: usize, files: usize) {
     fs::create_dir_all(model).unwrap();
     fs::write(model.join("service.py"), service("one")).unwrap();

@@ -1,4 +1,4 @@
-//! Running servers, whatever goes wrong with a call: a scripted server, and the real daemon.
+//! The real daemon and a scripted server, with faults in every call.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 #[path = "handover/by_flags.rs"]

@@ -1,7 +1,7 @@
-//! Folders that somebody has made to do harm: a hostile folder is only a refused folder.
+//! Folders that are made to do harm: a hostile folder is only a refused folder.
 //!
-//! The built programs are run on them, each time twice: with `openat2`, and with a kernel that
-//! does not know it ([`way::Way`]), where the same is done component by component.
+//! Each test runs the built programs twice: with `openat2`, and with a kernel that does not have it
+//! ([`way::Way`]), where marwatch walks paths component by component.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 #![allow(unreachable_pub, reason = "modules of a test program have no outside")]
 

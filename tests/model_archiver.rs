@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
@@ -11,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
+use common::archives::{self, Members};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -94,44 +97,22 @@ fn transcript(output: &Output) -> String {
     format!("{end}\n{}{}", text(&output.stdout), text(&output.stderr))
 }
 
+/// The members of an archive, as texts.
+fn texts(members: Members) -> BTreeMap<String, String> {
+    let text = |content: Vec<u8>| String::from_utf8_lossy(&content).into_owned();
+    members.into_iter().map(|(name, content)| (name, text(content))).collect()
+}
+
 fn zip_files(path: &Path) -> BTreeMap<String, String> {
-    let mut archive = zip::ZipArchive::new(File::open(path).unwrap()).unwrap();
-    (0..archive.len())
-        .map(|i| {
-            let mut entry = archive.by_index(i).unwrap();
-            let mut text = String::new();
-            entry.read_to_string(&mut text).unwrap();
-            (entry.name().unwrap().into_owned(), text)
-        })
-        .collect()
+    texts(archives::zip(path))
 }
 
 fn tgz_files(path: &Path) -> BTreeMap<String, String> {
-    let file = flate2::read::GzDecoder::new(File::open(path).unwrap());
-    let mut archive = tar::Archive::new(file);
-    let entries = archive.entries().unwrap();
-    entries
-        .map(|entry| {
-            let mut entry = entry.unwrap();
-            let name = entry.path().unwrap().to_str().unwrap().to_owned();
-            let mut text = String::new();
-            entry.read_to_string(&mut text).unwrap();
-            (name, text)
-        })
-        .collect()
+    texts(archives::tgz(path))
 }
 
 fn folder_files(folder: &Path) -> BTreeMap<String, String> {
-    walkdir::WalkDir::new(folder)
-        .into_iter()
-        .map(Result::unwrap)
-        .filter(|entry| entry.file_type().is_file())
-        .map(|entry| {
-            let name = entry.path().strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
-            let content = fs::read(entry.path()).unwrap();
-            (name, String::from_utf8_lossy(&content).into_owned())
-        })
-        .collect()
+    texts(archives::folder(folder))
 }
 
 const MANIFEST: &str = r#"{

@@ -1,10 +1,10 @@
-//! What a power cut leaves of a store, on disks of several kinds.
+//! What a power cut leaves of a store, on several file systems.
 //!
-//! *Cuts*: the disk is cut off at random or at chosen moments while marwatch builds, a hundred times
-//! or as often as `MARWATCH_CUTS` says. *Images*: what reaches a disk is recorded, and states that a
-//! cut could have left of it are made from that, a thousand or as many as `MARWATCH_IMAGES` says.
-//! `MARWATCH_SEED` chooses others. After each, what the store holds has to be true, and again after
-//! marwatch was started on it.
+//! *Cuts*: the disk is cut off at random or chosen moments while marwatch builds, a hundred times
+//! or as often as `MARWATCH_CUTS` says. *Images*: everything that reaches a disk is recorded, and
+//! from the record come states in which a cut could have left the disk, a thousand or as many as
+//! `MARWATCH_IMAGES` says. `MARWATCH_SEED` gives other ones. After each, the store must be
+//! consistent, and again after marwatch has started on it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 #[path = "power_cut/check.rs"]
@@ -21,8 +21,8 @@ mod replay;
 #[path = "power_cut/scene.rs"]
 mod scene;
 
-use common::chance::number_from;
 use common::disk::Kind;
+use common::random::number_from;
 use cuts::{Moment, Plan};
 use replay::Replay;
 
@@ -67,14 +67,14 @@ fn replays(replay: Replay) {
 
 #[test]
 #[ignore = "needs root, loop devices, FUSE and ext4"]
-fn images_of_ext4() {
+fn every_image_of_a_cut_ext4_holds_a_consistent_store() {
     replays(replay());
 }
 
-/// Where an archive is written over a spare, which is one of those before.
+/// An archive that is written over a recycled one.
 #[test]
 #[ignore = "needs root, loop devices, FUSE and ext4"]
-fn images_of_a_spare() {
+fn every_image_of_a_cut_while_recycling_holds_a_consistent_store() {
     let images = replay().images / 8;
     let summary = Replay { mib: 256, weights: 17 << 20, images, ..replay() }.carry_out();
     assert!(summary.damage.is_empty(), "{:#?}", summary.damage);
@@ -83,51 +83,51 @@ fn images_of_a_spare() {
 
 #[test]
 #[ignore = "needs root, loop devices, FUSE and btrfs"]
-fn images_of_btrfs() {
+fn every_image_of_a_cut_btrfs_holds_a_consistent_store() {
     replays(Replay { kind: Kind::Btrfs, mib: 128, options: "defaults", ..replay() });
 }
 
 #[test]
 #[ignore = "needs root, loop devices and ext4"]
-fn cuts_on_ext4() {
+fn a_cut_on_ext4_leaves_a_consistent_store() {
     holds(plan(Kind::Ext4, "noauto_da_alloc"));
 }
 
 #[test]
 #[ignore = "needs root, loop devices and xfs"]
-fn cuts_on_xfs() {
+fn a_cut_on_xfs_leaves_a_consistent_store() {
     holds(plan(Kind::Xfs, ""));
 }
 
 #[test]
 #[ignore = "needs root, loop devices and ext4"]
-fn cuts_with_the_state_on_another_disk() {
+fn a_cut_with_the_state_on_another_disk_leaves_a_consistent_store() {
     holds(Plan { state_apart: true, ..plan(Kind::Ext4, "noauto_da_alloc") });
 }
 
-/// Where a record tells of an archive, and everything that it tells of has to be on its disk already.
-fn told() -> Plan {
-    Plan { moment: Moment::Told, state_apart: true, ..plan(Kind::Ext4, "noauto_da_alloc") }
+/// Cuts when a record has been written: everything that it reports must be on its disk by then.
+fn recorded() -> Plan {
+    Plan { moment: Moment::Recorded, state_apart: true, ..plan(Kind::Ext4, "noauto_da_alloc") }
 }
 
 #[test]
 #[ignore = "needs root, loop devices and ext4"]
-fn cuts_right_after_a_record() {
-    holds(told());
+fn a_cut_right_after_a_record_loses_nothing_that_it_reports() {
+    holds(recorded());
 }
 
-/// Where the archive is in its place for good, and what is known of it perhaps is not.
+/// Cuts when an archive is durably in its place, and its state perhaps is not.
 fn placed() -> Plan {
     Plan { moment: Moment::Placed, state_apart: true, ..plan(Kind::Ext4, "noauto_da_alloc") }
 }
 
 #[test]
 #[ignore = "needs root, loop devices and ext4"]
-fn cuts_right_after_an_archive_took_its_place() {
+fn a_cut_right_after_an_archive_took_its_place_leaves_a_consistent_store() {
     holds(placed());
 }
 
-/// A test without a protection finds damage of this kind.
+/// Asserts that a test without a protection finds damage of this kind.
 #[track_caller]
 fn finds(kind: &str, sabotage: &'static str, plan: Plan) {
     let summary = Plan { sabotage: Some(sabotage), ..plan }.carry_out();
@@ -138,7 +138,7 @@ fn finds(kind: &str, sabotage: &'static str, plan: Plan) {
 #[ignore = "needs root, loop devices, ext4 and xfs"]
 fn control_archives_that_are_not_flushed_are_torn() {
     for plan in [plan(Kind::Ext4, "noauto_da_alloc"), plan(Kind::Xfs, "")] {
-        // Soon, or the kernel has written it by itself.
+        // Early: a little later the kernel has written the archive back by itself.
         finds("torn:", "archive-flush", Plan { moment: Moment::Placed, ..plan });
     }
 }
@@ -151,7 +151,7 @@ fn control_an_archive_that_is_copied_to_its_place_is_torn() {
 
 #[test]
 #[ignore = "needs root, loop devices and ext4"]
-fn control_archives_without_a_mark_are_taken_for_somebody_elses() {
+fn control_archives_without_a_mark_count_as_foreign() {
     finds("refused:", "mark", placed());
 }
 
@@ -175,6 +175,6 @@ fn control_images_of_archives_that_are_not_flushed_are_torn() {
 
 #[test]
 #[ignore = "needs root, loop devices and ext4"]
-fn control_records_tell_of_archives_in_a_folder_that_is_not_flushed() {
-    finds("record:", "folder-flush", told());
+fn control_without_a_flush_of_the_folder_a_reported_archive_is_lost() {
+    finds("record:", "folder-flush", recorded());
 }

@@ -1,23 +1,26 @@
-//! The published Python command, model-archiver 1.0.3, and ours, side by side over the same
-//! folders: the same members, contents and manifests, but for the differences that
-//! `docs/model-archiver.md` lists, each of which is asserted here.
+//! The published Python command, model-archiver 1.0.3, and ours, on the same folders: the same
+//! members, contents and manifests, except for the differences that `docs/model-archiver.md` lists;
+//! each of them is asserted here.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
-use std::collections::{BTreeMap, BTreeSet};
+mod common;
+
+use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::Read;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
+
+use common::archives::{self, Members};
 
 const OURS: &str = env!("CARGO_BIN_EXE_model-archiver");
 const MANIFEST: &str = "MAR-INF/MANIFEST.json";
 const SERVICE: &str = "def handle(data, context):\n    return data\n";
 const CLASS: &str = "class Service(object):\n    def initialize(self, context):\n        pass\n\n    def handle(self, data, context):\n        return data\n";
 
-/// The Python command in the virtual environment `MARWATCH_VENV`, or in one that is made here.
+/// The Python command in the virtual environment `MARWATCH_VENV`, or in one that the tests create.
 fn python_command() -> PathBuf {
     let given = std::env::var_os("MARWATCH_VENV").map(PathBuf::from);
     let venv =
@@ -26,24 +29,19 @@ fn python_command() -> PathBuf {
     if command.exists() {
         return command;
     }
-    // Several tests, each perhaps a process of its own, may want it at once.
+    // Several tests may want it at once, also in several processes.
     let lock = File::create(venv.with_extension("lock")).unwrap();
     lock.lock().unwrap();
-    // pip writes the command last, so once it exists the rest does.
+    // pip writes the command last: if it exists, everything does.
     if !command.exists() {
-        succeed(Command::new("python3").args(["-m", "venv"]).arg(&venv));
+        common::run(Command::new("python3").args(["-m", "venv"]).arg(&venv));
         let pip = venv.join("bin/pip");
-        succeed(Command::new(pip).args(["install", "--quiet", "model-archiver==1.0.3"]));
+        common::run(Command::new(pip).args(["install", "--quiet", "model-archiver==1.0.3"]));
     }
     command
 }
 
-fn succeed(command: &mut Command) {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// One folder, one command line, and how the two commands may differ.
+/// A folder, a command line, and how the two commands may differ.
 #[derive(Default)]
 struct Case {
     what: &'static str,
@@ -54,7 +52,7 @@ struct Case {
     only_python: &'static [&'static str],
     /// Members that only ours packs.
     only_ours: &'static [&'static str],
-    /// Exit codes, that of the Python command first.
+    /// The exit codes, Python's first.
     exit: (i32, i32),
 }
 
@@ -129,7 +127,7 @@ fn cases() -> Vec<Case> {
             files: &[("w.part", "x"), ("w.download", "x")],
             ..Case::default()
         },
-        // What follows differs, and why is said in docs/model-archiver.md.
+        // The following cases differ; docs/model-archiver.md says why.
         Case {
             what: "odd names",
             files: odd,
@@ -202,7 +200,7 @@ fn cases() -> Vec<Case> {
 
 #[test]
 #[ignore = "installs model-archiver from PyPI; run by .ci/run"]
-fn the_same_members_contents_and_manifests() {
+fn both_commands_pack_the_same_members_and_manifests() {
     let python = python_command();
     let mut compared = 0;
     for case in cases() {
@@ -214,7 +212,8 @@ fn the_same_members_contents_and_manifests() {
         let said = String::from_utf8_lossy(&ours.stderr);
         assert_eq!(codes, case.exit, "{what}: {said}");
         if codes != (0, 0) {
-            // A refused model leaves nothing; of 1970 there is no more to compare.
+            // A model that ours refuses leaves no archive. Where only Python fails, on files of 1970,
+            // there is nothing to compare.
             let left = fs::read_dir(desk.path().join("ours")).unwrap().count();
             assert_eq!(left, usize::from(codes.1 == 0), "{what}");
             continue;
@@ -255,72 +254,37 @@ fn run(program: &Path, desk: &tempfile::TempDir, out: &str, words: &[&str]) -> O
         .unwrap()
 }
 
-/// What the one archive in `out` holds, and its name.
-fn members(out: &Path) -> (String, BTreeMap<String, Vec<u8>>) {
+/// The members of the one archive in `out`, and its file name.
+fn members(out: &Path) -> (String, Members) {
     let found: Vec<_> = fs::read_dir(out).unwrap().map(|entry| entry.unwrap().path()).collect();
     let [path] = &found[..] else { panic!("not one archive: {found:?}") };
     let name = path.file_name().unwrap().to_str().unwrap().to_owned();
     let members = if path.is_dir() {
-        in_folder(path)
+        archives::folder(path)
     } else if name.ends_with(".tar.gz") {
         in_tarball(path)
     } else {
-        in_zip(path)
+        archives::zip(path)
     };
     (name, members)
 }
 
-fn in_zip(path: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut archive = zip::ZipArchive::new(File::open(path).unwrap()).unwrap();
-    (0..archive.len())
-        .map(|i| {
-            let mut entry = archive.by_index(i).unwrap();
-            let mut content = Vec::new();
-            entry.read_to_end(&mut content).unwrap();
-            (entry.name().unwrap().into_owned(), content)
-        })
-        .collect()
+/// The members of a tarball are in a folder with the model's name.
+fn in_tarball(path: &Path) -> Members {
+    let below = |name: String| name.strip_prefix("m/").unwrap().to_owned();
+    archives::tgz(path).into_iter().map(|(name, content)| (below(name), content)).collect()
 }
 
-fn in_tarball(path: &Path) -> BTreeMap<String, Vec<u8>> {
-    let file = flate2::read::GzDecoder::new(File::open(path).unwrap());
-    let mut archive = tar::Archive::new(file);
-    let entries = archive.entries().unwrap().map(|entry| {
-        let mut entry = entry.unwrap();
-        let name = entry.path().unwrap().to_str().unwrap().to_owned();
-        let mut content = Vec::new();
-        entry.read_to_end(&mut content).unwrap();
-        (name.strip_prefix("m/").unwrap().to_owned(), content)
-    });
-    entries.collect()
-}
-
-fn in_folder(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    walkdir::WalkDir::new(folder)
-        .into_iter()
-        .map(Result::unwrap)
-        .filter(|entry| entry.file_type().is_file())
-        .map(|entry| {
-            let name = entry.path().strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
-            (name, fs::read(entry.path()).unwrap())
-        })
-        .collect()
-}
-
-type Members = (String, BTreeMap<String, Vec<u8>>);
-
-fn compare(case: &Case, what: &str, theirs: Members, ours: Members) {
+fn compare(case: &Case, what: &str, theirs: (String, Members), ours: (String, Members)) {
     assert_eq!(theirs.0, ours.0, "{what}: file names");
     let (mut theirs, mut ours) = (theirs.1, ours.1);
-    let manifest = |members: &mut BTreeMap<String, Vec<u8>>| -> serde_json::Value {
+    let manifest = |members: &mut Members| -> serde_json::Value {
         serde_json::from_slice(&members.remove(MANIFEST).unwrap()).unwrap()
     };
     let (their_manifest, our_manifest) = (manifest(&mut theirs), manifest(&mut ours));
-    // Keys and values; their order in the text is free.
+    // The same keys and values; their order in the text may differ.
     assert_eq!(their_manifest, our_manifest, "{what}: manifests");
-    let names = |members: &BTreeMap<String, Vec<u8>>| -> BTreeSet<String> {
-        members.keys().cloned().collect()
-    };
+    let names = |members: &Members| -> BTreeSet<String> { members.keys().cloned().collect() };
     let (their_names, our_names) = (names(&theirs), names(&ours));
     let only = |a: &BTreeSet<String>, b: &BTreeSet<String>| -> Vec<String> {
         a.difference(b).cloned().collect()
@@ -332,11 +296,10 @@ fn compare(case: &Case, what: &str, theirs: Members, ours: Members) {
     }
 }
 
-/// The command line itself: both end with the same code, and where both find the words wrong, for
-/// the same reason.
+/// The command line: both commands exit with the same code, and report the same errors of usage.
 #[test]
 #[ignore = "installs model-archiver from PyPI; run by .ci/run"]
-fn the_same_command_line() {
+fn both_commands_take_the_same_command_line() {
     let python = python_command();
     let words: &[&[&str]] = &[
         &[],
@@ -363,14 +326,14 @@ fn the_same_command_line() {
     ];
     let last = |output: &Output| {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        // The quotes around choices come and go with the version of Python.
+        // The quotes around choices depend on the version of Python.
         text.lines().last().unwrap_or_default().replace('\'', "")
     };
     let left = |folder: &Path| -> BTreeSet<String> {
         let entries = fs::read_dir(folder).unwrap();
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     };
-    // Refused by both, but what stands for a missing value is named differently.
+    // Both refuse these, but name the missing value differently.
     let other_words: &[&[&str]] = &[&["--model-n=m", "--model-p=model", "--ha", "-x"]];
     for words in words.iter().chain(other_words) {
         let run = |program: &Path| {

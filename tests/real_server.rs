@@ -1,10 +1,10 @@
-//! The whole way with the real Multi-Model-Server: a folder is dropped, marwatch puts an archive
-//! into the store, the server loads it and answers; the model is edited, and after a restart the
-//! server gives the new answer; it is broken, and the server still gives the last good one.
+//! End to end with the real Multi-Model-Server: a model is dropped, marwatch publishes an archive,
+//! the server loads it and answers; the model is edited, and after a restart the server gives the
+//! new answer; the model breaks, and the server still gives the last good answer.
 //!
-//! Everything stays on the loopback interface, every wait has an end, and what is started is killed
-//! with all it started when the test is over. The server comes from PyPI and is installed once, in
-//! the virtual environment that `MARWATCH_VENV` names or else below `target/`.
+//! Everything stays on the loopback interface, every wait has a limit, and every process is killed
+//! with its children at the end of its test. The server comes from PyPI and is installed once, in
+//! the virtual environment that `MARWATCH_VENV` names, or below `target/`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 mod common;
@@ -27,7 +27,7 @@ use common::service;
 use common::site::Site;
 use server::Server;
 
-/// Copies a folder as `cp -r` does: one file after the other, straight into place.
+/// Copies a folder as `cp -r` does: file by file, straight to its place.
 fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -40,7 +40,8 @@ fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
-/// Finds the archives of just these models in the store, and nothing to complain of in any.
+/// Asserts that the store holds the archives of exactly these models, and that `inspect` finds no
+/// problem in any.
 #[track_caller]
 fn inspect_all(site: &Site, models: &[&str]) {
     let mut names: Vec<_> = fs::read_dir(&site.store)
@@ -62,7 +63,7 @@ fn inspect_all(site: &Site, models: &[&str]) {
 
 #[test]
 #[ignore = "needs Java and multi-model-server from PyPI; run by .ci/run"]
-fn the_server_serves_what_is_dropped_and_after_a_restart_what_was_edited() {
+fn the_server_serves_a_dropped_model_and_after_a_restart_its_edit() {
     const MODELS: [&str; 4] = ["answer", "echo", "sentiment-en", "word-count"];
     let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/models");
     let site = Site::new();
@@ -98,14 +99,15 @@ fn the_server_serves_what_is_dropped_and_after_a_restart_what_was_edited() {
     assert_eq!(counts, json!({"folder": 1, "model": 2}));
 
     watch.lap();
-    // As long as before: a change that the length does not give away.
+    // The length stays the same.
     fs::write(&edited, service("two")).unwrap();
     let record = daemon.next("answer", Outcome::Published);
     println!("edited to published: {:?}", watch.lap());
     assert_eq!(record.generation, 2, "{record:#?}");
     assert_ne!(record.digest, record.previous_digest, "{record:#?}");
     inspect_all(&site, &MODELS);
-    // The new archive under a server that runs: it goes on with what it has extracted.
+    // A new archive under a running server: the server goes on with the files that it has
+    // extracted.
     assert_eq!(server.predict("answer", "?"), "one");
     server.stop();
 

@@ -1,4 +1,4 @@
-//! A restart with nothing changed, seen from the kernel: which files of the models are opened.
+//! A restart with nothing changed, seen from the kernel: which files of models it opens.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
@@ -9,9 +9,9 @@ use std::process::Command;
 
 use common::site::Site;
 
-/// A single pass under strace. Returns what it opened below the drop folder but folders.
+/// Runs one pass under strace, and returns what it opens below the drop folder, except for folders.
 fn opened(site: &Site) -> Vec<String> {
-    // A log of its own for each thread: in one for all, calls are torn in two.
+    // A log for each thread: in a common log, lines of calls are split.
     let logs = site.root.join("strace");
     if logs.exists() {
         fs::remove_dir_all(&logs).unwrap();
@@ -36,7 +36,8 @@ fn opened(site: &Site) -> Vec<String> {
         .collect()
 }
 
-/// Passes until one opens nothing: what changed shortly before it was listed is read once more.
+/// Runs passes until one opens nothing: a file that changed shortly before its listing is read once
+/// more.
 #[track_caller]
 fn rest(site: &Site) {
     const MOST: usize = 20;
@@ -74,22 +75,22 @@ fn a_restart_with_nothing_changed_opens_no_file_of_a_model() {
     assert!(site.archive("other5").exists() && !site.archive("m5").exists());
     let records = site.records().len();
 
-    // One that is touched is read, and no other.
+    // A file that was touched is read, and no other.
     let touched = site.drop.join("m3/data/labels.txt");
     fs::set_permissions(&touched, fs::Permissions::from_mode(0o600)).unwrap();
     let read = opened(&site);
     assert!(!read.is_empty() && read.iter().all(|line| line.contains("/m3>")), "{read:#?}");
-    // Another configuration is laid over the same settings files.
+    // Another configuration is merged with the same settings files.
     rest(&site);
     site.configure("pack: {compression: store}\n");
     assert!(!opened(&site).is_empty());
     rest(&site);
     assert_eq!(site.records().len(), records + 21);
-    // A settings file that says something else, in as many bytes, is read.
+    // A settings file with other content of the same length is read.
     fs::write(site.drop.join("m5/.mar.yaml"), "name: novel5\n").unwrap();
     assert!(opened(&site).iter().any(|line| line.contains(".mar.yaml")));
     assert!(site.archive("novel5").exists());
-    // So is one that came, and one that went.
+    // So is a new one, and a removal counts as well.
     fs::write(site.drop.join("m4/.mar.yaml"), "name: named4\n").unwrap();
     fs::remove_file(site.drop.join("m9/.mar.yaml")).unwrap();
     opened(&site);

@@ -1,4 +1,4 @@
-//! `marwatch run` as its users meet it: the built program, real folders, real notifications.
+//! `marwatch run` as users see it: the built program, real folders, real notifications.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;

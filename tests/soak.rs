@@ -1,11 +1,12 @@
-//! A randomised soak: several writers change models in every way there is, while the daemon runs, is
-//! killed, stopped, frozen and reloaded.
+//! A randomized soak: several writers change models in every way while the daemon runs, is killed,
+//! stopped, frozen and reloaded.
 //!
-//! What has to hold all the time: every archive that was ever published is complete, and holds a
-//! state of its model that was at rest. What has to hold whenever the writers pause: the store holds
-//! just what a fresh build of the same folders into an empty store holds, no more and no less.
+//! At all times: every archive that was ever published is complete, and holds a settled state of
+//! its model. Whenever the writers pause: the store holds exactly the result of a fresh build of
+//! the same folders.
 //!
-//! `MARWATCH_SOAK_SEED` and `MARWATCH_SOAK_SECONDS` say which run and how long; both are printed.
+//! `MARWATCH_SOAK_SEED` and `MARWATCH_SOAK_SECONDS` choose the run and its length; both are
+//! printed.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 #![allow(unreachable_pub, reason = "a test program has no outside")]
 
@@ -15,8 +16,6 @@ mod common;
 mod checker;
 #[path = "soak/content.rs"]
 mod content;
-#[path = "soak/dice.rs"]
-mod dice;
 #[path = "soak/ledger.rs"]
 mod ledger;
 #[path = "soak/model.rs"]
@@ -30,29 +29,25 @@ mod writer;
 
 use std::time::Duration;
 
+use common::random::number_from;
 use run::{Soak, Terms};
 
-/// A number from the environment, or `usual`.
-fn setting(variable: &str, usual: u64) -> u64 {
-    std::env::var(variable).ok().map_or(usual, |text| text.parse().unwrap())
-}
-
 #[test]
-fn whatever_is_done_to_models_and_daemon_the_store_is_true_to_the_models() {
-    let seed = setting("MARWATCH_SOAK_SEED", 1);
-    let seconds = setting("MARWATCH_SOAK_SECONDS", 30);
+fn the_store_converges_to_the_models_through_edits_kills_and_reloads() {
+    let seed = number_from("MARWATCH_SOAK_SEED", 1);
+    let seconds = number_from("MARWATCH_SOAK_SECONDS", 30);
     let terms = Terms { seed, time: Duration::from_secs(seconds), ..Terms::default() };
     let findings = Soak::run(&terms);
     assert!(findings.is_empty(), "seed {seed}:\n{}", findings.join("\n"));
 }
 
-/// With a protection out, the soak finds archives that no model ever was.
+/// Without a protection, the soak finds archives that hold no state of any model.
 mod controls {
     use super::*;
 
     #[track_caller]
     fn found_without(protection: &'static str) {
-        let time = Duration::from_secs(setting("MARWATCH_SOAK_SECONDS", 60));
+        let time = Duration::from_secs(number_from("MARWATCH_SOAK_SECONDS", 60));
         let terms = Terms { time, sabotage: Some(protection), calm: true, ..Terms::default() };
         let findings = Soak::run(&terms);
         let torn = findings.iter().any(|finding| finding.contains("torn"));
@@ -60,12 +55,12 @@ mod controls {
     }
 
     #[test]
-    fn control_the_lease_probe_is_missed() {
+    fn control_without_the_lease_probe_torn_archives_are_published() {
         found_without("lease-probe");
     }
 
     #[test]
-    fn control_the_quiet_time_is_missed() {
+    fn control_without_the_quiet_time_torn_archives_are_published() {
         found_without("quiet-time");
     }
 }

@@ -1,8 +1,8 @@
-//! marwatch as a service: the unit, what the service manager is told, and what the journal holds.
+//! marwatch as a service: the unit, the notifications to the service manager, and the journal.
 //!
-//! Most tests boot the real systemd: each in namespaces of its own, on top of this system's files, of
-//! which it changes none ([`machine::Machine`]). That needs root, namespaces and systemd; what is told
-//! is also seen without, by a socket in systemd's place.
+//! Most tests boot the real systemd, each in its own namespaces on top of this system's files,
+//! which it does not change ([`machine::Machine`]). They need root, namespaces and systemd. The
+//! notifications are also tested without it, with a socket in its place.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 #![allow(unreachable_pub, reason = "a test program has no outside")]
 
@@ -14,13 +14,13 @@ mod ending;
 mod journal;
 #[path = "systemd/machine.rs"]
 mod machine;
+#[path = "systemd/notifications.rs"]
+mod notifications;
 #[path = "systemd/package.rs"]
 mod package;
 #[path = "systemd/running.rs"]
 mod running;
 #[path = "systemd/sandbox.rs"]
 mod sandbox;
-#[path = "systemd/told.rs"]
-mod told;
 #[path = "systemd/unit.rs"]
 mod unit;

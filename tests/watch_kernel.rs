@@ -1,9 +1,9 @@
-//! The watcher at the kernel's limits on inotify, and on what is mounted and unmounted.
-//!
-//! Both happen in namespaces of the test's own, which disturbs nobody else: the test starts itself
-//! again in there, and the inner test may then set limits and mount as it goes.
+//! The watcher at the kernel's limits of inotify, and on mounts that come and go, in namespaces of
+//! the tests ([`common::limits`]).
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
+
+mod common;
 
 use std::fs;
 use std::path::Path;
@@ -11,28 +11,11 @@ use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use common::limits::{INSTANCES, WATCHES, is_inner, within};
 use marwatch::sink::Sink;
 use marwatch::watch::{Change, LookReason, RootKind, WatchMode, WatchPlan, WatchRoot, Watcher};
 
-const WATCHES: &str = "/proc/sys/user/max_inotify_watches";
-const INSTANCES: &str = "/proc/sys/user/max_inotify_instances";
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Runs the test `inner` of this file where `limit` is `value`.
-#[track_caller]
-fn within(limit: &str, value: u32, inner: &str) {
-    let output = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount"])
-        .args(["sh", "-c", "echo $0 > $1 && shift && exec \"$@\""])
-        .args([&value.to_string(), limit])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", inner, "--nocapture"])
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let failed = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}\n{failed}");
-}
 
 fn start(dir: &Path, mode: WatchMode) -> (Watcher, Receiver<Change>) {
     let (sink, changes) = channel();
@@ -95,14 +78,14 @@ fn make_models(dir: &Path, names: std::ops::Range<u32>) {
 
 #[test]
 #[ignore = "needs user namespaces"]
-fn too_few_watches_from_the_start() {
-    within(WATCHES, 20, "inner_from_the_start");
+fn with_too_few_watches_from_the_start_the_watcher_polls() {
+    within(WATCHES, 20, "inner_too_few_watches_from_the_start");
 }
 
 #[test]
-#[ignore = "started by too_few_watches_from_the_start"]
-fn inner_from_the_start() {
-    if fs::read_to_string(WATCHES).unwrap().trim() != "20" {
+#[ignore = "started by with_too_few_watches_from_the_start_the_watcher_polls"]
+fn inner_too_few_watches_from_the_start() {
+    if !is_inner() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -112,7 +95,7 @@ fn inner_from_the_start() {
     wait_degraded(&changes, &["31 folders", "user.max_inotify_watches", "is 20", "=65536"]);
     sees_in(&changes, dir.path(), "m7");
 
-    // To try again in vain is not worth another word; a reload says it anew.
+    // A retry that fails again is not reported again; after a reload it is.
     watcher.rearm();
     watcher.replace(plan(dir.path(), WatchMode::Auto));
     let mut said = 0;
@@ -134,21 +117,21 @@ fn inner_from_the_start() {
 
 #[test]
 #[ignore = "needs user namespaces"]
-fn too_few_watches_later() {
-    within(WATCHES, 21, "inner_later");
+fn with_too_few_watches_later_the_watcher_polls() {
+    within(WATCHES, 21, "inner_too_few_watches_later");
 }
 
 #[test]
-#[ignore = "started by too_few_watches_later"]
-fn inner_later() {
-    if fs::read_to_string(WATCHES).unwrap().trim() != "21" {
+#[ignore = "started by with_too_few_watches_later_the_watcher_polls"]
+fn inner_too_few_watches_later() {
+    if !is_inner() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
     make_models(dir.path(), 0..20);
     let (watcher, changes) = start(dir.path(), WatchMode::Native);
     assert_eq!(watcher.watched(), 21);
-    // Building anew must not meet the limit because of the watches that it replaces.
+    // A reload must not hit the limit because of the watches that it replaces.
     for _ in 0..20 {
         watcher.replace(plan(dir.path(), WatchMode::Native));
         wait(&changes, |change| {
@@ -164,14 +147,14 @@ fn inner_later() {
 
 #[test]
 #[ignore = "needs user namespaces"]
-fn no_instance() {
+fn without_an_inotify_instance_the_watcher_polls() {
     within(INSTANCES, 0, "inner_no_instance");
 }
 
 #[test]
-#[ignore = "started by no_instance"]
+#[ignore = "started by without_an_inotify_instance_the_watcher_polls"]
 fn inner_no_instance() {
-    if fs::read_to_string(INSTANCES).unwrap().trim() != "0" {
+    if !is_inner() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -179,7 +162,7 @@ fn inner_no_instance() {
     let (watcher, changes) = start(dir.path(), WatchMode::Auto);
     wait_degraded(&changes, &["user.max_inotify_instances", "is 0"]);
     sees_in(&changes, dir.path(), "m1");
-    // One at a time is enough, also while one replaces the other.
+    // One instance is enough, also while a new watcher replaces the old one.
     fs::write(INSTANCES, "1").unwrap();
     for _ in 0..20 {
         watcher.rearm();
@@ -190,14 +173,14 @@ fn inner_no_instance() {
 
 #[test]
 #[ignore = "needs user namespaces"]
-fn a_root_is_unmounted_and_mounted_again() {
-    within(WATCHES, 777, "inner_mounts");
+fn the_watcher_follows_a_root_that_is_unmounted_and_mounted_again() {
+    within(WATCHES, 777, "inner_unmounted_root");
 }
 
 #[test]
-#[ignore = "started by a_root_is_unmounted_and_mounted_again"]
-fn inner_mounts() {
-    if fs::read_to_string(WATCHES).unwrap().trim() != "777" {
+#[ignore = "started by the_watcher_follows_a_root_that_is_unmounted_and_mounted_again"]
+fn inner_unmounted_root() {
+    if !is_inner() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -216,8 +199,9 @@ fn inner_mounts() {
     for _ in 0..3 {
         run("umount", &[]);
         wait(&changes, root_changed);
-        // Nobody reports this; it is looked for. If it is found by the look that the unmounting has
-        // caused, the root has not changed a second time, but what is in it is told of all the same.
+        // A mount causes no notification; the watcher checks for it. If the check after the unmount
+        // already finds the new mount, the root does not change again, but the models in it are
+        // reported all the same.
         mount();
         wait(&changes, |change| matches!(change, Change::Touched { .. }));
         sees(&changes, &dir.path().join("m1/sub"), &dir.path().join("m1"));

@@ -32,8 +32,7 @@ pub(super) fn run(
     let name = ModelName::parse(name)
         .map_err(|error| Stop::new(Exit::Usage, format!("{error} – {}", NameError::HELP)))?;
     let answer = ask(source.config()?, &name, demand)?;
-    written(write_line(out, answer.message))?;
-    Ok(Exit::Success)
+    written(write_line(out, answer.message))
 }
 
 /// Carries out a command.

@@ -45,12 +45,9 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Stop> {
     let config = args.source.config()?;
     let only: BTreeSet<String> = args.models.iter().cloned().collect();
-    let read = || {
-        audit(&config.store, &only).map_err(|error| {
-            let message = format!("cannot read the store {}: {error}", config.store.display());
-            Stop::new(Exit::Unavailable, message)
-        })
-    };
+    let cannot =
+        |error| Stop::cannot(format_args!("read the store {}", config.store.display()), &error);
+    let read = || audit(&config.store, &only).map_err(cannot);
     let mut found = read()?;
     let is_known = |name: &String| found.archives.iter().any(|a| a.model.as_ref() == Some(name));
     if let Some(unknown) = only.iter().find(|name| !is_known(name)) {

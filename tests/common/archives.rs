@@ -1,11 +1,11 @@
-//! Reading archives with other eyes than those of the program that made them.
+//! Reads archives with libraries other than marwatch's own reader.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
-/// The members of an archive by their paths.
+/// The members of an archive, by path.
 pub type Members = BTreeMap<String, Vec<u8>>;
 
 /// The members of a zip.
@@ -28,7 +28,6 @@ pub fn tgz(path: &Path) -> Members {
         .entries()
         .unwrap()
         .map(Result::unwrap)
-        .filter(|entry| entry.header().entry_type().is_file())
         .map(|mut entry| {
             let path = entry.path().unwrap().to_string_lossy().into_owned();
             let mut content = Vec::new();
@@ -38,7 +37,7 @@ pub fn tgz(path: &Path) -> Members {
         .collect()
 }
 
-/// The files below a folder.
+/// The files below a folder, by relative path.
 pub fn folder(path: &Path) -> Members {
     walkdir::WalkDir::new(path)
         .into_iter()
@@ -51,7 +50,7 @@ pub fn folder(path: &Path) -> Members {
         .collect()
 }
 
-/// The names of members but the manifest.
+/// The names of all members except the manifest.
 pub fn names(members: &Members) -> Vec<&str> {
     members.keys().map(String::as_str).filter(|name| !name.ends_with("MANIFEST.json")).collect()
 }

@@ -15,9 +15,10 @@ use serde_json::Value;
 use super::marwatch;
 use super::site::Site;
 
-/// How long anything may take. It is only ever waited for in full when a test fails.
+/// The limit of every wait. Only a test that fails waits this long.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How often is looked for what nobody announces: records, files, the end of the process.
+/// How often a wait checks for things that send no notification: records, files, the end of the
+/// process.
 const STEP: Duration = Duration::from_millis(15);
 
 /// A running daemon; it is killed when this is dropped.
@@ -26,20 +27,20 @@ pub struct Daemon<'a> {
     child: Child,
     lines: Receiver<String>,
     log: Vec<Value>,
-    /// How many records of each model were asked for.
+    /// How many records of each model the test has taken with [`Daemon::next`].
     taken: BTreeMap<String, usize>,
 }
 
-/// What was seen of a daemon so far.
+/// Everything that the test has seen of a daemon so far.
 pub struct Seen<'a> {
-    /// The results log, also of the daemons before.
+    /// The whole results log, including records of earlier daemons.
     pub records: &'a [Record],
-    /// The lines of the log, each as its JSON.
+    /// The lines of the log, parsed as JSON.
     pub log: &'a [Value],
 }
 
 impl Seen<'_> {
-    /// Whether a line of the log says all of `parts`.
+    /// Whether one line of the log contains all of `parts`.
     pub fn says(&self, parts: &[&str]) -> bool {
         self.log.iter().any(|line| says(line, parts))
     }
@@ -51,7 +52,7 @@ fn says(line: &Value, parts: &[&str]) -> bool {
 }
 
 impl<'a> Daemon<'a> {
-    /// Starts it and waits until it watches. Records that are there already count as asked for.
+    /// Starts the daemon and waits until it watches. Records that exist already count as taken.
     #[track_caller]
     pub fn start(site: &'a Site) -> Self {
         let mut command = marwatch();
@@ -59,7 +60,7 @@ impl<'a> Daemon<'a> {
         Self::started(site, command)
     }
 
-    /// The same, leaving out a protection (`marwatch::failpoints`).
+    /// Starts it without one of its protections (`marwatch::failpoints`).
     #[track_caller]
     pub fn start_without(site: &'a Site, protection: Option<&str>) -> Self {
         let mut command = marwatch();
@@ -68,13 +69,13 @@ impl<'a> Daemon<'a> {
         Self::started(site, command)
     }
 
-    /// The same by a command of the test's own, to which `--log-format json` is added.
+    /// Starts it with a command of the test; `--log-format json` is added.
     #[track_caller]
     pub fn start_command(site: &'a Site, command: Command) -> Self {
         Self::started(site, command)
     }
 
-    /// The same without a configuration file: drop folder and store are told by flags.
+    /// Starts it without a configuration file: flags name the drop folder and the store.
     #[track_caller]
     pub fn start_by_flags(site: &'a Site) -> Self {
         let mut command = marwatch();
@@ -82,7 +83,7 @@ impl<'a> Daemon<'a> {
         Self::started(site, command)
     }
 
-    /// The same by another command.
+    /// Starts it with another command.
     #[track_caller]
     pub fn started(site: &'a Site, command: Command) -> Self {
         let mut daemon = Self::spawn(site, command);
@@ -114,10 +115,10 @@ impl<'a> Daemon<'a> {
         Self { site, child, lines, log: Vec::new(), taken }
     }
 
-    /// Waits until `matcher` finds what it looks for. All waiting of the tests happens here.
+    /// Waits until `matcher` returns a value. All waiting of the tests happens here.
     ///
     /// # Panics
-    /// When [`PATIENCE`] is over or the daemon ends meanwhile, with all that was seen.
+    /// After [`PATIENCE`], or when the daemon ends first; the message has everything that was seen.
     #[track_caller]
     pub fn wait<T>(&mut self, what: &str, mut matcher: impl FnMut(&Seen<'_>) -> Option<T>) -> T {
         let clock = Clock::new();
@@ -136,7 +137,7 @@ impl<'a> Daemon<'a> {
         }
     }
 
-    /// Takes what the daemon logs for `time`; false if it has closed its log.
+    /// Reads the daemon's log for `time`; false if the daemon has closed it.
     fn listen(&mut self, time: Duration) -> bool {
         let clock = Clock::new();
         let start = clock.now();
@@ -151,11 +152,11 @@ impl<'a> Daemon<'a> {
     }
 
     fn take(&mut self, line: String) {
-        // A panic or a message of the linker is no JSON, and worth seeing.
+        // A panic or a message of the dynamic linker is not JSON; it is kept as text.
         self.log.push(serde_json::from_str(&line).unwrap_or(Value::String(line)));
     }
 
-    /// Everything that was seen, for people.
+    /// Everything that was seen, for the message of a failed test.
     pub fn story(&self) -> String {
         let mut story = String::from("--- log\n");
         for line in &self.log {
@@ -175,8 +176,8 @@ impl<'a> Daemon<'a> {
         story
     }
 
-    /// The next record of `model`, which must have this outcome: a record more or less than
-    /// expected fails the test. Those that tell of servers are left out.
+    /// The next record of `model`, which must have this outcome: one record more or less than
+    /// expected fails the test. Records about servers are skipped.
     #[track_caller]
     pub fn next(&mut self, model: &str, outcome: Outcome) -> Record {
         let taken = self.taken.get(model).copied().unwrap_or(0);
@@ -189,7 +190,7 @@ impl<'a> Daemon<'a> {
         record
     }
 
-    /// Asserts that every record of `model` was asked for.
+    /// Asserts that the test has taken every record of `model`.
     #[track_caller]
     pub fn no_more(&self, model: &str) {
         let taken = self.taken.get(model).copied().unwrap_or(0);
@@ -198,17 +199,16 @@ impl<'a> Daemon<'a> {
         assert_eq!(count, taken, "{model}\n{}", self.story());
     }
 
-    /// Waits for a line of the log that says all of `parts`.
+    /// Waits for a line of the log that contains all of `parts`.
     #[track_caller]
     pub fn wait_for_line(&mut self, parts: &[&str]) {
         self.wait(&format!("a line with {parts:?}"), |seen| seen.says(parts).then_some(()));
     }
 
-    /// Looks on for `time` and asserts that nothing is recorded, and that no more is logged than
-    /// what may still have been under way here. A daemon that does not rest shows it well within a
-    /// second.
+    /// Asserts that for `time` nothing is recorded, and nothing is logged except for what was
+    /// already under way. A daemon that is not idle shows it well within a second.
     #[track_caller]
-    pub fn rests_for(&mut self, time: Duration) {
+    pub fn stays_idle_for(&mut self, time: Duration) {
         const UNDER_WAY: usize = 3;
         let before = (self.site.records().len(), self.log.len());
         assert!(self.listen(time), "it ended\n{}", self.story());
@@ -217,22 +217,21 @@ impl<'a> Daemon<'a> {
         assert!(rests, "(records, lines): {before:?}, then {after:?}\n{}", self.story());
     }
 
-    /// Lets `time` pass between two things that the test itself does.
+    /// Lets `time` pass between two actions of the test.
     pub fn pause(&mut self, time: Duration) {
         self.listen(time);
     }
 
-    /// The number of its process.
+    /// The process ID.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits for its end.
+    /// Waits until the process ends.
     #[track_caller]
     pub fn ended(mut self) -> Ended<'a> {
         let clock = Clock::new();
@@ -244,7 +243,7 @@ impl<'a> Daemon<'a> {
             }
             let in_time = clock.now().since(start) <= PATIENCE;
             assert!(in_time, "it does not end\n{}", self.story());
-            // Where the log is closed, listening takes no time.
+            // Once the log is closed, `listen` returns at once.
             thread::park_timeout(STEP);
         };
         while self.listen(Duration::from_millis(1)) {
@@ -253,7 +252,8 @@ impl<'a> Daemon<'a> {
         Ended { status, daemon: self }
     }
 
-    /// Stops it with SIGTERM and asserts that it ends well and has left the store in order.
+    /// Stops the daemon with SIGTERM, and asserts that it exits with 0 and leaves a consistent
+    /// store.
     #[track_caller]
     pub fn stop(self) {
         self.signal(Signal::TERM);
@@ -262,7 +262,7 @@ impl<'a> Daemon<'a> {
         ended.daemon.site.check_store();
     }
 
-    /// Ends it without a word.
+    /// Kills the daemon with SIGKILL.
     #[track_caller]
     pub fn kill(self) {
         self.signal(Signal::KILL);
@@ -277,25 +277,24 @@ pub struct Ended<'a> {
 }
 
 impl Ended<'_> {
-    /// Everything that was seen of it.
     pub fn story(&self) -> String {
         format!("{}\n{}", self.status, self.daemon.story())
     }
 
-    /// Whether a line of its log says all of `parts`.
+    /// Whether one line of its log contains all of `parts`.
     pub fn said(&self, parts: &[&str]) -> bool {
         self.daemon.log.iter().any(|line| says(line, parts))
     }
 }
 
-/// Whether a record tells what came of a model in the store.
+/// Whether a record is about a model in the store, not about a server.
 fn is_of_store(record: &Record, model: &str) -> bool {
     record.model == model && record.server.is_none()
 }
 
 impl Drop for Daemon<'_> {
     fn drop(&mut self) {
-        // Fails only for a process that has ended.
+        // Fails only if the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,8 +1,8 @@
-//! File systems of a test's own: made, mounted, cut off and broken as it likes.
+//! File systems for one test, which it can mount, cut off and break.
 //!
-//! A test that mounts runs in [`alone`], on a thread with a mount namespace of its own. Nobody else
-//! sees what it mounts, and all of it goes with the thread and what that has started, however they
-//! end: mounts, and with them the loop devices. The images lie in memory.
+//! A test that mounts runs in [`alone`], on a thread with its own mount namespace. No other process
+//! sees its mounts, and they go away with the thread and its children, however those end; the loop
+//! devices go with them. The images are in memory.
 
 use std::cell::Cell;
 use std::fs::{self, File};
@@ -15,17 +15,18 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
-/// Bytes of a MiB.
+use super::run;
+
 pub const MIB: u64 = 1 << 20;
 
-/// Where a test that mounts finds its place: a file system in memory.
+/// The place for a test's mounts: a file system in memory.
 pub struct Bench {
     pub path: PathBuf,
     disks: Cell<u32>,
     boots: Cell<u128>,
 }
 
-/// Runs `test` where it may mount as it likes.
+/// Runs `test` in a mount namespace.
 #[track_caller]
 pub fn alone<T: Send>(test: impl FnOnce(&Bench) -> T + Send) -> T {
     let dir = tempfile::Builder::new().prefix("marwatch-").tempdir().unwrap();
@@ -50,20 +51,20 @@ fn mount_memory(at: &Path, options: &str) {
 }
 
 impl Bench {
-    /// A new folder.
+    /// Creates a folder.
     pub fn folder(&self, name: &str) -> PathBuf {
         let path = self.path.join(name);
         fs::create_dir(&path).unwrap();
         path
     }
 
-    /// An empty disk of so many MiB, mounted. It is unmounted when it is dropped.
+    /// An empty disk of `mib` MiB, mounted. Dropping it unmounts it.
     pub fn disk(&self, kind: Kind, mib: u64, options: &str) -> Disk {
         let at = self.path.join(format!("disk{}", self.disks.get()));
         self.disk_at(kind, mib, options, &at)
     }
 
-    /// The same, mounted at this place.
+    /// An empty disk, mounted at `at`.
     pub fn disk_at(&self, kind: Kind, mib: u64, options: &str, at: &Path) -> Disk {
         let number = self.disks.get();
         self.disks.set(number + 1);
@@ -79,7 +80,7 @@ impl Bench {
         disk
     }
 
-    /// Mounts the file system in `image` at `at`. The image is taken over.
+    /// Mounts the file system in `image` at `at`. The disk then owns the image.
     pub fn mount_image(&self, kind: Kind, image: PathBuf, at: &Path) -> Disk {
         let (at, options) = (at.to_owned(), String::new());
         let mut disk = Disk { at, image, kind, mib: 0, options, mounted: false };
@@ -87,8 +88,8 @@ impl Bench {
         disk
     }
 
-    /// From now on the system seems to have been started anew: that a disk was cut off does not
-    /// start it, but programs ask.
+    /// Changes the boot ID, as a reboot does: marwatch compares boot IDs, and cutting off a disk
+    /// does not change it.
     pub fn start_anew(&self) {
         const BOOT: &str = "/proc/sys/kernel/random/boot_id";
         let file = self.path.join("boot_id");
@@ -114,7 +115,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The smallest that can be made, in MiB.
+    /// The size of the smallest file system that mkfs can make, in MiB.
     pub fn smallest(self) -> u64 {
         match self {
             Kind::Ext4 => 16,
@@ -124,7 +125,7 @@ impl Kind {
         }
     }
 
-    /// Makes an empty file system in a file.
+    /// Makes an empty file system in an image.
     pub fn make(self, image: &Path) {
         let (program, args): (_, &[&str]) = match self {
             Kind::Ext4 => ("mkfs.ext4", &["-q", "-F", "-b", "4096", "-E", "nodiscard"]),
@@ -135,7 +136,7 @@ impl Kind {
         run(Command::new(program).args(args).arg(image));
     }
 
-    /// As `mount` calls it.
+    /// The name of the type, as `mount` takes it.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Ext4 => "ext4",
@@ -146,10 +147,10 @@ impl Kind {
     }
 }
 
-/// A disk with a file system, which is mounted or not.
+/// A disk with a file system, mounted or not.
 #[derive(Debug)]
 pub struct Disk {
-    /// Where it is mounted.
+    /// The mount point.
     pub at: PathBuf,
     kind: Kind,
     image: PathBuf,
@@ -159,7 +160,6 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Mounts it.
     #[track_caller]
     pub fn mount(&mut self) {
         assert!(!self.mounted);
@@ -178,10 +178,9 @@ impl Disk {
         if self.options.is_empty() { String::new() } else { format!(",{}", self.options) }
     }
 
-    /// Unmounts it.
     #[track_caller]
     pub fn unmount(&mut self) {
-        // Whoever has just ended may still be giving back what he had open.
+        // A process that has just ended may still have files open.
         const TRIES: u32 = 500;
         for _ in 0..TRIES {
             match umount2(&self.at, MntFlags::empty()) {
@@ -196,17 +195,17 @@ impl Disk {
         panic!("{} stays in use", self.at.display());
     }
 
-    /// Mounts it with other options, while it is in use.
+    /// Changes the mount options while the disk is in use.
     #[track_caller]
     pub fn remount(&self, options: &str) {
         run(Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(&self.at));
     }
 
-    /// Nothing reaches the disk any more, as if its power were cut: what is in memory alone is lost.
+    /// From now on nothing reaches the disk, as in a power cut: whatever is only in memory is lost.
     pub fn cut(&self) {
         /// `EXT4_IOC_SHUTDOWN`, `XFS_IOC_GOINGDOWN`.
         const SHUTDOWN: rustix::ioctl::Opcode = 0x8004_587d;
-        /// The journal is not flushed before.
+        /// Does not flush the journal first.
         const NO_LOG_FLUSH: u32 = 2;
         let root = File::open(&self.at).unwrap();
         #[expect(unsafe_code, reason = "no wrapper of this ioctl exists")]
@@ -217,7 +216,7 @@ impl Disk {
         }
     }
 
-    /// Switches it on again after a cut.
+    /// Mounts the disk again after a cut.
     #[track_caller]
     pub fn recover(&mut self) {
         self.unmount();
@@ -228,17 +227,9 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         if self.mounted {
-            // Lazily, as a test that fails may leave it in use.
+            // Detached: a test that fails may still use it.
             let _ = umount2(&self.at, MntFlags::MNT_DETACH);
         }
         let _ = fs::remove_file(&self.image);
     }
-}
-
-/// Runs a program that must succeed.
-#[track_caller]
-pub fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}: {output:?}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }

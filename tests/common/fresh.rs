@@ -1,4 +1,4 @@
-//! What the store should hold: what a fresh build into an empty store gives.
+//! The expected content of a store: the result of a fresh build into an empty store.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,10 +12,10 @@ use serde_json::Value;
 use super::daemon::Daemon;
 use super::site::Site;
 
-/// The digests of archives, by model.
+/// The digest of each model's archive.
 pub type Digests = BTreeMap<String, String>;
 
-/// The digests that a fresh build of the folders in `roots` into an empty store gives.
+/// The digests of a fresh build of the folders in `roots` into an empty store.
 pub fn build(site: &Site, roots: &str) -> Result<Digests, String> {
     let store = site.root.join("fresh-store");
     let config = site.root.join("fresh.yaml");
@@ -29,7 +29,7 @@ pub fn build(site: &Site, roots: &str) -> Result<Digests, String> {
     Ok(digests)
 }
 
-/// What the catalog of a store says.
+/// The digests that the catalog of a store lists.
 pub fn listed(store: &Path) -> Digests {
     let Ok(text) = fs::read(store.join(".marwatch/catalog.json")) else { return Digests::new() };
     let catalog: Value = serde_json::from_slice(&text).unwrap();
@@ -37,7 +37,7 @@ pub fn listed(store: &Path) -> Digests {
     models.map(|(name, entry)| (name.clone(), entry["digest"].as_str().unwrap().into())).collect()
 }
 
-/// What the archives in a store really hold, read anew.
+/// The digests of the archives in a store, computed from their content.
 pub fn held(store: &Path) -> Result<Digests, String> {
     let mut digests = Digests::new();
     for entry in fs::read_dir(store).unwrap() {
@@ -52,7 +52,7 @@ pub fn held(store: &Path) -> Result<Digests, String> {
     Ok(digests)
 }
 
-/// What is in one and not, or not as it is, in the other.
+/// The models whose digests differ.
 pub fn difference(store: &Digests, fresh: &Digests) -> String {
     let names = store.keys().chain(fresh.keys()).collect::<std::collections::BTreeSet<_>>();
     let differing = names.into_iter().filter(|name| store.get(*name) != fresh.get(*name));
@@ -62,11 +62,11 @@ pub fn difference(store: &Digests, fresh: &Digests) -> String {
     lines.join("\n")
 }
 
-/// Waits until the store of a running daemon holds what a fresh build gives, no more and no less.
+/// Waits until the store of a running daemon holds exactly the result of a fresh build.
 ///
 /// # Errors
-/// What is not as it should be when `patience` is over, or at once if an archive does not hold what
-/// the catalog says.
+/// The differences after `patience`, or, at once, an archive whose content differs from the
+/// catalog.
 pub fn converge(
     site: &Site,
     daemon: &mut Daemon<'_>,

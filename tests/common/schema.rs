@@ -1,18 +1,18 @@
-//! The schemas that the program prints, as validators.
+//! Validators for the schemas that the program prints.
 
 use std::sync::OnceLock;
 
 use jsonschema::Validator;
 use serde_json::Value;
 
-/// Holds a line of the results log against `marwatch schema results`.
+/// Validates a line of the results log against `marwatch schema results`.
 #[track_caller]
 pub fn check_record(record: &Value) {
     static SCHEMA: OnceLock<Validator> = OnceLock::new();
     check(SCHEMA.get_or_init(|| printed("results")), record);
 }
 
-/// Holds a catalog against `marwatch schema catalog`.
+/// Validates a catalog against `marwatch schema catalog`.
 #[track_caller]
 pub fn check_catalog(catalog: &Value) {
     static SCHEMA: OnceLock<Validator> = OnceLock::new();
@@ -28,8 +28,8 @@ fn check(schema: &Validator, value: &Value) {
     assert!(errors.is_empty(), "not as the schema says: {errors:#?}\n{value:#}");
 }
 
-/// The schema that `marwatch schema WHAT` prints, made strict: what it does not name is an error,
-/// so that a field which nobody documented is found.
+/// The schema that `marwatch schema WHAT` prints, made strict: a property that the schema does not
+/// name is an error, so that the test finds fields without documentation.
 pub fn printed(what: &str) -> Validator {
     let output = super::marwatch().args(["schema", what]).output().unwrap();
     assert!(output.status.success(), "{output:?}");

@@ -1,4 +1,4 @@
-//! A folder of its own for each test.
+//! A temporary folder for each test.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -15,21 +15,21 @@ use super::archives::{self, Members};
 use super::daemon::Daemon;
 use super::{marwatch, schema, service};
 
-/// Settle times that a test can wait for; `max_wait` is one that no healthy test reaches.
+/// Short settle times; no test that passes reaches `max_wait`.
 const QUICK: &str = "settle: {quiet: 80ms, quiet_long: 150ms, max_wait: 10s}\n";
 
-/// A drop folder `drop`, a store `store` and `marwatch.yaml`, all below `root`.
+/// A drop folder `drop`, a store `store` and a configuration `marwatch.yaml`, all in `root`.
 pub struct Site {
     _dir: TempDir,
     pub root: PathBuf,
     pub drop: PathBuf,
     pub store: PathBuf,
     pub config: PathBuf,
-    /// The records that were read, and the bytes of the log that hold them.
+    /// The records that were read, and how many bytes of the log they take.
     book: RefCell<(Vec<Record>, usize)>,
 }
 
-/// By which one sees that nobody touched a file: inode, length, and time of change in nanoseconds.
+/// Identifies the state of a file: inode, length, and time of change in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp(u64, u64, i64, i64);
 
@@ -39,12 +39,12 @@ impl Site {
         Self::with(QUICK)
     }
 
-    /// A site whose configuration says `more` beside store and drop folder.
+    /// A site with `more` in its configuration.
     pub fn with(more: &str) -> Self {
         Self::with_store(None, more)
     }
 
-    /// A site with quick settle times whose store is elsewhere.
+    /// A site with quick settle times and a store in another place.
     pub fn quick_elsewhere(store: &Path, more: &str) -> Self {
         Self::with_store(Some(store), &format!("{QUICK}{more}"))
     }
@@ -65,24 +65,24 @@ impl Site {
         site
     }
 
-    /// A site with quick settle times that says `more`.
+    /// A site with quick settle times and `more` in its configuration.
     pub fn quick(more: &str) -> Self {
         Self::with(&format!("{QUICK}{more}"))
     }
 
-    /// Writes the configuration anew.
+    /// Replaces the configuration.
     pub fn configure(&self, more: &str) {
         let store = self.store.strip_prefix(&self.root).unwrap_or(&self.store).display();
         let text = format!("store: {store}\ndrop_folders: [drop]\n{more}");
         fs::write(&self.config, text).unwrap();
     }
 
-    /// Writes the configuration anew, with quick settle times.
+    /// Replaces the configuration by one with quick settle times.
     pub fn configure_quick(&self, more: &str) {
         self.configure(&format!("{QUICK}{more}"));
     }
 
-    /// Makes a folder with files outside of everything that is watched.
+    /// Creates a folder with files outside the watched folders.
     pub fn prepare(&self, name: &str, files: &[(&str, &str)]) -> PathBuf {
         let folder = self.root.join("prepared").join(name);
         for (path, content) in files {
@@ -93,15 +93,15 @@ impl Site {
         folder
     }
 
-    /// Makes a model in the drop folder in one step, so that however slow the machine is, nobody
-    /// sees half of it.
+    /// Creates a model in the drop folder in one step: the daemon never sees half of it, however
+    /// slow the machine is.
     pub fn put(&self, name: &str, files: &[(&str, &str)]) -> PathBuf {
         let folder = self.drop.join(name);
         fs::rename(self.prepare(name, files), &folder).unwrap();
         folder
     }
 
-    /// Makes a model of one handler in the drop folder.
+    /// Creates a model with one handler in the drop folder.
     pub fn put_simple(&self, name: &str) -> PathBuf {
         self.put(name, &[("service.py", &service("one"))])
     }
@@ -111,22 +111,22 @@ impl Site {
         Daemon::start(self)
     }
 
-    /// Runs `marwatch` with these arguments in the site's folder, to its end.
+    /// Runs `marwatch` with these arguments in the site's folder, and waits for its end.
     pub fn run(&self, args: &[&str]) -> Output {
         marwatch().args(args).current_dir(&self.root).output().unwrap()
     }
 
-    /// Where the archive of a model in the usual form is.
+    /// The path of a model's archive in the default format.
     pub fn archive(&self, model: &str) -> PathBuf {
         self.store.join(format!("{model}.mar"))
     }
 
-    /// What is in the archive of a model.
+    /// The members of a model's archive.
     pub fn members(&self, model: &str) -> Members {
         archives::zip(&self.archive(model))
     }
 
-    /// The content of a file in the archive of a model, as text.
+    /// A member of a model's archive, as text.
     pub fn member(&self, model: &str, path: &str) -> String {
         let members = self.members(model);
         let content =
@@ -134,18 +134,17 @@ impl Site {
         String::from_utf8(content.clone()).unwrap()
     }
 
-    /// The hidden folder of the store.
     pub fn hidden(&self) -> PathBuf {
         self.store.join(".marwatch")
     }
 
-    /// What is in staging.
+    /// The entries of the staging folder.
     pub fn staged(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.hidden().join("staging"));
         entries.into_iter().flatten().flatten().map(|entry| entry.path()).collect()
     }
 
-    /// All records so far, each held against the schema once.
+    /// All records so far, each validated once.
     pub fn records(&self) -> Vec<Record> {
         let (records, bytes) = &mut *self.book.borrow_mut();
         let log = fs::read(self.hidden().join("results.jsonl")).unwrap_or_default();
@@ -160,17 +159,16 @@ impl Site {
         records.clone()
     }
 
-    /// Reads the records from their beginning again: a power cut has taken some.
+    /// Reads the records from the beginning again: a power cut has lost some.
     pub fn forget_records(&self) {
         self.book.take();
     }
 
-    /// The records of one model.
     pub fn records_of(&self, model: &str) -> Vec<Record> {
         self.records().into_iter().filter(|record| record.model == model).collect()
     }
 
-    /// The catalog, held against the schema.
+    /// The catalog, validated.
     pub fn catalog(&self) -> Value {
         let text = fs::read(self.hidden().join("catalog.json")).unwrap();
         let catalog = serde_json::from_slice(&text).unwrap();
@@ -178,9 +176,9 @@ impl Site {
         catalog
     }
 
-    /// What holds whenever no marwatch runs: staging is empty, nothing but archives is to be seen,
-    /// and every archive in the catalog is good and holds just what the catalog and the last
-    /// record say.
+    /// Asserts what holds whenever no marwatch runs: staging is empty, the store shows only
+    /// archives, and every archive in the catalog is valid and matches the catalog and the last
+    /// record.
     #[track_caller]
     pub fn check_store(&self) {
         assert_eq!(self.staged(), Vec::<PathBuf>::new(), "left in staging");
@@ -208,7 +206,7 @@ impl Site {
     }
 }
 
-/// By which one sees that nobody touched `path`.
+/// The state of the file at `path`.
 pub fn stamp(path: &Path) -> Stamp {
     let metadata = path.symlink_metadata().unwrap();
     Stamp(metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec())

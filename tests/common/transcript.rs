@@ -1,11 +1,10 @@
-//! What a command line prints and how it ends, as people see it.
+//! The output and exit code of a command line, as a user sees them.
 
 use std::process::Output;
 
 use super::site::Site;
 
-/// Runs `marwatch ARGS` in the site's folder and writes down what one would see, with `[ROOT]` for
-/// that folder.
+/// Runs `marwatch ARGS` in the site's folder and returns its output, with `[ROOT]` for that folder.
 pub fn transcript(site: &Site, args: &[&str]) -> String {
     write_down(&site.root.to_string_lossy(), args, &site.run(args))
 }
@@ -24,8 +23,7 @@ fn write_down(root: &str, args: &[&str], output: &Output) -> String {
     text.replace(root, "[ROOT]")
 }
 
-/// Holds the transcripts of some command lines, one after the other, against a snapshot. Times are
-/// left out.
+/// Compares the transcripts of some command lines with a snapshot. Times are replaced.
 #[macro_export]
 macro_rules! assert_transcript {
     ($name:literal, $site:expr, $($args:expr),+ $(,)?) => {{

@@ -1,4 +1,4 @@
-//! The calls that a file system of the tests' own answers.
+//! The calls that the tests' own file system answers.
 
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
@@ -15,10 +15,10 @@ use fuser::{
 
 use crate::passing::Served;
 
-/// Answers are not kept: the folder below may be looked at, too.
+/// The kernel caches no attributes: tests also change the folder below.
 const TTL: Duration = Duration::ZERO;
 
-/// Answers with what was found, or with the error.
+/// Replies with the result, or with its error.
 macro_rules! answer {
     ($reply:ident, $found:expr, $value:pat => $done:expr) => {
         match $found {
@@ -224,7 +224,7 @@ impl Filesystem for Served {
         _: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        // For one that is not there the kernel steps in. For one that fails it does not.
+        // ENOSYS makes the kernel copy by itself. Another error does not.
         reply.error(if self.links { Errno::ENOSYS } else { Errno::EIO });
     }
 

@@ -1,4 +1,5 @@
-//! Disks that are full: of bytes, of files, of a quota; and one that is read-only for a while.
+//! Disks without room for bytes, for files or within a quota, and one that is read-only for a
+//! while.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -7,43 +8,44 @@ use std::process::Command;
 
 use marwatch::results::{Outcome, Record, Trigger};
 
-use crate::common::chance::Chance;
 use crate::common::daemon::Daemon;
-use crate::common::disk::{Bench, Disk, Kind, alone, run};
+use crate::common::disk::{Bench, Disk, Kind, alone};
+use crate::common::random::Random;
+use crate::common::run;
 use crate::common::service;
 use crate::common::site::{Site, stamp};
 
-/// Tries again soon.
+/// Short retry times.
 pub(crate) const RETRY: &str = "retry: {initial: 100ms, max: 400ms}\n";
 
-/// A site whose store is a disk.
+/// A site whose store is on a disk.
 fn site_on(bench: &Bench, kind: Kind, mib: u64, more: &str) -> (Site, Disk) {
     let site = Site::quick(&format!("{RETRY}{more}"));
     let disk = bench.disk_at(kind, mib, "", &site.store);
     (site, disk)
 }
 
-/// A model with some content that nothing can compress.
+/// A model with some content that does not compress.
 pub(crate) fn put(site: &Site, bytes: usize) -> PathBuf {
     let folder = site.prepare("m", &[("service.py", &service("0"))]);
-    fs::write(folder.join("weights.bin"), Chance::new(1).noise(bytes)).unwrap();
+    fs::write(folder.join("weights.bin"), Random::new(1).noise(bytes)).unwrap();
     fs::rename(&folder, site.drop.join("m")).unwrap();
     site.drop.join("m")
 }
 
-/// Changes the model so that all of it is packed anew.
+/// Changes the model so that nothing of it is carried over.
 pub(crate) fn edit(model: &Path, round: u64) {
     let length = model.join("weights.bin").metadata().unwrap().len();
     let fresh = model.with_file_name(".weights.bin");
-    fs::write(&fresh, Chance::new(100 + round).noise(usize::try_from(length).unwrap())).unwrap();
+    fs::write(&fresh, Random::new(100 + round).noise(usize::try_from(length).unwrap())).unwrap();
     fs::rename(fresh, model.join("weights.bin")).unwrap();
 }
 
-/// A file that takes the room of a disk.
+/// A file that fills a disk.
 pub(crate) struct Ballast(PathBuf);
 
 impl Ballast {
-    /// Fills the disk under `folder` but for so many bytes.
+    /// Fills the disk that holds `folder`, except for `free` bytes.
     pub(crate) fn leaving(folder: &Path, free: u64) -> Self {
         let ballast = Self(folder.join(".ballast"));
         ballast.leave(free);
@@ -52,11 +54,11 @@ impl Ballast {
 
     fn leave(&self, free: u64) {
         let mut file = OpenOptions::new().append(true).create(true).open(&self.0).unwrap();
-        // Smaller and smaller pieces, to the last block.
+        // In smaller and smaller pieces, to the last block.
         for piece in [1 << 20, 64 << 10, 4 << 10] {
             let piece = vec![7; piece];
             loop {
-                // What is accepted can still be refused when it is written to the disk.
+                // A write can succeed and still fail when the kernel writes it to the disk.
                 match file.write_all(&piece).and_then(|()| file.sync_data()) {
                     Ok(()) => {}
                     Err(error) if is_full(&error) => break,
@@ -80,7 +82,7 @@ fn is_full(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
-/// Holds a record of a full disk against what it has to say.
+/// Checks the record of a build that failed on a full disk.
 #[track_caller]
 fn check_failed(record: &Record, site: &Site, reason: &str, help: &str) {
     let failure = record.failure.as_ref().unwrap_or_else(|| panic!("{record:?}"));
@@ -93,7 +95,7 @@ fn check_failed(record: &Record, site: &Site, reason: &str, help: &str) {
 
 #[test]
 #[ignore = "needs root, to mount"]
-fn a_store_that_is_full_at_any_stage_keeps_its_archive_and_nothing_else() {
+fn a_build_on_a_full_disk_keeps_the_old_archive_and_leaves_nothing() {
     alone(|bench| {
         let (site, _disk) = site_on(bench, Kind::Memory, 2, "history: {keep: 0}\n");
         let model = put(&site, 500_000);
@@ -118,10 +120,10 @@ fn a_store_that_is_full_at_any_stage_keeps_its_archive_and_nothing_else() {
                 assert!(said.contains("No space left on device"), "{free}: {output:?}");
                 assert!(fs::read(site.archive("m")).unwrap() == before, "{free}: changed");
                 assert_eq!(site.staged(), Vec::<PathBuf>::new(), "{free}");
-                // Told in any case: in a record, or as none could be written.
-                let told = site.records().last().map(|record| record.outcome);
-                let is_told = told == Some(Outcome::Failed) || said.contains("results log");
-                assert!(is_told, "{free}: {told:?}, {said}");
+                // Reported in any case: in a record, or in the log if no record could be written.
+                let recorded = site.records().last().map(|record| record.outcome);
+                let is_reported = recorded == Some(Outcome::Failed) || said.contains("results log");
+                assert!(is_reported, "{free}: {recorded:?}, {said}");
             }
             assert!(!said.contains("panicked"), "{said}");
             drop(ballast);
@@ -135,7 +137,7 @@ fn a_store_that_is_full_at_any_stage_keeps_its_archive_and_nothing_else() {
     });
 }
 
-/// Without the rename an archive is copied to its place, for which there is no room.
+/// Without the rename, an archive is copied to its place, and there is no room for that.
 #[test]
 #[ignore = "needs root, to mount"]
 fn control_an_archive_that_is_copied_to_its_place_on_a_full_disk_is_torn() {
@@ -146,7 +148,7 @@ fn control_an_archive_that_is_copied_to_its_place_on_a_full_disk_is_torn() {
         for round in 0..8 {
             let before = fs::read(site.archive("m")).ok();
             edit(&model, round);
-            // For one archive more, and for a part of another.
+            // Room for one more archive and a part of another.
             let ballast = Ballast::leaving(&site.store, 520_000 + round * 50_000);
             let mut build = crate::common::marwatch();
             build
@@ -162,7 +164,8 @@ fn control_an_archive_that_is_copied_to_its_place_on_a_full_disk_is_torn() {
     });
 }
 
-/// A daemon on a full disk says so, keeps what is there, and publishes when there is room again.
+/// A daemon on a full disk reports it, keeps the old archive, and publishes the new one once there
+/// is room.
 fn retries(kind: Kind, mib: u64, bytes: usize) {
     alone(|bench| {
         let (site, _disk) = site_on(bench, kind, mib, "");
@@ -170,7 +173,7 @@ fn retries(kind: Kind, mib: u64, bytes: usize) {
         let mut daemon = site.start();
         daemon.next("m", Outcome::Published);
         let before = stamp(&site.archive("m"));
-        // Records and catalog find room, a new archive does not.
+        // Room for records and the catalog, but not for a new archive.
         let ballast = Ballast::leaving(&site.store, bytes as u64 / 2);
         edit(&model, 1);
         let record = daemon.next("m", Outcome::Failed);
@@ -186,7 +189,7 @@ fn retries(kind: Kind, mib: u64, bytes: usize) {
     });
 }
 
-/// Waits until the second archive is there, which nothing but a retry brings about.
+/// Waits until the second archive is published, which only a retry does.
 #[track_caller]
 fn published_again(daemon: &mut Daemon<'_>) {
     daemon.wait("the archive", |seen| {
@@ -198,25 +201,25 @@ fn published_again(daemon: &mut Daemon<'_>) {
 
 #[test]
 #[ignore = "needs root, to mount"]
-fn a_full_disk_in_memory_is_waited_for() {
+fn a_daemon_publishes_once_a_full_tmpfs_has_room() {
     retries(Kind::Memory, 2, 600_000);
 }
 
 #[test]
 #[ignore = "needs root, loop devices and ext4"]
-fn a_full_ext4_is_waited_for() {
+fn a_daemon_publishes_once_a_full_ext4_has_room() {
     retries(Kind::Ext4, 16, 3_000_000);
 }
 
 #[test]
 #[ignore = "needs root, loop devices and btrfs"]
-fn a_full_btrfs_is_waited_for() {
+fn a_daemon_publishes_once_a_full_btrfs_has_room() {
     retries(Kind::Btrfs, 256, 20_000_000);
 }
 
 #[test]
 #[ignore = "needs root, loop devices and ext4"]
-fn a_disk_without_room_for_more_files_is_waited_for() {
+fn a_daemon_publishes_once_a_disk_without_inodes_has_some() {
     alone(|bench| {
         let (site, _disk) = site_on(bench, Kind::Ext4, 16, "");
         let model = put(&site, 10_000);
@@ -243,7 +246,7 @@ fn a_disk_without_room_for_more_files_is_waited_for() {
 
 #[test]
 #[ignore = "needs root, loop devices and btrfs"]
-fn a_quota_is_named_and_waited_for() {
+fn a_daemon_names_a_full_quota_and_publishes_once_it_has_room() {
     alone(|bench| {
         let disk = bench.disk(Kind::Btrfs, 128, "");
         let part = disk.at.join("part");
@@ -272,14 +275,14 @@ fn a_quota_is_named_and_waited_for() {
 
 #[test]
 #[ignore = "needs root, loop devices and ext4"]
-fn a_disk_that_becomes_read_only_keeps_its_archive_until_it_is_mounted_anew() {
+fn a_daemon_publishes_once_a_read_only_disk_is_writable() {
     alone(|bench| {
         let (site, mut disk) = site_on(bench, Kind::Ext4, 16, "");
         let model = put(&site, 100_000);
         let mut daemon = site.start();
         daemon.next("m", Outcome::Published);
         let before = fs::read(site.archive("m")).unwrap();
-        // As ext4 does when it meets an error.
+        // As ext4 does after an error.
         let _ = Command::new("mount").args(["-o", "remount,abort"]).arg(&site.store).status();
         edit(&model, 1);
         daemon.wait_for_line(&["results log"]);

@@ -1,4 +1,4 @@
-//! A machine with less memory than the model has bytes.
+//! A model larger than the memory.
 
 use std::fs;
 use std::io::Write;
@@ -8,26 +8,26 @@ use std::process::{Command, Output};
 
 use marwatch::results::Outcome;
 
-use crate::common::chance::Chance;
+use crate::common::random::Random;
 use crate::common::service;
 use crate::common::site::Site;
 
-/// Bytes that a build may have, pages of files included.
+/// Bytes of memory for a build, including the page cache.
 const CAP: u64 = 40 << 20;
 /// Bytes of the model.
 const MODEL: usize = 160 << 20;
 
-/// A control group with a limit. It is removed when it is dropped, empty by then.
+/// A control group with a memory limit. Dropping it removes it.
 struct Group {
     folder: PathBuf,
     members: &'static str,
 }
 
 impl Group {
-    /// One that allows `bytes`, where this machine lets one be made.
+    /// A group with a limit of `bytes`, if this machine allows one.
     fn with(bytes: u64) -> Option<Self> {
         let name = format!("marwatch-{}", std::process::id());
-        // The second version knows the limit by another name.
+        // cgroup v2 has another name for the limit.
         for (root, limit, members) in [
             ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "cgroup.procs"),
             ("/sys/fs/cgroup", "memory.max", "cgroup.procs"),
@@ -44,7 +44,7 @@ impl Group {
         None
     }
 
-    /// The most that it has had at a time, where the kernel tells.
+    /// The peak of its memory use, where the kernel reports it.
     fn peak(&self) -> Option<u64> {
         let files = ["memory.max_usage_in_bytes", "memory.peak"];
         let found = files.iter().find_map(|file| fs::read_to_string(self.folder.join(file)).ok());
@@ -68,7 +68,7 @@ fn build(site: &Site, group: Option<&Group>) -> Output {
             command.arg(group.folder.join(group.members)).arg(program);
             command
         }
-        // Without groups, what it allocates: pages of files then do not count.
+        // Without control groups, limit allocations instead: the page cache then does not count.
         None => {
             let mut command = Command::new("prlimit");
             command.arg(format!("--data={CAP}")).arg(program);
@@ -80,13 +80,13 @@ fn build(site: &Site, group: Option<&Group>) -> Output {
 
 #[test]
 #[ignore = "needs root and a control group, and writes half a GB"]
-fn a_model_larger_than_the_memory_is_built_and_built_again() {
+fn a_model_larger_than_the_memory_is_built_cold_and_again_after_an_edit() {
     let site = Site::new();
     let folder = site.prepare("m", &[("service.py", &service("0"))]);
-    // What is stored, and what is compressed.
+    // One file that is stored, and one that is compressed.
     let mut noise = fs::File::create(folder.join("weights.bin")).unwrap();
     for part in 0..MODEL / 2 / (1 << 20) {
-        noise.write_all(&Chance::new(part as u64).noise(1 << 20)).unwrap();
+        noise.write_all(&Random::new(part as u64).noise(1 << 20)).unwrap();
     }
     let text = fs::File::create(folder.join("vocabulary.txt")).unwrap();
     let mut text = std::io::BufWriter::new(text);

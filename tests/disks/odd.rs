@@ -1,4 +1,4 @@
-//! Stores on file systems that can do less than others: the same archives, byte for byte.
+//! Stores on file systems with fewer features: the same archives, byte for byte.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,21 +8,22 @@ use std::sync::atomic::Ordering;
 
 use marwatch::results::{Outcome, Trigger};
 
-use crate::common::chance::Chance;
-use crate::common::disk::{Kind, alone, run};
+use crate::common::disk::{Kind, alone};
+use crate::common::random::Random;
+use crate::common::run;
 use crate::common::service;
 use crate::common::site::Site;
 use crate::passing::Passing;
 
-/// The archive of a model after each of some edits, and its history in the end.
+/// The archive of a model after each of several edits, and its history at the end.
 type Made = (Vec<Vec<u8>>, BTreeMap<String, Vec<u8>>);
 
-/// Builds a model of some MB, and builds it again after an edit of a small file, of a large one, and
-/// of both, in the store of `site`.
+/// Builds a model of some MB in the store of `site`, and builds it again after an edit of a small
+/// file, of a large file, and of both.
 fn make(site: &Site) -> Made {
     let folder = site.prepare("m", &[("service.py", &service("0")), ("labels.txt", "cat")]);
-    fs::write(folder.join("weights.bin"), Chance::new(1).noise(3 << 20)).unwrap();
-    fs::write(folder.join("more.bin"), Chance::new(2).noise(1 << 20)).unwrap();
+    fs::write(folder.join("weights.bin"), Random::new(1).noise(3 << 20)).unwrap();
+    fs::write(folder.join("more.bin"), Random::new(2).noise(1 << 20)).unwrap();
     let model = site.drop.join("m");
     fs::rename(folder, &model).unwrap();
     let mut archives = Vec::new();
@@ -30,10 +31,10 @@ fn make(site: &Site) -> Made {
         match round {
             0 => {}
             1 => fs::write(model.join("service.py"), service("longer than before")).unwrap(),
-            2 => fs::write(model.join("more.bin"), Chance::new(3).noise(1 << 20)).unwrap(),
+            2 => fs::write(model.join("more.bin"), Random::new(3).noise(1 << 20)).unwrap(),
             _ => {
                 fs::write(model.join("service.py"), service("0")).unwrap();
-                fs::write(model.join("weights.bin"), Chance::new(4).noise(3 << 20)).unwrap();
+                fs::write(model.join("weights.bin"), Random::new(4).noise(3 << 20)).unwrap();
             }
         }
         let output = site.run(&["build", "-c", "marwatch.yaml"]);
@@ -76,7 +77,7 @@ fn every_file_system_gets_the_same_archives() {
             let made = make(&Site::quick_elsewhere(&disk.at.join("store"), more));
             check_same(&made, &expected, kind.name());
         }
-        // Files of a fast file system below, changes above.
+        // Overlay: the lower file system is a fast one, changes go to the upper.
         let [below, above, work, at] =
             ["below", "above", "work", "overlay"].map(|f| bench.folder(f));
         let options = format!(
@@ -87,7 +88,7 @@ fn every_file_system_gets_the_same_archives() {
         );
         run(Command::new("mount").args(["-t", "overlay", "-o", &options, "overlay"]).arg(&at));
         check_same(&make(&Site::quick_elsewhere(&at.join("store"), more)), &expected, "overlay");
-        // One that can do next to nothing, but for another name of a file; and not even that.
+        // FUSE: no features except hard links, and then not even those.
         for links in [true, false] {
             let below = bench.folder(&format!("passed {links}"));
             let at = bench.folder(&format!("passing {links}"));
@@ -95,7 +96,8 @@ fn every_file_system_gets_the_same_archives() {
             check_that_it_refuses(&at, links);
             let mut made = make(&Site::quick_elsewhere(&at.join("store"), more));
             if !links {
-                // Rather than for a moment none, there is none before.
+                // Without links the old archive cannot be kept without a moment in which there is
+                // none.
                 assert!(made.1.is_empty());
                 made.1.clone_from(&expected.1);
             }
@@ -105,7 +107,8 @@ fn every_file_system_gets_the_same_archives() {
     });
 }
 
-/// A test of it would prove nothing if it could do what it is to refuse.
+/// Asserts that the file system refuses what it is meant to: otherwise the test would prove
+/// nothing.
 fn check_that_it_refuses(at: &Path, links: bool) {
     use rustix::fs::{CWD, FallocateFlags, RenameFlags, XattrFlags};
     use rustix::io::Errno;
@@ -131,7 +134,7 @@ fn check_that_it_refuses(at: &Path, links: bool) {
 
 #[test]
 #[ignore = "needs root, and FUSE"]
-fn a_store_that_is_read_only_for_a_while_is_waited_for() {
+fn a_daemon_publishes_once_a_read_only_store_is_writable() {
     alone(|bench| {
         let (below, at) = (bench.folder("passed"), bench.folder("passing"));
         let passing = Passing::mount(&below, &at, true);
@@ -143,7 +146,7 @@ fn a_store_that_is_read_only_for_a_while_is_waited_for() {
         let before = fs::read(site.archive("m")).unwrap();
         passing.read_only.store(true, Ordering::SeqCst);
         fs::write(model.join("service.py"), service("two")).unwrap();
-        // No record can be written, but the log tells.
+        // No record can be written, but the log reports it.
         daemon.wait_for_line(&[
             "Read-only file system",
             "staging",

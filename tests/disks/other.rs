@@ -1,4 +1,4 @@
-//! Full disks beside the store's: that of the results log, and that of what is known of the models.
+//! Full disks other than the store's: those of the results log and of the state folder.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::full::{Ballast, RETRY, edit, put};
 
 #[test]
 #[ignore = "needs root, to mount"]
-fn a_full_state_folder_does_not_keep_archives_from_the_store() {
+fn archives_are_published_although_the_state_folder_is_full() {
     alone(|bench| {
         let state = bench.disk(Kind::Memory, 1, "");
         let disk = bench.disk(Kind::Ext4, 16, "");
@@ -31,7 +31,8 @@ fn a_full_state_folder_does_not_keep_archives_from_the_store() {
         daemon.wait_for_line(&["cannot prepare the state", "No space left"]);
         daemon.stop();
         drop(ballast);
-        // What was not noted is found to be what the model holds, and known from then on.
+        // The next start compares the archive with the folder, finds them equal, and writes the
+        // state.
         let mut daemon = site.start();
         assert_eq!(daemon.next("m", Outcome::Unchanged).generation, 3);
         daemon.stop();
@@ -43,20 +44,20 @@ fn a_full_state_folder_does_not_keep_archives_from_the_store() {
 
 #[test]
 #[ignore = "needs root, to mount"]
-fn a_results_log_without_room_is_written_later() {
+fn records_wait_until_the_results_log_has_room() {
     alone(|bench| {
         let other = bench.disk(Kind::Memory, 1, "");
         let site = Site::quick(RETRY);
         let model = put(&site, 10_000);
         assert!(site.run(&["build", "-c", "marwatch.yaml"]).status.success());
-        // The log alone lies on the disk that is full.
+        // Only the log is on the full disk.
         let (there, log) = (other.at.join("results.jsonl"), site.hidden().join("results.jsonl"));
         fs::copy(&log, &there).unwrap();
         let nothing = None::<&Path>;
         mount(Some(&there), &log, nothing, MsFlags::MS_BIND, nothing).unwrap();
         let mut daemon = site.start();
         let ballast = Ballast::leaving(&other.at, 0);
-        // More records than the last block of the log takes.
+        // More records than fit into the last block of the log.
         const MANY: u64 = 12;
         for round in 1..=MANY {
             let text = service(&round.to_string());

@@ -1,5 +1,5 @@
-//! A file system of its own making that passes everything on to a folder, but for what it refuses:
-//! as network and other file systems in user space do.
+//! A FUSE file system that passes every call on to a folder, except those that it refuses, as
+//! network file systems and others in user space do.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -13,17 +13,17 @@ use std::time::{Duration, UNIX_EPOCH};
 use fuser::{BackgroundSession, Config, Errno, FileAttr, FileHandle, FileType, INodeNo, TimeOrNow};
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
 
-/// A mounted file system that has neither extended attributes nor reservations of blocks nor
-/// `copy_file_range`, and knows no flags of a rename.
+/// A mounted file system without extended attributes, preallocation, `copy_file_range` and flags of
+/// `renameat2`.
 pub(crate) struct Passing {
-    /// Whether it refuses every change, as one that is read-only.
+    /// Whether it refuses every change, as a read-only file system does.
     pub(crate) read_only: Arc<AtomicBool>,
     session: Option<BackgroundSession>,
 }
 
 impl Passing {
-    /// Mounts it at `at`, on what is in `folder`. Without `links` files have but one name, and
-    /// copying by the kernel fails rather than being refused.
+    /// Mounts it at `at`, on top of `folder`. Without `links` it has no hard links either, and
+    /// `copy_file_range` fails with an I/O error instead of being unknown.
     pub(crate) fn mount(folder: &Path, at: &Path, links: bool) -> Self {
         let read_only = Arc::new(AtomicBool::new(false));
         let root = folder.metadata().unwrap().ino();
@@ -48,7 +48,7 @@ impl Drop for Passing {
     }
 }
 
-/// What passes everything on.
+/// The file system behind the mount.
 pub(crate) struct Served {
     root: u64,
     /// By inode.
@@ -70,7 +70,7 @@ impl Served {
         Ok(self.path(parent)?.join(name))
     }
 
-    /// What is to be changed, if anything may be.
+    /// The path of an entry that is about to change.
     pub(crate) fn changed(&self, parent: INodeNo, name: &OsStr) -> Result<PathBuf, Errno> {
         self.writable()?;
         self.child(parent, name)
@@ -149,7 +149,7 @@ impl Served {
         self.attr(&path)
     }
 
-    /// Where something lies, and all below it, after a rename.
+    /// Updates the paths of everything below `from` after a rename.
     pub(crate) fn moved(&self, from: &Path, to: &Path) {
         for path in self.paths.lock().unwrap().values_mut() {
             if let Ok(below) = path.strip_prefix(from) {

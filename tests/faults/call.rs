@@ -1,4 +1,4 @@
-//! System calls: what kind each is, and which paths it is about.
+//! System calls: their kinds, and the paths in their arguments.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -11,15 +11,15 @@ use nix::unistd::Pid;
 
 /// `ioctl_ficlonerange(2)`.
 const FICLONERANGE: u64 = 0x4020_940d;
-/// Bytes of memory in which a path does not end yet, at most.
+/// A path is never longer than this.
 const PAGE: u64 = 4096;
 
-/// What a call does to files, as far as it matters here.
+/// The effect of a call on files, as far as these tests care.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// Opens what is there.
+    /// Opens an existing file.
     Open,
-    /// Opens a file that it makes, if need be, or cuts.
+    /// Creates or truncates a file.
     Create,
     Read,
     List,
@@ -30,7 +30,7 @@ pub enum Kind {
     Allocate,
     Truncate,
     Flush,
-    /// Has the disk begin to flush.
+    /// Starts writing back to the disk.
     WriteBack,
     /// Sets an extended attribute.
     Mark,
@@ -61,7 +61,7 @@ impl Kind {
         Kind::Unlink,
     ];
 
-    /// Whether anything on the disk is another thing after it.
+    /// Whether it changes anything on the disk.
     pub fn changes(self) -> bool {
         !matches!(self, Kind::Open | Kind::Read | Kind::List | Kind::Stat | Kind::WriteBack)
     }
@@ -75,7 +75,7 @@ pub struct Call {
     args: [u64; 6],
 }
 
-/// Where a call says what it is about.
+/// The argument that names a file.
 #[derive(Clone, Copy)]
 enum Place {
     /// A path in memory, relative to the working folder.
@@ -98,7 +98,7 @@ impl Call {
         self.number == libc::SYS_exit_group
     }
 
-    /// What it does to files; `None` where it is about something else.
+    /// Its kind; `None` if it does not concern files.
     pub fn kind(&self) -> Option<Kind> {
         let opens = |flags: u64| {
             let changing = libc::O_CREAT | libc::O_TRUNC;
@@ -107,7 +107,7 @@ impl Call {
         Some(match self.number {
             libc::SYS_open => opens(self.args[1]),
             libc::SYS_openat => opens(self.args[2]),
-            // Its flags are the first field of what the third argument leads to.
+            // The flags are the first field of the struct that the third argument points to.
             libc::SYS_openat2 => opens(self.word(self.args[2])?),
             libc::SYS_creat => Kind::Create,
             libc::SYS_read | libc::SYS_pread64 | libc::SYS_readv | libc::SYS_preadv => Kind::Read,
@@ -131,7 +131,7 @@ impl Call {
         })
     }
 
-    /// The paths that it is about: of a copy and a link where it leads, of a rename both.
+    /// The paths in its arguments: of a copy and of a link the destination, of a rename both.
     pub fn paths(&self) -> Vec<PathBuf> {
         use Place::{At, Descriptor, Path};
         let places: &[Place] = match self.number {
@@ -153,12 +153,12 @@ impl Call {
         places.iter().filter_map(|&place| self.path(place)).collect()
     }
 
-    /// Whether it is about anything in `folder`, and what comes first of that.
+    /// The first of its paths that is in `folder`.
     pub fn path_in(&self, folder: &Path) -> Option<PathBuf> {
         self.paths().into_iter().find(|path| path.starts_with(folder))
     }
 
-    /// What it is about, for people.
+    /// The call with its paths, for messages.
     pub fn describe(&self) -> String {
         let what = self.kind().map_or(format!("call {}", self.number), |kind| format!("{kind:?}"));
         format!("{what} of {:?} by thread {}", self.paths(), self.thread)
@@ -173,7 +173,7 @@ impl Call {
                 if path.is_absolute() {
                     return Some(path);
                 }
-                // The upper half of the register says nothing.
+                // The upper half of the register is undefined.
                 let at = self.args[folder] as i32;
                 let folder = if at == libc::AT_FDCWD {
                     self.in_proc("cwd")
@@ -204,12 +204,12 @@ impl Call {
         Some(u64::from_le_bytes(bytes))
     }
 
-    /// The path that begins at an address of the thread's memory.
+    /// The path at an address in the thread's memory.
     fn text(&self, mut at: u64) -> Option<PathBuf> {
         let memory = self.memory()?;
         let mut text = Vec::new();
         while text.len() <= PAGE as usize {
-            // What follows the page need not be there.
+            // The next page may not be mapped.
             let mut part = vec![0; (PAGE - at % PAGE) as usize];
             memory.read_exact_at(&mut part, at).ok()?;
             if let Some(end) = part.iter().position(|&byte| byte == 0) {

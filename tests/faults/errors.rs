@@ -12,7 +12,7 @@ use super::scenario::Scenario;
 use super::trace::{self, End, Run, Verdict};
 use super::world::{Scene, World};
 
-/// The errors that a disk or its permissions answer such a call with.
+/// The errors that a disk, its limits or its permissions cause in such a call.
 fn errors(kind: Kind) -> &'static [Errno] {
     use Errno::{EACCES, EDQUOT, EIO, EMFILE, EMLINK, ENOSPC, EOPNOTSUPP, EROFS};
     match kind {
@@ -32,21 +32,22 @@ fn errors(kind: Kind) -> &'static [Errno] {
     }
 }
 
-/// Of the calls that change nothing one in so many fails.
+/// Of the calls that change nothing, only every fourth fails.
 const LOOKS_APART: usize = 4;
 
-/// What a sweep has seen.
+/// The results of a sweep.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// How often a call failed.
+    /// How many calls failed.
     pub points: usize,
-    /// Runs that got over it, those in which the attempt failed, and those that could not begin.
+    /// Runs that succeeded all the same, runs in which the attempt failed, and runs that could not
+    /// start.
     pub overcome: usize,
     pub failed: usize,
     pub refused: usize,
 }
 
-/// A call that fails.
+/// A call that failed.
 #[derive(Debug, Clone)]
 struct Fault {
     kind: Kind,
@@ -54,24 +55,23 @@ struct Fault {
     error: Errno,
 }
 
-/// Which call is to fail.
+/// The call that fails.
 #[derive(Debug, Clone, Copy)]
 struct Aim {
     kind: Kind,
     number: usize,
     error: Errno,
-    /// Whether all that come after it fail too, as on a disk that is full or has gone.
+    /// Whether all later calls of its kind fail too, as on a disk that is full or gone.
     lasts: bool,
 }
 
-/// Makes the change of a scenario again and again. Of each kind of call that is about something in
-/// the world, the first fails with each error, then the second, until the run gets to its end
-/// without it.
+/// Makes the change of a scenario again and again. For each kind of call on the world's files, the
+/// first call fails with each error, then the second, until a run makes too few such calls.
 pub fn sweep(name: &str, make: impl Fn() -> Scenario) -> Tally {
     let (mut tally, mut scenario) = (Tally::default(), make());
     let mut found = 0;
     for kind in Kind::ALL {
-        // There are many calls that only look, and what they find matters at few of them.
+        // Most calls that change nothing do not matter.
         let step = if is_thorough() || kind.changes() { 1 } else { LOOKS_APART };
         for number in (1..).step_by(step) {
             let mut is_there = false;
@@ -79,7 +79,7 @@ pub fn sweep(name: &str, make: impl Fn() -> Scenario) -> Tally {
                 let mut attempt = || attempt(name, &mut scenario, aim, &mut tally);
                 match catch_unwind(AssertUnwindSafe(&mut attempt)) {
                     Ok(has_failed) => is_there |= has_failed,
-                    // Where everything is tried, everything that is wrong is to be seen.
+                    // A thorough sweep reports everything that it finds.
                     Err(_) if is_thorough() => {
                         (scenario, is_there, found) = (make(), true, found + 1);
                     }
@@ -96,14 +96,14 @@ pub fn sweep(name: &str, make: impl Fn() -> Scenario) -> Tally {
     tally
 }
 
-/// How a call is made to fail: in every way, or in one of them, another one for each call.
+/// The ways in which a call fails: all of them, or one, another one for each call.
 fn aims(kind: Kind, number: usize) -> Vec<Aim> {
     let ways = errors(kind).iter().flat_map(|&error| [(error, false), (error, true)]);
     let aims: Vec<_> = ways.map(|(error, lasts)| Aim { kind, number, error, lasts }).collect();
     if is_thorough() { aims } else { vec![aims[number * 5 % aims.len()]] }
 }
 
-/// Makes the change with one call failing; false if there is no such call.
+/// Makes the change while one call fails; false if there is no such call.
 fn attempt(name: &str, scenario: &mut Scenario, aim: Aim, tally: &mut Tally) -> bool {
     scenario.begin();
     let records = scenario.world.whole_records();
@@ -119,7 +119,7 @@ fn attempt(name: &str, scenario: &mut Scenario, aim: Aim, tally: &mut Tally) -> 
     fault.is_some()
 }
 
-/// Makes the run of a scenario with a call failing, and says which one that was.
+/// Runs the scenario while a call fails, and returns that call.
 fn failing_at(scenario: &Scenario, aim: Aim) -> (Run, Option<Fault>) {
     let Aim { kind, number, error, lasts } = aim;
     let world = &scenario.world;
@@ -140,23 +140,23 @@ fn failing_at(scenario: &Scenario, aim: Aim) -> (Run, Option<Fault>) {
     (run, fault)
 }
 
-/// What has to hold after a run in which a call failed, and after the next one.
+/// Checks the run in which a call failed, and the next one.
 fn look(scenario: &mut Scenario, records: usize, run: &Run, fault: &Fault, tally: &mut Tally) {
     tally.points += 1;
     let world = &scenario.world;
     for text in [&run.stdout, &run.stderr] {
-        assert!(!text.contains("panicked") && !text.contains("error of its own"), "{run:?}");
+        assert!(!text.contains("panicked") && !text.contains("internal error"), "{run:?}");
     }
     let view = world.view();
     scenario.check_view(&view);
     let new: Vec<_> = world.records().into_iter().skip(records).collect();
     let is_lost = run.stderr.contains("a record is lost");
     let reason = std::io::Error::from_raw_os_error(fault.error as i32).to_string();
-    // Of what is in a model, its path there is enough.
+    // For files of a model, the path inside the model is enough.
     let inside =
         fault.path.strip_prefix(&world.model).ok().filter(|path| path.components().count() > 0);
     let inside = inside.map(|path| format!("`{}`", path.display()));
-    let told = |text: &str| {
+    let is_reported = |text: &str| {
         let names = |path: &str| text.contains(path);
         let is_named = names(world.root.to_str().unwrap()) || inside.as_deref().is_some_and(names);
         is_named && text.contains(&reason)
@@ -165,12 +165,15 @@ fn look(scenario: &mut Scenario, records: usize, run: &Run, fault: &Fault, tally
         End::Code(0) => {
             tally.overcome += 1;
             assert!(scenario.is_done(&view), "it says that all is well: {run:?}");
-            let is_told = new
+            let is_recorded = new
                 .iter()
                 .any(|record| Some(&(record.outcome, record.generation)) == world.story.last());
-            assert!(is_told || is_lost, "no record: {run:?}");
-            let is_silent = !told(&run.stderr);
-            assert!(!is_silent || !must_be_said(world, fault), "nobody is told: {run:?}");
+            assert!(is_recorded || is_lost, "no record: {run:?}");
+            let is_silent = !is_reported(&run.stderr);
+            assert!(
+                !is_silent || !must_be_said(world, fault),
+                "neither log nor record reports it: {run:?}"
+            );
         }
         End::Code(1) => {
             tally.failed += 1;
@@ -181,31 +184,34 @@ fn look(scenario: &mut Scenario, records: usize, run: &Run, fault: &Fault, tally
                 let problems = record.problems.iter().map(|problem| format!("{problem}"));
                 failures.chain(problems).collect::<Vec<_>>().join("\n")
             });
-            // Where nothing could be attempted there is no record, only a word.
-            assert!(told(&text), "no record, or neither path nor reason: {failed:?} {run:?}");
+            // If nothing could be attempted, there is no record, only a message.
+            assert!(
+                is_reported(&text),
+                "no record, or neither path nor reason: {failed:?} {run:?}"
+            );
         }
-        // Configuration or store could not even be read.
+        // The configuration or the store could not even be read.
         End::Code(3 | 5) => {
             tally.refused += 1;
-            assert!(told(&run.stderr), "neither path nor reason: {run:?}");
+            assert!(is_reported(&run.stderr), "neither path nor reason: {run:?}");
         }
         end => panic!("{end:?}: {run:?}"),
     }
     recover(scenario, run);
 }
 
-/// The fault is gone, and so is what it has caused.
+/// Checks that the next run, without the fault, repairs everything.
 fn recover(scenario: &mut Scenario, faulty: &Run) {
-    // Nothing that fails behind the exchange fails the publish.
+    // No failure after the exchange fails the publish.
     if faulty.stderr.contains("cannot keep the replaced archive in the history") {
         scenario.history_is_short();
     }
     let again = scenario.recover();
-    let told = scenario.world.told();
+    let recorded = scenario.world.recorded();
     let is_unknown = ["a record is lost", "cannot write the state", "cannot prepare the state"]
         .iter()
         .all(|word| faulty.stderr.contains(word));
-    if is_unknown && told.last().is_some_and(|(outcome, _)| *outcome == Outcome::Unchanged) {
+    if is_unknown && recorded.last().is_some_and(|(outcome, _)| *outcome == Outcome::Unchanged) {
         scenario.world.expect_unchanged();
     }
     scenario.check_end(&again);
@@ -215,9 +221,9 @@ fn is_failure(record: &Record) -> bool {
     matches!(record.outcome, Outcome::Failed | Outcome::Rejected)
 }
 
-/// Whether somebody has to be told of a fault that the run got over.
+/// Whether a run must report a fault although it succeeded.
 fn must_be_said(world: &World, fault: &Fault) -> bool {
-    // Folders are made where they may be missing, and found to be there.
+    // mkdir may find the folder already there.
     let is_written = fault.kind.changes() && ![Kind::Unlink, Kind::Mkdir].contains(&fault.kind);
     let file = fault.path.file_name().unwrap_or_default().to_string_lossy();
     let is_ours = fault.path.parent() == Some(&world.hidden)

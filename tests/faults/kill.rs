@@ -1,4 +1,4 @@
-//! Killed at every call.
+//! Kills at every call.
 
 use nix::sys::signal::Signal;
 
@@ -8,20 +8,20 @@ use super::scenario::Scenario;
 use super::trace::{self, End, Run, Verdict};
 use super::world::{Scene, World};
 
-/// What a sweep has seen.
+/// The results of a sweep.
 #[derive(Debug, Default)]
 pub struct Tally {
     /// How often the program was killed.
     pub points: usize,
-    /// Runs after which the old archive was still there, and those after which the new one was.
+    /// Runs that left the old archive, and runs that left the new one.
     pub old: usize,
     pub new: usize,
-    /// Records that the next start has written for a run that could not.
+    /// Records that the next start wrote for a run that was killed before it could.
     pub recovered: usize,
 }
 
-/// Makes the change of a scenario again and again and kills it one call later each time, until it
-/// gets to its end.
+/// Makes the change of a scenario again and again, and kills the program one call later each time,
+/// until it reaches its end.
 pub fn sweep(name: &str, mut scenario: Scenario) -> Tally {
     let mut tally = Tally::default();
     loop {
@@ -52,11 +52,11 @@ pub fn sweep(name: &str, mut scenario: Scenario) -> Tally {
     tally
 }
 
-/// Lets a run get to the `n`th call that counts, and says which one that was.
+/// Kills a run at the `n`th call that counts, and describes the call.
 pub fn killed_at(world: &World, args: &[&str], n: usize) -> (Run, String) {
     let (mut count, mut has_begun, mut what) = (0, false, String::from("not at all"));
     let mut judge = |call: &Call| {
-        // What comes before has nothing to do with the store.
+        // Earlier calls do not concern the store.
         has_begun = has_begun || call.path_in(&world.store).is_some();
         let counts = || {
             is_thorough()

@@ -1,7 +1,7 @@
-//! Killed at every call while an earlier archive is put back.
+//! Kills at every call of a rollback.
 //!
-//! Nobody does it again by himself: what counts is that the store holds the one or the other, that
-//! neither is lost, that the next start leaves it at that, and that all that is known agrees.
+//! No daemon repeats a rollback by itself. What counts: the store holds the old or the new archive,
+//! neither is lost, the next start changes nothing, and records, state and catalog agree.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -38,15 +38,19 @@ pub fn sweep(more: &str) {
         if is_done {
             world.expect(Outcome::RolledBack);
         }
-        // The next start publishes nothing, and neither does the one after it.
+        // Neither of the next two starts publishes anything.
         let again = world.build();
         assert_eq!(world.view(), view, "{again:?}");
-        assert_eq!(world.told(), world.story, "{again:?}");
+        assert_eq!(world.recorded(), world.story, "{again:?}");
         world.check_catalog();
         let records = world.whole_records();
         world.build();
-        assert_eq!((world.view(), world.whole_records()), (view, records), "it does not rest");
-        // Nothing is lost, and nothing left.
+        assert_eq!(
+            (world.view(), world.whole_records()),
+            (view, records),
+            "another run changes it"
+        );
+        // Nothing is lost, and nothing is left behind.
         let name = |hash: blake3::Hash| hash.to_string();
         let there: BTreeSet<_> =
             world.history().into_iter().chain(world.view().into_values()).map(name).collect();
@@ -56,7 +60,7 @@ pub fn sweep(more: &str) {
         let states = fs::read_dir(world.hidden.join("state")).unwrap();
         let states: Vec<_> = states.map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(states, ["m.state"]);
-        // It can be done, and ended.
+        // The rollback can be completed, and undone.
         if !is_done {
             assert_eq!(world.run(&["rollback", MODEL]).end, End::Code(0));
             world.expect(Outcome::RolledBack);
@@ -65,7 +69,7 @@ pub fn sweep(more: &str) {
         assert_eq!(world.run(&["resume", MODEL]).end, End::Code(0));
         world.expect(Outcome::Published);
         assert_eq!(world.view(), second);
-        assert_eq!(world.told(), world.story);
+        assert_eq!(world.recorded(), world.story);
         world.check_catalog();
         drop(scene);
         if is_over {

@@ -18,11 +18,11 @@ use super::trace::{End, Traced, Verdict};
 use super::world::{Scene, World};
 use crate::common::service;
 
-/// How long anything may take. It is only ever waited for in full when a test fails.
+/// The limit of every wait. Only a test that fails waits this long.
 const PATIENCE: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_millis(20);
 
-/// What fails as long as it is set: calls of these kinds, at paths that begin so.
+/// While this is set, calls of these kinds fail at paths with this prefix.
 struct Fault {
     kinds: &'static [Kind],
     path: PathBuf,
@@ -44,30 +44,30 @@ impl<'a> Resident<'a> {
         let mut command = world.command(&["run"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).unwrap());
         let fault = Arc::new(Mutex::new(None));
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         let tracer = thread::spawn({
             let fault = Arc::clone(&fault);
             move || {
                 let traced = Traced::start(command);
-                tell.send(traced.id()).unwrap();
+                sender.send(traced.id()).unwrap();
                 traced.follow(2 * PATIENCE, &mut |call| judge(&lock(&fault), call))
             }
         });
-        let process = told.recv().unwrap();
+        let process = receiver.recv().unwrap();
         Self { world, fault, process, tracer: Some(tracer), log }
     }
 
-    /// From here on these calls fail.
+    /// From now on these calls fail.
     fn fail(&self, kinds: &'static [Kind], path: &Path, error: Errno) {
         *lock(&self.fault) = Some(Fault { kinds, path: path.to_owned(), error });
     }
 
-    /// The fault is gone.
+    /// From now on no call fails.
     fn heal(&self) {
         *lock(&self.fault) = None;
     }
 
-    /// All records that are whole.
+    /// All complete records.
     fn records(&self) -> Vec<Record> {
         let log = fs::read(self.world.hidden.join("results.jsonl")).unwrap_or_default();
         let whole = log.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
@@ -93,7 +93,7 @@ impl<'a> Resident<'a> {
         }
     }
 
-    /// Waits for a record of this outcome and generation.
+    /// Waits for a record with this outcome and generation.
     #[track_caller]
     fn record(&self, outcome: Outcome, generation: u64) -> Record {
         let is_it = |record: &Record| (record.outcome, record.generation) == (outcome, generation);
@@ -101,7 +101,7 @@ impl<'a> Resident<'a> {
         self.wait(&what, |daemon| daemon.records().into_iter().find(is_it))
     }
 
-    /// Stops it; it ends well.
+    /// Stops it, and asserts that it exits with 0.
     #[track_caller]
     fn stop(mut self) -> String {
         kill(self.process, Signal::SIGTERM).unwrap();
@@ -138,15 +138,15 @@ fn judge(fault: &Option<Fault>, call: &Call) -> Verdict {
 }
 
 fn edit(world: &World, answer: &str) {
-    // In one step, as an editor does.
+    // In one step, as editors do.
     let aside = world.root.join("aside");
     fs::write(&aside, service(answer)).unwrap();
     fs::create_dir_all(&world.model).unwrap();
     fs::rename(aside, world.model.join("service.py")).unwrap();
 }
 
-/// An edit fails to be published while there is a fault, and is published when it is gone, without
-/// another change.
+/// An edit is not published during a fault, and is published when the fault is gone, without
+/// another edit.
 fn retried(kinds: &'static [Kind], error: Errno, stage: Stage) {
     let world = World::new("retry: {initial: 100ms, max: 200ms}\n");
     edit(&world, "one");
@@ -170,28 +170,28 @@ fn retried(kinds: &'static [Kind], error: Errno, stage: Stage) {
     assert_eq!(record.trigger, Trigger::Retry);
     assert_ne!(world.view(), before);
     daemon.stop();
-    assert_eq!(world.told(), [(Outcome::Published, 1), (Outcome::Published, 2)]);
+    assert_eq!(world.recorded(), [(Outcome::Published, 1), (Outcome::Published, 2)]);
     assert_eq!(fs::read_dir(world.hidden.join("staging")).unwrap().count(), 0);
 }
 
 #[test]
-fn a_full_disk_is_waited_for() {
+fn a_daemon_publishes_once_a_full_disk_has_room() {
     retried(&[Kind::Write, Kind::Copy, Kind::Allocate], Errno::ENOSPC, Stage::Pack);
 }
 
 #[test]
-fn a_disk_that_fails_to_flush_is_waited_for() {
+fn a_daemon_publishes_once_a_disk_flushes_again() {
     retried(&[Kind::Flush], Errno::EIO, Stage::Publish);
 }
 
 #[test]
-fn records_that_the_disk_refuses_are_written_when_it_takes_them() {
+fn records_are_written_once_the_disk_takes_them() {
     let world = World::new("");
     edit(&world, "one");
     let daemon = Resident::start(&world);
     let _scene = Scene::set(&world, "the results log cannot be flushed".into());
     daemon.record(Outcome::Published, 1);
-    // What was written and not flushed must not be there twice later.
+    // Lines that were written but not flushed must not appear twice later.
     daemon.fail(&[Kind::Flush], &world.hidden.join("results.jsonl"), Errno::EIO);
     for (answer, before) in [("two", world.view()), ("three", world.view())] {
         edit(&world, answer);
@@ -208,11 +208,11 @@ fn records_that_the_disk_refuses_are_written_when_it_takes_them() {
     });
     let said = daemon.stop();
     assert!(!said.contains("lost"), "{said}");
-    assert_eq!(world.told(), [1, 2, 3].map(|generation| (Outcome::Published, generation)));
+    assert_eq!(world.recorded(), [1, 2, 3].map(|generation| (Outcome::Published, generation)));
 }
 
 #[test]
-fn records_that_the_disk_refused_to_the_last_are_written_by_the_next_start() {
+fn the_next_start_writes_records_that_the_disk_refused() {
     let mut world = World::new("");
     edit(&world, "one");
     let daemon = Resident::start(&world);
@@ -231,6 +231,6 @@ fn records_that_the_disk_refused_to_the_last_are_written_by_the_next_start() {
     assert_eq!((last.generation, last.trigger), (2, Trigger::Start));
     assert_eq!(last.previous_digest, records[0].digest);
     world.story = vec![(Outcome::Published, 1), (Outcome::Published, 2)];
-    assert_eq!(world.told(), world.story);
+    assert_eq!(world.recorded(), world.story);
     world.check_catalog();
 }

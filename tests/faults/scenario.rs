@@ -1,4 +1,4 @@
-//! What marwatch is disturbed at: one change, beginning where everything is in order.
+//! The changes that the sweeps disturb, each starting from a consistent store.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,27 +9,27 @@ use super::trace::{End, Run};
 use super::world::{MODEL, View, World};
 use crate::common::service;
 
-/// A pass.
+/// One pass.
 const BUILD: &[&str] = &["build"];
 
-/// A change that is made over and over, and disturbed each time.
+/// A change that a sweep makes over and over, disturbed each time.
 pub struct Scenario {
     pub world: World,
-    /// Brings the world to where the change begins.
+    /// Brings the world to its state before the change.
     prepare: fn(&mut World),
-    /// Makes the change, up to the run that is disturbed.
+    /// Makes the change; only the disturbed run is missing then.
     change: fn(&mut World),
-    /// The run that is disturbed.
+    /// The arguments of the run that is disturbed.
     pub args: &'static [&'static str],
-    /// What is to be seen before and after.
+    /// The visible store before and after the change.
     pub before: View,
     pub after: View,
-    /// Every file that is there at the end.
+    /// Every file at the end.
     pub inventory: BTreeSet<String>,
     pub history: Vec<blake3::Hash>,
-    /// Every archive that was ever to be seen.
+    /// The hash of every archive that was ever visible.
     seen: Vec<blake3::Hash>,
-    /// Whether the history may lack some of them the next time.
+    /// Whether the history may lack an archive the next time.
     is_short: bool,
 }
 
@@ -41,7 +41,7 @@ impl Scenario {
         prepare: fn(&mut World),
         change: fn(&mut World),
     ) -> Self {
-        // What is expected comes from runs that nobody disturbs, with every protection.
+        // The expected results come from undisturbed runs with every protection.
         let mut world = World::new(more);
         let (mut views, mut seen) = (Vec::new(), Vec::new());
         for _ in 0..2 {
@@ -53,7 +53,7 @@ impl Scenario {
             assert_eq!(run.end, End::Code(0), "{run:?}");
             views.push((before, world.view(), world.inventory(), world.history()));
             seen.extend(world.view().values());
-            assert_eq!(world.told(), world.story);
+            assert_eq!(world.recorded(), world.story);
             world.check_catalog();
         }
         let (before, after, inventory, history) = views.pop().unwrap();
@@ -78,21 +78,21 @@ impl Scenario {
         }
     }
 
-    /// Only the runs that are disturbed go without protections.
+    /// From now on only disturbed runs go without protections.
     pub fn mended(mut self) -> Self {
         self.world.is_mended = true;
         self
     }
 
-    /// Brings the world to the run that is to be disturbed.
+    /// Brings the world to the run that is disturbed.
     pub fn begin(&mut self) {
         (self.prepare)(&mut self.world);
         assert_eq!(self.world.view(), self.before, "not where the change begins");
         (self.change)(&mut self.world);
     }
 
-    /// At every instant each archive is the complete old one or the complete new one, and there is
-    /// one wherever there is one before and after.
+    /// At every moment each archive is the complete old one or the complete new one, and if there
+    /// is one before and after, there is always one.
     #[track_caller]
     pub fn check_view(&self, view: &View) {
         for (name, hash) in view {
@@ -106,18 +106,18 @@ impl Scenario {
         assert!(!is_always_one || !view.is_empty(), "there is no archive at all");
     }
 
-    /// Whether the change had taken place when this was to be seen.
+    /// Whether this view shows the result of the change.
     pub fn is_done(&self, view: &View) -> bool {
         let is_new = self.after.iter().all(|(name, hash)| view.get(name) == Some(hash));
         is_new && (view.is_empty() || !self.after.is_empty())
     }
 
-    /// The history could not take an archive, and has said so.
+    /// The history could not take an archive, and the log said so.
     pub fn history_is_short(&mut self) {
         self.is_short = true;
     }
 
-    /// The next run, which nobody disturbs. What was only asked for, and not done, is asked again.
+    /// The next, undisturbed run. A command that was not carried out is given again.
     #[track_caller]
     pub fn recover(&self) -> Run {
         let run = self.world.build();
@@ -131,24 +131,28 @@ impl Scenario {
         run
     }
 
-    /// After the next run everything is as if nobody had disturbed the one before.
+    /// After the next run everything is as if the run before had not been disturbed.
     #[track_caller]
     pub fn check_end(&mut self, run: &Run) {
         let world = &self.world;
         assert_eq!(world.view(), self.after, "it has not converged: {run:?}");
-        let told = world.told();
-        // Those before were looked at before.
-        let new = told.iter().zip(&world.story).take_while(|(told, story)| told == story).count();
+        let recorded = world.recorded();
+        // Earlier records were checked earlier.
+        let new = recorded
+            .iter()
+            .zip(&world.story)
+            .take_while(|(recorded, story)| recorded == story)
+            .count();
         assert_eq!(
-            told[new..],
+            recorded[new..],
             world.story[new..],
             "the records do not tell what has happened: {run:?}"
         );
         world.check_catalog();
-        // A spare is worth having and no more: a crash may cost it.
+        // The recycled archive is an optimization: a crash may cost it.
         let may_lack = |file: &&String| file.starts_with(".marwatch/spare");
         let inventory = world.inventory();
-        // A history that could not take the last one still has one more before it.
+        // A history that could not take the last archive still has one more older one.
         let may_have = |file: &&String| self.is_short && file.contains("/history/");
         let more = inventory.difference(&self.inventory);
         let more: Vec<_> = more.filter(|file| !may_have(file)).collect();
@@ -162,11 +166,11 @@ impl Scenario {
             assert!(less.is_empty(), "missing: {less:?}");
             assert_eq!(history, self.history, "the history holds other archives");
         }
-        // Once more, and nothing happens.
+        // One more run changes nothing.
         let records = world.whole_records();
         world.build();
-        assert_eq!(world.whole_records(), records, "it does not rest");
-        assert_eq!(world.inventory(), inventory, "it does not rest");
+        assert_eq!(world.whole_records(), records, "another run changes it");
+        assert_eq!(world.inventory(), inventory, "another run changes it");
     }
 
     /// The first archive in an empty store.
@@ -179,7 +183,7 @@ impl Scenario {
         Self::new("", sabotage, BUILD, prepare, change)
     }
 
-    /// An edit: the archive before goes to the history, and the one there is removed.
+    /// An edit: the old archive goes to the history, and the archive there is removed.
     pub fn edit(more: &str, sabotage: Option<&'static str>) -> Self {
         let prepare = |world: &mut World| {
             if world.story.is_empty() {
@@ -196,7 +200,8 @@ impl Scenario {
         Self::new(more, sabotage, BUILD, prepare, change)
     }
 
-    /// An edit beside weights that are carried over, on a spare where blocks are not shared.
+    /// An edit next to large weights that are carried over, into a recycled archive where blocks
+    /// cannot be shared.
     pub fn large(more: &str, sabotage: Option<&'static str>) -> Self {
         let prepare = |world: &mut World| {
             if world.story.is_empty() {
@@ -204,7 +209,8 @@ impl Scenario {
                 blake3::Hasher::new().finalize_xof().fill(&mut weights);
                 world.write("weights.bin", weights);
             }
-            // A crash may have cost the spare, or what is known of the archive that becomes one.
+            // A crash may have cost the recycled archive, or the state of the archive that is
+            // recycled next.
             for answer in ["one", "two", "one"] {
                 small(world, answer);
                 publish(world);
@@ -217,7 +223,7 @@ impl Scenario {
         Self::new(more, sabotage, BUILD, prepare, change)
     }
 
-    /// A model that is removed, and its archive with it.
+    /// A model is removed, and its archive with it.
     pub fn removal(more: &str, sabotage: Option<&'static str>) -> Self {
         let prepare = |world: &mut World| {
             small(world, "one");
@@ -230,7 +236,7 @@ impl Scenario {
         Self::new(&format!("on_remove: delete\n{more}"), sabotage, BUILD, prepare, change)
     }
 
-    /// A model that is removed, and its archive stays.
+    /// A model is removed, and its archive stays.
     pub fn departure(sabotage: Option<&'static str>) -> Self {
         let prepare = |world: &mut World| {
             small(world, "two");
@@ -257,7 +263,7 @@ impl Scenario {
         Self::new("", sabotage, &["rollback", MODEL], prepare, change)
     }
 
-    /// The archive gets another form, and the one in the old form leaves the store.
+    /// The archive format changes from one file to another, and the old archive leaves the store.
     pub fn form_of_file(sabotage: Option<&'static str>) -> Self {
         let prepare = |world: &mut World| {
             form(world, "no-archive");
@@ -272,7 +278,7 @@ impl Scenario {
         Self::new("", sabotage, BUILD, prepare, change)
     }
 
-    /// The same from a file to a folder.
+    /// The archive format changes from a file to a folder.
     pub fn form_of_folder(sabotage: Option<&'static str>) -> Self {
         let prepare = |world: &mut World| {
             form(world, "default");
@@ -298,7 +304,7 @@ fn form(world: &World, form: &str) {
     world.write(".mar.yaml", format!("archive_format: {form}\n"));
 }
 
-/// Publishes what is there, undisturbed.
+/// Publishes the model, undisturbed.
 fn publish(world: &mut World) {
     world.expect(Outcome::Published);
     world.build();

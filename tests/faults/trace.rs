@@ -1,7 +1,7 @@
-//! Runs a program under ptrace: every system call of all its threads is shown to a judge before the
-//! kernel gets it, and the judge lets it pass, has it fail, or ends the program.
+//! Runs a program under ptrace: a judge sees every system call of all its threads before the kernel
+//! does, and lets it pass, makes it fail, or kills the program.
 //!
-//! A run belongs to the thread that started it: the kernel lets no other thread steer it.
+//! A run belongs to the thread that started it: the kernel lets no other thread trace it.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Seek};
@@ -19,21 +19,21 @@ use nix::unistd::Pid;
 
 use super::call::Call;
 
-/// How long a run may take: only a program that hangs takes that long.
+/// The limit of a run. Only a program that hangs takes this long.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What is to become of a call.
+/// The judge's decision about a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The kernel gets it.
+    /// The kernel executes it.
     Pass,
-    /// The kernel does not get it, and it fails with this error.
+    /// It fails with this error, and the kernel does not see it.
     Fail(Errno),
-    /// The program is killed instead.
+    /// The program is killed.
     Kill,
 }
 
-/// How a program has ended.
+/// How a program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// With an exit code.
@@ -44,7 +44,7 @@ pub enum End {
     Hung,
 }
 
-/// A run that has ended, and what it has said.
+/// A run that has ended, with its output.
 #[derive(Debug)]
 pub struct Run {
     pub end: End,
@@ -52,7 +52,7 @@ pub struct Run {
     pub stderr: String,
 }
 
-/// Runs `command` to its end, asking `judge` at every call.
+/// Runs `command` to its end and asks `judge` about every call.
 pub fn run(mut command: Command, judge: &mut dyn FnMut(&Call) -> Verdict) -> Run {
     let [mut stdout, mut stderr] = [(); 2].map(|()| tempfile::tempfile().unwrap());
     command.stdin(Stdio::null());
@@ -67,15 +67,15 @@ pub fn run(mut command: Command, judge: &mut dyn FnMut(&Call) -> Verdict) -> Run
     Run { end, stdout: text(&mut stdout), stderr: text(&mut stderr) }
 }
 
-/// A program that stands before its first instruction.
+/// A program that is stopped before its first instruction.
 pub struct Traced {
     leader: Pid,
-    /// The calls that are to fail, by their threads: between entry and exit.
+    /// The calls that will fail, by thread: between their entry and exit.
     failing: BTreeMap<Pid, Errno>,
 }
 
 impl Traced {
-    /// Starts `command`, which does not outlive the thread that has started it.
+    /// Starts `command`; it does not outlive the thread that started it.
     #[expect(unsafe_code, reason = "nothing else runs in a child before it becomes the program")]
     pub fn start(mut command: Command) -> Self {
         // SAFETY: `ptrace` is a plain system call, which is allowed between fork and exec.
@@ -84,7 +84,7 @@ impl Traced {
         }
         let child = command.spawn().expect("the program starts, and this machine permits ptrace");
         let leader = Pid::from_raw(child.id().try_into().unwrap());
-        // It is waited for by its number from here on, as its threads are.
+        // From here on `waitpid` collects it by its ID, like its threads.
         drop(child);
         let stopped = waitpid(leader, Some(WaitPidFlag::__WALL)).unwrap();
         assert!(matches!(stopped, WaitStatus::Stopped(_, Signal::SIGTRAP)), "{stopped:?}");
@@ -98,12 +98,12 @@ impl Traced {
         Self { leader, failing: BTreeMap::new() }
     }
 
-    /// The number of its process.
+    /// The process ID.
     pub fn id(&self) -> Pid {
         self.leader
     }
 
-    /// Follows it to its end, which it has to find within `patience`.
+    /// Traces it to its end, which must come within `patience`.
     pub fn follow(mut self, patience: Duration, judge: &mut dyn FnMut(&Call) -> Verdict) -> End {
         let leader = self.leader;
         let (ended, watched) = mpsc::channel::<()>();
@@ -120,7 +120,7 @@ impl Traced {
     }
 
     fn until_it_ends(&mut self, judge: &mut dyn FnMut(&Call) -> Verdict) -> End {
-        // Not the children of other tests, which have threads of their own here.
+        // Only its own threads, not the children of other tests in this process.
         let all = Some(WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD);
         loop {
             match waitpid(None::<Pid>, all) {
@@ -132,7 +132,8 @@ impl Traced {
                 }
                 Ok(WaitStatus::PtraceSyscall(pid)) => self.at_call(pid, judge),
                 Ok(WaitStatus::PtraceEvent(pid, ..)) => resume(pid, None),
-                // Threads begin with the one, and a program that has been replaced with the other.
+                // New threads begin with the first of these, and a program after `execve` with the
+                // second.
                 Ok(WaitStatus::Stopped(pid, Signal::SIGSTOP | Signal::SIGTRAP)) => {
                     resume(pid, None);
                 }
@@ -149,7 +150,7 @@ impl Traced {
             match judge(&Call::new(thread, &registers)) {
                 Verdict::Pass => {}
                 Verdict::Kill => {
-                    // A call at whose entry a thread is killed is not made any more.
+                    // A thread that is killed at the entry of a call does not execute it.
                     let _ = kill(self.leader, Signal::SIGKILL);
                     return;
                 }
@@ -169,13 +170,13 @@ impl Traced {
     }
 }
 
-/// Whether a thread stands before a call, or behind one. None if it has been killed meanwhile.
+/// Whether a thread is at the entry or the exit of a call. `None` if it has been killed.
 fn is_entry(thread: Pid) -> Option<bool> {
     let operation = ptrace::syscall_info(thread).ok()?.op;
     Some(operation == nix::libc::PTRACE_SYSCALL_INFO_ENTRY)
 }
 
-/// Lets a thread go on to its next call. One that has been killed meanwhile does not need that.
+/// Resumes a thread until its next call, unless it has been killed.
 fn resume(thread: Pid, signal: Option<Signal>) {
     match ptrace::syscall(thread, signal) {
         Ok(()) | Err(Errno::ESRCH) => {}

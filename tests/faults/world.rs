@@ -1,6 +1,6 @@
-//! A folder with one model, a store and a configuration, and what has to hold of it.
+//! A folder with one model, a store and a configuration, and the checks of its state.
 //!
-//! A world goes on from one disturbed run to the next, so that whatever one leaves behind gathers.
+//! One world serves all runs of a sweep, so that leftovers accumulate.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,10 +19,10 @@ use crate::common::{marwatch, schema};
 /// The only model.
 pub const MODEL: &str = "m";
 
-/// Nothing has to settle: whoever edits here has done so before marwatch starts.
+/// No quiet time: the edit is complete before marwatch starts.
 const QUICK: &str = "settle: {quiet: 10ms, quiet_long: 10ms, max_wait: 10s}\n";
 
-/// What is to be seen in a store: the names, with the hash of what is behind them.
+/// The visible store: each name with the hash of its content.
 pub type View = BTreeMap<String, blake3::Hash>;
 
 pub struct World {
@@ -32,19 +32,19 @@ pub struct World {
     pub store: PathBuf,
     pub hidden: PathBuf,
     config: PathBuf,
-    /// What the records of this store are to say by now: outcome and generation of each change.
+    /// The expected records of this store: outcome and generation of each change.
     pub story: Vec<(Outcome, u64)>,
-    /// The records that were read, and the bytes of the log that hold them.
+    /// The records that were read, and how many bytes of the log they take.
     book: RefCell<(Vec<Record>, usize)>,
-    /// The protections that the program goes without, and whether also when nobody disturbs it.
+    /// Protections that are switched off, and whether only for disturbed runs.
     sabotage: Option<&'static str>,
     pub is_mended: bool,
 }
 
 impl World {
-    /// A world whose configuration says `more`.
+    /// A world with `more` in its configuration.
     pub fn new(more: &str) -> Self {
-        // In memory where there is such a folder: what is flushed makes no difference here.
+        // In memory where possible: these tests do not depend on flushes.
         let memory = Path::new("/dev/shm");
         let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
         let dir = tempfile::Builder::new().prefix("marwatch-faults-").tempdir_in(parent).unwrap();
@@ -68,13 +68,13 @@ impl World {
         world
     }
 
-    /// The program goes without these protections from now on.
+    /// From now on the program runs without these protections.
     pub fn without(mut self, protections: Option<&'static str>) -> Self {
         self.sabotage = protections;
         self
     }
 
-    /// `marwatch COMMAND` with the configuration, and `args`.
+    /// `marwatch COMMAND` with the configuration and `args`.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = marwatch();
         command.arg(args[0]).arg("--config").arg(&self.config).args(&args[1..]);
@@ -82,7 +82,7 @@ impl World {
         command
     }
 
-    /// The same for a run that is disturbed.
+    /// The command of a disturbed run.
     pub fn disturbed(&self, args: &[&str]) -> Command {
         let mut command = self.command(args);
         if let Some(protections) = self.sabotage {
@@ -91,7 +91,7 @@ impl World {
         command
     }
 
-    /// A run that nobody disturbs.
+    /// An undisturbed run.
     pub fn run(&self, args: &[&str]) -> Run {
         let mut command = if self.is_mended { self.command(args) } else { self.disturbed(args) };
         let output = command.output().unwrap();
@@ -100,7 +100,7 @@ impl World {
         Run { end, stdout: text(&output.stdout), stderr: text(&output.stderr) }
     }
 
-    /// A pass that nobody disturbs, and that goes well.
+    /// An undisturbed pass, which must succeed.
     #[track_caller]
     pub fn build(&self) -> Run {
         let run = self.run(&["build"]);
@@ -120,21 +120,21 @@ impl World {
         self.story.iter().map(|(_, generation)| *generation).max().unwrap_or(0)
     }
 
-    /// A change is under way that ends in this outcome.
+    /// Announces a change with this outcome.
     pub fn expect(&mut self, outcome: Outcome) {
         let is_new = outcome != Outcome::Removed;
         self.story.push((outcome, self.generation() + u64::from(is_new)));
     }
 
-    /// Nothing could be written but the archive: no record, no state, no catalog. The next run can
-    /// only see that it is there.
+    /// Only the archive could be written: no record, no state, no catalog. The next run just finds
+    /// it up to date.
     pub fn expect_unchanged(&mut self) {
         if let Some((outcome, _)) = self.story.last_mut() {
             *outcome = Outcome::Unchanged;
         }
     }
 
-    /// The store is made anew by the next run.
+    /// Removes the store; the next run creates it.
     pub fn forget_store(&mut self) {
         if self.store.exists() {
             fs::remove_dir_all(&self.store).unwrap();
@@ -143,7 +143,7 @@ impl World {
         self.book.take();
     }
 
-    /// What a server would see.
+    /// The archives that a server sees.
     pub fn view(&self) -> View {
         let Ok(entries) = fs::read_dir(&self.store) else { return View::new() };
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -151,13 +151,13 @@ impl World {
         visible.map(|name| (name.clone(), hash(&self.store.join(name)))).collect()
     }
 
-    /// Every file in the store. In the history the age stands for the generation.
+    /// Every file in the store. Files of the history are named by their age, not their generation.
     pub fn inventory(&self) -> BTreeSet<String> {
         let mut files = BTreeSet::new();
         for entry in walkdir::WalkDir::new(&self.store) {
             let entry = entry.unwrap();
             let path = entry.path().strip_prefix(&self.store).unwrap();
-            // Of an archive that is a folder, its name tells enough.
+            // For an archive that is a folder, its name is enough.
             let is_inside = path.components().count() > 1 && !path.starts_with(".marwatch")
                 || path.components().count() > 4;
             if is_inside || path.as_os_str().is_empty() {
@@ -182,7 +182,7 @@ impl World {
         paths.iter().map(|path| hash(path)).collect()
     }
 
-    /// All records, each held against the schema once; none may be torn.
+    /// All records, each validated once; none may be torn.
     #[track_caller]
     pub fn records(&self) -> Vec<Record> {
         let (records, read) = &mut *self.book.borrow_mut();
@@ -200,22 +200,22 @@ impl World {
         records.clone()
     }
 
-    /// How many whole records there are: the last one can be torn.
+    /// How many complete records there are: the last one may be torn.
     pub fn whole_records(&self) -> usize {
         let log = fs::read(self.hidden.join("results.jsonl")).unwrap_or_default();
         log.iter().filter(|&&byte| byte == b'\n').count()
     }
 
-    /// What the records say of archives that came and went.
+    /// The records of archives that came and went.
     #[track_caller]
-    pub fn told(&self) -> Vec<(Outcome, u64)> {
+    pub fn recorded(&self) -> Vec<(Outcome, u64)> {
         let others = [Outcome::Failed, Outcome::Rejected, Outcome::Unstable];
         let records = self.records().into_iter();
         let records = records.filter(|record| !others.contains(&record.outcome));
         records.map(|record| (record.outcome, record.generation)).collect()
     }
 
-    /// The catalog tells just what is in the store, and the last record the same.
+    /// The catalog matches the store and the last record.
     #[track_caller]
     pub fn check_catalog(&self) {
         let text = fs::read(self.hidden.join("catalog.json")).expect("a catalog");
@@ -241,14 +241,14 @@ impl World {
     }
 }
 
-/// Says where a test was and what was there when it fails.
+/// Prints the place and the files when a test fails.
 pub struct Scene {
     root: PathBuf,
     what: String,
 }
 
 impl Scene {
-    /// From here on `what` is tried in `world`.
+    /// Says that `what` is being tried in `world`.
     pub fn set(world: &World, what: String) -> Self {
         Self { root: world.root.clone(), what }
     }
@@ -274,7 +274,7 @@ impl Drop for Scene {
     }
 }
 
-/// The hash of a file, or of a folder with all that is in it.
+/// The hash of a file, or of a folder with its content.
 fn hash(path: &Path) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new();
     for entry in walkdir::WalkDir::new(path).sort_by_file_name() {

@@ -1,5 +1,5 @@
-//! Very many files and folders in one go, moved and copied; folders that are made deep and fast, and
-//! that are moved between the watched folders while they are written.
+//! Very many files and folders moved or copied in at once; deep folders created fast; models that
+//! move between watched folders while they are written.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::{PATIENCE, ROOTS, configure, fill, site};
 use crate::common::fresh::converge;
 use crate::common::service;
 
-/// Moves or copies `models` models of 100 folders and 1,000 files each in, all at once.
+/// Moves or copies in `models` models with 100 folders and 1,000 files each, all at once.
 #[track_caller]
 fn dropped(models: usize, by: &[&str]) {
     let site = site();
@@ -28,14 +28,14 @@ fn dropped(models: usize, by: &[&str]) {
     assert!(status.success(), "{by:?}");
     let fresh = converge(&site, &mut daemon, ROOTS, PATIENCE).unwrap();
     assert_eq!(fresh.len(), models);
-    // The watches go to the bottom of what came.
+    // The deepest folders are watched, too.
     for number in [0, models - 1] {
         let file = site.drop.join(format!("m{number}/d1/e99/f9"));
         fs::write(file, "edited").unwrap();
     }
     let edited = converge(&site, &mut daemon, ROOTS, PATIENCE).unwrap();
     assert_ne!(fresh["m0"], edited["m0"]);
-    // And away with it, all but the first few, of which removals are not doubted then.
+    // Move some away again: fewer than half, so that these count as removed.
     for number in 0..models * 2 / 5 {
         fs::rename(site.drop.join(format!("m{number}")), prepared.join(format!("away{number}")))
             .unwrap();
@@ -46,28 +46,28 @@ fn dropped(models: usize, by: &[&str]) {
 }
 
 #[test]
-fn ten_thousand_files_moved_in_at_once() {
+fn ten_thousand_files_that_are_moved_in_at_once_are_published() {
     dropped(10, &["mv"]);
 }
 
 #[test]
-fn ten_thousand_files_copied_in_at_once() {
+fn ten_thousand_files_that_are_copied_in_at_once_are_published() {
     dropped(10, &["cp", "-r"]);
 }
 
 #[test]
 #[ignore = "takes minutes"]
-fn a_hundred_thousand_files_moved_in_at_once() {
+fn a_hundred_thousand_files_that_are_moved_in_at_once_are_published() {
     dropped(100, &["mv"]);
 }
 
 #[test]
 #[ignore = "takes minutes"]
-fn a_hundred_thousand_files_copied_in_at_once() {
+fn a_hundred_thousand_files_that_are_copied_in_at_once_are_published() {
     dropped(100, &["cp", "-r"]);
 }
 
-/// Makes folders in each other, with a file in each, as fast as the machine can.
+/// Creates nested folders with a file in each, as fast as possible.
 fn dig(from: &Path, depth: usize, word: &str) {
     let mut folder = from.to_owned();
     for level in 0..depth {
@@ -93,7 +93,7 @@ fn folders_that_are_made_deep_and_fast_are_all_watched() {
                         fs::create_dir(&branch).unwrap();
                         dig(&branch, 25, "first");
                         if round % 2 == 0 {
-                            // Renamed and made again under the same name, while it is young.
+                            // Rename the young folder, and create another under its name.
                             fs::rename(&branch, branch.with_extension("old")).unwrap();
                             fs::create_dir(&branch).unwrap();
                             dig(&branch, 10, "second");
@@ -103,7 +103,7 @@ fn folders_that_are_made_deep_and_fast_are_all_watched() {
             }
         });
         converge(&site, &mut daemon, ROOTS, PATIENCE).unwrap();
-        // At the bottom of all, where a watch would be missing first.
+        // Edit the deepest folders, where a watch would be missing first.
         for writer in 0..4 {
             for branch in 0..10 {
                 let model = site.drop.join(format!("w{writer}"));
@@ -118,9 +118,9 @@ fn folders_that_are_made_deep_and_fast_are_all_watched() {
 }
 
 #[test]
-fn models_that_move_between_the_watched_folders_while_they_are_written() {
+fn models_that_move_between_drop_folders_while_they_are_written_are_published() {
     let site = site();
-    // Most models stay, so that none that goes is doubted to have been meant to.
+    // Most models stay: if most of them vanished at once, none would count as removed.
     for root in ["drop", "second"] {
         for number in 0..8 {
             fill(&site.root.join(root).join(format!("{root}{number}")), 1, 1);
@@ -152,7 +152,7 @@ fn models_that_move_between_the_watched_folders_while_they_are_written() {
                     while moved.load(Ordering::Relaxed) < 4 {
                         edit += 1;
                         for place in &places {
-                            // One of the two is not there.
+                            // One of the two does not exist.
                             let sub = place.join(format!("d{}/e{}", edit % 7, edit % 7));
                             let _ = fs::write(
                                 sub.join(format!("g{}", edit % 50)),

@@ -1,50 +1,26 @@
-//! Fewer watches, or inotify instances, than are wanted, in a user namespace of the test's own: the
-//! test starts itself again in there.
+//! Fewer watches or inotify instances than needed, in a user namespace, in which the test starts
+//! itself again.
 
 use std::fs;
-use std::process::Command;
 
 use marwatch::results::Outcome;
 use rustix::process::Signal;
 
 use super::{PATIENCE, ROOTS, configure, fill, site};
 use crate::common::fresh::converge;
+use crate::common::limits::{INSTANCES, WATCHES, is_inner, within};
 use crate::common::service;
-
-const WATCHES: &str = "/proc/sys/user/max_inotify_watches";
-const INSTANCES: &str = "/proc/sys/user/max_inotify_instances";
-
-/// Runs the test `inner` of this file where `limit` is `value`.
-#[track_caller]
-fn within(limit: &str, value: u32, inner: &str) {
-    let output = Command::new("unshare")
-        .args(["--user", "--map-root-user"])
-        .args(["sh", "-c", "echo $0 > $1 && shift && exec \"$@\""])
-        .args([&value.to_string(), limit])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", &format!("limits::{inner}"), "--nocapture"])
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let failed = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}\n{failed}");
-}
-
-/// The inner tests do something only where the outer ones start them.
-fn is(limit: &str, value: &str) -> bool {
-    fs::read_to_string(limit).unwrap().trim() == value
-}
 
 #[test]
 #[ignore = "needs user namespaces"]
-fn too_few_watches_for_the_folders() {
-    within(WATCHES, 211, "inner_too_few_watches");
+fn with_too_few_watches_the_daemon_polls() {
+    within(WATCHES, 211, "limits::inner_too_few_watches");
 }
 
 #[test]
-#[ignore = "started by too_few_watches_for_the_folders"]
+#[ignore = "started by with_too_few_watches_the_daemon_polls"]
 fn inner_too_few_watches() {
-    if !is(WATCHES, "211") {
+    if !is_inner() {
         return;
     }
     let site = site();
@@ -54,18 +30,18 @@ fn inner_too_few_watches() {
     }
     let mut daemon = site.start();
     converge(&site, &mut daemon, ROOTS, PATIENCE).unwrap();
-    // More than there are watches for, while it runs.
+    // Add more folders than there are watches, while the daemon runs.
     for number in 10..40 {
         fill(&site.drop.join(format!("m{number}")), 5, 2);
     }
     daemon.wait_for_line(&["watching by polling", "user.max_inotify_watches", "raise it: sysctl"]);
     converge(&site, &mut daemon, ROOTS, PATIENCE).unwrap();
-    // It notices what changes all the same, removals too.
+    // It notices changes and removals all the same.
     fs::write(site.drop.join("m3/d1/e1/f1"), "edited").unwrap();
     fs::remove_dir_all(site.drop.join("m4")).unwrap();
     fs::rename(site.drop.join("m5"), site.root.join("second/n5")).unwrap();
     converge(&site, &mut daemon, ROOTS, PATIENCE).unwrap();
-    // The limit is raised, and the next rescan goes back to notifications.
+    // When the limit is raised, the next rescan goes back to notifications.
     fs::write(WATCHES, "100000").unwrap();
     daemon.signal(Signal::USR1);
     configure(&site, "poll_interval: 1h\n");
@@ -79,14 +55,14 @@ fn inner_too_few_watches() {
 
 #[test]
 #[ignore = "needs user namespaces"]
-fn no_inotify_instance_at_all() {
-    within(INSTANCES, 0, "inner_no_instance");
+fn without_an_inotify_instance_the_daemon_polls() {
+    within(INSTANCES, 0, "limits::inner_no_instance");
 }
 
 #[test]
-#[ignore = "started by no_inotify_instance_at_all"]
+#[ignore = "started by without_an_inotify_instance_the_daemon_polls"]
 fn inner_no_instance() {
-    if !is(INSTANCES, "0") {
+    if !is_inner() {
         return;
     }
     let site = site();
@@ -98,7 +74,7 @@ fn inner_no_instance() {
     fs::write(site.drop.join("m/service.py"), service("edited")).unwrap();
     daemon.next("m", Outcome::Published);
     fs::write(INSTANCES, "2").unwrap();
-    // A rescan tries again; from then on it is notified.
+    // The next rescan tries again and gets its instance.
     daemon.signal(Signal::USR1);
     let watches = |id: u32| {
         let links = fs::read_dir(format!("/proc/{id}/fd")).unwrap().flatten();

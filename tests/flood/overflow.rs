@@ -1,4 +1,4 @@
-//! The kernel's queue runs over while nobody reads it.
+//! The kernel's queue overflows while the daemon does not read it.
 
 use std::fs;
 
@@ -10,14 +10,14 @@ use crate::common::fresh::converge;
 use crate::common::service;
 use crate::common::site::Site;
 
-/// More than the queue of an inotify instance holds, however high it is here.
+/// More events than the queue of an inotify instance holds on this machine.
 fn too_many() -> usize {
     let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
     limit.trim().parse::<usize>().unwrap() + 5000
 }
 
-/// Freezes the daemon, has its queue run over, and changes the models called `prefix` in every way
-/// then.
+/// Freezes the daemon, overflows its queue, and then changes the models called `prefix` in every
+/// way.
 fn flood(site: &Site, daemon: &Daemon<'_>, prefix: &str) {
     daemon.signal(Signal::STOP);
     for number in 0..too_many() {
@@ -25,7 +25,7 @@ fn flood(site: &Site, daemon: &Daemon<'_>, prefix: &str) {
         fs::write(&path, "").unwrap();
         fs::remove_file(path).unwrap();
     }
-    // Nobody tells of what follows.
+    // The kernel drops the events of everything below.
     for at in 0..10 {
         let model = site.drop.join(format!("{prefix}{at}"));
         match at % 5 {
@@ -43,7 +43,7 @@ fn flood(site: &Site, daemon: &Daemon<'_>, prefix: &str) {
     daemon.signal(Signal::CONT);
 }
 
-/// Models to change, and more of them, so that none that goes is doubted to have been meant to.
+/// Models to change, and more that stay, so that those that go count as removed.
 fn put_models(site: &Site, prefix: &str) {
     for at in 0..20 {
         site.put_simple(&format!("{prefix}{at}"));
@@ -63,7 +63,7 @@ fn an_overflow_of_the_queue_loses_nothing() {
             assert!(fresh.contains_key(&format!("{prefix}-{name}")), "{fresh:?}");
         }
         daemon.wait_for_line(&["changes may have been missed", "Overflow"]);
-        // The watches are good again, also those of what came meanwhile.
+        // The watches work again, also those of new folders.
         fs::write(site.drop.join(format!("{prefix}3/sub/new.txt")), "newer").unwrap();
         let late = site.drop.join(format!("{prefix}-late/service.py"));
         fs::write(late, service("later")).unwrap();
@@ -72,9 +72,9 @@ fn an_overflow_of_the_queue_loses_nothing() {
     daemon.stop();
 }
 
-/// With the overflow ignored the store stays behind.
+/// A daemon that ignores the overflow leaves the store behind.
 #[test]
-fn control_an_ignored_overflow_is_missed() {
+fn control_an_ignored_overflow_loses_changes() {
     use crate::common::fresh::listed;
 
     let site = site();
@@ -82,7 +82,7 @@ fn control_an_ignored_overflow_is_missed() {
     let mut daemon = Daemon::start_without(&site, Some("overflow"));
     let before = converge(&site, &mut daemon, ROOTS, PATIENCE).unwrap();
     flood(&site, &daemon, "a");
-    // What comes later is noticed: all that the queue held has been heard by then.
+    // Later changes are noticed: the daemon has read the whole queue by then.
     let edited = site.drop.join("a19/service.py");
     let mut edit = 0;
     daemon.wait("an edit after the flood", |_| {

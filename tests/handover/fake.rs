@@ -1,8 +1,9 @@
-//! A server that does with archives what the real one does, and with calls what it is told to.
+//! A scripted server: it treats archives as the real one does, and calls as the script says.
 //!
-//! As far as it is of use here it is the management API of Multi-Model-Server 1.1.11: a name that is
-//! taken is answered by 409, a start that fails by 500 with the name free again, or taken by nothing
-//! that works. An archive works unless its handler says that it is broken.
+//! It has the part of the management API of Multi-Model-Server 1.1.11 that marwatch uses.
+//! Registering a name that exists gives 409. A model that does not start gives 500, and its name is
+//! free again or stays taken by a model without workers. An archive works unless its handler says
+//! that it is broken.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -15,35 +16,35 @@ use serde_json::{Value, json};
 
 use crate::common::archives;
 
-/// What a handler says that does not start.
+/// Marks a handler that does not start.
 pub(crate) const BROKEN: &str = "# BROKEN";
 const TRIAL: &str = "--marwatch-trial";
-/// Models on one page of a list, as with the real one.
+/// Models on one page of a list, as in the real server.
 const PAGE: usize = 100;
 
 /// What goes wrong with a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It is not done, and answered by this status.
+    /// The server does nothing and answers with this status.
     Status(u16),
-    /// It is not done, and the connection is reset.
+    /// The server does nothing and resets the connection.
     Reset,
-    /// It is done, and the connection is closed without an answer.
+    /// The server does it and closes the connection without an answer.
     Lost,
-    /// Nothing is done, and the connection stays open.
+    /// The server does nothing and leaves the connection open.
     Silence,
 }
 
-/// How an archive that does not work is taken.
+/// How the server refuses an archive that does not work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Manner {
-    /// It is refused, and the name is free again.
+    /// The name is free again.
     Clean,
-    /// It is refused, and the name stays taken.
+    /// The name stays taken.
     Zombie,
 }
 
-/// Something that holds a name.
+/// A registered model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Holder {
     pub(crate) version: String,
@@ -52,18 +53,17 @@ pub(crate) struct Holder {
     pub(crate) query: BTreeMap<String, String>,
 }
 
-/// What is to happen to one model.
+/// The fault of one model.
 #[derive(Debug, Clone)]
 pub(crate) struct Script {
-    /// Which call about the model goes wrong, counted from 0 on once the store holds another version
-    /// than this.
+    /// The call that fails, counted from 0 after the store holds a version other than this.
     pub(crate) after: String,
     pub(crate) call: usize,
     pub(crate) fault: Fault,
     pub(crate) manner: Manner,
-    /// How many calls there were.
+    /// The calls about the model so far.
     pub(crate) calls: usize,
-    /// Whether it has happened.
+    /// Whether the fault has happened.
     pub(crate) fired: bool,
 }
 
@@ -71,13 +71,12 @@ pub(crate) struct Script {
 struct State {
     holders: BTreeMap<String, Holder>,
     scripts: BTreeMap<String, Script>,
-    /// Every request, as `METHOD PATH`, and its headers.
+    /// Every request as `METHOD PATH`, with its headers.
     asked: Vec<(String, String)>,
-    /// Connections that are left without an answer.
+    /// Connections that stay open without an answer.
     open: Vec<TcpStream>,
 }
 
-/// The server.
 #[derive(Debug, Clone)]
 pub(crate) struct Fake {
     port: u16,
@@ -86,7 +85,7 @@ pub(crate) struct Fake {
 }
 
 impl Fake {
-    /// One that serves archives of this store.
+    /// Starts a server for archives of this store.
     pub(crate) fn start(store: &Path) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -95,46 +94,45 @@ impl Fake {
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let server = server.clone();
-                // Whoever asks may go at any time.
+                // A client may close the connection at any time.
                 thread::spawn(move || stream.and_then(|stream| server.answer(stream)));
             }
         });
         fake
     }
 
-    /// Its address.
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// What holds a name.
+    /// The model that has a name.
     pub(crate) fn holder(&self, name: &str) -> Option<Holder> {
         self.state.lock().unwrap().holders.get(name).cloned()
     }
 
-    /// The names that are taken.
+    /// The registered names.
     pub(crate) fn names(&self) -> Vec<String> {
         self.state.lock().unwrap().holders.keys().cloned().collect()
     }
 
-    /// Takes or gives a name, as somebody else does.
+    /// Registers or removes a model, as another client does.
     pub(crate) fn set(&self, name: &str, holder: Option<Holder>) {
         let mut state = self.state.lock().unwrap();
         state.holders.remove(name);
         state.holders.extend(holder.map(|holder| (name.to_owned(), holder)));
     }
 
-    /// Has something go wrong.
+    /// Sets the fault of a model.
     pub(crate) fn play(&self, model: &str, script: Script) {
         self.state.lock().unwrap().scripts.insert(model.to_owned(), script);
     }
 
-    /// What was played for a model.
+    /// The fault of a model, with its state.
     pub(crate) fn script(&self, model: &str) -> Script {
         self.state.lock().unwrap().scripts[model].clone()
     }
 
-    /// The requests so far, and their headers.
+    /// The requests so far, with their headers.
     pub(crate) fn asked(&self) -> Vec<(String, String)> {
         self.state.lock().unwrap().asked.clone()
     }
@@ -147,7 +145,7 @@ impl Fake {
         let (method, path) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
         let fault = self.fault(method, path);
         if fault == Some(Fault::Reset) {
-            // What was not read is what makes it a reset.
+            // A close with unread data is a reset.
             return Ok(());
         }
         let mut headers = String::new();
@@ -160,7 +158,7 @@ impl Fake {
                 self.state.lock().unwrap().open.push(stream);
                 return Ok(());
             }
-            Some(Fault::Status(status)) => (status, json!({"message": "as it was told"})),
+            Some(Fault::Status(status)) => (status, json!({"message": "as the script says"})),
             _ => self.carry_out(method, path, headers),
         };
         if fault == Some(Fault::Lost) {
@@ -172,7 +170,7 @@ impl Fake {
         stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes())
     }
 
-    /// What is to go wrong with this call.
+    /// The fault of this call, if it has one.
     fn fault(&self, method: &str, path: &str) -> Option<Fault> {
         let (name, _) = asked_for(path);
         let model = name.strip_suffix(TRIAL).unwrap_or(&name);
@@ -191,7 +189,7 @@ impl Fake {
 
     fn carry_out(&self, method: &str, path: &str, headers: String) -> (u16, Value) {
         let (name, query) = asked_for(path);
-        // The archive is read before anything is held.
+        // Read the archive before taking the lock.
         let archive = query.get("url").and_then(|url| self.read(url));
         let mut state = self.state.lock().unwrap();
         state.asked.push((format!("{method} {path}"), headers));
@@ -253,10 +251,10 @@ impl Fake {
         }
     }
 
-    /// The version in an archive of the store, and whether it works.
+    /// The version of an archive in the store, and whether it works.
     fn read(&self, url: &str) -> Option<(String, bool)> {
         let path = self.store.join(url);
-        // It may be replaced at any time.
+        // The daemon may replace it at any time.
         let members = path.exists().then(|| std::panic::catch_unwind(|| archives::zip(&path)))?;
         let members = members.ok()?;
         let manifest: Value = serde_json::from_slice(members.get("MAR-INF/MANIFEST.json")?).ok()?;
@@ -266,7 +264,7 @@ impl Fake {
     }
 }
 
-/// The name that a request is about, and what is behind the `?`.
+/// The name in the path of a request, and its query.
 fn asked_for(path: &str) -> (String, BTreeMap<String, String>) {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));

@@ -1,4 +1,4 @@
-//! Every fault at every call: a server ends with the new archive or with the one before.
+//! Every fault in every call: in the end the server has the new archive or the old one.
 
 use std::fs;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::fake::{BROKEN, Fake, Fault, Manner, Script};
 
 const FAULTS: [Fault; 5] =
     [Fault::Status(500), Fault::Status(503), Fault::Reset, Fault::Lost, Fault::Silence];
-/// Waits that a test can wait for.
+/// Short waits.
 const QUICK: &str = "retry: {initial: 20ms, max: 200ms}\njobs: 4\n";
 
 /// One model, and what goes wrong with it.
@@ -24,7 +24,7 @@ struct Case {
     before: String,
 }
 
-/// A server's part of the configuration.
+/// The server's section of the configuration.
 pub(crate) fn quick(fake: &Fake, more: &str) -> String {
     let url = fake.url();
     format!(
@@ -32,12 +32,12 @@ pub(crate) fn quick(fake: &Fake, more: &str) -> String {
     )
 }
 
-/// What the catalog says of a model on a server.
+/// The catalog's entry for a model on the server.
 pub(crate) fn state(site: &Site, fake: &Fake, model: &str) -> Value {
     site.catalog()["models"][model]["servers"][fake.url()].clone()
 }
 
-/// `calls` are those of an edit that works, and of one that is refused.
+/// `calls` is how many calls an edit that works makes, and one that is refused.
 fn sweep(preflight: bool, manners: &[Manner], calls: [usize; 2]) {
     let site = Site::new();
     let fake = Fake::start(&site.store);
@@ -77,7 +77,8 @@ fn sweep(preflight: bool, manners: &[Manner], calls: [usize; 2]) {
     }
     for (case, _) in &cases {
         let settled = daemon.wait(&format!("{} to settle", case.describe()), |seen| {
-            // What is said to be served is there, also while others are still under way.
+            // A model that the catalog calls `serving` is served, also while others are not
+            // finished.
             let catalog = site.catalog();
             let said = |model: &str| catalog["models"][model]["servers"][fake.url()].clone();
             for (other, _) in &cases {
@@ -89,11 +90,12 @@ fn sweep(preflight: bool, manners: &[Manner], calls: [usize; 2]) {
             let now = said(&case.model);
             let (what, generation) = (now["state"].as_str()?, now["generation"].as_u64()?);
             let is_over = generation >= 2 && matches!(what, "serving" | "refused" | "rolled_back");
-            let is_told = seen.records.iter().any(|record| {
+            let is_recorded = seen.records.iter().any(|record| {
                 record.server.is_some()
                     && (&record.model, record.generation) == (&case.model, generation)
             });
-            (is_over && is_told && fake.script(&case.model).fired).then_some(now["state"].clone())
+            (is_over && is_recorded && fake.script(&case.model).fired)
+                .then_some(now["state"].clone())
         });
         case.check(&fake, &settled);
     }
@@ -113,14 +115,14 @@ impl Case {
         format!("{model} (works: {works}, {fault:?} at call {call})")
     }
 
-    /// Something that works holds the name: the new one, unless it was refused.
+    /// A model that works has the name: the new one, unless it was refused.
     #[track_caller]
     fn check(&self, fake: &Fake, state: &Value) {
         let holder = fake.holder(&self.model);
         let holder = holder.unwrap_or_else(|| panic!("nothing holds {}", self.describe()));
         assert!(holder.works, "{}: {state}, {holder:?}", self.describe());
         let is_old = holder.version == self.before;
-        // A refusal of the server's own making counts as one.
+        // The server's own 500 counts as a refusal.
         let may_be_old = !self.works || self.fault == Fault::Status(500);
         assert!(!is_old || may_be_old, "{}: {state}", self.describe());
         assert!(is_old || self.works, "{}: {state}", self.describe());
@@ -128,11 +130,11 @@ impl Case {
 }
 
 #[test]
-fn after_a_trial_a_server_ends_with_what_works() {
+fn after_a_fault_in_a_swap_with_a_trial_the_server_has_a_working_version() {
     sweep(true, &[Manner::Clean, Manner::Zombie], [5, 3]);
 }
 
 #[test]
-fn without_a_trial_a_server_ends_with_what_works() {
+fn after_a_fault_in_a_swap_without_a_trial_the_server_has_a_working_version() {
     sweep(false, &[Manner::Clean, Manner::Zombie], [3, 5]);
 }

@@ -1,4 +1,4 @@
-//! Servers are brought back to what the store holds, and what happened is recorded.
+//! Servers that differ from the store are corrected, and every correction is recorded.
 
 use std::fs;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::common::{marwatch, service};
 use crate::fake::{BROKEN, Fake, Holder};
 use crate::faults::{quick, state};
 
-/// What was told of a model on servers so far.
-fn told(site: &Site, model: &str) -> Vec<(Outcome, Trigger, ServingState)> {
+/// The records about a model on servers so far.
+fn server_records(site: &Site, model: &str) -> Vec<(Outcome, Trigger, ServingState)> {
     let records = site.records_of(model);
     let of_servers = records
         .iter()
@@ -21,7 +21,7 @@ fn told(site: &Site, model: &str) -> Vec<(Outcome, Trigger, ServingState)> {
     of_servers.collect()
 }
 
-/// Waits until this was told last, and says all of it.
+/// Waits for the record number `count` with this outcome.
 #[track_caller]
 fn wait_for(daemon: &mut Daemon<'_>, model: &str, outcome: Outcome, count: usize) -> Record {
     daemon.wait(&format!("{} of {model} times {count}", outcome.as_str()), |seen| {
@@ -34,7 +34,7 @@ fn wait_for(daemon: &mut Daemon<'_>, model: &str, outcome: Outcome, count: usize
 }
 
 #[test]
-fn what_changes_on_a_server_is_mended_and_recorded_once() {
+fn a_model_that_changes_on_a_server_is_corrected_and_recorded_once() {
     let site = Site::new();
     let fake = Fake::start(&site.store);
     site.configure_quick(&quick(&fake, ""));
@@ -47,7 +47,7 @@ fn what_changes_on_a_server_is_mended_and_recorded_once() {
     };
     fake.set("theirs", Some(theirs.clone()));
     fake.set("theirs--marwatch-trial", Some(theirs.clone()));
-    // Left behind by one that was killed.
+    // Left behind by a daemon that was killed.
     fake.set("m--marwatch-trial", Some(theirs.clone()));
     let mut daemon = Daemon::start(&site);
     let first = wait_for(&mut daemon, "m", Outcome::Served, 1);
@@ -58,7 +58,7 @@ fn what_changes_on_a_server_is_mended_and_recorded_once() {
         fake.holder("m--marwatch-trial").is_none().then_some(())
     });
 
-    // Somebody takes it away, and somebody puts something else in its place.
+    // Another client removes the model, and then registers another archive under its name.
     fake.set("m", None);
     let mended = wait_for(&mut daemon, "m", Outcome::Served, 2);
     assert_eq!(mended.trigger, Trigger::Server);
@@ -69,7 +69,7 @@ fn what_changes_on_a_server_is_mended_and_recorded_once() {
     assert!(mended.server.unwrap().found.unwrap().contains("version 1.0"));
     assert_eq!(fake.holder("m").unwrap().version, ours.version);
 
-    // What is refused is told once, and what is served stays.
+    // A refusal is recorded once, and the old version stays.
     fs::write(&service_file, format!("{BROKEN}\n{}", service("two"))).unwrap();
     let refused = wait_for(&mut daemon, "m", Outcome::NotServed, 1);
     assert_eq!((refused.generation, refused.trigger), (2, Trigger::Store));
@@ -80,11 +80,11 @@ fn what_changes_on_a_server_is_mended_and_recorded_once() {
     ]);
     fs::write(&service_file, service("three")).unwrap();
     wait_for(&mut daemon, "m", Outcome::Served, 4);
-    // Nothing happens, and nothing is told.
-    daemon.rests_for(Duration::from_millis(1500));
+    // With nothing to correct, nothing is recorded.
+    daemon.stays_idle_for(Duration::from_millis(1500));
     let (served, serving) = (Outcome::Served, ServingState::Serving);
     assert_eq!(
-        told(&site, "m"),
+        server_records(&site, "m"),
         [
             (served, Trigger::Store, serving),
             (served, Trigger::Server, serving),
@@ -94,18 +94,18 @@ fn what_changes_on_a_server_is_mended_and_recorded_once() {
         ]
     );
     daemon.stop();
-    // Nor by another start.
+    // Nor after a restart.
     let mut daemon = Daemon::start(&site);
-    daemon.rests_for(Duration::from_millis(1500));
-    assert_eq!(told(&site, "m").len(), 5);
-    // What is not ours is as it was.
+    daemon.stays_idle_for(Duration::from_millis(1500));
+    assert_eq!(server_records(&site, "m").len(), 5);
+    // Models that are not ours are as they were.
     assert_eq!(fake.holder("theirs").as_ref(), Some(&theirs));
     assert_eq!(fake.holder("theirs--marwatch-trial").as_ref(), Some(&theirs));
     daemon.stop();
 }
 
 #[test]
-fn a_server_that_is_away_has_one_record_and_is_not_in_the_way_of_another() {
+fn an_unreachable_server_has_one_record_and_does_not_delay_another() {
     let site = Site::new();
     let fake = Fake::start(&site.store);
     let gone = "http://127.0.0.1:1";
@@ -118,9 +118,9 @@ fn a_server_that_is_away_has_one_record_and_is_not_in_the_way_of_another() {
     wait_for(&mut daemon, "m", Outcome::Served, 1);
     fs::write(&service_file, service("two")).unwrap();
     wait_for(&mut daemon, "m", Outcome::Served, 2);
-    daemon.rests_for(Duration::from_millis(1500));
-    assert_eq!(told(&site, "m").len(), 3, "{:?}", told(&site, "m"));
-    // Taken out of the configuration, it is named no longer.
+    daemon.stays_idle_for(Duration::from_millis(1500));
+    assert_eq!(server_records(&site, "m").len(), 3, "{:?}", server_records(&site, "m"));
+    // When the configuration no longer names the server, neither does the catalog.
     assert_eq!(site.catalog()["models"]["m"]["servers"][gone]["state"], "unreachable");
     site.configure_quick(&quick(&fake, ""));
     daemon.signal(rustix::process::Signal::HUP);
@@ -132,7 +132,7 @@ fn a_server_that_is_away_has_one_record_and_is_not_in_the_way_of_another() {
 }
 
 #[test]
-fn the_terms_of_a_model_reach_the_server_and_not_the_archive() {
+fn registration_values_reach_the_server_and_do_not_change_the_archive() {
     let site = Site::new();
     let fake = Fake::start(&site.store);
     site.configure_quick(&quick(&fake, ", workers: 2, batch_size: 2"));
@@ -153,23 +153,24 @@ fn the_terms_of_a_model_reach_the_server_and_not_the_archive() {
     assert_eq!(asked.trigger, Trigger::Store, "nothing has changed by itself: {asked:?}");
     assert_eq!(fake.holder("m").unwrap().workers, 3);
     assert_eq!(site.catalog()["models"]["m"]["serve"]["batch_size"], 8);
-    // What the server does not say is remembered: nothing more is done, now or after a start.
-    daemon.rests_for(Duration::from_millis(1200));
+    // The server does not report these values, so marwatch remembers them: no more requests, now or
+    // after a restart.
+    daemon.stays_idle_for(Duration::from_millis(1200));
     daemon.stop();
     let mut daemon = Daemon::start(&site);
-    daemon.rests_for(Duration::from_millis(1200));
+    daemon.stays_idle_for(Duration::from_millis(1200));
     fs::remove_file(folder.join(".mar.yaml")).unwrap();
     daemon.wait("the server's own terms", |_| {
         (of_server("batch_size")? == "2" && fake.holder("m")?.workers == 2).then_some(())
     });
-    assert!(fs::read(site.archive("m")).unwrap() == bytes, "it was packed anew");
+    assert!(fs::read(site.archive("m")).unwrap() == bytes, "it was packed again");
     let published = site.records_of("m").into_iter().filter(|record| record.server.is_none());
     assert_eq!(published.count(), 1);
     daemon.stop();
 }
 
 #[test]
-fn secrets_come_from_credentials_and_are_shown_nowhere() {
+fn secrets_are_read_from_credentials_and_never_shown() {
     let site = Site::new();
     let fake = Fake::start(&site.store);
     site.configure_quick(&quick(&fake, ", token_file: mms.token, header_file: mms.header"));
@@ -197,7 +198,7 @@ fn secrets_come_from_credentials_and_are_shown_nowhere() {
 }
 
 #[test]
-fn what_is_removed_is_withdrawn_once() {
+fn a_removed_model_is_withdrawn_from_the_server_once() {
     let site = Site::new();
     let fake = Fake::start(&site.store);
     site.configure_quick(&format!("on_remove: delete\n{}", quick(&fake, "")));
@@ -212,13 +213,13 @@ fn what_is_removed_is_withdrawn_once() {
     let withdrawn = wait_for(&mut daemon, "m", Outcome::Withdrawn, 1);
     assert_eq!((withdrawn.generation, withdrawn.archive), (1, None));
     assert_eq!(fake.names(), ["n", "o"]);
-    // It comes back.
+    // The model comes back.
     site.put("m", &[("service.py", &service("one"))]);
     let served = wait_for(&mut daemon, "m", Outcome::Served, 2);
     assert_eq!(served.generation, 2);
-    assert_eq!(told(&site, "m").len(), 3);
+    assert_eq!(server_records(&site, "m").len(), 3);
     daemon.stop();
-    // Removed by a marwatch that was killed before it could tell anybody.
+    // As after a removal by a daemon that was killed before it could withdraw the model.
     let state = site.hidden().join("state");
     fs::rename(state.join("m.state"), state.join("m.gone")).unwrap();
     fs::remove_file(site.archive("m")).unwrap();

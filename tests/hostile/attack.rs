@@ -1,8 +1,8 @@
-//! Somebody who swaps things while a model is built.
+//! An attacker who swaps files while a model is built.
 //!
-//! He may write in the model and in the drop folder, and is after a secret that marwatch may read
-//! and he may not: he puts links to it where a file or a folder was a moment ago, and takes them
-//! away again, by exchanges that no reader can tell from a rename.
+//! The attacker may write to the model and the drop folder, and wants a secret that marwatch may
+//! read and the attacker may not. They put links to it in the place of files and folders, and take
+//! them away again, by exchanges that look like renames.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -14,50 +14,32 @@ use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, RenameFlags, mkfifoat, renameat_with};
 
+use crate::common::random::{Random, number_from};
 use crate::common::service;
 use crate::common::site::Site;
 
-/// Stands in every file of the secret, and in the names of some.
+/// In every file of the secret, and in some names.
 pub const SECRET: &str = "SECRET-7f3a";
 
-/// What is swapped, and what has to hold all the same.
+/// What is swapped, and so what must not happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Prey {
     /// Files, folders and the model itself become links to the secret, or FIFOs.
     All,
-    /// The same but for the model itself, which a command line may name by a link.
+    /// The same, except for the model itself: a command line may name a model by a link.
     Inside,
     /// A folder of two files that belong together becomes another such folder.
     Pairs,
 }
 
-/// Lets `MARWATCH_SEED` repeat what was chosen, if not when it happened.
-pub fn seed() -> u64 {
-    let seed = std::env::var("MARWATCH_SEED").ok().and_then(|text| text.parse().ok());
-    let seed = seed.unwrap_or_else(|| u64::from(std::process::id()) + 1);
+/// Random choices. `MARWATCH_SEED` repeats their order, but not their timing.
+pub fn seeded() -> Random {
+    let seed = number_from("MARWATCH_SEED", u64::from(std::process::id()) + 1);
     println!("MARWATCH_SEED={seed}");
-    seed
+    Random::new(seed)
 }
 
-/// Numbers that a seed decides.
-#[derive(Debug, Clone)]
-pub struct Dice(u64);
-
-impl Dice {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    /// A number below `limit`.
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
-
-/// The files of a model under attack; `tag` stands in each.
+/// The files of a model under attack; `tag` is in each.
 fn files(tag: &str) -> Vec<(&'static str, String)> {
     vec![
         ("service.py", service(tag)),
@@ -71,7 +53,7 @@ fn files(tag: &str) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Makes `count` models and the secret, which is a complete model too.
+/// Creates `count` models, and the secret, which is a complete model too.
 pub fn prepare(site: &Site, count: usize) {
     for i in 0..count {
         let files = files("harmless-0");
@@ -84,14 +66,14 @@ pub fn prepare(site: &Site, count: usize) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
-    // Not even their names are anybody's business; these would be told of.
+    // Not even these names may leak: marwatch would report them as problems.
     for folder in ["", "data", "data/deep"] {
         mkfifoat(CWD, secret.join(folder).join(format!("fifo-{SECRET}")), Mode::RWXU).unwrap();
         fs::write(secret.join(folder).join(format!("{SECRET}\\odd")), "").unwrap();
     }
 }
 
-/// A running attack; it ends when this is dropped.
+/// A running attack; dropping it ends it.
 pub struct Attack {
     stop: Arc<AtomicBool>,
     /// How many exchanges there were.
@@ -100,7 +82,7 @@ pub struct Attack {
 }
 
 impl Attack {
-    pub fn on(site: &Site, count: usize, prey: Prey, mut dice: Dice) -> Self {
+    pub fn on(site: &Site, count: usize, prey: Prey, mut random: Random) -> Self {
         let baits = site.root.join("baits");
         fs::create_dir_all(&baits).unwrap();
         let swaps = (0..count).flat_map(|i| swaps(site, i, prey, &baits)).collect::<Vec<_>>();
@@ -108,21 +90,21 @@ impl Attack {
         let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&done));
         let thread = thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
-                let (place, bait) = &swaps[dice.below(swaps.len() as u64) as usize];
+                let (place, bait) = random.pick(&swaps);
                 let exchange =
                     || renameat_with(CWD, place, CWD, bait, RenameFlags::EXCHANGE).is_ok();
                 if !exchange() {
                     continue;
                 }
                 counted.fetch_add(1, Ordering::Relaxed);
-                // Sometimes for less than a build takes, sometimes for longer.
-                let stay = [0, 20, 200, 2_000, 9_000][dice.below(5) as usize];
+                // Sometimes for less time than a build takes, sometimes for more.
+                let stay = *random.pick(&[0, 20, 200, 2_000, 9_000]);
                 thread::park_timeout(Duration::from_micros(stay));
-                // The folder above may be another one for a moment, but it comes back.
+                // The folder above may be swapped for a moment, but it comes back.
                 while prey != Prey::Pairs && !exchange() {
                     thread::yield_now();
                 }
-                thread::park_timeout(Duration::from_micros(dice.below(1_500)));
+                thread::park_timeout(Duration::from_micros(random.below(1_500)));
             }
         });
         Self { stop, swaps: done, thread: Some(thread) }
@@ -138,7 +120,7 @@ impl Drop for Attack {
     }
 }
 
-/// What is exchanged with what.
+/// The pairs of paths that are exchanged.
 fn swaps(site: &Site, i: usize, prey: Prey, baits: &Path) -> Vec<(PathBuf, PathBuf)> {
     let (model, secret) = (site.drop.join(format!("m{i}")), site.root.join("secret"));
     if prey == Prey::Pairs {
@@ -156,7 +138,7 @@ fn swaps(site: &Site, i: usize, prey: Prey, baits: &Path) -> Vec<(PathBuf, PathB
         symlink(secret.join(path), &bait).unwrap();
         swaps.push((model.join(path), bait));
     }
-    // By a relative way, and a FIFO that would hold a reader up.
+    // A relative link, and a FIFO that would block a reader.
     let bait = baits.join(format!("relative-{i}"));
     symlink("../../secret/data", &bait).unwrap();
     swaps.push((model.join("data"), bait));

@@ -1,4 +1,4 @@
-//! Archives in the store that somebody has damaged: nothing of them gets into the next one.
+//! Damaged archives in the store: no damage gets into the next archive.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -8,46 +8,47 @@ use std::time::{Duration, SystemTime};
 use marwatch::results::Outcome;
 use rustix::fs::{Timespec, Timestamps};
 
-use crate::attack::{Dice, seed};
+use crate::attack::seeded;
+use crate::common::random::Random;
 use crate::common::service;
 use crate::common::site::Site;
 use crate::links::last;
 use crate::way::Way;
 
-/// Damages that are tried one after the other.
+/// The number of damages per test.
 const ROUNDS: usize = 60;
 
-/// Changes the archive at `path` somewhere; sets its time back, as whoever wants to hide it would.
-fn spoil(path: &Path, dice: &mut Dice) {
+/// Changes some bytes of the archive at `path` and sets its mtime back, to hide the change.
+fn spoil(path: &Path, random: &mut Random) {
     let before = path.metadata().unwrap();
     let length = before.len();
     let file = OpenOptions::new().write(true).open(path).unwrap();
-    let at = dice.below(length);
-    match dice.below(5) {
-        // Of what is carried over most is data; these hit headers and the directory more often.
+    let at = random.below(length);
+    match random.below(5) {
+        // Most of a carried archive is data; these hit headers and the directory more often.
         0 => file.write_all_at(b"PK\x03\x04", at).unwrap(),
-        1 => file.write_all_at(&[0xff; 40], length.saturating_sub(40 + dice.below(400))).unwrap(),
-        2 => file.set_len(length - dice.below(length.min(5_000))).unwrap(),
-        _ => file.write_all_at(&[dice.below(256) as u8; 16], at).unwrap(),
+        1 => file.write_all_at(&[0xff; 40], length.saturating_sub(40 + random.below(400))).unwrap(),
+        2 => file.set_len(length - random.below(length.min(5_000))).unwrap(),
+        _ => file.write_all_at(&[random.below(256) as u8; 16], at).unwrap(),
     }
     let time = Timespec { tv_sec: before.mtime(), tv_nsec: before.mtime_nsec() };
     rustix::fs::futimens(&file, &Timestamps { last_access: time, last_modification: time })
         .unwrap();
 }
 
-/// Builds a model again and again on archives that were spoilt; says after how many rounds an
-/// archive was not the one that packing anew gives.
+/// Builds a model again and again on damaged archives; returns the round in which an archive
+/// differed from that of a cold build.
 fn rounds(way: Way, sabotage: Option<&str>) -> Option<usize> {
-    let mut dice = Dice::new(seed());
+    let mut random = seeded();
     let (site, cold) = (Site::quick("history: {keep: 0}\n"), Site::quick("history: {keep: 0}\n"));
-    let noise: Vec<u8> = (0..1_300_000).map(|_| dice.below(256) as u8).collect();
+    let noise = random.noise(1_300_000);
     for site in [&site, &cold] {
         let model = site.put("m", &[("service.py", &service("one")), ("edited", "before")]);
         fs::write(model.join("large.bin"), &noise).unwrap();
         for i in 0..30 {
             fs::write(model.join(format!("small{i}")), "some text ".repeat(30 * i)).unwrap();
         }
-        // Old enough to be trusted by stat, so that what can be carried over is.
+        // Old enough to be settled, so that files can be carried over.
         for entry in walkdir::WalkDir::new(&model).into_iter().map(Result::unwrap) {
             let file = File::open(entry.path()).unwrap();
             file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(9)).unwrap();
@@ -63,14 +64,14 @@ fn rounds(way: Way, sabotage: Option<&str>) -> Option<usize> {
     for round in 0..ROUNDS {
         let is_spoilt = round % 3 != 0;
         if is_spoilt {
-            spoil(&site.archive("m"), &mut dice);
+            spoil(&site.archive("m"), &mut random);
         }
         for site in [&site, &cold] {
             fs::write(site.drop.join("m/edited"), round.to_string()).unwrap();
         }
         build(&site);
         let mut record = last(&site, "m");
-        // One that has another length counts as somebody else's, and is left to him.
+        // An archive of another length counts as foreign, and marwatch does not touch it.
         if record.problems.iter().any(|problem| problem.code.as_str() == "archive-foreign") {
             assert_eq!(record.outcome, Outcome::Rejected, "{record:?}");
             fs::remove_file(site.archive("m")).unwrap();
@@ -81,7 +82,7 @@ fn rounds(way: Way, sabotage: Option<&str>) -> Option<usize> {
         let over = record.entries.map_or(0, |entries| entries.carried_over);
         assert!(sabotage.is_some() || !is_spoilt || over == 0, "round {round}: {record:?}");
         carried += over;
-        // Nothing is known of it, so it is packed anew.
+        // Without a store, this is a cold build.
         let _ = fs::remove_dir_all(&cold.store);
         build(&cold);
         if fs::read(site.archive("m")).unwrap() != fs::read(cold.archive("m")).unwrap() {
@@ -94,11 +95,11 @@ fn rounds(way: Way, sabotage: Option<&str>) -> Option<usize> {
 }
 
 #[test]
-fn what_is_built_on_a_damaged_archive_is_what_a_cold_build_gives() {
+fn a_build_on_a_damaged_archive_gives_the_bytes_of_a_cold_build() {
     assert_eq!(rounds(Way::Kernel, None), None);
 }
 
-/// With the look at the archive's stat taken out, damage is carried over.
+/// Without the check of the archive's stat, damage is carried over.
 #[test]
 fn control_damage_that_is_carried_over_is_noticed() {
     assert!(rounds(Way::Kernel, Some("archive-identity")).is_some());

@@ -1,5 +1,4 @@
-//! Models that are too large in one way or another; each refusal names the limit, its key and what
-//! was found.
+//! Models that exceed a limit: each refusal names the limit, its key and the value.
 
 use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,7 +12,8 @@ use crate::common::site::Site;
 use crate::links::last;
 use crate::way::Way;
 
-/// Builds the model `m` and asserts that it is refused, by one problem that says all of `parts`.
+/// Builds the model `m` and asserts that it is refused, with one problem that contains all of
+/// `parts`.
 #[track_caller]
 fn refused(way: Way, site: &Site, code: &str, parts: &[&str]) {
     way.build(site);
@@ -28,7 +28,7 @@ fn refused(way: Way, site: &Site, code: &str, parts: &[&str]) {
     assert!(!site.archive("m").exists());
 }
 
-/// Makes `depth` folders, each in the one before, with `make` in the last.
+/// Creates `depth` nested folders, and calls `make` in the deepest.
 fn nest(top: &Path, name: &str, depth: usize) -> OwnedFd {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let mut folder = openat(CWD, top, flags, Mode::empty()).unwrap();
@@ -39,7 +39,7 @@ fn nest(top: &Path, name: &str, depth: usize) -> OwnedFd {
     folder
 }
 
-/// Removes folders that are nested deeper than there may be open descriptors.
+/// Removes folders that are nested deeper than the limit of open descriptors.
 struct Deep<'a>(&'a Path);
 
 impl Drop for Deep<'_> {
@@ -54,7 +54,7 @@ fn touch(folder: &OwnedFd, name: &str) {
 }
 
 #[test]
-fn each_limit_names_itself_its_key_and_what_was_found() {
+fn each_refusal_names_the_limit_its_key_and_the_value() {
     for way in Way::BOTH {
         for (limit, code, parts) in [
             ("file_size: 100B", "limit-file-size", ["`limits.file_size`", "(100)", "300 bytes"]),
@@ -78,7 +78,7 @@ fn a_sparse_terabyte_is_refused_without_being_read() {
     for way in Way::BOTH {
         let site = Site::quick("limits: {total_size: 100TiB}\n");
         let model = site.put("m", &[("service.py", &service("one"))]);
-        // Also where the top level is looked into.
+        // Also at the top level.
         for name in ["weights", "labels.json"] {
             File::create(model.join(name)).unwrap().set_len(1 << 40).unwrap();
         }
@@ -88,7 +88,7 @@ fn a_sparse_terabyte_is_refused_without_being_read() {
         let messages: Vec<_> = record.problems.iter().map(|p| p.message.as_str()).collect();
         let large = |m: &&&str| m.contains("1099511627776") && m.contains("`limits.file_size`");
         assert_eq!(messages.iter().filter(large).count(), 2, "{way:?}: {messages:?}");
-        // It was refused by its listing: nothing was read.
+        // The listing refused it: nothing was read.
         assert_eq!(record.cost, None, "{record:?}");
     }
 }
@@ -97,7 +97,7 @@ fn a_sparse_terabyte_is_refused_without_being_read() {
 fn paths_longer_than_the_system_takes_are_refused() {
     let name = "n".repeat(200);
     for way in Way::BOTH {
-        // Within the limit of depth, and beyond what any call takes.
+        // Within the limit of depth, but too long for any system call.
         let site = Site::new();
         let model = site.put("m", &[("service.py", &service("one"))]);
         let _deep = Deep(&model);
@@ -105,17 +105,17 @@ fn paths_longer_than_the_system_takes_are_refused() {
         refused(way, &site, "file-name", &["bytes long", "4000"]);
         let said = site.run(&["check", "drop/m"]);
         assert_eq!(said.status.code(), Some(1));
-        // Too deep long before.
+        // The limit of depth refuses it earlier.
         let site = Site::new();
         let model = site.put("m", &[("service.py", &service("one"))]);
         let _deep = Deep(&model);
         touch(&nest(&model, "d", 3000), "file");
         refused(way, &site, "limit-depth", &["65 levels", "`limits.depth`", "(64)"]);
-        // Allowed, and near the end of what a path can be.
+        // Allowed, and almost as long as a path can be.
         let site = Site::quick("limits: {depth: 5000}\n");
         let model = site.put("m", &[("service.py", &service("one"))]);
         let _deep = Deep(&model);
-        // By hand it takes a descriptor for each folder.
+        // Walking component by component takes a descriptor for each folder.
         let depth = if way == Way::Kernel { 1990 } else { 600 };
         touch(&nest(&model, "d", depth), "file");
         let output = way.build(&site);
@@ -128,7 +128,7 @@ fn paths_longer_than_the_system_takes_are_refused() {
 
 #[test]
 #[ignore = "makes 100,000 files"]
-fn a_hundred_thousand_tiny_files() {
+fn a_hundred_thousand_tiny_files_are_packed() {
     let site = Site::quick("limits: {files: 90000}\n");
     let model = site.put("m", &[("service.py", &service("one"))]);
     for folder in 0..100 {
@@ -145,7 +145,7 @@ fn a_hundred_thousand_tiny_files() {
 
 #[test]
 #[ignore = "needs root, to mount"]
-fn mounts_that_show_a_folder_again_have_an_end() {
+fn mounts_that_contain_themselves_are_walked_once() {
     use std::process::Command;
 
     struct Mounted<'a>(Vec<&'a Path>);
@@ -170,16 +170,16 @@ fn mounts_that_show_a_folder_again_have_an_end() {
         }
         let output = way.build(&site);
         drop(mounted);
-        // Once more, and no further; and what the kernel shows of itself is only too much.
+        // The mounted folder is packed once and not deeper; /proc exceeds the limits.
         let members = site.members("m");
         assert_eq!(members["again/service.py"], members["service.py"], "{way:?}: {output:?}");
         assert!(!site.archive("p").exists(), "{way:?}: {output:?}");
     }
 }
 
-/// With a limit taken out, what exceeds it is packed.
+/// Without the limit, the file is packed.
 #[test]
-fn control_a_limit_that_does_not_hold_is_noticed() {
+fn control_a_missing_limit_is_noticed() {
     let site = Site::quick("limits: {file_size: 1MiB}\n");
     let model = site.put("m", &[("service.py", &service("one"))]);
     File::create(model.join("large")).unwrap().set_len((1 << 20) + 1).unwrap();

@@ -1,5 +1,5 @@
-//! Odd names: what can be packed comes out again under the same name, what cannot is refused, and
-//! nothing of them is obeyed by a terminal or takes a line of the log for itself.
+//! Odd names: harmless ones are packed unchanged, others are refused, and no name controls a
+//! terminal or forges a line of the log.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -15,7 +15,7 @@ use crate::common::site::Site;
 use crate::links::{last, problems};
 use crate::way::{Way, ended};
 
-/// Names that are odd and harmless.
+/// Odd but harmless names.
 fn harmless() -> Vec<String> {
     let odd = [
         "trailing dot.",
@@ -58,8 +58,7 @@ fn harmless() -> Vec<String> {
     names
 }
 
-/// Names that are refused, by their bytes: those that readers take for something else, and those
-/// that terminals obey.
+/// Refused names, as bytes: those that zip readers misread, and those that terminals obey.
 const REFUSED: [&[u8]; 9] = [
     b"new\nline",
     b"back\\slash",
@@ -78,7 +77,7 @@ fn put(folder: &Path, name: &[u8]) {
     fs::write(path, "x").unwrap();
 }
 
-/// Asserts that `text` is what a terminal shows and does not obey. `what` names it.
+/// Asserts that `text` is safe to print on a terminal. `what` says where it is from.
 #[track_caller]
 fn shown_only(what: &str, text: &[u8]) {
     let text = std::str::from_utf8(text).unwrap_or_else(|_| panic!("{what} is not UTF-8"));
@@ -87,12 +86,12 @@ fn shown_only(what: &str, text: &[u8]) {
             || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     assert!(!text.contains(obeyed), "{what}: {:?}", text.escape_debug().to_string());
-    // What stands in a name behind a line break must not begin a line.
+    // The part of a name after a line break must not begin a line.
     assert!(!text.lines().any(|line| line.starts_with("FORGED")), "{what}: {text}");
 }
 
 #[test]
-fn harmless_names_come_out_as_they_went_in() {
+fn harmless_names_are_packed_unchanged() {
     for way in Way::BOTH {
         let site = Site::new();
         let model = site.put("m", &[("service.py", &service("one"))]);
@@ -111,7 +110,7 @@ fn harmless_names_come_out_as_they_went_in() {
 }
 
 #[test]
-fn other_names_are_refused_one_by_one() {
+fn each_harmful_name_is_refused() {
     for way in Way::BOTH {
         let site = Site::new();
         let model = site.put("m", &[("service.py", &service("one"))]);
@@ -128,7 +127,7 @@ fn other_names_are_refused_one_by_one() {
     }
 }
 
-/// A site on which every name that marwatch tells of is one that does harm to a terminal.
+/// A site where every name that marwatch prints is harmful to a terminal.
 fn harmful() -> Site {
     let site = Site::with(
         "settle: {quiet: 10ms, quiet_long: 20ms, max_wait: 300ms}\nretry: {initial: 50ms, max: 100ms}\n",
@@ -145,7 +144,7 @@ fn harmful() -> Site {
     std::os::unix::fs::symlink("/\x1b[2J\nFORGED", model.join("link\x1b[2J\nFORGED")).unwrap();
     put(&model, b"bad\nFORGED.json");
     put(&model, b"\nFORGED.part");
-    // One that is built all the same, under another name.
+    // A model that is built under another name.
     let valid = site.drop.join(OsStr::from_bytes(b"other\x1b[2J\nFORGED \xff"));
     put(&valid, b"x");
     fs::write(valid.join("service.py"), service("one")).unwrap();
@@ -156,7 +155,7 @@ fn harmful() -> Site {
 }
 
 #[test]
-fn nothing_that_is_printed_is_obeyed() {
+fn no_output_controls_a_terminal() {
     for way in Way::BOTH {
         let site = harmful();
         for args in [
@@ -176,7 +175,7 @@ fn nothing_that_is_printed_is_obeyed() {
         let check = ended(way.marwatch(&site, &["check", "--json"])).unwrap();
         let found: Value = serde_json::from_slice(&check.stdout).unwrap();
         assert!(found["errors"].as_u64().unwrap() > REFUSED.len() as u64);
-        // What has a name that is not UTF-8 is built, and recorded, like anything else.
+        // A model whose folder's name is not UTF-8 is built and recorded like any other.
         assert_eq!(last(&site, "other").outcome, Outcome::Published, "{way:?}");
         shown_only("results.jsonl", &fs::read(site.hidden().join("results.jsonl")).unwrap());
         site.check_store();
@@ -184,7 +183,7 @@ fn nothing_that_is_printed_is_obeyed() {
 }
 
 #[test]
-fn a_daemon_logs_nothing_that_is_obeyed() {
+fn no_log_line_controls_a_terminal() {
     let site = harmful();
     for format in ["text", "json"] {
         let log = logged(&site, format, None);
@@ -196,7 +195,7 @@ fn a_daemon_logs_nothing_that_is_obeyed() {
     }
 }
 
-/// What the daemon logs of a site until it has looked at everything.
+/// The log of a daemon that has scanned a site once.
 fn logged(site: &Site, format: &str, sabotage: Option<&str>) -> String {
     use std::process::Stdio;
 
@@ -223,7 +222,7 @@ fn logged(site: &Site, format: &str, sabotage: Option<&str>) -> String {
 }
 
 #[test]
-fn control_a_name_that_is_logged_as_it_is_is_noticed() {
+fn control_an_unescaped_name_is_noticed() {
     let site = harmful();
     let log = logged(&site, "text", Some("log-escapes"));
     let held = std::panic::catch_unwind(|| shown_only("text", log.as_bytes()));

@@ -10,33 +10,33 @@ use std::process::Command;
 
 use marwatch::results::Outcome;
 
-use crate::attack::{Attack, Dice, Prey, SECRET, prepare, seed};
+use crate::attack::{Attack, Prey, SECRET, prepare, seeded};
 use crate::common::daemon::Daemon;
 use crate::common::marwatch;
 use crate::common::site::Site;
 use crate::way::{Way, ended};
 
-/// No waiting for rest, which there is none of, and enough history to see what was there between.
+/// Short settle times, as these models never settle, and enough history to see what was published
+/// in between.
 const AT_ONCE: &str = "settle: {quiet: 10ms, quiet_long: 10ms, max_wait: 20ms}\n\
     retry: {initial: 50ms, max: 50ms}\nhistory: {keep: 20, spare: off}\njobs: 2\n";
 
-/// Models that are attacked at the same time.
+/// Models under attack at the same time.
 const MODELS: usize = 20;
-/// Builds that have to come to an end under attack, each way.
+/// Builds that must finish under attack, with and without `openat2`.
 const BUILDS: usize = 1_000;
 
-/// What an archive must not hold, by where it was found.
+/// What must not be in an archive, with the place where it was.
 #[derive(Debug, Default)]
 struct Damage {
     leaks: Vec<String>,
     mixtures: Vec<String>,
-    /// Files that were looked into, as they were then.
+    /// Files that were read already, with their state then.
     seen: BTreeSet<(PathBuf, u64, u64, i64, i64)>,
 }
 
 impl Damage {
-    /// Looks at whatever is new among the archives, also those of the history, and the other files
-    /// of a store.
+    /// Reads new archives, also those of the history, and the other files of a store.
     fn look(&mut self, site: &Site) {
         // Files of a running daemon come and go.
         for entry in walkdir::WalkDir::new(&site.store).into_iter().flatten() {
@@ -84,7 +84,7 @@ fn contains(bytes: &[u8], text: &str) -> bool {
     memchr::memmem::find(bytes, text.as_bytes()).is_some()
 }
 
-/// How many attempts ended how.
+/// How many attempts had each outcome.
 fn outcomes(site: &Site) -> BTreeMap<&'static str, usize> {
     let mut outcomes = BTreeMap::new();
     for record in site.records() {
@@ -93,15 +93,16 @@ fn outcomes(site: &Site) -> BTreeMap<&'static str, usize> {
     outcomes
 }
 
-/// Has models built under attack, one pass after the other, until so many builds have come to an
-/// end, some of them with an archive and some without, or until damage is seen.
+/// Builds models under attack, one pass after the other, until enough builds have finished, some
+/// with an archive and some without, or until damage is found.
 fn passes(way: Way, prey: Prey, sabotage: Option<&str>) -> (Damage, BTreeMap<&'static str, usize>) {
     let site = Site::with(AT_ONCE);
     prepare(&site, MODELS);
-    let attack = Attack::on(&site, MODELS, prey, Dice::new(seed()));
+    let attack = Attack::on(&site, MODELS, prey, seeded());
     let mut found = Damage::default();
     for pass in 0.. {
-        // So that there is something to build. What is written may go through a link of the attack.
+        // An edit, so that there is something to build. It may be written through a link of the
+        // attack.
         for i in 0..MODELS {
             let _ = fs::write(site.drop.join(format!("m{i}/edited")), format!("{pass}"));
         }
@@ -109,7 +110,7 @@ fn passes(way: Way, prey: Prey, sabotage: Option<&str>) -> (Damage, BTreeMap<&'s
         let mut command = way.marwatch(&site, &["build", "-c", "marwatch.yaml"]);
         command.envs(sabotage.map(|name| (marwatch::failpoints::VARIABLE, name)));
         let output = ended(command).unwrap_or_else(|| panic!("{way:?}: the build hangs"));
-        // 1 where some model came to nothing, never because of the configuration.
+        // 1 if some model was not built; never an error of the configuration.
         assert!(matches!(output.status.code(), Some(0 | 1)), "{output:?}");
         for text in [&output.stdout, &output.stderr] {
             let text = String::from_utf8_lossy(text);
@@ -155,10 +156,10 @@ fn a_daemon_under_attack_leaks_nothing() {
         let mut command = way.of(marwatch());
         command.args(["run", "--config"]).arg(&site.config);
         let mut daemon = Daemon::started(&site, command);
-        let attack = Attack::on(&site, MODELS, Prey::All, Dice::new(seed()));
+        let attack = Attack::on(&site, MODELS, Prey::All, seeded());
         daemon.wait("records", |seen| (seen.records.len() > 300).then_some(()));
         drop(attack);
-        // It comes to rest with what is there.
+        // After the attack the models settle, and are published.
         for i in 0..MODELS {
             fs::write(site.drop.join(format!("m{i}/weights")), "the end").unwrap();
         }
@@ -182,7 +183,7 @@ fn the_archiver_under_attack_leaks_nothing() {
         let site = Site::new();
         prepare(&site, 1);
         fs::create_dir(&site.store).unwrap();
-        let attack = Attack::on(&site, 1, Prey::Inside, Dice::new(seed()));
+        let attack = Attack::on(&site, 1, Prey::Inside, seeded());
         let (mut made, mut refused) = (0, 0);
         let mut found = Damage::default();
         while made + refused < 250 || made == 0 || refused == 0 {
@@ -210,7 +211,7 @@ fn the_archiver_under_attack_leaks_nothing() {
     }
 }
 
-/// A file that never stops growing is told of, and holds up nobody else.
+/// A file that never stops growing is reported, and does not hold up other models.
 #[test]
 fn a_file_that_never_stops_growing_holds_up_no_other_model() {
     use std::io::Write;
@@ -229,8 +230,8 @@ fn a_file_that_never_stops_growing_holds_up_no_other_model() {
         let model = site.put("grows", &[("service.py", &text), ("w.json", "[1")]);
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            // Open only for moments, so that a lease seldom tells of it. It ends with the test,
-            // however that ends.
+            // Open only for moments, so that a lease seldom shows the writer. It ends with the
+            // test.
             let growing = Stop(&stop);
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
@@ -248,7 +249,7 @@ fn a_file_that_never_stops_growing_holds_up_no_other_model() {
                 site.put(&name, &[("service.py", &text)]);
                 daemon.next(&name, Outcome::Published);
             }
-            // Said either way: it is seen being written, or it has changed while it was read.
+            // Reported either way: as being written, or as changed while it was read.
             daemon.wait("a word", |seen| {
                 let unstable = |record: &marwatch::results::Record| {
                     record.model == "grows" && record.outcome == Outcome::Unstable
@@ -269,7 +270,7 @@ fn a_file_that_never_stops_growing_holds_up_no_other_model() {
     }
 }
 
-/// With the confinement taken out, the secret gets into an archive.
+/// Without the confinement, the secret gets into an archive.
 #[test]
 fn control_a_leak_is_noticed() {
     for way in Way::BOTH {
@@ -278,7 +279,7 @@ fn control_a_leak_is_noticed() {
     }
 }
 
-/// With the second look taken out, archives mix what never was together.
+/// Without the check after reading, archives mix two states.
 #[test]
 fn control_a_mixture_is_noticed() {
     let (damage, _) = passes(Way::Kernel, Prey::Pairs, Some("recheck"));

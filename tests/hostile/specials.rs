@@ -1,4 +1,4 @@
-//! FIFOs, sockets, devices, hard links: what is no file, or more than one.
+//! FIFOs, sockets, devices and hard links.
 
 use std::fs;
 use std::os::unix::net::UnixListener;
@@ -25,7 +25,7 @@ fn fifos_and_sockets_are_refused_without_being_opened() {
         fifo(&model.join("other.py"));
         fifo(&model.join("labels.json"));
         std::os::unix::fs::symlink("data/fifo", model.join("to a fifo")).unwrap();
-        // A socket's path must be short; its file can be moved.
+        // The path of a socket must be short, but its file can be moved.
         let socket = UnixListener::bind(site.root.join("socket")).unwrap();
         fs::rename(site.root.join("socket"), model.join("socket")).unwrap();
         way.build(&site);
@@ -40,7 +40,7 @@ fn fifos_and_sockets_are_refused_without_being_opened() {
 }
 
 #[test]
-fn a_fifo_in_the_place_of_settings_holds_nobody_up() {
+fn a_fifo_instead_of_a_settings_file_does_not_block() {
     for way in Way::BOTH {
         let site = Site::new();
         let model = site.put("m", &[("service.py", &service("one"))]);
@@ -57,7 +57,7 @@ fn a_fifo_in_the_place_of_settings_holds_nobody_up() {
 }
 
 #[test]
-fn hard_links_are_files_like_any_other() {
+fn hard_links_are_packed_as_files() {
     for way in Way::BOTH {
         let site = Site::new();
         let model = site.put("m", &[("service.py", &service("one")), ("a", "content")]);
@@ -82,7 +82,7 @@ fn devices_are_refused_without_being_opened() {
             ("zero", FileType::CharacterDevice, makedev(1, 5)),
             ("null.json", FileType::CharacterDevice, makedev(1, 3)),
             ("tty", FileType::CharacterDevice, makedev(5, 0)),
-            // None that there is: opening it would say so.
+            // A device that does not exist: opening it would give another error.
             ("disk", FileType::BlockDevice, makedev(240, 77)),
         ] {
             mknodat(CWD, model.join(name), kind, Mode::RUSR | Mode::WUSR, device).unwrap();
@@ -96,7 +96,7 @@ fn devices_are_refused_without_being_opened() {
     }
 }
 
-/// With the check taken out, whoever opens a FIFO waits for a writer that never comes.
+/// Without the check, opening a FIFO waits for a writer that never comes.
 #[test]
 fn control_a_fifo_that_is_opened_is_noticed() {
     use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The two ways in which paths are kept within a model, and how a program is made to take one.
+//! The two ways to keep paths within a model, and how a test makes a program take one.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -11,15 +11,15 @@ use marwatch::clock::Clock;
 use crate::common::marwatch;
 use crate::common::site::Site;
 
-/// How long a program may take before it counts as hanging.
+/// The limit after which a program counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How a program keeps within a model.
+/// How a program keeps paths within a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// The kernel does it: `openat2`.
+    /// The kernel checks them: `openat2`.
     Kernel,
-    /// The kernel says that it knows no such call, as sandboxes do.
+    /// The kernel does not know `openat2`, as in sandboxes.
     ByHand,
 }
 
@@ -34,14 +34,14 @@ impl Way {
         }
     }
 
-    /// `marwatch ARGS` in the site's folder, this way.
+    /// `marwatch ARGS` in the site's folder, on this way.
     pub fn marwatch(self, site: &Site, args: &[&str]) -> Command {
         let mut command = self.of(marwatch());
         command.args(args).current_dir(&site.root);
         command
     }
 
-    /// `marwatch build` on a site, this way, to its end.
+    /// Runs `marwatch build` on a site to its end, on this way.
     #[track_caller]
     pub fn build(self, site: &Site) -> Output {
         let output = ended(self.marwatch(site, &["build", "-c", "marwatch.yaml"]));
@@ -49,7 +49,7 @@ impl Way {
     }
 }
 
-/// Makes the kernel answer `verdict` where `command` calls `openat2`.
+/// Makes the kernel answer `verdict` when `command` calls `openat2`.
 #[expect(unsafe_code, reason = "a filter has to be installed between fork and exec")]
 fn answering(mut command: Command, verdict: u32) -> Command {
     const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
@@ -57,7 +57,7 @@ fn answering(mut command: Command, verdict: u32) -> Command {
     const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
     let step = |code, k, jt, jf| libc::sock_filter { code, jt, jf, k };
     let filter = [
-        // The number of the call comes first in `seccomp_data`.
+        // The first field of `seccomp_data` is the number of the call.
         step(LOAD, 0, 0, 0),
         step(EQUAL, libc::SYS_openat2 as u32, 0, 1),
         step(RETURN, verdict, 0, 0),
@@ -66,7 +66,7 @@ fn answering(mut command: Command, verdict: u32) -> Command {
     let install = move || {
         let program =
             libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
-        // SAFETY: both calls take plain numbers but for `program`, which outlives the call and
+        // SAFETY: all arguments are plain numbers except `program`, which outlives the call and
         // which the kernel only reads.
         let failed = unsafe {
             libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
@@ -74,17 +74,17 @@ fn answering(mut command: Command, verdict: u32) -> Command {
         };
         if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
     };
-    // SAFETY: what runs between fork and exec makes two system calls and allocates nothing.
+    // SAFETY: between fork and exec this makes two system calls and allocates nothing.
     unsafe { command.pre_exec(install) };
     command
 }
 
-/// What a program printed and how it ended; nothing if it hangs.
+/// The output of a program; `None` if it hangs.
 pub fn ended(mut command: Command) -> Option<Output> {
     ended_within(&mut command, PATIENCE)
 }
 
-/// The same within `patience`.
+/// The same, with another limit.
 pub fn ended_within(command: &mut Command, patience: Duration) -> Option<Output> {
     let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().unwrap();
@@ -107,10 +107,10 @@ pub fn ended_within(command: &mut Command, patience: Duration) -> Option<Output>
     output
 }
 
-/// The filter is one that the program meets: if the call is fatal, it dies of it, so a program that
-/// is only refused the call does go the other way.
+/// The filter is in effect: if it kills at `openat2`, the program dies. So a program for which it
+/// only refuses the call takes the other way.
 #[test]
-fn the_way_by_hand_is_taken() {
+fn without_openat2_paths_are_walked_component_by_component() {
     use std::os::unix::process::ExitStatusExt;
 
     let site = Site::new();

@@ -1,7 +1,6 @@
-//! What has to hold after a power cut, before and after marwatch is started again.
+//! The checks after a power cut, before and after the next start of marwatch.
 //!
-//! Everything that does not is collected and named, so that a test can tell by what it finds that
-//! it would find damage.
+//! They collect all damage by kind, so that a test can assert that it would find damage.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,14 +12,14 @@ use serde_json::Value;
 use crate::common::schema;
 use crate::scene::{Content, KEEP, Scene};
 
-/// What is wrong, each beginning with a word for its kind.
+/// Damage. Each line begins with a word for its kind.
 pub(crate) type Damage = Vec<String>;
 
 impl Scene<'_> {
-    /// Looks at the store as the cut has left it, and goes over to what it holds.
+    /// Checks the store as the cut left it, and remembers what it holds.
     pub(crate) fn check_cut(&mut self) -> Damage {
         let mut damage = Damage::new();
-        if let Some(log) = self.told_elsewhere.take() {
+        if let Some(log) = self.recorded_elsewhere.take() {
             fs::create_dir_all(self.hidden("")).unwrap();
             fs::write(self.hidden("results.jsonl"), log).unwrap();
         }
@@ -43,27 +42,27 @@ impl Scene<'_> {
                 damage.push(format!("lost: {name} is {standing:?}, of {past:?}"));
                 continue;
             };
-            // One with a failure says that its archive may not outlive a power cut.
+            // A record with a failure says that its archive may not survive a power cut.
             let is_of_it = |r: &&Record| r.model == name && r.failure.is_none();
-            let told = records.iter().rfind(is_of_it).map(|r| self.told(r));
-            match told.map(|told| past.last(told)) {
-                // Before the last look.
+            let recorded = records.iter().rfind(is_of_it).map(|r| self.content_of(r));
+            match recorded.map(|content| past.last(content)) {
+                // From before the last check.
                 None | Some(None) => {}
-                Some(Some(told)) if told > at => damage.push(format!(
+                Some(Some(recorded)) if recorded > at => damage.push(format!(
                     "record: it tells of {:?} of {name}, which is {standing:?}",
-                    past.contents[told]
+                    past.contents[recorded]
                 )),
                 Some(Some(_)) => {}
             }
             self.past.get_mut(name).unwrap().oldest = at;
         }
-        // The one too many may not have gone yet.
+        // The oldest archive may not have been removed yet.
         damage.extend(self.check_history(KEEP + 1));
         damage.extend(self.check_catalog());
         damage
     }
 
-    /// Starts marwatch again, and looks at what has come of it.
+    /// Starts marwatch again, and checks the result.
     pub(crate) fn check_recovery(&mut self) -> Damage {
         let mut damage = Damage::new();
         let before = self.records(&mut damage).len();
@@ -99,19 +98,19 @@ impl Scene<'_> {
         damage.extend(self.check_leftovers());
         let again = self.command("build").output().unwrap();
         if !again.status.success() || self.records(&mut damage).len() != records.len() {
-            damage.push(format!("recovery: it does not come to rest: {again:?}"));
+            damage.push(format!("recovery: a second run changes something: {again:?}"));
         }
         damage
     }
 
-    /// Bytes that builds have found in place on a spare, by the records.
+    /// The bytes that builds found in place in a recycled archive, according to the records.
     pub(crate) fn in_place(&self) -> u64 {
         let records = self.records(&mut Damage::new());
         let costs = records.iter().filter_map(|record| record.cost);
         costs.map(|cost| cost.carried_over.in_place).sum()
     }
 
-    /// What the archive of a model in the store is.
+    /// The content of a model's archive in the store.
     fn standing(&self, model: &str) -> Result<Content, String> {
         let path = self.archive(model);
         if !path.exists() {
@@ -123,13 +122,13 @@ impl Scene<'_> {
         }
     }
 
-    /// What a record tells of the store.
-    fn told(&self, record: &Record) -> Content {
+    /// The content that a record reports.
+    fn content_of(&self, record: &Record) -> Content {
         record.archive.as_ref()?;
         self.goods.by_digest(&record.model, record.digest.as_ref()?)
     }
 
-    /// Every line of the results log; the last may be torn.
+    /// Every complete record; the last line may be torn.
     fn records(&self, damage: &mut Damage) -> Vec<Record> {
         let log = fs::read(self.hidden("results.jsonl")).unwrap_or_default();
         let mut records = Vec::new();
@@ -148,7 +147,7 @@ impl Scene<'_> {
         records
     }
 
-    /// What is kept is as complete as what stands.
+    /// The archives of the history are as complete as those in the store.
     fn check_history(&self, most: usize) -> Damage {
         let mut damage = Damage::new();
         for model in self.models {
@@ -162,7 +161,7 @@ impl Scene<'_> {
                     damage.push(format!("torn: {}", path.display()));
                     continue;
                 };
-                // One of which nothing was known has the number of the one before it.
+                // An archive without state has the generation of the one before it.
                 if rest.starts_with("unknown") {
                     continue;
                 }
@@ -181,7 +180,7 @@ impl Scene<'_> {
         damage
     }
 
-    /// The catalog names only what is in the store.
+    /// The catalog names nothing newer than the store.
     fn check_catalog(&self) -> Damage {
         let Ok(text) = fs::read(self.hidden("catalog.json")) else { return Damage::new() };
         let catalog: Value = match serde_json::from_slice(&text) {
@@ -192,17 +191,17 @@ impl Scene<'_> {
         let mut damage = Damage::new();
         for (name, entry) in catalog["models"].as_object().unwrap() {
             let past = &self.past[name.as_str()];
-            let told = self.goods.by_digest(name, entry["digest"].as_str().unwrap());
-            let told_at = past.last(told);
-            // `oldest` is what stands there, or the check of it has failed.
-            if told_at.is_some_and(|told_at| told_at > past.oldest) {
-                damage.push(format!("catalog: it names {told:?} of {name}, of {past:?}"));
+            let named = self.goods.by_digest(name, entry["digest"].as_str().unwrap());
+            let named_at = past.last(named);
+            // `oldest` is what the store holds, or its check has failed.
+            if named_at.is_some_and(|named_at| named_at > past.oldest) {
+                damage.push(format!("catalog: it names {named:?} of {name}, of {past:?}"));
             }
         }
         damage
     }
 
-    /// No two archives of a model have one generation, and later ones have later ones.
+    /// The generations of a model only grow.
     fn check_generations(&self, records: &[Record]) -> Damage {
         let mut damage = Damage::new();
         for model in self.models {
@@ -222,7 +221,7 @@ impl Scene<'_> {
         damage
     }
 
-    /// Nothing lies where it would be for ever.
+    /// Nothing is left where marwatch would never remove it.
     fn check_leftovers(&self) -> Damage {
         let mut left = list(&self.hidden("staging"));
         let hidden = [self.state.clone(), self.hidden("")];

@@ -1,4 +1,4 @@
-//! The power is cut while marwatch builds: at any moment, again and again on the same disk.
+//! Power cuts while marwatch builds: at any moment, again and again on the same disk.
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -12,23 +12,23 @@ use marwatch::clock::Clock;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::check::Damage;
-use crate::common::chance::Chance;
 use crate::common::disk::{Bench, Disk, Kind, alone};
+use crate::common::random::Random;
 use crate::models::{Goods, Model};
 use crate::scene::Scene;
 
-/// How a disk is cut off, and what for.
+/// The disk, and the way in which it is cut off.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
     pub(crate) kind: Kind,
     /// Mount options.
     pub(crate) options: &'static str,
     pub(crate) moment: Moment,
-    /// The state lies on a disk of its own, which loses something else.
+    /// The state is on another disk, which loses other data.
     pub(crate) state_apart: bool,
     pub(crate) cuts: u64,
     pub(crate) seed: u64,
-    /// A protection that is taken out.
+    /// A protection that is switched off.
     pub(crate) sabotage: Option<&'static str>,
 }
 
@@ -37,30 +37,30 @@ pub(crate) struct Plan {
 pub(crate) enum Moment {
     /// At any time.
     Any,
-    /// When an archive has just taken its place, and somebody else has that written to the disk.
+    /// When an archive has just taken its place, and another process has flushed its folder.
     Placed,
-    /// When a record was just written, on the other disk, which is not cut off.
-    Told,
+    /// When a record has just been written, on another disk that is not cut off.
+    Recorded,
 }
 
-/// What came of it.
+/// The results.
 #[derive(Debug, Default)]
 pub(crate) struct Summary {
     pub(crate) cuts: u64,
-    /// Cuts after which some archive was not what it was before the last change.
+    /// Cuts after which an archive was not the one before the last change.
     pub(crate) arrived: u64,
     pub(crate) damage: Damage,
 }
 
-/// A few seconds' worth of changes lie between two new disks.
+/// Cuts on one disk: a few seconds of changes.
 const CUTS_A_DISK: u64 = 10;
-/// Bytes of the large file of the larger model.
+/// The size of the large file of the larger model.
 const WEIGHTS: usize = 3 << 20;
-/// No cut comes later after marwatch began to work.
+/// The latest moment of a cut after the start of marwatch.
 const LATEST: Duration = Duration::from_millis(400);
 
 impl Plan {
-    /// Cuts until all are done, or something was damaged.
+    /// Cuts until all cuts are done or damage is found.
     pub(crate) fn carry_out(self) -> Summary {
         let clock = Clock::new();
         let begun = clock.now();
@@ -72,12 +72,12 @@ impl Plan {
             ];
             let goods = Goods::make(&bench.folder("goods"), &models);
             let mut summary = Summary::default();
-            let mut chance = Chance::new(self.seed);
+            let mut random = Random::new(self.seed);
             for disk in 0.. {
                 if summary.cuts >= self.cuts || !summary.damage.is_empty() {
                     break;
                 }
-                self.wear_out(bench, disk, &models, &goods, &mut chance, &mut summary);
+                self.wear_out(bench, disk, &models, &goods, &mut random, &mut summary);
             }
             summary
         });
@@ -90,14 +90,14 @@ impl Plan {
         summary
     }
 
-    /// Cuts a new disk off some times.
+    /// Makes a new disk, and cuts it off several times.
     fn wear_out(
         self,
         bench: &Bench,
         number: u64,
         models: &[Model],
         goods: &Goods,
-        chance: &mut Chance,
+        random: &mut Random,
         summary: &mut Summary,
     ) {
         let mut store = bench.disk(self.kind, self.kind.smallest().max(64), self.options);
@@ -108,27 +108,27 @@ impl Plan {
         let mut scene = Scene::new(&root, &store.at, state_at.as_deref(), models, goods);
         bench.start_anew();
         for _ in 0..CUTS_A_DISK.min(self.cuts - summary.cuts) {
-            if self.moment == Moment::Told {
+            if self.moment == Moment::Recorded {
                 scene.records_go_to(state_at.as_deref().unwrap());
             }
             scene.sabotage = self.sabotage;
             let before: Vec<_> = scene.past.values().map(|past| past.oldest).collect();
-            let is_daemon = self.moment == Moment::Any && chance.once_in(2);
-            let after = chance.time(LATEST);
-            let other = state.as_ref().filter(|_| self.moment != Moment::Told);
+            let is_daemon = self.moment == Moment::Any && random.once_in(2);
+            let after = random.time(LATEST);
+            let other = state.as_ref().filter(|_| self.moment != Moment::Recorded);
             let disks: Vec<&Disk> = [Some(&store), other].into_iter().flatten().collect();
             if is_daemon {
-                watch_until(&mut scene, &disks, chance, after);
+                watch_until(&mut scene, &disks, random, after);
             } else {
-                build_until(&mut scene, &disks, chance, self.moment, after);
+                build_until(&mut scene, &disks, random, self.moment, after);
             }
             bench.start_anew();
-            if self.moment == Moment::Told {
+            if self.moment == Moment::Recorded {
                 scene.records_go_back();
             }
             store.recover();
             if let Some(state) = &mut state
-                && self.moment != Moment::Told
+                && self.moment != Moment::Recorded
             {
                 state.recover();
             }
@@ -148,12 +148,12 @@ impl Plan {
     }
 }
 
-/// Changes and builds, over and over, until the disks are cut off: at the `moment`, not before some
-/// time has passed. What a build has brought to its end before has to be there afterwards.
+/// Changes and builds over and over until the disks are cut off at the `moment`, at least `after`
+/// later. Whatever a build has finished before the cut must be there afterwards.
 fn build_until(
     scene: &mut Scene<'_>,
     disks: &[&Disk],
-    chance: &mut Chance,
+    random: &mut Random,
     moment: Moment,
     after: Duration,
 ) {
@@ -168,7 +168,7 @@ fn build_until(
     let cut = || {
         is_cut.store(true, Ordering::SeqCst);
         if moment == Moment::Placed {
-            // Of what it has done until now one disk gets everything, the other perhaps nothing.
+            // The first disk gets everything written so far, the others perhaps nothing.
             tell(Signal::STOP);
             disks[1..].iter().for_each(|disk| disk.cut());
             let _ = fs::File::open(&disks[0].at).and_then(|folder| folder.sync_all());
@@ -186,8 +186,8 @@ fn build_until(
             cut();
         });
         while !is_cut.load(Ordering::SeqCst) {
-            for _ in 0..=chance.below(2) {
-                scene.change(chance);
+            for _ in 0..=random.below(2) {
+                scene.change(random);
             }
             let mut build = scene.command("build");
             let build = build.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -196,16 +196,16 @@ fn build_until(
             let output = build.wait_with_output().unwrap();
             if output.status.success() && !is_cut.load(Ordering::SeqCst) {
                 scene.acknowledge();
-                // The kernel begins with whichever file it likes.
-                scene.write_back(chance);
+                // The kernel writes files back in any order.
+                scene.write_back(random);
             }
             assert_no_panic(&output.stderr);
         }
     });
 }
 
-/// The same with a daemon, which is left to see the changes.
-fn watch_until(scene: &mut Scene<'_>, disks: &[&Disk], chance: &mut Chance, after: Duration) {
+/// Changes models under a daemon, which notices them, until the disks are cut off.
+fn watch_until(scene: &mut Scene<'_>, disks: &[&Disk], random: &mut Random, after: Duration) {
     const PAUSE: Duration = Duration::from_millis(60);
     let mut command = scene.command("run");
     let log = scene.config.with_extension("log");
@@ -214,23 +214,23 @@ fn watch_until(scene: &mut Scene<'_>, disks: &[&Disk], chance: &mut Chance, afte
     let clock = Clock::new();
     let start = clock.now();
     while clock.now().since(start) < after {
-        scene.change(chance);
-        thread::park_timeout(chance.time(PAUSE));
+        scene.change(random);
+        thread::park_timeout(random.time(PAUSE));
     }
     disks.iter().for_each(|disk| disk.cut());
-    // It may see that the disk is gone.
-    thread::park_timeout(chance.time(PAUSE));
+    // The daemon may notice that the disk is gone.
+    thread::park_timeout(random.time(PAUSE));
     child.0.kill().unwrap();
     child.0.wait().unwrap();
     assert_no_panic(&fs::read(log).unwrap());
 }
 
-/// A child that does not outlive its guard.
+/// A child that is killed when this is dropped.
 struct Ended(Child);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        // Fails only for one that has ended.
+        // Fails only if the child has ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -1,17 +1,17 @@
-//! The models that are built while the power is cut, and what their archives look like.
+//! The models of the power cuts, and their good archives.
 //!
-//! A model has a few contents that it goes through over and over. The archive of each is made once
-//! before anything is cut, in a store of its own in memory, and read with other eyes: from then on
-//! an archive is complete if it is, byte for byte, one of these.
+//! A model has a few contents and takes them in turn. The archive of each is made before any cut,
+//! in another store in memory, and checked with another reader. An archive is complete if it equals
+//! one of these, byte for byte.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::common::chance::Chance;
+use crate::common::random::Random;
 use crate::common::{archives, marwatch, service};
 
-/// How many contents a model goes through.
+/// The number of contents of a model.
 pub(crate) const CONTENTS: usize = 8;
 
 /// The files of a model.
@@ -20,37 +20,37 @@ pub(crate) type Files = BTreeMap<&'static str, Vec<u8>>;
 /// A model that can be built.
 pub(crate) struct Model {
     pub(crate) name: &'static str,
-    /// Bytes of a large file that compresses badly and seldom changes; 0 for none.
+    /// The size of a large file that hardly compresses and seldom changes; 0 for none.
     pub(crate) weights: usize,
 }
 
 impl Model {
-    /// The files of its `content`.
+    /// The files of one of its contents.
     pub(crate) fn files(&self, content: usize) -> Files {
         let mut files = Files::new();
         files.insert("service.py", service(&content.to_string()).into());
         files.insert("labels.txt", b"cat\ndog\n".repeat(100));
         if self.weights > 0 {
-            // Two large files that seldom change, and behind them one that always does.
+            // Two large files that seldom change, and after them one that always does.
             let seed = self.weights as u64;
             files.insert(
                 "weights.bin",
-                Chance::new(seed + (content / 4) as u64).noise(self.weights),
+                Random::new(seed + (content / 4) as u64).noise(self.weights),
             );
-            files.insert("more.bin", Chance::new(seed + 9).noise(self.weights / 3));
+            files.insert("more.bin", Random::new(seed + 9).noise(self.weights / 3));
             let tail = 200_000 + content * 3_000;
-            files.insert("weights.tail", Chance::new(content as u64).noise(tail));
+            files.insert("weights.tail", Random::new(content as u64).noise(tail));
         }
         files
     }
 
-    /// Makes its folder in `drop`, or brings it to `content`.
+    /// Creates the model in `drop`, or changes it to `content`.
     pub(crate) fn put(&self, drop: &Path, content: usize) {
         let folder = drop.join(self.name);
         fs::create_dir_all(&folder).unwrap();
         for (name, bytes) in self.files(content) {
             let path = folder.join(name);
-            // What is the same is not written again, as nobody would.
+            // Files that stay the same are not written, as in a real edit.
             if fs::read(&path).ok().as_ref() != Some(&bytes) {
                 fs::write(path, bytes).unwrap();
             }
@@ -58,11 +58,11 @@ impl Model {
     }
 }
 
-/// An archive as it is when all is well.
+/// A good archive.
 #[derive(Debug)]
 pub(crate) struct Good {
     hash: blake3::Hash,
-    /// The digest of its content, as records give it.
+    /// The digest of its content, as in records.
     pub(crate) digest: String,
 }
 
@@ -70,7 +70,7 @@ pub(crate) struct Good {
 pub(crate) struct Goods(BTreeMap<&'static str, Vec<Good>>);
 
 impl Goods {
-    /// Builds them all below `folder`.
+    /// Builds all archives below `folder`.
     pub(crate) fn make(folder: &Path, models: &[Model]) -> Self {
         let mut goods: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for content in 0..CONTENTS {
@@ -91,18 +91,18 @@ impl Goods {
         Self(goods)
     }
 
-    /// Which content of `model` the file at `path` is the archive of; `None` of none.
+    /// The content of which the file at `path` is the archive.
     pub(crate) fn content(&self, model: &str, path: &Path) -> Option<usize> {
         let hash = blake3::hash(&fs::read(path).ok()?);
         self.0[model].iter().position(|good| good.hash == hash)
     }
 
-    /// Which content of `model` has this digest.
+    /// The content with this digest.
     pub(crate) fn by_digest(&self, model: &str, digest: &str) -> Option<usize> {
         self.0[model].iter().position(|good| good.digest == digest)
     }
 
-    /// The archive of a content.
+    /// The good archive of a content.
     pub(crate) fn get(&self, model: &str, content: usize) -> &Good {
         &self.0[model][content]
     }
@@ -119,7 +119,7 @@ fn good(archive: &PathBuf, files: &Files) -> Good {
     Good { hash: blake3::hash(&fs::read(archive).unwrap()), digest: digest.to_string() }
 }
 
-/// A configuration with quick settle times that says `more`.
+/// A configuration with short settle times and `more`.
 pub(crate) fn configuration(drop: &Path, store: &Path, more: &str) -> String {
     format!(
         "store: {}\ndrop_folders: [{}]\nsettle: {{quiet: 10ms, quiet_long: 10ms, max_wait: 10s}}\n{more}",

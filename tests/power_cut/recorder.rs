@@ -1,9 +1,9 @@
-//! A disk that remembers in which order it was written to and flushed.
+//! A disk that records the order of writes and flushes.
 //!
-//! A file in user space lies under a loop device, so that every write and every flush of the file
-//! system on it arrives as a call, in order. The program that serves it is one of its own, with a
-//! mount namespace of its own: whatever ends the test, a file system never waits for somebody who is
-//! gone. It ends with its standard input.
+//! A FUSE file is under a loop device, so that each write and flush of the file system on the
+//! device arrives as a call, in order. Another program with its own mount namespace serves the
+//! file: however the test ends, no file system waits for a server that is gone. The program ends
+//! when its standard input does.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -21,11 +21,11 @@ use fuser::{
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-use crate::common::disk::run;
+use crate::common::run;
 
-/// Says where the folder of a recorded disk is.
+/// The environment variable with the folder of a recorded disk.
 const FOLDER: &str = "MARWATCH_RECORDED_DISK";
-/// Stands before the name of the loop device in what the server says.
+/// The server prints the name of the loop device after this.
 const READY: &str = "recorded disk: ";
 
 /// What reached the disk.
@@ -35,7 +35,7 @@ pub(crate) enum Op {
         offset: u64,
         data: Vec<u8>,
     },
-    /// Everything before is on the disk for good.
+    /// Everything before this is durable.
     Flush,
 }
 
@@ -44,13 +44,13 @@ pub(crate) struct Recorder {
     at: PathBuf,
     log: PathBuf,
     server: Child,
-    /// Open for as long as it may say something.
+    /// Open for as long as the server may print something.
     _said: BufReader<ChildStdout>,
 }
 
 impl Recorder {
-    /// Mounts the file system in `image` at `at` and records all that happens to it. The image is
-    /// taken over.
+    /// Mounts the file system in `image` at `at`, and records its writes and flushes. The recorder
+    /// then owns the image.
     pub(crate) fn start(folder: &Path, image: &Path, kind: &str, options: &str, at: &Path) -> Self {
         fs::create_dir_all(folder.join("served")).unwrap();
         fs::rename(image, folder.join("image")).unwrap();
@@ -71,17 +71,17 @@ impl Recorder {
             .find_map(|line| line.split_once(READY).map(|(_, device)| device.to_owned()))
             .expect("no disk is served");
         run(Command::new("mount").args(["-t", kind, "-o", options, &device]).arg(at));
-        // It goes when it is unmounted.
+        // The loop device goes away when it is unmounted.
         run(Command::new("losetup").args(["--detach", &device]));
         Self { at: at.to_owned(), log, server, _said: said }
     }
 
-    /// How much was recorded so far, in bytes of the record.
+    /// How many bytes the record has.
     pub(crate) fn position(&self) -> u64 {
         self.log.metadata().unwrap().len()
     }
 
-    /// Ends the record, and reads it: each piece with its position.
+    /// Ends the record and reads it: each operation with its position.
     pub(crate) fn finish(mut self) -> Vec<(u64, Op)> {
         run(Command::new("umount").arg(&self.at));
         drop(self.server.stdin.take());
@@ -115,7 +115,7 @@ impl Drop for Recorder {
     }
 }
 
-/// Serves the image in a folder as a file, and notes what is done to it.
+/// Serves the image in a folder as a file, and records the calls.
 struct Served {
     image: File,
     length: u64,
@@ -170,7 +170,7 @@ impl Filesystem for Served {
     }
 
     fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        // Nothing is kept on the way here.
+        // Without caches on the way.
         reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO);
     }
 
@@ -217,7 +217,7 @@ impl Filesystem for Served {
     }
 }
 
-/// The program that serves a recorded disk; it does so only where a [`Recorder`] starts it.
+/// The program that serves a recorded disk, when a [`Recorder`] starts it.
 #[test]
 #[ignore = "serves a disk to another test"]
 fn inner_disk() {
@@ -234,7 +234,7 @@ fn inner_disk() {
     let mut losetup = Command::new("losetup");
     let device = run(losetup.args(["--find", "--show"]).arg(at.join("disk")));
     println!("{READY}{}", device.trim());
-    // Until nobody is there who could say more.
+    // Until the recorder is gone.
     let _ = std::io::stdin().read(&mut [0]);
     session.umount_and_join().unwrap();
 }

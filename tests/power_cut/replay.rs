@@ -1,9 +1,9 @@
-//! Every state that a power cut could have left of a disk, from a record of what reached it.
+//! The states in which a power cut could have left a disk, from a record of what reached it.
 //!
-//! A cut leaves all that was written before the last flush, and of what was written since any part:
-//! a disk keeps no order among those, and tears a write between two blocks. So from the record of a
-//! few builds come any number of images. On each the file system is mounted, and looked at as after
-//! a real cut.
+//! A cut leaves everything written before the last flush, and any part of what was written after
+//! it: a disk keeps no order among those writes, and may tear a write between two blocks. So the
+//! record of a few builds gives any number of images. Each is mounted and checked as after a real
+//! cut.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,41 +16,41 @@ use std::time::Duration;
 use marwatch::clock::Clock;
 
 use crate::check::Damage;
-use crate::common::chance::Chance;
 use crate::common::disk::{Bench, Kind, MIB, alone};
+use crate::common::random::Random;
 use crate::models::{Goods, Model};
 use crate::recorder::{Op, Recorder};
 use crate::scene::{Content, Past, Scene};
 
-/// What is recorded, and how much of it is looked at.
+/// The disk that is recorded, and how many images of it are checked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Replay {
     pub(crate) kind: Kind,
     pub(crate) mib: u64,
     /// Mount options.
     pub(crate) options: &'static str,
-    /// Bytes of the large file of the larger model.
+    /// The size of the large file of the larger model.
     pub(crate) weights: usize,
-    /// Somebody else flushes a file of his own on the same disk, over and over.
+    /// Another process flushes its own file on the same disk, over and over.
     pub(crate) neighbour: bool,
     pub(crate) images: u64,
     pub(crate) seed: u64,
-    /// A protection that is taken out.
+    /// A protection that is switched off.
     pub(crate) sabotage: Option<&'static str>,
 }
 
-/// What came of it.
+/// The results.
 #[derive(Debug, Default)]
 pub(crate) struct Summary {
     pub(crate) images: u64,
-    /// How many different archives stood in the store on the images.
+    /// How many different archives the images had in the store.
     pub(crate) different: usize,
-    /// Bytes that were found in place on a spare while it was recorded.
+    /// The bytes that builds found in place in a recycled archive, during the recording.
     pub(crate) in_place: u64,
     pub(crate) damage: Damage,
 }
 
-/// What is done while it is recorded: each is followed by a build.
+/// The changes during the recording; a build follows each.
 const STORY: &[(&str, Content)] = &[
     ("small", Some(0)),
     ("large", Some(0)),
@@ -61,24 +61,24 @@ const STORY: &[(&str, Content)] = &[
     ("small", None),
     ("large", Some(3)),
     ("small", Some(2)),
-    // Over a spare, where there is one: the one before it has left the history.
+    // Recycles an archive if it can: the one before it has left the history.
     ("large", Some(2)),
     ("large", Some(4)),
 ];
 
-/// Blocks of the disk: a write of several may be torn between them.
+/// The block size of the disk: a write of several blocks may be torn between them.
 const BLOCK: usize = 4096;
 
-/// A time of the record, and what may be in the store then.
+/// A part of the record, and what the store may hold then.
 struct Chapter {
-    /// Where it begins in the record.
+    /// Its first position in the record.
     from: u64,
     past: BTreeMap<&'static str, Past>,
     recorded: Vec<u8>,
 }
 
 impl Replay {
-    /// Records, and looks at images until all are done or one is damaged.
+    /// Records, and checks images until all are done or one is damaged.
     pub(crate) fn carry_out(self) -> Summary {
         let clock = Clock::new();
         let begun = clock.now();
@@ -98,14 +98,14 @@ impl Replay {
             Model { name: "large", weights: self.weights },
         ];
         let goods = Goods::make(&bench.folder("goods"), &models);
-        let mut chance = Chance::new(self.seed);
+        let mut random = Random::new(self.seed);
         let folder = bench.folder("record");
         let image = folder.join("new");
         File::create(&image).unwrap().set_len(self.mib * MIB).unwrap();
         self.kind.make(&image);
         let mut disk = Blocks::of(&image);
         bench.start_anew();
-        // Where the images will be mounted, so that what is noted of paths stays true.
+        // The images will be mounted here too, so that recorded paths stay valid.
         let at = bench.folder("disk");
         let mut scene = Scene::new(&bench.path, &at, None, &models, &goods);
         scene.sabotage = self.sabotage;
@@ -117,10 +117,9 @@ impl Replay {
 
         let mut summary = Summary { in_place, ..Summary::default() };
         let mut seen = std::collections::BTreeSet::new();
-        let mut points: Vec<_> =
-            (0..self.images).map(|_| chance.below(ops.len() as u64 + 1) as usize).collect();
+        let mut points: Vec<_> = (0..self.images).map(|_| random.index(ops.len() + 1)).collect();
         points.sort_unstable();
-        // What is on the disk for good, and what may be.
+        // What is durable, and what may be on the disk.
         let (mut durable, mut pending) = (0, Vec::new());
         for point in points {
             for (at, (_, op)) in ops.iter().enumerate().take(point).skip(durable + pending.len()) {
@@ -132,14 +131,14 @@ impl Replay {
             }
             let position = point.checked_sub(1).map_or(0, |last| ops[last].0);
             let chapter = chapters.iter().rfind(|chapter| chapter.from <= position);
-            // What comes before is the mount.
+            // Before the first chapter there is only the mount.
             let chapter = chapter.unwrap_or(&chapters[0]);
             scene.turn_to(&chapter.past, &chapter.recorded);
             let mut image = disk.clone();
-            // All of it, or any part.
-            let odds = [None, Some(8), Some(2), Some(1)][chance.below(4) as usize];
+            // All of it, or a part.
+            let odds = *random.pick(&[None, Some(8), Some(2), Some(1)]);
             for op in &pending {
-                image.apply(op, &mut |_| odds.is_none_or(|of| chance.below(of + 1) != 0));
+                image.apply(op, &mut |_| odds.is_none_or(|of| random.below(of + 1) != 0));
             }
             let path = bench.path.join("image");
             image.save(&path, self.mib * MIB);
@@ -162,7 +161,7 @@ impl Replay {
         (summary, ops.len())
     }
 
-    /// Tells the story, and says what may be in the store when.
+    /// Makes the changes, and says what the store may hold when.
     fn record(self, scene: &mut Scene<'_>, recorder: &Recorder) -> Vec<Chapter> {
         let mut chapters = Vec::new();
         let mut begin = |scene: &Scene<'_>| {
@@ -192,8 +191,8 @@ impl Replay {
     }
 }
 
-/// Flushes a file below `folder` until it `is_over`: what others have done is then in the journal,
-/// flushed or not.
+/// Flushes a file below `folder` until `is_over`, so that changes of others are in the journal
+/// before they are flushed.
 fn disturb(folder: &Path, is_over: &AtomicBool) {
     let file = File::create(folder.join("neighbour")).unwrap();
     for number in 0_u64.. {
@@ -206,7 +205,7 @@ fn disturb(folder: &Path, is_over: &AtomicBool) {
     }
 }
 
-/// The content of a disk: the blocks that are not all zero.
+/// The content of a disk: the blocks that are not all zeros.
 #[derive(Clone)]
 struct Blocks(BTreeMap<u64, std::sync::Arc<[u8; BLOCK]>>);
 
@@ -224,7 +223,7 @@ impl Blocks {
         }
     }
 
-    /// Writes those blocks of `data` that it `keeps`.
+    /// Writes those blocks of `data` for which `keeps` is true.
     fn write(&mut self, offset: u64, data: &[u8], keeps: &mut dyn FnMut(u64) -> bool) {
         let mut at = offset as usize;
         let mut data = data;
@@ -241,7 +240,7 @@ impl Blocks {
         }
     }
 
-    /// Writes it into a new file of `length` bytes.
+    /// Writes the disk to a new file of `length` bytes.
     fn save(&self, path: &Path, length: u64) {
         let file = File::create(path).unwrap();
         file.set_len(length).unwrap();

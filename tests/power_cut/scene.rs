@@ -1,4 +1,4 @@
-//! A store on a disk that will be cut off, and what may be in it then.
+//! A store on a disk that will be cut off, and what it may hold afterwards.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -8,18 +8,18 @@ use std::process::Command;
 
 use nix::mount::{MntFlags, MsFlags};
 
-use crate::common::chance::Chance;
 use crate::common::marwatch;
+use crate::common::random::Random;
 use crate::cuts::Moment;
 use crate::models::{CONTENTS, Goods, Model, configuration};
 
-/// What a model was brought to: one of its contents, or `None` if it was removed.
+/// One of the contents of a model, or `None` if it was removed.
 pub(crate) type Content = Option<usize>;
 
-/// How many archives of a model are kept in the history.
+/// How many archives of a model the history keeps.
 pub(crate) const KEEP: usize = 2;
 
-/// Models in memory, a store on a disk.
+/// Models in memory, and a store on a disk.
 pub(crate) struct Scene<'a> {
     pub(crate) models: &'a [Model],
     pub(crate) goods: &'a Goods,
@@ -29,37 +29,37 @@ pub(crate) struct Scene<'a> {
     drop: PathBuf,
     /// By model.
     pub(crate) past: BTreeMap<&'static str, Past>,
-    /// What the results log holds of it for good.
+    /// The durable part of the results log.
     pub(crate) recorded: Vec<u8>,
-    /// The results log of another disk.
-    pub(crate) told_elsewhere: Option<Vec<u8>>,
-    /// A protection that is taken out.
+    /// The results log on another disk.
+    pub(crate) recorded_elsewhere: Option<Vec<u8>>,
+    /// A protection that is switched off.
     pub(crate) sabotage: Option<&'static str>,
 }
 
-/// What a model went through since it was last seen at rest.
+/// The contents of a model since its last check.
 #[derive(Debug, Clone)]
 pub(crate) struct Past {
-    /// In order; the last is what is in its folder now.
+    /// In order; the last is now in its folder.
     pub(crate) contents: Vec<Content>,
-    /// The first of them that may be in the store: what came before is known to be superseded.
+    /// The first that the store may hold: earlier ones are known to be replaced.
     pub(crate) oldest: usize,
 }
 
 impl Past {
-    /// The last place at which the model was brought to `content`.
+    /// The last time that the model had this content.
     pub(crate) fn last(&self, content: Content) -> Option<usize> {
         self.contents.iter().rposition(|&past| past == content)
     }
 
-    /// What is in the model's folder now.
+    /// The content of the model's folder.
     pub(crate) fn now(&self) -> Content {
         self.contents.last().copied().flatten()
     }
 }
 
 impl<'a> Scene<'a> {
-    /// A store below `disk`, its state at `state`, all else below `root`.
+    /// A store on `disk` with its state in `state`, and everything else below `root`.
     pub(crate) fn new(
         root: &Path,
         disk: &Path,
@@ -87,7 +87,7 @@ impl<'a> Scene<'a> {
             drop,
             past,
             recorded: Vec::new(),
-            told_elsewhere: None,
+            recorded_elsewhere: None,
             sabotage: None,
         }
     }
@@ -102,25 +102,26 @@ impl<'a> Scene<'a> {
         program
     }
 
-    /// Changes some model: mostly its content, now and then it is removed or comes back.
-    pub(crate) fn change(&mut self, chance: &mut Chance) {
-        let model = &self.models[chance.below(self.models.len() as u64) as usize];
+    /// Changes a model: mostly its content; sometimes it is removed or comes back.
+    pub(crate) fn change(&mut self, random: &mut Random) {
+        let model = &self.models[random.index(self.models.len())];
         let past = &self.past[model.name];
-        // Where more than one is gone at once, none counts as removed.
+        // Removes at most one model: if more vanish at once, none counts as removed.
         let is_removable = self.past.values().all(|past| {
             let since = &past.contents[past.oldest..];
             past.oldest > 0 && since.iter().all(Option::is_some)
         });
         let next = match past.now() {
-            Some(_) if is_removable && chance.once_in(4) => None,
-            // To the next content, so that it differs and only some change the large files.
+            Some(_) if is_removable && random.once_in(4) => None,
+            // To the next content: each differs from the one before, and only some change the large
+            // files.
             Some(content) => Some((content + 1) % CONTENTS),
-            None => Some(chance.below(CONTENTS as u64) as usize),
+            None => Some(random.index(CONTENTS)),
         };
         self.bring(model.name, next);
     }
 
-    /// Brings a model to a content.
+    /// Changes a model to a content.
     pub(crate) fn bring(&mut self, name: &str, next: Content) {
         let model = self.models.iter().find(|model| model.name == name).unwrap();
         match next {
@@ -130,7 +131,7 @@ impl<'a> Scene<'a> {
         self.past.get_mut(model.name).unwrap().contents.push(next);
     }
 
-    /// Goes back, or on, to another time.
+    /// Brings the models and what the store may hold to another moment of the record.
     pub(crate) fn turn_to(&mut self, past: &BTreeMap<&'static str, Past>, recorded: &[u8]) {
         for model in self.models {
             match past[model.name].now() {
@@ -147,8 +148,7 @@ impl<'a> Scene<'a> {
         self.recorded = recorded.to_owned();
     }
 
-    /// All that was done so far is in the store and in the results log: what came before cannot come
-    /// back.
+    /// Everything so far is in the store and in the results log: earlier contents cannot come back.
     pub(crate) fn acknowledge(&mut self) {
         for past in self.past.values_mut() {
             past.oldest = past.contents.len() - 1;
@@ -156,35 +156,35 @@ impl<'a> Scene<'a> {
         self.recorded = fs::read(self.hidden("results.jsonl")).unwrap_or_default();
     }
 
-    /// Where the archive of a model stands.
+    /// The path of a model's archive.
     pub(crate) fn archive(&self, model: &str) -> PathBuf {
         self.store.join(format!("{model}.mar"))
     }
 
-    /// The hidden folder of the store.
+    /// A path in the hidden folder of the store.
     pub(crate) fn hidden(&self, path: &str) -> PathBuf {
         self.store.join(".marwatch").join(path)
     }
 }
 
-/// What tells that the moment has come.
+/// The files that show that a moment has come.
 pub(crate) struct Signs {
     moment: Moment,
     files: Vec<PathBuf>,
 }
 
 impl Scene<'_> {
-    /// What tells that the `moment` has come.
+    /// The files that show that `moment` has come.
     pub(crate) fn signs(&self, moment: Moment) -> Signs {
         let files = match moment {
             Moment::Any => vec![],
             Moment::Placed => self.models.iter().map(|model| self.archive(model.name)).collect(),
-            Moment::Told => vec![self.hidden("results.jsonl")],
+            Moment::Recorded => vec![self.hidden("results.jsonl")],
         };
         Signs { moment, files }
     }
 
-    /// From now on the results log lies on another disk.
+    /// Mounts another disk's results log over the store's.
     pub(crate) fn records_go_to(&self, disk: &Path) {
         let (there, here) = (disk.join("results.jsonl"), self.hidden("results.jsonl"));
         fs::create_dir_all(self.hidden("")).unwrap();
@@ -198,20 +198,20 @@ impl Scene<'_> {
         nix::mount::mount(Some(&there), &here, nothing, MsFlags::MS_BIND, nothing).unwrap();
     }
 
-    /// The other disk is taken out again: what it holds will be found where it belongs.
+    /// Takes the other disk's results log away, and remembers its content.
     pub(crate) fn records_go_back(&mut self) {
         let here = self.hidden("results.jsonl");
-        self.told_elsewhere = Some(fs::read(&here).unwrap());
+        self.recorded_elsewhere = Some(fs::read(&here).unwrap());
         nix::mount::umount2(&here, MntFlags::empty()).unwrap();
     }
 
-    /// Has some files written to the disk, as the kernel does by and by, in no order.
-    pub(crate) fn write_back(&self, chance: &mut Chance) {
+    /// Flushes some files, as the kernel does over time, in any order.
+    pub(crate) fn write_back(&self, random: &mut Random) {
         for (folder, of) in [(&self.state, 2), (&self.store, 4)] {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
                 let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
-                if is_file && chance.once_in(of) {
-                    // It may have been cut off meanwhile.
+                if is_file && random.once_in(of) {
+                    // The disk may have been cut off.
                     let _ = File::open(entry.path()).and_then(|file| file.sync_all());
                 }
             }
@@ -220,7 +220,7 @@ impl Scene<'_> {
 }
 
 impl Signs {
-    /// Waits for the moment.
+    /// Waits until one of the files changes.
     pub(crate) fn wait(&self) {
         if self.moment == Moment::Any {
             return;

@@ -1,4 +1,4 @@
-//! Running servers go over to what is published, or stay with what they have.
+//! Running servers take over published archives, or keep the old ones.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,12 +16,12 @@ use crate::common::site::Site;
 use crate::http::ask;
 use crate::server::{Server, free_ports};
 
-/// A swap starts a Python for the trial and one for the model.
+/// A swap starts a Python process for the trial and one for the model.
 const PATIENCE: Duration = Duration::from_secs(90);
 const STEP: Duration = Duration::from_millis(20);
 const PROBE: &str = "probe: {path: '/predictions/{name}', body_file: probe.txt}";
 
-/// A site that hands over to servers at these ports.
+/// A site that follows the servers at these ports.
 fn site(ports: &[[u16; 2]], more: &str, top: &str) -> Site {
     let site = Site::new();
     configure(&site, ports, more, top);
@@ -41,7 +41,7 @@ fn configure(site: &Site, ports: &[[u16; 2]], more: &str, top: &str) {
     site.configure_quick(&format!("{top}servers:\n{servers}"));
 }
 
-/// Waits until a model answers so.
+/// Waits until a model gives this answer.
 #[track_caller]
 fn wait_for_answer(server: &Server, model: &str, wanted: &str) {
     wait(&format!("{model} to answer {wanted}"), || {
@@ -59,7 +59,7 @@ fn wait(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// How it stands with a model on a server, by the catalog.
+/// The catalog's entry for a model on a server.
 fn state(site: &Site, model: &str, management: u16) -> Value {
     site.catalog()["models"][model]["servers"][format!("http://127.0.0.1:{management}")].clone()
 }
@@ -69,8 +69,7 @@ fn wait_for_state(site: &Site, model: &str, management: u16, wanted: &str) {
     wait(&format!("{model} to be {wanted}"), || state(site, model, management)["state"] == wanted);
 }
 
-/// A handler that fails when it is loaded by a server that has a file `refuse` beside the sockets of
-/// its workers.
+/// A handler that fails to load on a server that has a file `refuse` next to its workers' sockets.
 fn picky(answer: &str) -> String {
     let refuse = "import os\n\
         for word in open('/proc/self/cmdline').read().split('\\0'):\n    \
@@ -79,13 +78,13 @@ fn picky(answer: &str) -> String {
     format!("{refuse}{}", service(answer))
 }
 
-/// What cannot be seen without running it.
+/// A fault that only running the handler shows.
 const BROKEN: &str =
     "import no_such_module\n\ndef handle(data, context):\n    return ['bad' for _ in data or []]\n";
 
 #[test]
 #[ignore = "needs Java and multi-model-server from PyPI; run by .ci/run"]
-fn a_running_server_goes_over_to_what_is_published() {
+fn a_running_server_takes_over_each_published_archive() {
     const SWAPS: usize = 30;
     const CLIENTS: usize = 4;
     let ports = free_ports();
@@ -93,7 +92,7 @@ fn a_running_server_goes_over_to_what_is_published() {
     let edited = site.put("answer", &[("service.py", &service("0"))]).join("service.py");
     let mut daemon = Daemon::start(&site);
     daemon.next("answer", Outcome::Published);
-    // Down at first: that holds up nothing.
+    // A server that is down at first holds up nothing.
     let server = Server::start_at(&site.store, ports, None);
     wait_for_answer(&server, "answer", "0");
 
@@ -143,9 +142,9 @@ fn a_running_server_goes_over_to_what_is_published() {
         times[0],
         times[SWAPS - 1]
     );
-    // How many requests fall into the moment in which there is nothing depends on how quickly they are
-    // refused. But it is only ever a refusal, or silence where the server lets a request hang: at most
-    // one per client and swap.
+    // How many requests fail in the moment without a model depends on how quickly the server
+    // refuses them. But they are only ever refused, or unanswered where the server lets a request
+    // hang: at most one per client and swap.
     let refusals = ["404", "500", "503"];
     let silent: usize = seen
         .iter()
@@ -161,7 +160,7 @@ fn a_running_server_goes_over_to_what_is_published() {
 
 #[test]
 #[ignore = "needs Java and multi-model-server from PyPI; run by .ci/run"]
-fn a_broken_version_leaves_the_one_before_answering() {
+fn the_old_version_still_answers_after_a_broken_one() {
     let ports = free_ports();
     let site = site(&[ports], "preflight: true", "");
     let edited = site.put("answer", &[("service.py", &service("good"))]).join("service.py");
@@ -188,7 +187,7 @@ fn a_broken_version_leaves_the_one_before_answering() {
 
 #[test]
 #[ignore = "needs Java and multi-model-server from PyPI; run by .ci/run"]
-fn behind_a_gate_nothing_is_published_that_a_server_refuses() {
+fn with_a_preflight_gate_a_refused_archive_is_not_published() {
     let ports = free_ports();
     let site = site(&[ports], "preflight: gate", "");
     fs::create_dir(&site.store).unwrap();
@@ -227,7 +226,7 @@ fn without_a_trial_a_broken_version_is_rolled_back() {
     let before = site.members("answer");
     fs::write(&edited, BROKEN).unwrap();
     daemon.next("answer", Outcome::Published);
-    // The store follows what is served.
+    // The store follows the server.
     let record = daemon.next("answer", Outcome::RolledBack);
     assert_eq!(record.of_generation, Some(1), "{record:#?}");
     assert_eq!(site.members("answer"), before);
@@ -241,7 +240,7 @@ fn without_a_trial_a_broken_version_is_rolled_back() {
 
 #[test]
 #[ignore = "needs Java and multi-model-server from PyPI; run by .ci/run"]
-fn a_server_that_was_killed_gets_everything_back_and_twins_survive_each_other() {
+fn a_killed_server_gets_its_models_back_and_models_with_one_archive_swap_independently() {
     let ports = free_ports();
     let site = site(&[ports], "workers: 2", "on_remove: delete\n");
     let mut daemon = Daemon::start(&site);
@@ -253,7 +252,7 @@ fn a_server_that_was_killed_gets_everything_back_and_twins_survive_each_other() 
     for name in ["one", "two"] {
         wait_for_answer(&server, name, "same");
     }
-    // A twin swaps, twice: the other goes on.
+    // A model with the same archive swaps twice: the other goes on.
     for answer in ["other", "same"] {
         fs::write(site.drop.join("one/service.py"), service(answer)).unwrap();
         daemon.next("one", Outcome::Published);
@@ -262,16 +261,16 @@ fn a_server_that_was_killed_gets_everything_back_and_twins_survive_each_other() 
     }
     server.stop();
     wait_for_state(&site, "one", ports[1], "unreachable");
-    // One that knows nothing.
+    // A server that has just started, without models.
     let server = Server::start_at(&site.store, ports, None);
     for name in ["one", "two"] {
         wait_for_answer(&server, name, "same");
     }
     assert_eq!(server.models(), ["one", "two"]);
-    let told = site.records_of("one");
-    let away = told.iter().filter(|record| record.outcome == Outcome::NotServed);
-    assert_eq!(away.count(), 2, "down at first, and killed: {told:#?}");
-    // Somebody takes a model away.
+    let records = site.records_of("one");
+    let away = records.iter().filter(|record| record.outcome == Outcome::NotServed);
+    assert_eq!(away.count(), 2, "down at first, and killed: {records:#?}");
+    // Another client removes a model.
     ask(ports[1], "DELETE", "/models/one", "").unwrap();
     wait_for_answer(&server, "one", "same");
     wait("the record of it", || {
@@ -279,14 +278,14 @@ fn a_server_that_was_killed_gets_everything_back_and_twins_survive_each_other() 
         last.and_then(|last| last.server?.found)
             .is_some_and(|found| found.contains("not registered"))
     });
-    // And its terms are corrected where they are others.
+    // Other registration values are corrected, too.
     fs::write(site.drop.join("one/.mar.yaml"), "serve: {workers: 1, batch_size: 3}\n").unwrap();
     wait("the batch size", || {
         ask(ports[1], "GET", "/models/one", "")
             .is_ok_and(|said| said.body.contains("\"batchSize\": 3"))
     });
     wait_for_answer(&server, "one", "same");
-    // What is removed from the store is not served on; of two models, one is not most.
+    // A model that is removed from the store is withdrawn. One of two models is not most of them.
     fs::remove_dir_all(site.drop.join("two")).unwrap();
     daemon.next("two", Outcome::Removed);
     wait("the end of a model", || server.models() == ["one"]);
@@ -296,7 +295,7 @@ fn a_server_that_was_killed_gets_everything_back_and_twins_survive_each_other() 
 
 #[test]
 #[ignore = "needs Java and multi-model-server from PyPI; run by .ci/run"]
-fn what_the_second_server_refuses_the_first_gives_back() {
+fn an_archive_that_the_second_server_refuses_is_rolled_back_on_the_first() {
     for rolling in [true, false] {
         give_back(rolling);
     }

@@ -1,32 +1,30 @@
-//! As much of HTTP/1.1 as it takes to ask the server on this machine.
+//! A minimal HTTP/1.1 client for the server on this machine.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// How long one read or write may take: the first request to a model waits for its worker.
+/// The limit of a read or write: the first request to a model waits for its worker.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// More than any answer here has.
+/// More bytes than any answer has.
 const LARGEST: usize = 1 << 20;
 
-/// What the server answered.
+/// An answer of the server.
 #[derive(Debug)]
 pub(crate) struct Response {
-    /// The status code.
     pub(crate) status: u16,
-    /// The body.
     pub(crate) body: String,
 }
 
-/// Asks once, on a connection of its own.
+/// Makes one request on a new connection.
 ///
 /// # Errors
-/// When there is no connection, no answer in time, or none that can be understood.
+/// When there is no connection, no answer in time, or an answer that is not HTTP.
 pub(crate) fn ask(port: u16, method: &str, path: &str, body: &str) -> io::Result<Response> {
     ask_within(PATIENCE, port, method, path, body)
 }
 
-/// The same, with another patience.
+/// The same, with another limit.
 pub(crate) fn ask_within(
     patience: Duration,
     port: u16,

@@ -1,4 +1,5 @@
-//! A Multi-Model-Server of its own: installed once, started on a store, and killed with its workers.
+//! A Multi-Model-Server for a test: installed once, started on a store, and killed with its
+//! workers.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
@@ -14,16 +15,17 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::common::run;
 use crate::http::{self, Response};
 
-/// The version that the facts about the server were observed with.
+/// The version whose behaviour marwatch knows.
 const REQUIREMENT: &str = "multi-model-server==1.1.11";
-/// A start takes a few seconds: a virtual machine of Java and one of Python for each model.
+/// A start takes a few seconds: one Java VM, and a Python process for each model.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// The time between two looks at whether it is up.
+/// The interval between checks of the server.
 const STEP: Duration = Duration::from_millis(100);
 
-/// A running server; killed when dropped, with all processes that it has started.
+/// A running server; dropping it kills it with all its workers.
 pub(crate) struct Server {
     child: Child,
     inference: u16,
@@ -32,17 +34,16 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts one on all archives of a store and waits until it says that it is healthy.
+    /// Starts a server with all archives of a store, and waits until it is healthy.
     pub(crate) fn start(store: &Path) -> Self {
         Self::start_at(store, free_ports(), Some("ALL"))
     }
 
-    /// Starts one at these ports, with the models that `models` names, and waits until it says that
-    /// it is healthy.
+    /// Starts a server at these ports, with the models in `models`, and waits until it is healthy.
     pub(crate) fn start_at(store: &Path, ports: [u16; 2], models: Option<&str>) -> Self {
         let python = installed();
-        // The workers' sockets lie in the folder for temporary files, under names that two servers
-        // would share, and a socket's path may not be long.
+        // The workers' sockets are in the folder for temporary files, under names that two servers
+        // would share; and the path of a socket must be short.
         let folder = TempDir::new().unwrap();
         let temporary = folder.path().join("tmp");
         fs::create_dir(&temporary).unwrap();
@@ -78,7 +79,7 @@ impl Server {
         server
     }
 
-    /// The names of the models that it has loaded, in order.
+    /// The names of the loaded models, sorted.
     pub(crate) fn models(&self) -> Vec<String> {
         let listed: Value = serde_json::from_str(&self.ask(self.management, "GET", "/models", ""))
             .unwrap_or_else(|error| panic!("no list of models: {error}\n{}", self.log()));
@@ -88,25 +89,25 @@ impl Server {
         names
     }
 
-    /// What a model says to a request.
+    /// A model's answer to a request.
     #[track_caller]
     pub(crate) fn predict(&self, model: &str, body: &str) -> String {
         self.ask(self.inference, "POST", &format!("/predictions/{model}"), body)
     }
 
-    /// What it says to a request to a model, whatever that is. A request that was in the queue of a
-    /// worker that goes is never answered.
+    /// The server's answer to a request to a model, with any status. It never answers a request
+    /// that was in the queue of a worker that stops.
     pub(crate) fn ask_model(&self, model: &str) -> std::io::Result<Response> {
         let path = format!("/predictions/{model}");
         http::ask_within(Duration::from_secs(5), self.inference, "POST", &path, "?")
     }
 
-    /// Its folder, in which it and its workers run.
+    /// The working folder of the server and its workers.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Ends it with all its workers.
+    /// Kills it with all its workers.
     pub(crate) fn stop(self) {}
 
     #[track_caller]
@@ -117,8 +118,8 @@ impl Server {
         }
     }
 
-    /// Its ports open only after it has tried all models; its workers come later. `/ping` answers
-    /// 200 whatever the state is, so only the body tells it.
+    /// The ports open only after the server has tried all models, and its workers start later.
+    /// `/ping` answers 200 in every state, so only the body shows it.
     fn wait_until_healthy(&mut self) {
         let clock = Clock::new();
         let start = clock.now();
@@ -143,20 +144,20 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Its workers outlive a server that is killed alone; the group is all of them. It is there
-        // for as long as the child was not waited for, so that no other group can have its number.
+        // Workers outlive a server that is killed alone, so kill the process group. It exists until
+        // the child is waited for, so no other group can have its ID.
         let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         let _ = self.child.wait();
     }
 }
 
-/// Two ports that nobody listens on.
+/// Two free ports.
 ///
-/// The server refuses ports from 32767 on, so the system cannot be asked for any free one: they are
-/// looked for below, where also no outgoing connection is given its port.
+/// The server refuses ports from 32767 on, so the system cannot choose them: they are searched
+/// below, where no outgoing connection gets its port.
 pub(crate) fn free_ports() -> [u16; 2] {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Tests run at the same time look at different ones, in one process and in several.
+    // Concurrent tests try different ports, in one process and in several.
     let first = 20_000 + u16::try_from(std::process::id() % 600).unwrap() * 20;
     [(); 2].map(|()| {
         (0..20)
@@ -166,14 +167,14 @@ pub(crate) fn free_ports() -> [u16; 2] {
     })
 }
 
-/// The Python that has the server, which is installed first where it is missing.
+/// The Python that has the server, which is installed first if it is missing.
 fn installed() -> PathBuf {
     let venv = std::env::var_os("MARWATCH_VENV").map_or_else(
         || Path::new(env!("CARGO_TARGET_TMPDIR")).join("multi-model-server"),
         PathBuf::from,
     );
     fs::create_dir_all(&venv).unwrap();
-    // Two tests may come here at the same time, also in two processes.
+    // Two tests may get here at the same time, also in two processes.
     let lock = File::create(venv.join("marwatch.lock")).unwrap();
     lock.lock().unwrap();
     let python = venv.join("bin/python");
@@ -182,11 +183,4 @@ fn installed() -> PathBuf {
         run(Command::new(&python).args(["-m", "pip", "install", "--quiet", REQUIREMENT]));
     }
     python
-}
-
-fn run(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let (said, failed) = (&output.stdout, &output.stderr);
-    let said = [String::from_utf8_lossy(said), String::from_utf8_lossy(failed)].concat();
-    assert!(output.status.success(), "{command:?}: {}\n{said}", output.status);
 }

@@ -1,5 +1,5 @@
-//! A clock that jumps. What the program takes for the time of day is moved by a library that is
-//! loaded before the system's own; the kernel's stamps on files stay as they are.
+//! A clock that jumps. A preloaded library changes the time of day that the program sees; the
+//! kernel's timestamps of files stay right.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::common::daemon::Daemon;
 use crate::common::site::{Site, stamp};
 use crate::common::{marwatch, service};
 
-/// Adds the seconds that stand in the file `$CLOCK_MOVED_BY` to the time of day.
+/// Adds the seconds in the file `$CLOCK_MOVED_BY` to the time of day.
 const MOVED_CLOCK: &str = r#"
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -63,11 +63,11 @@ fn a_clock_that_jumps_changes_nothing_but_timestamps() {
     let untouched = stamp(&site.archive("b"));
     let year = 365 * 24 * 3600;
     for (i, jump) in [year, -year, 0, -3, 3].into_iter().enumerate() {
-        // In one step, as a reader between two would see no clock at all.
+        // In one step: a reader between two steps would find no number.
         fs::write(site.root.join("next"), jump.to_string()).unwrap();
         fs::rename(site.root.join("next"), &moved_by).unwrap();
         daemon.signal(rustix::process::Signal::USR1);
-        // In one step too: a look that by its own clock comes late would meet the writer.
+        // In one step too: a scan that comes late by its own clock would meet the writer.
         fs::write(site.root.join("next"), service(&format!("{jump}"))).unwrap();
         fs::rename(site.root.join("next"), folder.join("service.py")).unwrap();
         let record = daemon.next("a", Outcome::Published);

@@ -1,4 +1,4 @@
-//! What an edit does, and what is none.
+//! What counts as an edit, and what does not.
 
 use std::fs;
 use std::time::Duration;
@@ -59,14 +59,14 @@ fn an_edit_is_published_as_the_next_generation() {
     let entries = second.entries.unwrap();
     assert_eq!((entries.total, entries.added, entries.changed), (3, 0, 1));
     assert_eq!(site.member("m", "service.py"), service("two"));
-    // The size stays, and the time of change is set back: it is an edit all the same.
+    // The size stays, and the mtime is set back: it is an edit all the same.
     let path = folder.join("labels.txt");
     let before = fs::metadata(&path).unwrap().modified().unwrap();
     fs::write(&path, "dog").unwrap();
     fs::File::options().append(true).open(&path).unwrap().set_modified(before).unwrap();
     daemon.next("m", Outcome::Published);
     assert_eq!(site.member("m", "labels.txt"), "dog");
-    // A file less is an edit, too.
+    // A removed file is an edit, too.
     fs::remove_file(&path).unwrap();
     let last = daemon.next("m", Outcome::Published);
     assert_eq!((last.generation, last.entries.unwrap().removed), (4, 1));
@@ -75,7 +75,7 @@ fn an_edit_is_published_as_the_next_generation() {
 }
 
 #[test]
-fn the_same_content_again_is_no_new_archive() {
+fn the_same_content_again_is_not_published() {
     let site = Site::new();
     let folder = site.put_simple("m");
     let mut daemon = site.start();
@@ -88,10 +88,10 @@ fn the_same_content_again_is_no_new_archive() {
     drop(file);
     let touched = daemon.next("m", Outcome::Unchanged);
     assert_eq!((touched.generation, &touched.digest), (1, &first.digest));
-    // `cp` of the same content over it
+    // `cp` of the same content
     fs::write(&path, service("one")).unwrap();
     daemon.next("m", Outcome::Unchanged);
-    // an editor that writes a new file and renames it
+    // An editor that writes a new file and renames it.
     fs::rename(site.prepare("new", &[("s.py", &service("one"))]).join("s.py"), &path).unwrap();
     daemon.next("m", Outcome::Unchanged);
     assert_eq!(stamp(&site.archive("m")), before);
@@ -134,7 +134,7 @@ fn a_broken_handler_is_refused_until_it_is_mended() {
     assert_eq!((problem.code, &problem.path), (Code::HandlerSyntax, &path));
     assert!(problem.line.is_some_and(|line| line >= 2) && problem.column.is_some(), "{problem}");
     assert!(!problem.help.is_empty(), "{problem}");
-    // The record tells what is in the store all the same.
+    // The record also says what is in the store.
     assert_eq!((&refused.digest, refused.generation), (&good.digest, 1));
     daemon.wait_for_line(&["handler-syntax", "service.py:"]);
     fs::write(&path, "def handel(data, context):\n    return data\n").unwrap();
@@ -150,7 +150,7 @@ fn a_broken_handler_is_refused_until_it_is_mended() {
 }
 
 #[test]
-fn polling_sees_what_notifications_see() {
+fn polling_notices_the_same_changes_as_notifications() {
     let site = Site::quick("watch_mode: poll\npoll_interval: 150ms\n");
     let mut daemon = site.start();
     let folder = site.put_simple("m");

@@ -1,4 +1,4 @@
-//! Starting and ending, well and badly.
+//! Starts and ends, clean and unclean.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::common::daemon::Daemon;
 use crate::common::site::{Site, stamp};
 use crate::common::{service, slow_text};
 
-/// A model that takes seconds to pack, so that there is time to act meanwhile.
+/// A model that takes seconds to pack, so that the test can act during the build.
 fn put_large(site: &Site) -> PathBuf {
     site.put("large", &[("service.py", &service("one")), ("weights.txt", &weights(7))])
 }
@@ -21,7 +21,7 @@ fn weights(seed: u64) -> String {
     slow_text(seed, 12)
 }
 
-/// Held by whoever packs a large model: together they would outlast each other's patience.
+/// Held while a large model is packed: two at once would exceed the limit of a wait.
 static PACKING: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
@@ -30,18 +30,19 @@ fn alone() -> MutexGuard<'static, ()> {
 
 const SLOW_PACKING: &str = "pack: {compression: deflate, level: 9}\n";
 
-/// Waits until a build of `large` is under way.
-fn wait_for_build(daemon: &mut Daemon<'_>, site: &Site) {
+/// A daemon that is building `large`.
+fn start_building(site: &Site) -> Daemon<'_> {
+    let mut daemon = site.start();
+    put_large(site);
     daemon.wait("a build", |_| (!site.staged().is_empty()).then_some(()));
+    daemon
 }
 
 #[test]
-fn builds_under_way_may_end_after_sigterm() {
+fn running_builds_finish_after_sigterm() {
     let _alone = alone();
     let site = Site::quick(SLOW_PACKING);
-    let mut daemon = site.start();
-    put_large(&site);
-    wait_for_build(&mut daemon, &site);
+    let daemon = start_building(&site);
     daemon.signal(Signal::TERM);
     let ended = daemon.ended();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.story());
@@ -57,23 +58,21 @@ fn builds_under_way_may_end_after_sigterm() {
 fn a_second_sigterm_ends_at_once() {
     let _alone = alone();
     let site = Site::quick(SLOW_PACKING);
-    let mut daemon = site.start();
-    put_large(&site);
-    wait_for_build(&mut daemon, &site);
+    let mut daemon = start_building(&site);
     daemon.signal(Signal::TERM);
     daemon.wait_for_line(&["stopping; letting builds end"]);
     daemon.signal(Signal::TERM);
     let ended = daemon.ended();
     assert_eq!(ended.status.code(), Some(6), "{}", ended.story());
     assert!(!site.archive("large").exists());
-    // What it has left does no harm.
+    // Its leftovers do no harm.
     let mut daemon = site.start();
     assert_eq!(daemon.next("large", Outcome::Published).generation, 1);
     daemon.stop();
 }
 
 #[test]
-fn killed_in_the_middle_of_a_build() {
+fn a_kill_during_a_build_leaves_the_old_archive() {
     let _alone = alone();
     let site = Site::quick(SLOW_PACKING);
     let folder = site.put_simple("large");
@@ -82,9 +81,9 @@ fn killed_in_the_middle_of_a_build() {
     let before = stamp(&site.archive("large"));
     let new = site.prepare("new", &[("weights.txt", &weights(8))]).join("weights.txt");
     fs::rename(new, folder.join("weights.txt")).unwrap();
-    wait_for_build(&mut daemon, &site);
+    daemon.wait("a build", |_| (!site.staged().is_empty()).then_some(()));
     daemon.kill();
-    // The old archive is there, and what the new one has left.
+    // The old archive is there, and the leftovers of the new one.
     assert_eq!(stamp(&site.archive("large")), before);
     assert_eq!(site.members("large").len(), 2);
     assert_eq!(site.staged().len(), 1, "it was not killed in the middle of a build");
@@ -98,7 +97,7 @@ fn killed_in_the_middle_of_a_build() {
 
 #[test]
 fn a_restart_with_nothing_changed_does_nothing() {
-    // One build after the other, so that whoever comes later tells that the others are done.
+    // One build after the other: the record of a later model shows that the earlier ones are done.
     let site = Site::quick("jobs: 1\n");
     for name in ["a", "b"] {
         site.put(name, &[("service.py", &service(name)), ("data.txt", "some text\n")]);
@@ -119,7 +118,7 @@ fn a_restart_with_nothing_changed_does_nothing() {
     let mut after = site.catalog()["models"].clone();
     after.as_object_mut().unwrap().remove("z").unwrap();
     assert_eq!(after, catalog);
-    // Without what was known of them they are read once more, and found to be what they were.
+    // Without their state they are read once more, and found to be unchanged.
     fs::remove_dir_all(site.hidden().join("state")).unwrap();
     site.put_simple("zz");
     let mut daemon = site.start();
@@ -130,7 +129,7 @@ fn a_restart_with_nothing_changed_does_nothing() {
 }
 
 #[test]
-fn one_marwatch_a_store() {
+fn only_one_marwatch_may_hold_a_store() {
     let site = Site::new();
     site.put_simple("m");
     let mut daemon = site.start();
@@ -142,7 +141,7 @@ fn one_marwatch_a_store() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.contains("another marwatch") && said.contains(&holder), "{command}: {said}");
     }
-    // A killed one holds nothing.
+    // A killed daemon does not hold the store.
     daemon.kill();
     let output = site.run(&["build"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");

@@ -1,4 +1,4 @@
-//! Who may write which archive.
+//! Which folder may write which archive.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -27,7 +27,7 @@ fn two_folders_that_claim_one_name_are_both_refused() {
         assert!(problem.message.contains(other.to_str().unwrap()), "{problem}");
     }
     assert!(!site.archive("first").exists());
-    // Each is published as soon as they no longer claim the same.
+    // Each is published as soon as the names differ.
     fs::write(second.join(".mar.yaml"), "name: other\n").unwrap();
     daemon.next("first", Outcome::Published);
     daemon.next("other", Outcome::Published);
@@ -45,7 +45,7 @@ fn a_rival_does_not_take_a_published_archive_away() {
     let before = stamp(&site.archive("first"));
     let settings = "name: first\n";
     let second = site.put("second", &[("service.py", &service("2")), (".mar.yaml", settings)]);
-    // At least the one that came is refused; the other, too, as soon as it has something new.
+    // The new one is refused at once; the old one as soon as it has an edit.
     daemon.wait("a refusal of the second", |seen| {
         seen.records
             .iter()
@@ -66,7 +66,7 @@ fn a_rival_does_not_take_a_published_archive_away() {
 }
 
 #[test]
-fn a_foreign_archive_is_replaced_only_if_that_is_wanted() {
+fn a_foreign_archive_is_replaced_only_with_adopt() {
     let site = Site::new();
     fs::create_dir(&site.store).unwrap();
     let archive = site.archive("m");
@@ -87,7 +87,7 @@ fn a_foreign_archive_is_replaced_only_if_that_is_wanted() {
 }
 
 #[test]
-fn a_foreign_archive_that_goes_makes_room() {
+fn a_model_is_published_once_a_foreign_archive_is_gone() {
     let site = Site::new();
     fs::create_dir(&site.store).unwrap();
     fs::write(site.archive("m"), "somebody's only copy").unwrap();
@@ -97,7 +97,7 @@ fn a_foreign_archive_that_goes_makes_room() {
     fs::rename(site.archive("m"), site.root.join("moved away")).unwrap();
     daemon.signal(Signal::USR1);
     daemon.next("m", Outcome::Published);
-    // What somebody puts over the archive meanwhile is foreign again.
+    // An archive that another program puts there is foreign again.
     fs::write(site.root.join("new"), "somebody's other copy").unwrap();
     fs::rename(site.root.join("new"), site.archive("m")).unwrap();
     let before = stamp(&site.archive("m"));
@@ -120,7 +120,7 @@ fn a_store_inside_the_drop_folder_does_not_feed_on_itself() {
 }
 
 #[test]
-fn neither_does_a_store_that_lies_there_by_a_link() {
+fn a_store_inside_the_drop_folder_through_a_link_does_not_feed_on_itself() {
     let mut site = Site::new();
     site.store = site.drop.join("store");
     symlink(&site.drop, site.root.join("alias")).unwrap();
@@ -130,15 +130,15 @@ fn neither_does_a_store_that_lies_there_by_a_link() {
     feeds_on_nothing(&mut site);
 }
 
-/// Builds and rebuilds one model, and sees that nothing else happens.
+/// Builds and rebuilds one model, and asserts that nothing else happens.
 fn feeds_on_nothing(site: &mut Site) {
     let folder = site.put_simple("m");
     let mut daemon = site.start();
     daemon.next("m", Outcome::Published);
-    daemon.rests_for(Duration::from_millis(1500));
+    daemon.stays_idle_for(Duration::from_millis(1500));
     fs::write(folder.join("service.py"), service("two")).unwrap();
     assert_eq!(daemon.next("m", Outcome::Published).generation, 2);
-    daemon.rests_for(Duration::from_millis(1000));
+    daemon.stays_idle_for(Duration::from_millis(1000));
     daemon.no_more("m");
     daemon.stop();
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use marwatch::results::Outcome;
 use serde_json::{Value, json};
 
-use crate::common::chance::Chance;
+use crate::common::random::Random;
 use crate::common::site::Site;
 use crate::common::{service, slow_text};
 
@@ -403,15 +403,15 @@ fn the_documentation_has_a_picture_of_each_kind_of_state() {
     let free = free_port();
     let site = Site::quick(&format!("control: {{listen: '{free}'}}\n"));
     let mut daemon = site.start();
-    let mut chance = Chance::new(1);
+    let mut random = Random::new(1);
     for (model, builds) in
         [("bert", 12), ("detector", 12), ("resnet-50", 12), ("sentiment", 1), ("tokenizer", 1)]
     {
         let folder = site.put_simple(model);
         daemon.next(model, Outcome::Published);
         for _ in 1..builds {
-            let length = usize::try_from(500_000 + chance.below(2_000_000)).unwrap();
-            fs::write(site.root.join("new"), chance.noise(length)).unwrap();
+            let length = usize::try_from(500_000 + random.below(2_000_000)).unwrap();
+            fs::write(site.root.join("new"), random.noise(length)).unwrap();
             fs::rename(site.root.join("new"), folder.join("weights.bin")).unwrap();
             daemon.next(model, Outcome::Published);
         }

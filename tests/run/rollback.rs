@@ -1,4 +1,4 @@
-//! Earlier archives put back while the daemon runs, and what holds them there.
+//! Rollbacks of a running daemon, and how long they hold.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -20,10 +20,9 @@ fn succeeded(output: Output) -> String {
 }
 
 #[test]
-fn a_rolled_back_model_stays_so_until_its_folder_changes() {
+fn a_rollback_holds_until_the_folder_changes() {
     let site = Site::quick("history: {keep: 3}\nrescan_interval: 1s\n");
     let folder = site.put_simple("a");
-    site.put_simple("b");
     let mut daemon = site.start();
     let first = daemon.next("a", Outcome::Published);
     fs::write(folder.join("service.py"), service("two")).unwrap();
@@ -38,20 +37,21 @@ fn a_rolled_back_model_stays_so_until_its_folder_changes() {
     daemon.wait("a catalog that says so", |_| {
         (site.catalog()["models"]["a"]["held"]["of"] == 1).then_some(())
     });
-    // Everything is looked at again, by a rescan, a reload and a touch: nothing is published.
+    // A rescan, a reload and a touch publish nothing. Builds of a model follow each other: the
+    // record of the touch comes after any build that the others could have started.
     let held = stamp(&site.archive("a"));
     daemon.signal(rustix::process::Signal::HUP);
     daemon.wait_for_line(&["the configuration was read again"]);
     fs::write(folder.join("service.py"), service("two")).unwrap();
     assert_eq!(daemon.next("a", Outcome::Unchanged).of_generation, Some(1));
     assert_eq!(stamp(&site.archive("a")), held);
-    // Nor by another start.
+    // Nor does a restart.
     daemon.stop();
     let mut daemon = site.start();
-    fs::write(site.drop.join("b/service.py"), service("two")).unwrap();
-    daemon.next("b", Outcome::Published);
+    fs::write(folder.join("service.py"), service("two")).unwrap();
+    assert_eq!(daemon.next("a", Outcome::Unchanged).of_generation, Some(1));
     assert_eq!(stamp(&site.archive("a")), held);
-    // A change of the folder ends it, and of its settings file too.
+    // An edit of the folder ends the hold, and so does one of its settings file.
     fs::write(folder.join("service.py"), service("three")).unwrap();
     assert_eq!(daemon.next("a", Outcome::Published).generation, 4);
     assert_eq!(site.member("a", "service.py"), service("three"));
@@ -68,7 +68,7 @@ fn a_rolled_back_model_stays_so_until_its_folder_changes() {
 }
 
 #[test]
-fn a_model_that_is_resumed_is_packed_as_its_folder_is() {
+fn a_resumed_model_is_published_from_its_folder() {
     let site = Site::quick("");
     let folder = site.put_simple("a");
     let mut daemon = site.start();
@@ -89,13 +89,15 @@ fn a_model_that_is_resumed_is_packed_as_its_folder_is() {
 }
 
 #[test]
-fn a_broken_folder_can_be_rolled_back_and_a_removed_one() {
+fn a_broken_and_a_removed_model_can_be_rolled_back() {
     let site = Site::quick("on_remove: delete\nhistory: {keep: 3}\n");
     let folder = site.put_simple("a");
-    site.put_simple("b");
-    site.put_simple("c");
     let mut daemon = site.start();
     daemon.next("a", Outcome::Published);
+    for name in ["b", "c", "d"] {
+        site.put_simple(name);
+        daemon.next(name, Outcome::Published);
+    }
     fs::write(folder.join("service.py"), service("two")).unwrap();
     daemon.next("a", Outcome::Published);
     fs::write(folder.join("service.py"), "def handel(data):\n").unwrap();
@@ -112,12 +114,17 @@ fn a_broken_folder_can_be_rolled_back_and_a_removed_one() {
     daemon.next("a", Outcome::RolledBack);
     assert_eq!(site.member("a", "service.py"), service("three"));
     daemon.stop();
-    // Its folder is as gone as before, which removes nothing that was put back since.
+    // The folder is still gone, but that does not remove an archive that was put back since.
+    // Removals are judged together: one of `a` would start with that of `c`, and end before a build
+    // that starts later.
     let mut daemon = site.start();
-    fs::write(site.drop.join("b/service.py"), service("two")).unwrap();
-    daemon.next("b", Outcome::Published);
+    fs::remove_dir_all(site.drop.join("c")).unwrap();
+    daemon.next("c", Outcome::Removed);
+    fs::write(site.drop.join("d/service.py"), service("two")).unwrap();
+    daemon.next("d", Outcome::Published);
+    daemon.no_more("a");
     assert_eq!(site.member("a", "service.py"), service("three"));
-    // A new drop is a change.
+    // A new drop is an edit.
     site.put("a", &[("service.py", &service("five"))]);
     daemon.next("a", Outcome::Published);
     assert_eq!(site.member("a", "service.py"), service("five"));
@@ -126,9 +133,9 @@ fn a_broken_folder_can_be_rolled_back_and_a_removed_one() {
 }
 
 #[test]
-fn what_the_daemon_is_asked_wrongly_it_refuses() {
+fn wrong_requests_are_refused_without_a_record() {
     let site = Site::quick("");
-    site.put_simple("a");
+    let folder = site.put_simple("a");
     let mut daemon = site.start();
     daemon.next("a", Outcome::Published);
     for (args, says) in [
@@ -143,10 +150,12 @@ fn what_the_daemon_is_asked_wrongly_it_refuses() {
     }
     let socket = site.hidden().join("control.sock");
     assert_eq!(fs::metadata(&socket).unwrap().mode() & 0o777, 0o600);
-    daemon.no_more("a");
+    // The next record is that of the next edit: a refused request has none.
+    fs::write(folder.join("service.py"), service("two")).unwrap();
+    assert_eq!(daemon.next("a", Outcome::Published).generation, 2);
     daemon.stop();
     assert!(!socket.exists());
-    // Where one was killed, its socket stays, and the next start replaces it.
+    // A killed daemon leaves its socket, and the next start replaces it.
     let daemon = site.start();
     daemon.kill();
     assert!(socket.exists());
@@ -184,7 +193,7 @@ fn a_running_daemon_repairs_what_verify_finds() {
     assert_eq!(fs::read(site.archive("a")).unwrap(), good);
     assert_eq!(daemon.next("a", Outcome::Published).generation, 2);
     assert_eq!(daemon.next("b", Outcome::Published).generation, 2);
-    // What was there is nobody's to destroy, however damaged.
+    // The damaged archive is kept, as marwatch destroys no file that it did not write.
     let kept = fs::read(site.hidden().join("history/a/000001-unknown.mar")).unwrap();
     assert_eq!(kept, bad);
     daemon.stop();

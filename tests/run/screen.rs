@@ -1,4 +1,4 @@
-//! `marwatch run` on a terminal, seen through a terminal.
+//! `marwatch run` on a terminal, read back from a terminal emulator.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -55,7 +55,7 @@ impl Terminal {
             let mut block = [0; 4096];
             // Reading fails when the other end is closed.
             while let Ok(length @ 1..) = from.read(&mut block) {
-                // A terminal in raw mode has no one to make two of a line's end.
+                // In raw mode the terminal does not turn LF into CR LF.
                 to_screen.lock().unwrap().process(&block[..length]);
                 to_raw.lock().unwrap().extend_from_slice(&block[..length]);
             }
@@ -81,12 +81,12 @@ impl Terminal {
     }
 
     fn press_ctrl_c(&mut self) {
-        // The terminal is none that controls the child: its signal is sent as a terminal's is.
+        // This is not the child's controlling terminal: send the signal that one would send.
         let _ = self.keyboard.write_all(b"\x03");
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
         assert!(self.child.wait().unwrap().success());
-        // What the program wrote last may still be on its way to the screen.
+        // The last output may still be on its way to the screen.
         self.reader.take().unwrap().join().unwrap();
     }
 }
@@ -99,7 +99,7 @@ impl Drop for Terminal {
 }
 
 #[test]
-fn a_line_a_model_and_what_is_wrong_with_the_line_of_the_source() {
+fn the_screen_shows_a_line_per_model_and_the_source_line_of_a_problem() {
     let site = Site::quick("");
     site.put_simple("good");
     let wrong = "import os\n\ndef handle(data, context)\n    return []\n";
@@ -116,7 +116,7 @@ fn a_line_a_model_and_what_is_wrong_with_the_line_of_the_source() {
     assert!(terminal.raw.lock().unwrap().windows(4).any(|part| part == b"\x1b[32"), "in colour");
     fs::write(bad.join("service.py"), service("mended")).unwrap();
     terminal.wait(&["✔ bad-one  published: generation 1, "]);
-    // What takes long shows how far it is.
+    // A long build shows its progress.
     fs::write(site.drop.join("good/vocabulary.txt"), slow_text(1, 8)).unwrap();
     terminal.wait(&[" good     packing ", "MiB"]);
     terminal.wait(&["✔ good     published: generation 2, "]);
@@ -125,7 +125,7 @@ fn a_line_a_model_and_what_is_wrong_with_the_line_of_the_source() {
 }
 
 #[test]
-fn plain_lines_where_they_are_asked_for_and_no_colour_where_it_is_not_wanted() {
+fn plain_output_and_no_color_are_respected() {
     let site = Site::quick("");
     site.put_simple("good");
     let mut terminal = Terminal::start(&site, &["--plain"], &[]);
@@ -160,7 +160,7 @@ fn the_default_store_is_named_above_the_models() {
 }
 
 #[test]
-fn a_terminal_that_can_do_nothing_gets_lines() {
+fn a_dumb_terminal_gets_plain_lines() {
     let site = Site::quick("");
     site.put_simple("good");
     let mut terminal = Terminal::start(&site, &[], &[("TERM", "dumb")]);

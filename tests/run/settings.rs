@@ -1,4 +1,4 @@
-//! Configuration: read again on SIGHUP, and what it says of archives.
+//! The configuration: SIGHUP, and the archive formats.
 
 use std::fs;
 
@@ -10,14 +10,14 @@ use crate::common::service;
 use crate::common::site::{Site, stamp};
 
 #[test]
-fn a_configuration_with_mistakes_is_not_taken_over() {
+fn an_invalid_configuration_does_not_replace_the_old_one() {
     let site = Site::new();
     let folder = site.put_simple("m");
     let mut daemon = site.start();
     daemon.next("m", Outcome::Published);
     site.configure("settle: {quite: 1s}\njobs: many\n");
     daemon.signal(Signal::HUP);
-    // Everything that is wrong with it, each at its place.
+    // Every mistake is reported, each at its place.
     daemon.wait_for_line(&["ERROR", "marwatch.yaml:3:10", "settings-unknown-key", "quite"]);
     daemon.wait_for_line(&["ERROR", "marwatch.yaml:4:7", "settings-value", "jobs"]);
     daemon.wait_for_line(&["ERROR", "keeping the old one"]);
@@ -27,14 +27,14 @@ fn a_configuration_with_mistakes_is_not_taken_over() {
     fs::write(&site.config, "store: elsewhere\ndrop_folders: [drop]\n").unwrap();
     daemon.signal(Signal::HUP);
     daemon.wait_for_line(&["ERROR", "`store`", "cannot change while marwatch runs"]);
-    // The old one holds.
+    // The old configuration stays in effect.
     fs::write(folder.join("service.py"), service("two")).unwrap();
     assert_eq!(daemon.next("m", Outcome::Published).generation, 2);
     daemon.stop();
 }
 
 #[test]
-fn a_good_configuration_is_taken_over() {
+fn a_valid_configuration_replaces_the_old_one() {
     let site = Site::new();
     site.put_simple("m");
     let extra = site.root.join("extra");
@@ -51,8 +51,8 @@ fn a_good_configuration_is_taken_over() {
     let late = daemon.next("late", Outcome::Published);
     assert_eq!(late.folder, extra.join("late"));
     assert_eq!(daemon.next("single", Outcome::Published).folder, single);
-    // What is new is watched, too. The reload looks at everything, and so do the new watches: they
-    // may find two of the edits, but not all three.
+    // New folders are watched, too. The scans of the reload and of the new watches may find two of
+    // the edits, but not all three.
     let triggers = ["2", "3", "4"].map(|answer| {
         fs::write(extra.join("late/service.py"), service(answer)).unwrap();
         daemon.next("late", Outcome::Published).trigger
@@ -60,7 +60,7 @@ fn a_good_configuration_is_taken_over() {
     assert!(triggers.contains(&Trigger::Change), "{triggers:?}");
     fs::write(single.join("t.py"), service("3")).unwrap();
     assert_eq!(daemon.next("single", Outcome::Published).generation, 2);
-    // What is no longer watched is left alone, and so is its archive.
+    // A folder that is no longer watched is left alone, and so is its archive.
     let before = stamp(&site.archive("single"));
     site.configure_quick("");
     daemon.signal(Signal::HUP);
@@ -74,15 +74,15 @@ fn a_good_configuration_is_taken_over() {
 }
 
 #[test]
-fn somebody_may_ask_to_look_at_everything() {
-    // Polled so rarely that nothing is noticed by itself.
+fn a_rescan_can_be_requested() {
+    // Polling is so rare that it notices nothing in this test.
     let site = Site::quick("watch_mode: poll\npoll_interval: 1h\n");
     let folder = site.put_simple("m");
     let mut daemon = site.start();
     daemon.next("m", Outcome::Published);
     fs::write(folder.join("service.py"), service("two")).unwrap();
     site.put_simple("new");
-    daemon.rests_for(std::time::Duration::from_millis(500));
+    daemon.stays_idle_for(std::time::Duration::from_millis(500));
     daemon.signal(Signal::USR1);
     daemon.wait_for_line(&["SIGUSR1: rescanning everything"]);
     assert_eq!(daemon.next("m", Outcome::Published).generation, 2);
@@ -91,7 +91,7 @@ fn somebody_may_ask_to_look_at_everything() {
 }
 
 #[test]
-fn other_forms_of_archives_are_published_and_replaced() {
+fn other_archive_formats_are_published_and_replaced() {
     let site = Site::new();
     let put = |name: &str, format: &str| {
         let settings = format!("archive_format: {format}\n");
@@ -119,7 +119,7 @@ fn other_forms_of_archives_are_published_and_replaced() {
     let members = archives::folder(&site.store.join("n"));
     assert_eq!(names(&members), ["labels.txt", "service.py"]);
     assert_eq!(members["service.py"], service("two").as_bytes());
-    // Another form takes the place of the one before.
+    // The archive in the new format replaces the old one.
     fs::write(tgz.join(".mar.yaml"), "archive_format: default\n").unwrap();
     daemon.wait("the other form alone", |_| {
         (site.archive("t").exists() && !site.store.join("t.tar.gz").exists()).then_some(())

@@ -9,11 +9,11 @@ use crate::common::archives::names;
 use crate::common::service;
 use crate::common::site::Site;
 
-/// So short that a writer outlasts all of them without the test waiting long.
+/// So short that a writer outlasts all of them, and the test does not wait long.
 const IMPATIENT: &str = "settle: {quiet: 50ms, quiet_long: 100ms, max_wait: 400ms}\n";
 
 #[test]
-fn a_file_that_is_open_for_writing_is_waited_for() {
+fn a_model_is_not_published_while_a_file_is_open_for_writing() {
     let site = Site::with(IMPATIENT);
     let mut daemon = site.start();
     let folder = site.drop.join("m");
@@ -24,20 +24,20 @@ fn a_file_that_is_open_for_writing_is_waited_for() {
     let waiting = daemon.next("m", Outcome::Unstable);
     let failure = waiting.failure.unwrap();
     assert!(failure.message.contains("still being written: weights.bin"), "{failure:?}");
-    // It says by whom.
+    // The message names the process.
     let own = format!("process {}", std::process::id());
     assert!(failure.message.contains(&own), "{failure:?}");
     assert!(failure.help.is_some());
     assert_eq!((waiting.archive, waiting.generation), (None, 0));
     assert!(!site.archive("m").exists());
     writer.write_all(b"second half").unwrap();
-    // However long it takes, it is said once.
-    daemon.rests_for(std::time::Duration::from_millis(1000));
+    // However long it takes, it is reported once.
+    daemon.stays_idle_for(std::time::Duration::from_millis(1000));
     assert!(!site.archive("m").exists());
     drop(writer);
     assert_eq!(daemon.next("m", Outcome::Published).generation, 1);
     assert_eq!(site.member("m", "weights.bin"), "first half, second half");
-    // The same with a model that was published before: the old archive stays meanwhile.
+    // The same with a model that was published before: the old archive stays until then.
     let mut writer = File::create(folder.join("weights.bin")).unwrap();
     writer.write_all(b"new ").unwrap();
     let waiting = daemon.next("m", Outcome::Unstable);
@@ -51,10 +51,10 @@ fn a_file_that_is_open_for_writing_is_waited_for() {
 }
 
 #[test]
-fn a_transfer_into_a_temporary_name_is_waited_for() {
+fn a_model_is_not_published_while_a_file_has_a_temporary_name() {
     let site = Site::with(IMPATIENT);
     let mut daemon = site.start();
-    // As rsync does: everything else is there already.
+    // As rsync does: all other files are complete.
     let outside = site.prepare("m", &[("service.py", &service("one"))]);
     let mut writer = File::create(outside.join(".weights.bin.Xy12Ab")).unwrap();
     writer.write_all(b"half").unwrap();
@@ -66,7 +66,7 @@ fn a_transfer_into_a_temporary_name_is_waited_for() {
     assert!(!site.archive("m").exists());
     drop(writer);
     fs::rename(folder.join(".weights.bin.Xy12Ab"), folder.join("weights.bin")).unwrap();
-    // Between the two steps nobody writes, but the quiet time is not over.
+    // No process has it open between the two steps, but the quiet time is not over.
     assert_eq!(daemon.next("m", Outcome::Published).generation, 1);
     assert_eq!(names(&site.members("m")), ["service.py", "weights.bin"]);
     assert_eq!(site.member("m", "weights.bin"), "half and half");
@@ -74,10 +74,10 @@ fn a_transfer_into_a_temporary_name_is_waited_for() {
 }
 
 #[test]
-fn an_unfinished_download_is_waited_for() {
+fn a_model_is_not_published_with_an_unfinished_download() {
     let site = Site::with(IMPATIENT);
     let mut daemon = site.start();
-    // Nobody has it open: the name alone tells.
+    // No process has it open: only its name shows that it is unfinished.
     let folder =
         site.put("m", &[("service.py", &service("one")), ("data/weights.bin.part", "all")]);
     let waiting = daemon.next("m", Outcome::Unstable);
@@ -92,15 +92,15 @@ fn an_unfinished_download_is_waited_for() {
 }
 
 #[test]
-fn a_ready_marker_says_when() {
+fn a_model_waits_for_its_ready_marker() {
     let site = Site::with(IMPATIENT);
     let mut daemon = site.start();
     let settings = "ready_marker: READY\n";
     let folder = site.put("m", &[("service.py", &service("one")), (".mar.yaml", settings)]);
-    // The one that came later is published first.
+    // A model that came later is published first.
     site.put_simple("other");
     daemon.next("other", Outcome::Published);
-    daemon.rests_for(std::time::Duration::from_millis(800));
+    daemon.stays_idle_for(std::time::Duration::from_millis(800));
     assert!(!site.archive("m").exists());
     fs::write(folder.join("READY"), "").unwrap();
     daemon.next("m", Outcome::Published);
@@ -109,7 +109,7 @@ fn a_ready_marker_says_when() {
 }
 
 #[test]
-fn a_folder_is_moved_in_and_out_and_in_again() {
+fn a_model_can_be_moved_in_and_out_and_in_again() {
     let site = Site::new();
     site.put_simple("stays");
     let mut daemon = site.start();
@@ -121,16 +121,16 @@ fn a_folder_is_moved_in_and_out_and_in_again() {
     assert_eq!(names(&site.members("m")), ["a/b.txt", "service.py"]);
     fs::rename(&inside, &outside).unwrap();
     let removed = daemon.next("m", Outcome::Removed);
-    // on_remove is `keep`
+    // `on_remove` is `keep`.
     assert_eq!((removed.archive.as_deref(), &removed.digest), (Some("m.mar"), &first.digest));
     assert!(site.archive("m").exists());
-    // Out there it is nobody's business.
+    // Edits outside the drop folder are not noticed.
     fs::write(outside.join("a/b.txt"), "c").unwrap();
     fs::rename(&outside, &inside).unwrap();
     let again = daemon.next("m", Outcome::Published);
     assert_eq!((again.generation, again.problems.len()), (2, 0));
     assert_eq!(site.member("m", "a/b.txt"), "c");
-    // The watches came back with it.
+    // It is watched again.
     fs::write(inside.join("a/b.txt"), "d").unwrap();
     assert_eq!(daemon.next("m", Outcome::Published).generation, 3);
     daemon.stop();

@@ -1,5 +1,5 @@
-//! Looks at the store all the time: whatever stands there under an archive's name must be complete,
-//! and a state of its model.
+//! Watches the store all the time: every archive in it must be complete and hold a state of its
+//! model.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,11 +16,11 @@ use super::content::{FORBIDDEN, judge};
 use super::ledger::Ledger;
 use crate::common::archives::Members;
 
-/// Reads each archive that comes to stand in a store.
+/// Reads each archive that appears in a store.
 pub struct Checker {
     pub store: PathBuf,
     pub ledger: Arc<Ledger>,
-    /// Archives that were read, by inode and time of change.
+    /// The archives that were read, by inode and ctime.
     seen: BTreeSet<(u64, u64, i64, i64)>,
 }
 
@@ -29,7 +29,7 @@ impl Checker {
         Self { store, ledger, seen: BTreeSet::new() }
     }
 
-    /// Looks on until `over`, and then once at everything the history holds.
+    /// Reads new archives until `over`, and then everything in the history once.
     pub fn run(mut self, over: &AtomicBool) {
         const STEP: Duration = Duration::from_millis(10);
         while !over.load(Ordering::Relaxed) {
@@ -51,7 +51,7 @@ impl Checker {
         }
     }
 
-    /// Every archive that was ever published is there or in the history.
+    /// Every archive that was ever published is in the store or in the history.
     fn look_back(&mut self) {
         for entry in walkdir::WalkDir::new(self.store.join(".marwatch/history")) {
             let entry = entry.unwrap();
@@ -62,7 +62,7 @@ impl Checker {
     }
 
     fn read(&mut self, path: &Path) {
-        // Opened first: what is found out of it is of the file that is then read.
+        // Opened first, so that the checks and the read concern the same file.
         let Ok(mut file) = fs::File::open(path) else { return };
         let metadata = file.metadata().unwrap();
         let (seconds, nanos) = (metadata.mtime(), metadata.mtime_nsec());
@@ -90,7 +90,7 @@ impl Checker {
     }
 }
 
-/// Every member, read to its end, which checks its sum.
+/// Reads every member to its end, which checks its CRC.
 fn members(bytes: Vec<u8>) -> Result<Members, Box<dyn std::error::Error>> {
     let mut archive = zip::ZipArchive::new(Cursor::new(bytes))?;
     let mut members = Members::new();

@@ -1,22 +1,22 @@
-//! What the writers write, and by which one sees in an archive which state it holds.
+//! The content that the writers write, which shows in an archive which state it holds.
 //!
-//! Every state of a model has a token of its own, which is in every file of that state, with the
-//! path and the length; what follows is made of them, so each byte is known. `service.py` also says
-//! which files the state has. So an archive tells by itself whether it holds one state, as a whole.
+//! Every state of a model has a token. Every file of the state begins with the token, its path and
+//! its length; the rest follows from these, so every byte is known. `service.py` lists the files of
+//! the state. So an archive alone shows whether it holds exactly one state.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::dice::Dice;
 use crate::common::archives::Members;
+use crate::common::random::Random;
 
-/// The handler, in every model.
+/// The handler of every model.
 pub const SERVICE: &str = "service.py";
-/// The manifest that marwatch makes.
+/// The manifest that marwatch adds.
 const MANIFEST: &str = "MAR-INF/MANIFEST.json";
-/// Stands in what must never be published.
+/// In content that must never be published.
 pub const FORBIDDEN: &str = "NEVER TO BE PUBLISHED";
 
-/// The files of a state but the handler, with their lengths.
+/// The files of a state except the handler, with their lengths.
 pub type Files = BTreeMap<String, usize>;
 
 /// The content of a file in the state `token`.
@@ -25,10 +25,10 @@ pub fn file(token: &str, path: &str, length: usize) -> Vec<u8> {
     let seed = content.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, &byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    let mut dice = Dice::new(seed);
+    let mut random = Random::new(seed);
     while content.len() < length {
-        // Half of it can be compressed, half cannot.
-        let number = dice.number();
+        // Half of it compresses, half does not.
+        let number = random.next();
         if number.is_multiple_of(2) {
             content.extend_from_slice(&number.to_le_bytes());
         } else {
@@ -38,8 +38,8 @@ pub fn file(token: &str, path: &str, length: usize) -> Vec<u8> {
     content
 }
 
-/// The handler in the state `token`, which has these files; `described` where the settings say the
-/// token as well.
+/// The handler in the state `token`, with these files; `described` if the settings have the token,
+/// too.
 pub fn service(token: &str, files: &Files, described: bool) -> Vec<u8> {
     let names: Vec<&str> = files.keys().map(String::as_str).collect();
     format!(
@@ -50,20 +50,20 @@ pub fn service(token: &str, files: &Files, described: bool) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A handler that is refused.
+/// A handler that marwatch refuses.
 pub fn broken_service(token: &str) -> Vec<u8> {
     format!("# soak {token} {SERVICE}\n# {FORBIDDEN}\ndef handle(data, context:\n").into_bytes()
 }
 
-/// An archive that is no state.
+/// An archive that holds no state.
 #[derive(Debug, Clone)]
 pub struct Torn {
     pub why: String,
-    /// The states that it has a part of.
+    /// The states of which it holds a part.
     pub tokens: BTreeSet<String>,
 }
 
-/// Whether these members are one state, and the whole of it.
+/// The state that these members are, if they are exactly one.
 pub fn judge(members: &Members) -> Result<String, Torn> {
     let mut tokens = BTreeSet::new();
     let head_of = |content: &[u8]| -> Option<(String, usize)> {
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_mixed_or_missing_is_seen() {
+    fn mixed_and_missing_members_are_noticed() {
         assert_eq!(judge(&state("t1")).unwrap(), "t1");
         let other = state("t2");
         for (path, content) in &other {

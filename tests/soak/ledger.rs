@@ -1,11 +1,11 @@
-//! What the threads of a soak tell each other.
+//! The state that the threads of a soak share.
 
 use std::collections::BTreeSet;
 use std::sync::{Condvar, Mutex};
 
 use super::content::Torn;
 
-/// What was found, what is to be forgiven, and whether the writers may write.
+/// The findings, the states to ignore, and whether the writers may write.
 #[derive(Debug, Default)]
 pub struct Ledger {
     book: Mutex<Book>,
@@ -16,12 +16,12 @@ pub struct Ledger {
 struct Book {
     findings: Vec<String>,
     suspicions: Vec<(String, Torn)>,
-    /// States that somebody wrote more slowly than marwatch waits: how they were on the way there
-    /// was at rest.
+    /// States that were written more slowly than marwatch waits: their unfinished folders counted
+    /// as settled.
     slow: BTreeSet<String>,
     gate: Gate,
     parked: usize,
-    /// States that were written, and archives that were read.
+    /// How many states were written, and how many archives were read.
     states: usize,
     archives: usize,
 }
@@ -31,22 +31,22 @@ enum Gate {
     #[default]
     Open,
     Closed,
-    /// Nobody is to write any more.
+    /// No writer may write any more.
     Over,
 }
 
 impl Ledger {
-    /// Something that must not be.
+    /// Adds a finding.
     pub fn find(&self, finding: String) {
         self.book.lock().unwrap().findings.push(finding);
     }
 
-    /// An archive that is no state, if none of its states was written slowly.
+    /// Adds an archive that holds no state, unless one of its states was written slowly.
     pub fn suspect(&self, archive: String, torn: Torn) {
         self.book.lock().unwrap().suspicions.push((archive, torn));
     }
 
-    /// A state was written slowly.
+    /// Notes that a state was written slowly.
     pub fn forgive(&self, token: &str) {
         self.book.lock().unwrap().slow.insert(token.to_owned());
     }
@@ -59,13 +59,13 @@ impl Ledger {
         self.book.lock().unwrap().archives += 1;
     }
 
-    /// How many states were written and how many of them slowly, and how many archives were read.
+    /// How many states were written, how many of them slowly, and how many archives were read.
     pub fn counts(&self) -> (usize, usize, usize) {
         let book = self.book.lock().unwrap();
         (book.states, book.slow.len(), book.archives)
     }
 
-    /// What was found so far. Only while no writer writes is it known what is to be forgiven.
+    /// The findings so far. The slow states are complete only while no writer writes.
     pub fn findings(&self) -> Vec<String> {
         let mut book = self.book.lock().unwrap();
         let suspicions = std::mem::take(&mut book.suspicions);
@@ -92,19 +92,19 @@ impl Ledger {
         self.turned.notify_all();
     }
 
-    /// Stops the writers and waits until all `writers` have left their models in order.
+    /// Stops the writers and waits until all `writers` have left their models in a complete state.
     pub fn close(&self, writers: usize) {
         self.turn(Gate::Closed);
         let book = self.book.lock().unwrap();
         drop(self.turned.wait_while(book, |book| book.parked < writers).unwrap());
     }
 
-    /// Whether a writer is to stop now.
+    /// Whether a writer must stop now.
     pub fn is_closed(&self) -> bool {
         self.book.lock().unwrap().gate != Gate::Open
     }
 
-    /// A writer that has left its models in order waits until it may go on; false if it is over.
+    /// Called by a writer whose models are complete: waits until it may go on; false at the end.
     pub fn park(&self) -> bool {
         let mut book = self.book.lock().unwrap();
         book.parked += 1;

@@ -1,4 +1,4 @@
-//! One model of a writer: the state that it is in, and the transactions that bring it to the next.
+//! One model of a writer: its state, and the changes to the next state.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, Write};
@@ -9,32 +9,32 @@ use std::time::Duration;
 use marwatch::clock::{Clock, pause};
 
 use super::content::{Files, SERVICE, broken_service, file, service};
-use super::dice::Dice;
 use super::ledger::Ledger;
 use super::ways::{Place, WAYS, remove};
+use crate::common::random::Random;
 
 /// What all models of a soak share.
 #[derive(Clone)]
 pub struct World {
-    /// The watched folders of which each sub-folder is a model.
+    /// The drop folders.
     pub roots: Vec<PathBuf>,
-    /// A folder that nobody watches, on the same file system.
+    /// A folder on the same file system that is not watched.
     pub outside: PathBuf,
-    /// How long marwatch waits at least.
+    /// The shortest time that marwatch waits.
     pub quiet: Duration,
     pub ledger: Arc<Ledger>,
 }
 
-/// A model and the state that it is in.
+/// A model and its state.
 pub struct Model {
     pub folder: PathBuf,
     pub token: String,
     files: Files,
-    /// What its settings say, where it has any.
+    /// The text of its settings file, if it has one.
     settings: Option<String>,
     /// The name in its settings.
     pub name: Option<String>,
-    /// Whether its folder stays where it is: that of a root.
+    /// Whether it is a root itself, so that its folder stays where it is.
     pub is_fixed: bool,
     pub is_there: bool,
 }
@@ -43,7 +43,7 @@ const SETTINGS: &str = ".mar.yaml";
 const FOLDERS: [&str; 5] = ["", "data/", "data/more/", "deep/x/y/", "info/"];
 
 impl Model {
-    /// A model that is not there yet.
+    /// A model that does not exist yet.
     pub fn new(folder: PathBuf) -> Self {
         Self {
             folder,
@@ -56,46 +56,46 @@ impl Model {
         }
     }
 
-    /// The same of one whose folder stays where it is.
+    /// A model that is a root itself.
     pub fn fixed(folder: PathBuf) -> Self {
         Self { is_fixed: true, ..Self::new(folder) }
     }
 
-    /// Chooses which files the next state has.
-    fn next_files(&self, dice: &mut Dice) -> Files {
+    /// Chooses the files of the next state.
+    fn next_files(&self, random: &mut Random) -> Files {
         let mut files = self.files.clone();
         for path in self.files.keys() {
-            match dice.below(12) {
+            match random.below(12) {
                 0 => drop(files.remove(path)),
-                1..=5 => drop(files.insert(path.clone(), length(dice))),
-                // In as many bytes.
+                1..=5 => drop(files.insert(path.clone(), length(random))),
+                // The same length, with other content.
                 _ => {}
             }
         }
-        while files.len() < 2 || (files.len() < 8 && dice.once_in(3)) {
-            let path = format!("{}f{}.bin", dice.pick(&FOLDERS), dice.below(5));
-            files.insert(path, length(dice));
+        while files.len() < 2 || (files.len() < 8 && random.once_in(3)) {
+            let path = format!("{}f{}.bin", random.pick(&FOLDERS), random.below(5));
+            files.insert(path, length(random));
         }
         files
     }
 
-    fn next_settings(&self, token: &str, dice: &mut Dice) -> Option<String> {
-        if self.name.is_none() && dice.once_in(2) {
+    fn next_settings(&self, token: &str, random: &mut Random) -> Option<String> {
+        if self.name.is_none() && random.once_in(2) {
             return None;
         }
         let mut text = format!("description: soak {token}\n");
         if let Some(name) = &self.name {
             text += &format!("name: {name}\n");
         }
-        if dice.once_in(3) {
+        if random.once_in(3) {
             text += "compression: store\n";
         }
         Some(text)
     }
 
-    /// Brings the model to its next state with a file of it held open all the time, pausing for
-    /// longer than marwatch waits; where it is not there, it comes to be.
-    pub fn latched(&mut self, token: String, world: &World, dice: &mut Dice) -> io::Result<()> {
+    /// Changes the model to its next state, with one file held open all the time and pauses longer
+    /// than marwatch waits. Creates the model if it does not exist.
+    pub fn latched(&mut self, token: String, world: &World, random: &mut Random) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
         let latch = OpenOptions::new()
             .write(true)
@@ -103,24 +103,24 @@ impl Model {
             .truncate(false)
             .open(self.folder.join(SERVICE))?;
         let most = world.quiet * 3;
-        let mut breathe = |dice: &mut Dice| {
-            if dice.once_in(4) {
-                pause(dice.time(most));
+        let mut breathe = |random: &mut Random| {
+            if random.once_in(4) {
+                pause(random.time(most));
             }
         };
-        self.step(token, world, dice, &mut breathe, Some(latch))
+        self.step(token, world, random, &mut breathe, Some(latch))
     }
 
-    /// Brings the model to its next state at once, with nothing held open.
-    pub fn at_once(&mut self, token: String, world: &World, dice: &mut Dice) -> io::Result<()> {
+    /// Changes the model to its next state as fast as possible, with no file held open.
+    pub fn at_once(&mut self, token: String, world: &World, random: &mut Random) -> io::Result<()> {
         let former = self.token.clone();
         self.in_time(world, &[&former, &token.clone()], |model| {
-            model.step(token, world, dice, &mut |_| {}, None)
+            model.step(token, world, random, &mut |_| {}, None)
         })
     }
 
-    /// Does something that leads through folders which are no state. Marwatch cannot know that if it
-    /// is slow.
+    /// Makes changes whose unfinished states are no states of the model. If they take too long,
+    /// marwatch cannot know that, and the state counts as slow.
     pub fn in_time(
         &mut self,
         world: &World,
@@ -136,18 +136,18 @@ impl Model {
         Ok(())
     }
 
-    /// The steps from one state to the next, in any order; the handler through `latch` at the end.
+    /// The steps from one state to the next, in any order; the handler comes last, through `latch`.
     fn step(
         &mut self,
         token: String,
         world: &World,
-        dice: &mut Dice,
-        breathe: &mut dyn FnMut(&mut Dice),
+        random: &mut Random,
+        breathe: &mut dyn FnMut(&mut Random),
         latch: Option<File>,
     ) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
-        let files = self.next_files(dice);
-        let settings = self.next_settings(&token, dice);
+        let files = self.next_files(random);
+        let settings = self.next_settings(&token, random);
         let mut steps: Vec<Option<&str>> = files.keys().map(|path| Some(path.as_str())).collect();
         steps.extend(
             self.files.keys().filter(|p| !files.contains_key(*p)).map(|p| Some(p.as_str())),
@@ -156,13 +156,13 @@ impl Model {
         if latch.is_none() {
             steps.push(Some(SERVICE));
         }
-        shuffle(&mut steps, dice);
+        shuffle(&mut steps, random);
         let handler = service(&token, &files, settings.is_some());
-        if dice.once_in(6) {
-            self.move_a_folder(dice, breathe)?;
+        if random.once_in(6) {
+            self.move_a_folder(random, breathe)?;
         }
         for step in steps {
-            breathe(dice);
+            breathe(random);
             match step {
                 None => self.write_settings(settings.as_deref())?,
                 Some(path) => {
@@ -175,12 +175,12 @@ impl Model {
                         }
                     };
                     let place = Place { model: &self.folder, file: path, outside: &world.outside };
-                    dice.pick(&WAYS).write(&place, &content, dice, breathe)?;
+                    random.pick(&WAYS).write(&place, &content, random, breathe)?;
                 }
             }
         }
         if let Some(mut latch) = latch {
-            breathe(dice);
+            breathe(random);
             latch.set_len(0)?;
             latch.rewind()?;
             latch.write_all(&handler)?;
@@ -192,12 +192,16 @@ impl Model {
         Ok(())
     }
 
-    /// Renames a folder inside the model and back, with whatever is in it.
-    fn move_a_folder(&self, dice: &mut Dice, breathe: &mut dyn FnMut(&mut Dice)) -> io::Result<()> {
+    /// Renames a folder of the model and back, with everything in it.
+    fn move_a_folder(
+        &self,
+        random: &mut Random,
+        breathe: &mut dyn FnMut(&mut Random),
+    ) -> io::Result<()> {
         let (from, to) = (self.folder.join("data"), self.folder.join("moved"));
         if from.is_dir() {
             fs::rename(&from, &to)?;
-            breathe(dice);
+            breathe(random);
             fs::rename(&to, &from)?;
         }
         Ok(())
@@ -211,7 +215,7 @@ impl Model {
         }
     }
 
-    /// Removes hidden versions that no link leads to, and empty folders.
+    /// Removes hidden versions without links to them, and empty folders.
     fn prune(&self) -> io::Result<()> {
         let wanted: Vec<PathBuf> = walkdir::WalkDir::new(&self.folder)
             .into_iter()
@@ -228,30 +232,30 @@ impl Model {
         Ok(())
     }
 
-    /// Makes the model invalid, and some time later valid again.
+    /// Makes the model invalid, and later valid again.
     pub fn break_and_mend(
         &mut self,
         tokens: [String; 2],
         world: &World,
-        dice: &mut Dice,
+        random: &mut Random,
     ) -> io::Result<()> {
         let [broken, mended] = tokens;
         fs::write(self.folder.join(SERVICE), broken_service(&broken))?;
-        pause(dice.time(world.quiet * 4));
-        self.latched(mended, world, dice)
+        pause(random.time(world.quiet * 4));
+        self.latched(mended, world, random)
     }
 
-    /// Makes the next state elsewhere and has it take the place of this one.
+    /// Creates the next state elsewhere, and moves it to the place of this one.
     pub fn replace_whole(
         &mut self,
         token: String,
         world: &World,
-        dice: &mut Dice,
+        random: &mut Random,
     ) -> io::Result<()> {
         let aside = world.outside.join(format!("{token}-old"));
         let mut next = Model::new(world.outside.join(format!("{token}-new")));
         next.name.clone_from(&self.name);
-        next.at_once(token, world, dice)?;
+        next.at_once(token, world, random)?;
         if self.is_there {
             fs::rename(&self.folder, &aside)?;
         }
@@ -264,11 +268,11 @@ impl Model {
         Ok(())
     }
 
-    /// Puts a copy, file by file, where the model is to be; the handler is held open meanwhile.
-    pub fn copy_in(&mut self, token: String, world: &World, dice: &mut Dice) -> io::Result<()> {
+    /// Copies a new state file by file into the model's place, with the handler held open.
+    pub fn copy_in(&mut self, token: String, world: &World, random: &mut Random) -> io::Result<()> {
         let mut next = Model::new(world.outside.join(format!("{token}-new")));
         next.name.clone_from(&self.name);
-        next.at_once(token, world, dice)?;
+        next.at_once(token, world, random)?;
         fs::create_dir_all(&self.folder)?;
         let mut latch = File::create(self.folder.join(SERVICE))?;
         for entry in walkdir::WalkDir::new(&next.folder).sort_by_file_name() {
@@ -280,10 +284,10 @@ impl Model {
             } else if inside == Path::new(SERVICE) {
                 latch.write_all(&fs::read(from)?)?;
             } else {
-                // A copy follows links.
+                // The copy follows links.
                 fs::copy(from, to)?;
-                if dice.once_in(5) {
-                    pause(dice.time(world.quiet * 2));
+                if random.once_in(5) {
+                    pause(random.time(world.quiet * 2));
                 }
             }
         }
@@ -294,10 +298,10 @@ impl Model {
         Ok(())
     }
 
-    /// Takes it away: out of the watched folder first, or file by file where it is.
-    pub fn remove(&mut self, world: &World, dice: &mut Dice) -> io::Result<()> {
+    /// Removes the model: moves it out of the watched folder first, or removes it file by file.
+    pub fn remove(&mut self, world: &World, random: &mut Random) -> io::Result<()> {
         let token = self.token.clone();
-        if dice.once_in(2) {
+        if random.once_in(2) {
             let aside = world.outside.join(format!("{token}-gone"));
             fs::rename(&self.folder, &aside)?;
             fs::remove_dir_all(aside)?;
@@ -321,20 +325,20 @@ impl Model {
         Ok(())
     }
 
-    /// Moves it out of what is watched and, after a while, in again.
-    pub fn out_and_in(&mut self, world: &World, dice: &mut Dice) -> io::Result<()> {
+    /// Moves it out of the watched folder, and later back.
+    pub fn out_and_in(&mut self, world: &World, random: &mut Random) -> io::Result<()> {
         let aside = world.outside.join(format!("{}-out", self.token));
         fs::rename(&self.folder, &aside)?;
-        pause(dice.time(world.quiet * 10));
+        pause(random.time(world.quiet * 10));
         fs::rename(aside, &self.folder)
     }
 
-    /// Changes times and modes, and nothing that is packed.
-    pub fn fiddle(&self, dice: &mut Dice) -> io::Result<()> {
+    /// Changes times and modes, but no content.
+    pub fn fiddle(&self, random: &mut Random) -> io::Result<()> {
         for path in self.files.keys() {
             let file = OpenOptions::new().append(true).open(self.folder.join(path))?;
-            if dice.once_in(2) {
-                let age = Duration::from_secs(dice.below(1_000_000_000).try_into().unwrap());
+            if random.once_in(2) {
+                let age = Duration::from_secs(random.below(1_000_000_000));
                 file.set_modified(std::time::SystemTime::UNIX_EPOCH + age)?;
             }
         }
@@ -344,16 +348,16 @@ impl Model {
     }
 }
 
-fn length(dice: &mut Dice) -> usize {
-    match dice.below(20) {
-        0 => 200_000 + dice.below(1_000_000),
+fn length(random: &mut Random) -> usize {
+    match random.below(20) {
+        0 => 200_000 + random.index(1_000_000),
         1..=4 => 4096,
-        _ => 100 + dice.below(8000),
+        _ => 100 + random.index(8000),
     }
 }
 
-fn shuffle<T>(items: &mut [T], dice: &mut Dice) {
+fn shuffle<T>(items: &mut [T], random: &mut Random) {
     for at in (1..items.len()).rev() {
-        items.swap(at, dice.below(at + 1));
+        items.swap(at, random.index(at + 1));
     }
 }

@@ -1,4 +1,4 @@
-//! The soak itself: starts everything, disturbs the daemon, and looks at what came of it.
+//! The soak: starts everything, disturbs the daemon, and checks the results.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,26 +13,26 @@ use marwatch::results::Outcome;
 use rustix::process::Signal;
 
 use super::checker::Checker;
-use super::dice::Dice;
 use super::ledger::Ledger;
 use super::model::{Model, World};
 use super::writer::Writer;
 use crate::common::daemon::Daemon;
 use crate::common::fresh;
+use crate::common::random::Random;
 use crate::common::schema;
 use crate::common::site::Site;
 
-/// How a soak is run.
+/// The parameters of a soak.
 pub struct Terms {
     pub seed: u64,
-    /// For how long models are changed.
+    /// How long models are changed.
     pub time: Duration,
-    /// How many threads change models, and how many models each.
+    /// How many threads change models, and how many models each has.
     pub writers: usize,
     pub slots: usize,
-    /// The daemon is left alone.
+    /// The daemon is not disturbed.
     pub calm: bool,
-    /// A protection to leave out.
+    /// A protection that is switched off.
     pub sabotage: Option<&'static str>,
 }
 
@@ -43,38 +43,38 @@ impl Default for Terms {
     }
 }
 
-/// Long enough for a writer to be quick, short enough to be outlasted many times.
+/// Long enough for a writer to be quick, and short enough for it to be slow many times.
 const QUIET: Duration = Duration::from_millis(250);
-/// Models of each root that nobody changes: most models never vanish at once.
+/// Models per root that do not change: so most models never vanish at once.
 const STILL: usize = 10;
-/// How long the store may take to become true to models that nobody changes any more.
+/// The limit for the store to converge after the last change.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// More than this a daemon never needs: descriptors, threads, resident memory in kB.
+/// A daemon never needs more: descriptors, threads, resident memory in kB.
 const MOST: [(&str, u64); 3] = [("descriptors", 60), ("threads", 40), ("memory", 400_000)];
 
-/// A soak under way.
+/// A running soak.
 pub struct Soak<'a> {
     terms: &'a Terms,
     site: &'a Site,
     ledger: Arc<Ledger>,
-    dice: Dice,
+    random: Random,
     daemon: Option<Daemon<'a>>,
     kills: usize,
-    /// Records of archives that were published.
+    /// How many records say `published`.
     published: usize,
-    /// The configuration beside the folders.
+    /// The rest of the configuration.
     tuning: usize,
 }
 
 const TUNINGS: [&str; 3] = ["", "pack: {compression: store}\njobs: 1\n", "jobs: 3\n"];
 
 impl<'a> Soak<'a> {
-    /// Runs one and returns what was found.
+    /// Runs a soak and returns its findings.
     pub fn run(terms: &Terms) -> Vec<String> {
         println!("seed {}, {} s, without {:?}", terms.seed, terms.time.as_secs(), terms.sabotage);
         let site = Site::with("");
         let ledger = Arc::new(Ledger::default());
-        let mut dice = Dice::new(terms.seed);
+        let mut random = Random::new(terms.seed);
         let roots: Vec<PathBuf> = ["drop", "second"].map(|root| site.root.join(root)).into();
         let outside = site.root.join("outside");
         roots.iter().chain([&outside]).for_each(|folder| fs::create_dir_all(folder).unwrap());
@@ -83,14 +83,14 @@ impl<'a> Soak<'a> {
             for number in 0..STILL {
                 let name = format!("still{at}{number}");
                 let mut model = Model::new(root.join(&name));
-                model.at_once(name, &world, &mut dice).unwrap();
+                model.at_once(name, &world, &mut random).unwrap();
             }
         }
         let mut soak = Soak {
             terms,
             site: &site,
             ledger: Arc::clone(&ledger),
-            dice: dice.split(),
+            random: random.split(),
             daemon: None,
             kills: 0,
             published: 0,
@@ -102,12 +102,12 @@ impl<'a> Soak<'a> {
         thread::scope(|scope| {
             for number in 0..terms.writers {
                 let fixed = (number == 0).then(|| site.root.join("single"));
-                let writer = Writer::new(number, terms.slots, fixed, world.clone(), dice.split());
+                let writer = Writer::new(number, terms.slots, fixed, world.clone(), random.split());
                 scope.spawn(|| writer.run());
             }
             let checker = Checker::new(site.store.clone(), Arc::clone(&ledger));
             let checking = scope.spawn(|| checker.run(&over));
-            // Whatever fails, the threads have to end.
+            // Whatever fails, the threads must end.
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| soak.drive()));
             ledger.end();
             over.store(true, Ordering::Relaxed);
@@ -124,19 +124,19 @@ impl<'a> Soak<'a> {
         if terms.sabotage.is_none() && (archives < 30 || slow * 3 > states) {
             findings.push(String::from("so little was done that nothing is proved"));
         }
-        // Killed between an archive and its record, a daemon may leave none.
+        // A daemon that is killed between an archive and its record may leave none.
         if archives > published + kills * 3 {
             findings.push(format!("{archives} archives, and {published} records of them"));
         }
         findings
     }
 
-    /// Writers write, for a while at a time; then everything is looked at.
+    /// Lets the writers write for a while, then checks everything, and so on.
     fn drive(&mut self) {
         let clock = Clock::new();
         let start = clock.now();
         loop {
-            let round = Duration::from_secs(6) + self.dice.time(Duration::from_secs(9));
+            let round = Duration::from_secs(6) + self.random.time(Duration::from_secs(9));
             self.disturb(round);
             self.ledger.close(self.terms.writers);
             self.converge();
@@ -183,14 +183,14 @@ impl<'a> Soak<'a> {
     }
 
     fn pause(&mut self, most: Duration) {
-        let time = self.dice.time(most);
+        let time = self.random.time(most);
         match &mut self.daemon {
             Some(daemon) => daemon.pause(time),
             None => marwatch::clock::pause(time),
         }
     }
 
-    /// Lets the writers write for `time`, and does to the daemon what happens to daemons.
+    /// Lets the writers write for `time`, and disturbs the daemon.
     fn disturb(&mut self, time: Duration) {
         let clock = Clock::new();
         let start = clock.now();
@@ -200,7 +200,7 @@ impl<'a> Soak<'a> {
                 continue;
             }
             let Some(daemon) = &self.daemon else { return };
-            match self.dice.below(10) {
+            match self.random.below(10) {
                 0 | 1 => {
                     self.kills += 1;
                     self.daemon.take().unwrap().kill();
@@ -217,12 +217,12 @@ impl<'a> Soak<'a> {
                     self.start();
                 }
                 3 => {
-                    self.tuning = self.dice.below(TUNINGS.len());
+                    self.tuning = self.random.index(TUNINGS.len());
                     self.configure(true);
                     daemon.signal(Signal::HUP);
                 }
                 4 => {
-                    // A root is taken out of the configuration, and comes back.
+                    // A root leaves the configuration, and comes back.
                     self.configure(false);
                     daemon.signal(Signal::HUP);
                     self.pause(Duration::from_secs(2));
@@ -240,7 +240,7 @@ impl<'a> Soak<'a> {
         }
     }
 
-    /// Nobody writes any more: the store has to become what a fresh build gives.
+    /// Checks, after the last change, that the store converges to a fresh build.
     fn converge(&mut self) {
         let roots = self.roots(true);
         let Some(daemon) = &mut self.daemon else { return };
@@ -251,7 +251,7 @@ impl<'a> Soak<'a> {
         self.weigh();
     }
 
-    /// What the daemon takes of the machine.
+    /// The daemon's use of resources.
     fn weigh(&self) {
         let Some(daemon) = &self.daemon else { return };
         let status = fs::read_to_string(format!("/proc/{}/status", daemon.id())).unwrap();
@@ -269,7 +269,7 @@ impl<'a> Soak<'a> {
         }
     }
 
-    /// One record an attempt, and generations that only grow.
+    /// Every attempt has one record, and generations only grow.
     fn check_log(&mut self) {
         let mut last: BTreeMap<String, u64> = BTreeMap::new();
         let mut outcomes: BTreeMap<&str, usize> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! The ways in which programs bring a file to its new content.
+//! The ways in which programs write a file.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -6,30 +6,29 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use super::dice::Dice;
+use crate::common::random::Random;
 
-/// One way.
 #[derive(Debug, Clone, Copy)]
 pub enum Way {
-    /// Cut to nothing and written, in two parts.
+    /// Truncated and written, in two parts.
     Rewrite,
-    /// Written under a hidden name beside it, which then takes its place.
+    /// Written under a hidden name next to it, and renamed.
     Replace,
-    /// Written in another folder and moved over it.
+    /// Written in another folder, and moved over it.
     Arrive,
-    /// Removed and made anew.
+    /// Removed and created again.
     Recreate,
-    /// Cut and closed, then appended to in parts, opened and closed for each.
+    /// Truncated and closed, then appended to in parts, opened and closed for each.
     Append,
-    /// Written through a mapping whose file is closed already.
+    /// Written through a mapping, after its file is closed.
     Mapped,
     /// Written in another folder and linked here; the other name goes later.
     Linked,
-    /// Written to a hidden folder of the model, to which a symlink is turned.
+    /// Written to a hidden folder of the model, to which a symlink then points.
     Versioned,
-    /// Rewritten, with the times set back to what they were.
+    /// Rewritten, with its old mtime.
     Backdated,
-    /// Rewritten, and then made readable for all or for the owner alone.
+    /// Rewritten, and then made readable for all or for the owner only.
     Changed,
 }
 
@@ -50,38 +49,38 @@ pub const WAYS: [Way; 10] = [
 pub struct Place<'a> {
     /// The model's folder.
     pub model: &'a Path,
-    /// The file, relative to it.
+    /// The file, relative to the model's folder.
     pub file: &'a str,
-    /// A folder that nobody watches, on the same file system.
+    /// A folder on the same file system that is not watched.
     pub outside: &'a Path,
 }
 
 impl Way {
-    /// Brings a file to this content; `breathe` is called between the steps.
+    /// Writes this content to a file; `breathe` is called between the steps.
     pub fn write(
         self,
         place: &Place<'_>,
         content: &[u8],
-        dice: &mut Dice,
-        breathe: &mut dyn FnMut(&mut Dice),
+        random: &mut Random,
+        breathe: &mut dyn FnMut(&mut Random),
     ) -> io::Result<()> {
         let path = place.model.join(place.file);
         fs::create_dir_all(path.parent().unwrap())?;
         let half = content.len() / 2;
-        let salt = dice.number();
+        let salt = random.next();
         let elsewhere = place.outside.join(format!("w{salt:x}"));
         match self {
             Way::Rewrite => {
                 let mut file = File::create(&path)?;
                 file.write_all(&content[..half])?;
-                breathe(dice);
+                breathe(random);
                 file.write_all(&content[half..])?;
             }
             Way::Replace => {
                 let name = path.file_name().unwrap().to_str().unwrap();
                 let hidden = path.with_file_name(format!(".{name}.{:06x}", salt & 0xff_ffff));
                 fs::write(&hidden, content)?;
-                breathe(dice);
+                breathe(random);
                 fs::rename(hidden, path)?;
             }
             Way::Arrive => {
@@ -90,13 +89,13 @@ impl Way {
             }
             Way::Recreate => {
                 remove(&path)?;
-                breathe(dice);
+                breathe(random);
                 fs::write(&path, content)?;
             }
             Way::Append => {
                 drop(File::create(&path)?);
                 for part in [&content[..half], &content[half..]] {
-                    breathe(dice);
+                    breathe(random);
                     OpenOptions::new().append(true).open(&path)?.write_all(part)?;
                 }
             }
@@ -111,21 +110,21 @@ impl Way {
                 let mapping = Mapping::of(&file, content.len())?;
                 drop(file);
                 mapping.copy(0, &content[..half]);
-                breathe(dice);
+                breathe(random);
                 mapping.copy(half, &content[half..]);
             }
             Way::Linked => {
                 fs::write(&elsewhere, content)?;
                 remove(&path)?;
                 fs::hard_link(&elsewhere, &path)?;
-                breathe(dice);
+                breathe(random);
                 fs::remove_file(elsewhere)?;
             }
             Way::Versioned => {
                 let version = format!(".versions/{salt:x}");
                 fs::create_dir_all(place.model.join(".versions"))?;
                 fs::write(place.model.join(&version), content)?;
-                breathe(dice);
+                breathe(random);
                 let up = "../".repeat(place.file.matches('/').count());
                 let link = path.with_file_name(format!(".link-{salt:x}"));
                 symlink(format!("{up}{version}"), &link)?;
@@ -140,7 +139,7 @@ impl Way {
             }
             Way::Changed => {
                 fs::write(&path, content)?;
-                let mode = *dice.pick(&[0o600, 0o644, 0o755]);
+                let mode = *random.pick(&[0o600, 0o644, 0o755]);
                 fs::set_permissions(&path, Permissions::from_mode(mode))?;
             }
         }
@@ -148,7 +147,7 @@ impl Way {
     }
 }
 
-/// Removes a file that need not be there.
+/// Removes a file if it exists.
 pub fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -156,7 +155,7 @@ pub fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A writable mapping of a file, shared with all who read it.
+/// A writable shared mapping of a file.
 pub struct Mapping {
     start: *mut libc::c_void,
     length: usize,
@@ -165,7 +164,7 @@ pub struct Mapping {
 impl Mapping {
     pub fn of(file: &File, length: usize) -> io::Result<Self> {
         #[expect(unsafe_code, reason = "a mapping can be made in no other way")]
-        // SAFETY: the kernel chooses the place; nothing else is said of this memory.
+        // SAFETY: the kernel chooses the address; no other code knows this memory.
         let start = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
@@ -187,8 +186,8 @@ impl Mapping {
     pub fn copy(&self, at: usize, content: &[u8]) {
         assert!(at + content.len() <= self.length, "beyond the file");
         #[expect(unsafe_code, reason = "writing through a mapping is what it is for")]
-        // SAFETY: the range lies in the mapping, which lives as long as this, and no reference to
-        // its memory exists. Nobody cuts the file meanwhile.
+        // SAFETY: the range is in the mapping, which lives as long as `self`, and no reference to
+        // its memory exists. No thread truncates the file in that time.
         unsafe {
             std::ptr::copy_nonoverlapping(
                 content.as_ptr(),
@@ -202,7 +201,7 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         #[expect(unsafe_code, reason = "the end of what `mmap` began")]
-        // SAFETY: the mapping is as it was made, and nothing uses it afterwards.
+        // SAFETY: the mapping is unchanged, and nothing uses it afterwards.
         unsafe {
             libc::munmap(self.start, self.length.max(1));
         }

@@ -1,4 +1,4 @@
-//! Ended and started again, well and badly.
+//! The end of the service, and its restarts.
 
 use std::time::Duration;
 
@@ -10,20 +10,20 @@ use crate::running::{SLOW, put_large};
 #[ignore = "needs root, namespaces and systemd"]
 fn the_service_comes_back_after_twenty_kills_hangs_and_stops() {
     let machine = Machine::installed("");
-    // A machine that is busy with other tests must not pass for a loop that hangs.
+    // Other tests may keep the machine busy: that must not look like a loop that hangs.
     machine.drop_in("WatchdogSec=1s\nRestartSec=20ms\n");
     machine.put_simple("m");
     machine.run(&["systemctl", "start", "marwatch"]);
     machine.wait_for_generation("m", 1);
     let mut process = machine.ready_pid().expect("it has started");
     for cycle in 0..20_u64 {
-        // Each in the middle of something: the edit may or may not be packed by then.
+        // At a different moment each time: the edit may or may not be packed.
         let answer = format!("cycle {cycle}");
         machine.put(&format!("{MODELS}/m/service.py"), &service(&answer));
         machine.pause(Duration::from_millis(cycle * 37 % 120));
         match cycle % 3 {
             0 => machine.signal("KILL", process),
-            // As if it hung: the watchdog has to notice.
+            // As if it hung: the watchdog must notice.
             1 => machine.signal("STOP", process),
             _ => {
                 machine.run(&["systemctl", "stop", "marwatch"]);
@@ -39,7 +39,7 @@ fn the_service_comes_back_after_twenty_kills_hangs_and_stops() {
             String::from_utf8_lossy(&output.stdout).contains(&answer).then_some(())
         });
     }
-    // Every process that was killed or stopped has ended, and no other one.
+    // Exactly the processes that were killed or stopped have failed.
     let journal = machine.run(&["journalctl", "-u", "marwatch"]);
     assert_eq!(journal.matches("Failed with result 'signal'").count(), 7, "{journal}");
     assert_eq!(journal.matches("Failed with result 'watchdog'").count(), 7, "{journal}");
@@ -49,12 +49,12 @@ fn the_service_comes_back_after_twenty_kills_hangs_and_stops() {
     assert!(machine.run(&verify).contains("nothing is wrong"));
 }
 
-/// systemd is told to wait two seconds only.
+/// systemd waits only two seconds.
 const IMPATIENT: &str = "TimeoutStopSec=2s\n";
 
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
-fn a_build_under_way_ends_before_the_service_does() {
+fn a_running_build_ends_before_the_service() {
     let machine = Machine::installed(SLOW);
     machine.drop_in(IMPATIENT);
     machine.run(&["systemctl", "start", "marwatch"]);
@@ -71,7 +71,7 @@ fn a_build_under_way_ends_before_the_service_does() {
     machine.wait_for_generation("large", 1);
 }
 
-/// What the test above is worth: where nobody hears that more time is wanted, the build is lost.
+/// Control: without `EXTEND_TIMEOUT_USEC` systemd kills the build.
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
 fn control_without_more_time_the_build_is_lost() {
@@ -87,17 +87,17 @@ fn control_without_more_time_the_build_is_lost() {
 
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
-fn the_exit_code_says_whether_to_start_again() {
+fn the_exit_code_decides_about_a_restart() {
     let machine = Machine::installed("");
     machine.drop_in("RestartSec=50ms\n");
     let ended = |machine: &Machine| {
         machine
             .wait("its end", |machine| (machine.property("ActiveState") == "failed").then_some(()));
-        // Long enough for some starts more.
+        // Long enough for more restarts.
         machine.pause(Duration::from_millis(500));
         ["ActiveState", "ExecMainStatus", "NRestarts"].map(|name| machine.property(name))
     };
-    // A configuration that is not valid.
+    // An invalid configuration.
     machine.put("/etc/marwatch/marwatch.yaml", "store: [\n");
     assert!(!machine.try_run(&["systemctl", "start", "marwatch"]).status.success());
     assert_eq!(ended(&machine), ["failed", "3", "0"]);
@@ -107,14 +107,14 @@ fn the_exit_code_says_whether_to_start_again() {
     let says =
         |entry: &serde_json::Value| entry["MESSAGE"].as_str().unwrap().contains("marwatch.yaml:");
     assert!(errors.iter().any(says), "{errors:#?}");
-    // Wrong usage: there is no such option.
+    // Wrong usage: an unknown option.
     machine
         .drop_in("RestartSec=50ms\nExecStart=\nExecStart=/usr/local/bin/marwatch run --colour\n");
     assert!(!machine.try_run(&["systemctl", "start", "marwatch"]).status.success());
     assert_eq!(ended(&machine), ["failed", "2", "0"]);
 
-    // A store that another marwatch holds becomes free some time. At the unit's own pace systemd's limit
-    // of five starts in ten seconds is not reached; at this one it is.
+    // A store that another marwatch holds becomes free some time. With the unit's RestartSec=
+    // systemd's limit of five starts in ten seconds is not reached; with this one it is.
     machine.configure("");
     machine.drop_in("RestartSec=50ms\n[Unit]\nStartLimitIntervalSec=0\n");
     let store = "/var/lib/marwatch/model-store";

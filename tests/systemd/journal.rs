@@ -1,4 +1,4 @@
-//! What the journal holds.
+//! The entries of the journal.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ fn texts<'a>(entries: &'a [Value], field: &str) -> Vec<&'a str> {
 
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
-fn entries_are_found_by_model_outcome_and_kind() {
+fn journal_entries_are_found_by_model_outcome_and_message_id() {
     let machine = Machine::started("");
     machine.put_simple("resnet");
     machine.put_simple("bert");
@@ -41,13 +41,13 @@ fn entries_are_found_by_model_outcome_and_kind() {
     let rejected = machine.journal(&["MODEL=resnet", "OUTCOME=rejected"]);
     assert_eq!(texts(&rejected, "PRIORITY"), ["3"]);
     assert_eq!(texts(&rejected, "GENERATION"), ["3"]);
-    // What is wrong with it is found with the model.
+    // The problems of a model are found by its name.
     let errors = machine.journal(&["MODEL=resnet", "PRIORITY=3"]);
     let messages = texts(&errors, "MESSAGE");
     assert!(
         messages.iter().any(|text| text.contains("resnet/service.py:1:5: handler-entry-point"))
     );
-    // `journalctl -x` explains it.
+    // `journalctl -x` explains the entry.
     let id = format!("MESSAGE_ID={}", Outcome::Rejected.message_id());
     let explained = machine.run(&["journalctl", "-x", "-u", "marwatch", &id]);
     assert!(explained.contains("Subject: Model resnet was rejected"), "{explained}");
@@ -62,7 +62,7 @@ fn entries_are_found_by_model_outcome_and_kind() {
 
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
-fn a_terminal_obeys_nothing_in_the_journal() {
+fn nothing_in_the_journal_controls_a_terminal() {
     let plain = hostile_journal("");
     assert!(plain.contains("m\\nForged: line\\u{1b}[2J"), "{plain}");
     assert!(!plain.contains('\u{1b}') && !plain.contains("\nForged"), "{plain}");
@@ -70,13 +70,13 @@ fn a_terminal_obeys_nothing_in_the_journal() {
 
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
-fn control_a_terminal_would_obey_what_is_not_escaped() {
+fn control_an_unescaped_name_would_control_a_terminal() {
     let variable = marwatch::failpoints::VARIABLE;
     let plain = hostile_journal(&format!("Environment={variable}=log-escapes\n"));
     assert!(plain.contains('\u{1b}') && plain.contains("\nForged"), "{plain}");
 }
 
-/// The journal as `-o cat` prints it, with a model in it whose name is hostile.
+/// The journal as `-o cat` prints it, with entries about a model whose name is hostile.
 fn hostile_journal(more: &str) -> String {
     let machine = Machine::installed("");
     machine.drop_in(more);

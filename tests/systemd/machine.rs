@@ -1,4 +1,4 @@
-//! A system of a test's own, with the real systemd as its first process.
+//! A system for one test, with the real systemd as its first process.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,30 +14,30 @@ use tempfile::TempDir;
 
 use crate::common::service;
 
-/// How long anything may take. It is only ever waited for in full when a test fails.
+/// The limit of every wait. Only a test that fails waits this long.
 const PATIENCE: Duration = Duration::from_secs(20);
 const STEP: Duration = Duration::from_millis(20);
 
-/// Settle times that a test can wait for.
+/// Short settle times.
 pub const QUICK: &str = "settle: {quiet: 50ms, quiet_long: 100ms, max_wait: 1s}\n";
-/// Where the watched folder is.
+/// The drop folder.
 pub const MODELS: &str = "/srv/models";
-/// Where the store is.
+/// The store.
 pub const STORE: &str = "/var/lib/marwatch/model-store";
 
-/// A running system, on which marwatch is installed as `docs/operations.md` says. It ends when this
-/// is dropped.
+/// A running system on which marwatch is installed as in `docs/operations.md`. Dropping it ends the
+/// system.
 pub struct Machine {
     boot: Child,
-    /// It ends when this does, however the test ends.
+    /// When it is closed the system ends, however the test ends.
     stdin: Option<ChildStdin>,
-    /// The number of its systemd.
+    /// The process ID of its systemd.
     pid: u32,
     _base: TempDir,
 }
 
 impl Machine {
-    /// Boots and installs; `more` goes into the configuration. Nothing is started.
+    /// Boots and installs, with `more` in the configuration; does not start the service.
     #[track_caller]
     pub fn installed(more: &str) -> Self {
         let machine = Self::booted();
@@ -45,7 +45,7 @@ impl Machine {
         machine
     }
 
-    /// Boots. The program is there, and nothing else of marwatch.
+    /// Boots with the program, but without unit and configuration.
     #[track_caller]
     pub fn booted() -> Self {
         let base = tempfile::Builder::new().prefix("marwatch-").tempdir().unwrap();
@@ -71,7 +71,7 @@ impl Machine {
         machine
     }
 
-    /// The same, with marwatch started.
+    /// Boots, installs and starts the service.
     #[track_caller]
     pub fn started(more: &str) -> Self {
         let machine = Self::installed(more);
@@ -79,7 +79,7 @@ impl Machine {
         machine
     }
 
-    /// Step by step what `docs/operations.md` says.
+    /// The steps of `docs/operations.md`.
     fn install(&self, more: &str) {
         let from = repository().join("systemd");
         self.put("/etc/systemd/system/marwatch.service", &read(&from.join("marwatch.service")));
@@ -99,25 +99,25 @@ impl Machine {
         self.run(&["systemctl", "daemon-reload"]);
     }
 
-    /// Writes the configuration that comes with the unit, with `more` in it.
+    /// Writes the configuration that comes with the unit, with `more` at its end.
     pub fn configure(&self, more: &str) {
         let text = read(&repository().join("systemd/marwatch.yaml"));
         self.put("/etc/marwatch/marwatch.yaml", &format!("{text}{QUICK}{more}"));
     }
 
-    /// Adds a drop-in to the unit.
+    /// Replaces the drop-in of the unit.
     pub fn drop_in(&self, text: &str) {
         let path = "/etc/systemd/system/marwatch.service.d/test.conf";
         self.put(path, &format!("[Service]\n{text}"));
         self.run(&["systemctl", "daemon-reload"]);
     }
 
-    /// Where a file of the machine is for the test.
+    /// The path of the machine's file, for the test.
     pub fn path(&self, path: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{path}", self.pid))
     }
 
-    /// Writes a file at once.
+    /// Writes a file in one step.
     pub fn put(&self, path: &str, text: &str) {
         let path = self.path(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -126,7 +126,7 @@ impl Machine {
         fs::rename(new, path).unwrap();
     }
 
-    /// Makes a model of the author's, in one step.
+    /// Creates a model that belongs to the author, in one step.
     pub fn put_model(&self, name: &str, files: &[(&str, &str)]) {
         let prepared = format!("/srv/prepared/{name}");
         for (path, text) in files {
@@ -136,12 +136,12 @@ impl Machine {
         fs::rename(self.path(&prepared), self.path(&format!("{MODELS}/{name}"))).unwrap();
     }
 
-    /// Makes a model of one handler.
+    /// Creates a model with one handler.
     pub fn put_simple(&self, name: &str) {
         self.put_model(name, &[("service.py", &service("one"))]);
     }
 
-    /// A program in the machine.
+    /// A command that runs in the machine.
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["-t", &self.pid.to_string(), "-a", "--"]).args(words);
@@ -149,7 +149,7 @@ impl Machine {
         command
     }
 
-    /// Runs a program that must succeed, and returns what it says.
+    /// Runs a program that must succeed, and returns its output.
     #[track_caller]
     pub fn run(&self, words: &[&str]) -> String {
         let output = self.try_run(words);
@@ -162,7 +162,7 @@ impl Machine {
         self.command(words).output().unwrap()
     }
 
-    /// What a user of the machine may do, as a line of the shell.
+    /// Whether a shell command of this user succeeds.
     pub fn may(&self, user: &str, line: &str) -> bool {
         let user = ["--reuid", user, "--regid", user, "--init-groups"];
         self.try_run(&[&["setpriv"], &user[..], &["sh", "-c", line]].concat()).status.success()
@@ -173,15 +173,16 @@ impl Machine {
         self.run(&["systemctl", "show", "marwatch", "--value", "--property", name])
     }
 
-    /// The service's process.
+    /// The main process of the service.
     pub fn main_pid(&self) -> u32 {
         self.property("MainPID").parse().unwrap()
     }
 
-    /// The service's process, if the service has said that it is ready.
+    /// The main process, if it has said READY.
     ///
-    /// One answer of systemd holds both. Between two answers the process can end and the next one
-    /// start: that one would then count as ready although it may not even be executed yet.
+    /// One answer of systemd has both properties. Between two answers the process can end and the
+    /// next one start: the test would then take that one for ready, although it may not even be
+    /// executed yet.
     pub fn ready_pid(&self) -> Option<u32> {
         let show = ["systemctl", "show", "marwatch", "--property", "ActiveState,MainPID"];
         let answer = self.run(&show);
@@ -204,14 +205,15 @@ impl Machine {
 
     /// Sends a signal to a process that is ready.
     ///
-    /// `systemctl kill` would send it to whatever process the service has by then. One that is stopped
-    /// while it starts stays so: before the first READY no watchdog runs, but `TimeoutStartSec=`.
+    /// `systemctl kill` would send it to the process that the service has by then. A process that
+    /// is stopped during its start stays stopped: until the first READY only TimeoutStartSec=
+    /// applies, not the watchdog.
     #[track_caller]
     pub fn signal(&self, signal: &str, pid: u32) {
         self.run(&["kill", &format!("-{signal}"), &pid.to_string()]);
     }
 
-    /// Entries of the service's journal that match.
+    /// The service's journal entries with these fields.
     pub fn journal(&self, matches: &[&str]) -> Vec<Value> {
         self.run(&["journalctl", "--sync"]);
         let journal = ["journalctl", "-u", "marwatch", "-o", "json"];
@@ -220,7 +222,7 @@ impl Machine {
         lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// Waits until `matcher` finds what it looks for.
+    /// Waits until `matcher` returns a value.
     #[track_caller]
     pub fn wait<T>(&self, what: &str, mut matcher: impl FnMut(&Self) -> Option<T>) -> T {
         let clock = Clock::new();
@@ -234,7 +236,7 @@ impl Machine {
         }
     }
 
-    /// Waits until the service says of itself all of `parts`.
+    /// Waits until the status of the service contains all of `parts`.
     #[track_caller]
     pub fn wait_for_status(&self, parts: &[&str]) -> String {
         self.wait(&format!("a status with {parts:?}"), |machine| {
@@ -243,13 +245,13 @@ impl Machine {
         })
     }
 
-    /// Waits until a file is there.
+    /// Waits until a file exists.
     #[track_caller]
     pub fn wait_for_file(&self, path: &str) {
         self.wait(path, |machine| machine.path(path).exists().then_some(()));
     }
 
-    /// Waits until the store holds generation `generation` of a model.
+    /// Waits until the catalog has this generation of a model.
     #[track_caller]
     pub fn wait_for_generation(&self, model: &str, generation: u64) {
         self.wait(&format!("{model}, generation {generation}"), |machine| {
@@ -268,13 +270,13 @@ impl Machine {
         }
     }
 
-    /// What is in staging.
+    /// The number of entries in the staging folder.
     pub fn staged(&self) -> usize {
         let staging = fs::read_dir(self.path(&format!("{STORE}/.marwatch/staging")));
         staging.into_iter().flatten().count()
     }
 
-    /// Everything there is to see, for people.
+    /// The state of the machine, for the message of a failed test.
     pub fn story(&self) -> String {
         let mut story = String::new();
         story += &fs::read_to_string(self.path("/run/systemd-says")).unwrap_or_default();
@@ -302,7 +304,7 @@ impl Drop for Machine {
     }
 }
 
-/// The repository.
+/// The root of the repository.
 pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }

@@ -1,5 +1,5 @@
-//! The package for Debian under the real systemd: installed, upgraded while models are served,
-//! removed, installed again, and purged.
+//! The Debian package under the real systemd: installed, upgraded while models are served, removed,
+//! installed again, and purged.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -10,14 +10,14 @@ use tempfile::TempDir;
 
 use crate::machine::{MODELS, Machine, STORE, repository};
 
-/// Where the machine has the package.
+/// The path of the package in the machine.
 const PACKAGE: &str = "/var/cache/marwatch.deb";
 const CONFIG: &str = "/etc/marwatch/marwatch.yaml";
 
-/// The package of what the tests run, in a folder of its own.
+/// Packs the programs of the tests into a package, in a temporary folder.
 fn package() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
-    // Where cargo-deb looks for what a release would have built.
+    // Where cargo-deb expects the result of a release build.
     let built = folder.path().join("target/release");
     fs::create_dir_all(&built).unwrap();
     for program in [env!("CARGO_BIN_EXE_marwatch"), env!("CARGO_BIN_EXE_model-archiver")] {
@@ -38,13 +38,13 @@ fn package() -> (TempDir, PathBuf) {
     (folder, package)
 }
 
-/// A machine with the package at hand, and dpkg's own notes of what is installed.
+/// A machine with the package, and with the list of packages that dpkg knows.
 fn machine(package: &Path) -> Machine {
     let machine = Machine::booted();
-    // That the tests have put there.
+    // Mounted there by the tests.
     machine.run(&["umount", "/usr/local/bin/marwatch"]);
     machine.run(&["rm", "/usr/local/bin/marwatch"]);
-    // Images of containers have it, so that packages start nothing.
+    // Container images have it, so that packages start no services.
     machine.run(&["rm", "-f", "/usr/sbin/policy-rc.d"]);
     let mut copy = Command::new("cp");
     copy.args(["-r", "/var/lib/dpkg"]).arg(machine.path("/var/lib/"));
@@ -53,7 +53,7 @@ fn machine(package: &Path) -> Machine {
     machine
 }
 
-/// By which one sees that a file is the same one.
+/// Identifies the state of a file.
 fn stamp(machine: &Machine, path: &str) -> (u64, i64, i64) {
     let metadata = fs::metadata(machine.path(path)).unwrap();
     (metadata.ino(), metadata.ctime(), metadata.ctime_nsec())
@@ -74,7 +74,7 @@ fn a_package_is_installed_upgraded_removed_and_purged() {
     assert!(is_active(&machine), "{}", machine.story());
     assert_eq!(machine.run(&["systemctl", "is-enabled", "marwatch"]), "enabled");
     assert_eq!(machine.run(&["stat", "-c", "%U %G %a", MODELS]), "root model-authors 3775");
-    // What explains entries of the journal is known.
+    // The message catalog is installed.
     let catalog = machine.run(&["journalctl", "--list-catalog"]);
     assert!(catalog.contains("marwatch: "), "{catalog}");
     machine.run(&["useradd", "--groups", "model-authors", "author"]);
@@ -82,7 +82,7 @@ fn a_package_is_installed_upgraded_removed_and_purged() {
     machine.wait_for_generation("one", 1);
     let published = stamp(&machine, &archive);
 
-    // An upgrade: what somebody has configured stays, and so does what is in the store.
+    // An upgrade keeps the edited configuration and the store.
     let configured = fs::read_to_string(machine.path(CONFIG)).unwrap() + "rescan_interval: 5m\n";
     machine.put(CONFIG, &configured);
     let before = machine.main_pid();
@@ -95,21 +95,21 @@ fn a_package_is_installed_upgraded_removed_and_purged() {
     assert_eq!(stamp(&machine, &archive), published);
     assert_eq!(machine.property("NRestarts"), "0");
 
-    // Removed: nothing runs, nothing is lost.
+    // A removal stops the service and loses nothing.
     machine.run(&["dpkg", "--remove", "marwatch"]);
     assert!(!is_active(&machine));
     assert!(!machine.path("/usr/bin/marwatch").exists());
     assert_eq!(fs::read_to_string(machine.path(CONFIG)).unwrap(), configured);
     assert_eq!(stamp(&machine, &archive), published);
 
-    // Back again, on what was left.
+    // Installed again on what was left.
     machine.run(&["dpkg", "--install", PACKAGE]);
     assert!(is_active(&machine), "{}", machine.story());
     machine.put_simple("three");
     machine.wait_for_generation("three", 1);
     assert_eq!(stamp(&machine, &archive), published);
 
-    // Purged: its own is gone; models and archives stay.
+    // A purge removes the package's files; models and archives stay.
     machine.run(&["dpkg", "--purge", "marwatch"]);
     assert!(!is_active(&machine));
     assert!(!machine.path("/etc/marwatch").exists());
@@ -120,7 +120,7 @@ fn a_package_is_installed_upgraded_removed_and_purged() {
     let left = machine.run(&["sh", "-c", "find /etc /usr/lib /usr/share -name '*marwatch*'"]);
     assert_eq!(left, "");
 
-    // An empty store goes, too.
+    // A purge also removes an empty store.
     machine.run(&["dpkg", "--install", PACKAGE]);
     machine.run(&["systemctl", "stop", "marwatch"]);
     machine.run(&["sh", "-c", &format!("rm -r {STORE} {MODELS}/*")]);

@@ -1,4 +1,4 @@
-//! Started, watched over and told to read its configuration again.
+//! The running service: its start, reloads and watchdog.
 
 use std::fs;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::common::{service, slow_text};
 use crate::machine::{MODELS, Machine, QUICK, STORE, repository};
 
-/// Packs slowly, so that there is time to act meanwhile.
+/// Slow compression, so that the test can act during a build.
 pub const SLOW: &str = "pack: {compression: deflate, level: 9}\n";
 
 /// A model that takes seconds to pack.
@@ -18,15 +18,15 @@ pub fn put_large(machine: &Machine) {
 
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
-fn started_means_that_it_watches_and_the_status_says_how_the_models_are() {
+fn a_started_service_watches_and_its_status_describes_the_models() {
     let machine = Machine::installed("");
     machine.put_simple("good");
     machine.put_model("resnet", &[("service.py", "import json\n\ndef handel(data):\n    pass\n")]);
     machine.run(&["systemctl", "start", "marwatch"]);
     machine.put_simple("late");
     let status = machine.wait_for_status(&["3 models", "rejected"]);
-    let told = "3 models, 1 rejected: resnet: service.py:3: the module defines neither";
-    assert!(status.starts_with(told), "{status}");
+    let expected = "3 models, 1 rejected: resnet: service.py:3: the module defines neither";
+    assert!(status.starts_with(expected), "{status}");
     machine.wait_for_generation("good", 1);
     machine.wait_for_generation("late", 1);
     machine.put(&format!("{MODELS}/resnet/service.py"), &service("mended"));
@@ -39,7 +39,7 @@ fn started_means_that_it_watches_and_the_status_says_how_the_models_are() {
     let properties = ["Type", "ActiveState", "SubState", "Result", "NRestarts"];
     let found = properties.map(|name| machine.property(name));
     assert_eq!(found, ["notify", "active", "running", "success", "0"]);
-    // Idle is idle: no thread of it runs, but for the watchdog twice in half a minute.
+    // An idle daemon only feeds the watchdog, twice in half a minute.
     let before = switches(&machine);
     machine.pause(Duration::from_secs(3));
     let woken = switches(&machine) - before;
@@ -49,7 +49,7 @@ fn started_means_that_it_watches_and_the_status_says_how_the_models_are() {
     assert_eq!(properties.map(|name| machine.property(name)), ["inactive", "success", "0"]);
 }
 
-/// How often threads of the service have been given a processor after they had waited.
+/// How often threads of the service were woken.
 fn switches(machine: &Machine) -> u64 {
     let tasks = machine.run(&["ls", &format!("/proc/{}/task", machine.main_pid())]);
     let of_task = |task: &str| {
@@ -63,7 +63,7 @@ fn switches(machine: &Machine) -> u64 {
 
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
-fn a_reload_takes_a_good_configuration_over_and_leaves_a_bad_one() {
+fn a_reload_applies_a_valid_configuration_and_rejects_an_invalid_one() {
     let machine = Machine::started("");
     machine.put_simple("a");
     machine.wait_for_generation("a", 1);
@@ -85,11 +85,11 @@ fn a_reload_takes_a_good_configuration_over_and_leaves_a_bad_one() {
     let status = machine.wait_for_status(&["is not valid, keeping the old one", "; 2 models"]);
     assert!(status.contains("/etc/marwatch/marwatch.yaml:"), "{status}");
     assert_eq!(machine.property("ActiveState"), "active");
-    // The old one stays in effect, also for the folder that it had named last.
+    // The old configuration stays in effect, including the folder that it added.
     machine.put("/srv/more/b/service.py", &service("again"));
     machine.wait_for_generation("b", 2);
 
-    // And a good one again.
+    // And then a valid one again.
     machine.configure("");
     reload();
     machine
@@ -100,19 +100,20 @@ fn a_reload_takes_a_good_configuration_over_and_leaves_a_bad_one() {
 
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
-fn a_stuck_loop_is_started_again_and_a_long_build_is_let_alone() {
+fn the_watchdog_restarts_a_stuck_loop_but_not_a_long_build() {
     let machine = Machine::installed(SLOW);
     machine.drop_in("WatchdogSec=1s\nRestartSec=100ms\n");
     machine.run(&["systemctl", "start", "marwatch"]);
     let process = machine.main_pid();
     put_large(&machine);
-    // Several times as long as the watchdog waits.
+    // Several times the limit of the watchdog.
     machine.pause(Duration::from_millis(2500));
     assert!(!machine.path(&format!("{STORE}/large.mar")).exists(), "that was no long build");
     machine.wait_for_generation("large", 1);
     assert_eq!((machine.main_pid(), machine.property("NRestarts")), (process, "0".into()));
 
-    // The loop waits for a configuration into which nobody ever writes. Nothing else is stuck.
+    // The loop hangs: it opens a configuration that is a FIFO without a writer. Only the loop
+    // hangs.
     let file = "/etc/marwatch/marwatch.yaml";
     machine.run(&["sh", "-c", &format!("mv {file} /etc/good; mkfifo -m 644 {file}")]);
     machine.run(&["systemctl", "kill", "--signal=HUP", "marwatch"]);
@@ -127,7 +128,7 @@ fn a_stuck_loop_is_started_again_and_a_long_build_is_let_alone() {
 
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
-fn a_port_is_answered_on_this_machine() {
+fn the_port_answers_on_this_machine() {
     let machine =
         Machine::installed("control: {listen: '127.0.0.1:8170', token_file: control.token}\n");
     let port = repository().join("systemd/with-port/marwatch.service.d/port.conf");

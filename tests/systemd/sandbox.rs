@@ -1,4 +1,4 @@
-//! Everything works in the sandbox of the unit.
+//! marwatch works in the sandbox of the unit.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -11,7 +11,7 @@ use crate::machine::{MODELS, Machine, STORE};
 #[ignore = "needs root, namespaces and systemd"]
 fn links_are_followed_within_a_model_and_not_out_of_it() {
     let machine = Machine::started("");
-    // Otherwise this would show less than it seems to.
+    // Make sure that the sandbox really takes `openat2` away.
     let openat2 = r#"$n = 437; $h = pack("Q3", 0, 0, 0); $p = "/"; syscall($n, -100, $p, $h, 24); print 0 + $!"#;
     machine.put("/srv/asks.pl", openat2);
     let asked = |sandbox: &str| {
@@ -49,8 +49,8 @@ fn links_are_followed_within_a_model_and_not_out_of_it() {
     assert!(!machine.path(&format!("{STORE}/outside.mar")).exists());
 }
 
-/// Somebody else has had a file open for writing since before marwatch was started, of which no
-/// notification tells. Returns whether the model is published all the same.
+/// Another user has had a file open for writing since before the start of marwatch, so no
+/// notification shows it. Returns whether the model is published all the same.
 fn published_while_it_is_written(machine: &Machine) -> bool {
     machine.put_simple("written");
     let file = format!("{MODELS}/written/service.py");
@@ -59,7 +59,7 @@ fn published_while_it_is_written(machine: &Machine) -> bool {
     let mut writer =
         machine.command(&[&user[..], &["sh", "-c", &writer]].concat()).spawn().unwrap();
     machine.wait_for_file("/tmp/open");
-    // Older than any quiet time.
+    // Longer than any quiet time.
     machine.pause(Duration::from_millis(300));
     machine.run(&["systemctl", "start", "marwatch"]);
     machine.put_simple("other");
@@ -78,12 +78,12 @@ fn published_while_it_is_written(machine: &Machine) -> bool {
 
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
-fn a_writer_of_another_user_is_seen_by_a_lease() {
+fn a_lease_shows_a_writer_of_another_user() {
     let machine = Machine::installed("");
     assert!(!published_while_it_is_written(&machine));
 }
 
-/// What the test above is worth: without the capability, nobody tells of the writer.
+/// Control: without the capability, nothing shows the writer.
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
 fn control_without_the_capability_the_writer_is_missed() {
@@ -94,7 +94,7 @@ fn control_without_the_capability_the_writer_is_missed() {
 
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
-fn the_servers_user_reads_the_store_and_nobody_else_does() {
+fn only_the_servers_user_may_read_the_store() {
     let machine = Machine::started("");
     machine.put_simple("m");
     machine.put_model(
@@ -113,18 +113,18 @@ fn the_servers_user_reads_the_store_and_nobody_else_does() {
     assert!(!machine.may("mms", &format!("mkdir {MODELS}/own2")));
     let metadata = machine.path(&archive).metadata().unwrap();
     assert_eq!(metadata.mode() & 0o7777, 0o640);
-    // And the next one too, that is written over what is kept or made anew.
+    // The same for the next archive, whether it is recycled or new.
     machine.put(&format!("{MODELS}/m/service.py"), &service("two"));
     machine.wait_for_generation("m", 2);
     assert!(machine.may("mms", &format!("unzip -tq {archive}")));
-    // Nothing that marwatch wanted was refused.
+    // No system call that marwatch needs was refused.
     let warnings = machine.journal(&["PRIORITY=4"]);
     assert!(warnings.is_empty(), "{warnings:#?}");
 }
 
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
-fn edits_rollbacks_and_removals_work() {
+fn edits_rollbacks_and_removals_work_in_the_sandbox() {
     let machine = Machine::started("on_remove: delete\nhistory: {keep: 2}\n");
     let large: String =
         (0..3_000_000).map(|n: u32| char::from(b'!' + (n.wrapping_mul(n) % 90) as u8)).collect();
@@ -134,7 +134,7 @@ fn edits_rollbacks_and_removals_work() {
     machine.wait_for_generation("m", 2);
     let record = machine.journal(&["MODEL=m", "OUTCOME=published", "GENERATION=2"]);
     assert_eq!(record.len(), 1);
-    // The daemon is asked over its socket.
+    // The commands use the daemon's socket.
     let ask = |words: &str| {
         let line = format!("marwatch {words} --config /etc/marwatch/marwatch.yaml");
         assert!(machine.may("marwatch", &line), "{line}\n{}", machine.story());

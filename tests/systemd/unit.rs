@@ -1,4 +1,4 @@
-//! The unit as `systemd-analyze` sees it, and as the documentation does.
+//! The unit: what `systemd-analyze` says of it, and its comments.
 
 use std::fs;
 use std::process::Command;
@@ -17,17 +17,17 @@ fn analyze(words: &[&str]) -> (bool, String) {
 
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
-fn the_exposure_is_at_most_one() {
+fn the_exposure_of_the_unit_is_at_most_one() {
     let (is_below, said) = analyze(&["security", "--offline=true", "--threshold=10", "--no-pager"]);
     assert!(is_below && said.contains("Overall exposure level"), "{said}");
-    // So that the threshold is known to be looked at.
+    // A lower threshold fails, so the threshold is checked.
     assert!(!analyze(&["security", "--offline=true", "--threshold=1", "--no-pager"]).0);
 }
 
-/// With leave to speak to servers on this machine, and to be asked over a port.
+/// With the drop-ins for servers and for a port.
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
-fn the_exposure_with_servers_or_a_port_is_at_most_one_and_a_half() {
+fn the_exposure_of_the_unit_with_servers_or_a_port_is_at_most_one_and_a_half() {
     for (which, name) in [("with-servers", "servers.conf"), ("with-port", "port.conf")] {
         let folder = tempfile::tempdir().unwrap();
         let unit = folder.path().join("marwatch.service");
@@ -43,7 +43,7 @@ fn the_exposure_with_servers_or_a_port_is_at_most_one_and_a_half() {
             command.output().expect("needs systemd").status.success()
         };
         assert!(is_below(15), "{which}");
-        // The drop-in is looked at.
+        // A lower threshold fails, so the drop-in is read.
         assert!(!is_below(10), "{which}");
     }
 }
@@ -52,8 +52,8 @@ fn the_exposure_with_servers_or_a_port_is_at_most_one_and_a_half() {
 #[ignore = "needs root, namespaces and systemd"]
 fn systemd_understands_every_line_of_the_unit() {
     let (_, said) = analyze(&["verify", "--man=no"]);
-    // Of what is not known it speaks, and says that all is well. Two things are known: older ones
-    // do not have the type of the drop-in, and the program is not installed here.
+    // `verify` reports unknown settings, but exits with 0. Two reports are expected: older versions
+    // of systemd do not have the type in the drop-in, and the program is not installed here.
     let is_known = |line: &&str| {
         line.contains("notify-reload.conf") || line.contains("Command marwatch is not")
     };
@@ -61,7 +61,7 @@ fn systemd_understands_every_line_of_the_unit() {
     assert!(others.is_empty(), "{others:#?}");
 }
 
-/// Every setting is explained by the lines above it.
+/// The lines above every setting explain it.
 #[test]
 fn every_line_of_the_unit_is_explained() {
     let unit = fs::read_to_string(repository().join("systemd/marwatch.service")).unwrap();

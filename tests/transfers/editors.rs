@@ -1,4 +1,4 @@
-//! How editors save: every dance, slowly, and never an archive of a step of it.
+//! The ways in which editors save, slowed down: no archive ever holds a step in between.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -8,26 +8,27 @@ use std::time::Duration;
 
 use marwatch::results::Outcome;
 
-use super::{STALL, judge, packed, run, site, wait_for};
+use super::{STALL, judge, packed, site, wait_for};
 use crate::common::archives::Members;
 use crate::common::daemon::Daemon;
+use crate::common::run;
 use crate::common::service;
 use crate::common::site::Site;
 
-/// Within any quiet time, also on a busy machine.
+/// Shorter than any quiet time, also on a busy machine.
 const STEP: Duration = Duration::from_millis(30);
 
-/// Saves `content` by `dance` in a published model, and expects just the states before and after.
+/// Saves a file of a published model with `save`, and expects only the states before and after.
 #[track_caller]
-fn saved_by(dance: impl Fn(&Site, &mut Daemon<'_>, &str)) {
+fn saved_by(save: impl Fn(&Site, &mut Daemon<'_>, &str)) {
     let site = site();
     let model = site.put("m", &[("service.py", &service("0")), ("labels.txt", "cat\n")]);
     let mut daemon = site.start();
     daemon.next("m", Outcome::Published);
     let mut states: Vec<Members> = vec![packed(&model)];
-    for save in 1..4 {
-        let content = service(&format!("{save}"));
-        dance(&site, &mut daemon, &content);
+    for round in 1..4 {
+        let content = service(&format!("{round}"));
+        save(&site, &mut daemon, &content);
         let mut state = states[0].clone();
         state.insert("service.py".into(), content.into_bytes());
         wait_for(&mut daemon, &site.archive("m"), &state);
@@ -38,12 +39,12 @@ fn saved_by(dance: impl Fn(&Site, &mut Daemon<'_>, &str)) {
 }
 
 #[test]
-fn vim_renames_the_old_file_and_writes_a_new_one() {
+fn no_step_of_a_save_as_in_vim_is_published() {
     saved_by(|site, daemon, content| {
         let at = |name: &str| site.drop.join("m").join(name);
         let _swap = File::create(at(".service.py.swp")).unwrap();
         daemon.pause(STALL);
-        // It probes whether it may create files here.
+        // vim probes whether it can create files here.
         fs::write(at("4913"), "").unwrap();
         fs::remove_file(at("4913")).unwrap();
         fs::rename(at("service.py"), at("service.py~")).unwrap();
@@ -59,7 +60,7 @@ fn vim_renames_the_old_file_and_writes_a_new_one() {
 }
 
 #[test]
-fn emacs_locks_by_a_link_that_leads_nowhere() {
+fn no_step_of_a_save_as_in_emacs_is_published() {
     saved_by(|site, daemon, content| {
         let at = |name: &str| site.drop.join("m").join(name);
         symlink("somebody@host.4711:1700000000", at(".#service.py")).unwrap();
@@ -72,7 +73,7 @@ fn emacs_locks_by_a_link_that_leads_nowhere() {
 }
 
 #[test]
-fn an_editor_that_cuts_the_file_and_writes_it_slowly() {
+fn no_step_of_a_slow_save_in_place_is_published() {
     saved_by(|site, daemon, content| {
         let (first, second) = content.as_bytes().split_at(10);
         let mut file = File::create(site.drop.join("m/service.py")).unwrap();
@@ -84,7 +85,7 @@ fn an_editor_that_cuts_the_file_and_writes_it_slowly() {
 }
 
 #[test]
-fn an_editor_that_renames_a_temporary_file() {
+fn no_step_of_a_save_by_rename_is_published() {
     saved_by(|site, daemon, content| {
         let temporary = site.drop.join("m/.service.py.tmp.4711");
         let mut file = File::create(&temporary).unwrap();
@@ -97,7 +98,7 @@ fn an_editor_that_renames_a_temporary_file() {
 }
 
 #[test]
-fn sed_edits_in_place() {
+fn no_step_of_an_edit_by_sed_is_published() {
     saved_by(|site, _, content| {
         let file = site.drop.join("m/service.py");
         let answer = content.chars().find(char::is_ascii_digit).unwrap();
@@ -107,7 +108,7 @@ fn sed_edits_in_place() {
 
 #[test]
 #[ignore = "needs vim"]
-fn the_real_vim() {
+fn no_step_of_a_save_by_the_real_vim_is_published() {
     for backup in
         ["set nobackup writebackup backupcopy=no", "set backupcopy=yes", "set nowritebackup"]
     {

@@ -1,4 +1,4 @@
-//! The programs that people copy models with, the real ones.
+//! The programs that copy models, the real ones.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -7,12 +7,13 @@ use std::process::{Command, Stdio};
 
 use marwatch::results::Outcome;
 
-use super::{STALL, judge, noise, packed, run, site, wait_for};
+use super::{STALL, judge, noise, packed, site, wait_for};
 use crate::common::archives::Members;
+use crate::common::run;
 use crate::common::service;
 use crate::common::site::Site;
 
-/// A model of some files outside of what is watched; `word` makes its content differ.
+/// A model outside the drop folder; `word` makes its content differ.
 fn prepare(site: &Site, word: &str) -> std::path::PathBuf {
     let folder = site.prepare(&format!("{word}/m"), &[("service.py", &service(word))]);
     for (name, length) in [("a.bin", 150_000), ("deep/b.bin", 200_000), ("deep/er/c.txt", 100)] {
@@ -23,7 +24,7 @@ fn prepare(site: &Site, word: &str) -> std::path::PathBuf {
     folder
 }
 
-/// Has `transfer` bring two states of a model, one after the other, and expects just these.
+/// Lets `transfer` bring two states of a model, one after the other, and expects only these.
 #[track_caller]
 fn brought_by(transfer: impl Fn(&Path, &Path)) {
     let site = site();
@@ -42,7 +43,7 @@ fn brought_by(transfer: impl Fn(&Path, &Path)) {
 
 #[test]
 #[ignore = "needs rsync"]
-fn rsync_that_is_slow() {
+fn no_step_of_a_slow_rsync_is_published() {
     brought_by(|from, to| {
         let from = format!("{}/", from.display());
         run(Command::new("rsync").args(["-a", "--bwlimit=150", &from]).arg(to));
@@ -51,7 +52,7 @@ fn rsync_that_is_slow() {
 
 #[test]
 #[ignore = "needs rsync"]
-fn rsync_that_is_slow_and_writes_in_place() {
+fn no_step_of_a_slow_rsync_in_place_is_published() {
     brought_by(|from, to| {
         let from = format!("{}/", from.display());
         run(Command::new("rsync").args(["-a", "--inplace", "--bwlimit=150", &from]).arg(to));
@@ -59,7 +60,7 @@ fn rsync_that_is_slow_and_writes_in_place() {
 }
 
 #[test]
-fn tar_that_is_fed_slowly() {
+fn no_step_of_a_slow_tar_is_published() {
     brought_by(|from, to| {
         let archive = Command::new("tar").arg("-C").arg(from).args(["-cf", "-", "."]).output();
         fs::create_dir_all(to).unwrap();
@@ -72,7 +73,7 @@ fn tar_that_is_fed_slowly() {
             .unwrap();
         let mut pipe = tar.stdin.take().unwrap();
         let archive = archive.unwrap().stdout;
-        // In the middle of each large file: it writes as much as it has been fed, and waits.
+        // In the middle of each large file: the program writes what it has been fed, and waits.
         let large = [noise("firsta.bin", 64), noise("firstdeep/b.bin", 64)]
             .into_iter()
             .chain([noise("seconda.bin", 64), noise("seconddeep/b.bin", 64)]);
@@ -94,10 +95,10 @@ fn tar_that_is_fed_slowly() {
 }
 
 #[test]
-fn cp_that_is_fed_slowly() {
+fn no_step_of_a_slow_cp_is_published() {
     brought_by(|from, to| {
         run(Command::new("cp").args(["-r", "-T"]).arg(from).arg(to));
-        // The same again, one file from a pipe that stalls.
+        // The same again, with one file from a pipe that stalls.
         let fifo = from.join("../fifo");
         run(Command::new("mkfifo").arg(&fifo));
         let mut cp = Command::new("cp")
@@ -119,7 +120,7 @@ fn cp_that_is_fed_slowly() {
 
 #[test]
 #[ignore = "needs zip and unzip"]
-fn unzip_over_what_is_there() {
+fn no_step_of_an_unzip_over_a_model_is_published() {
     brought_by(|from, to| {
         let archive = from.join("../archive.zip");
         run(Command::new("zip").args(["-q", "-r"]).arg(&archive).arg(".").current_dir(from));
@@ -129,7 +130,7 @@ fn unzip_over_what_is_there() {
 
 #[test]
 #[ignore = "needs git"]
-fn git_that_goes_back_and_forth_between_branches() {
+fn no_step_between_two_git_branches_is_published() {
     let site = site();
     let model = site.drop.join("m");
     let git = |arguments: &[&str]| {
@@ -161,7 +162,7 @@ fn git_that_goes_back_and_forth_between_branches() {
             wait_for(&mut daemon, &site.archive("m"), state);
         }
     }
-    // Faster than it can be packed.
+    // Faster than marwatch packs.
     for _ in 0..5 {
         git(&["checkout", "-q", "first"]);
         git(&["checkout", "-q", "second"]);
@@ -172,7 +173,7 @@ fn git_that_goes_back_and_forth_between_branches() {
     judge(&site, "m", &states.iter().collect::<Vec<_>>()).unwrap();
 }
 
-/// Copies a file of so many bytes, while the model is touched all the time.
+/// Copies a file of `length` bytes while the model is touched all the time.
 #[track_caller]
 fn copied(bytes: usize) {
     let site = site();
@@ -186,7 +187,7 @@ fn copied(bytes: usize) {
     }
     drop(file);
     run(Command::new("cp").args(["--reflink=never"]).arg(&large).arg(model.join("large.bin")));
-    // Packing it takes a while in a build for tests.
+    // A debug build takes a while to pack it.
     let mut waited = 0;
     while site.records_of("m").len() < 2 {
         daemon.pause(STALL);
@@ -201,12 +202,12 @@ fn copied(bytes: usize) {
 }
 
 #[test]
-fn a_file_that_takes_cp_a_while() {
+fn a_file_that_takes_long_to_copy_is_published_whole() {
     copied(64 << 20);
 }
 
 #[test]
 #[ignore = "writes 6 GB"]
-fn a_file_of_two_gigabytes() {
+fn a_file_of_two_gigabytes_is_published_whole() {
     copied(2 << 30);
 }

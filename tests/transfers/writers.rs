@@ -1,4 +1,4 @@
-//! Writers that pause: with the file open, with only a mapping left, by another name.
+//! Writers that pause: with the file open, with only a mapping left, through another name.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
@@ -7,12 +7,13 @@ use std::process::{Command, Stdio};
 
 use marwatch::results::Outcome;
 
-use super::{QUIET, STALL, judge, noise, packed, run, site, wait_for};
+use super::{QUIET, STALL, judge, judge_settled, noise, packed, site, wait_for};
 use crate::common::daemon::Daemon;
+use crate::common::run;
 use crate::common::service;
 
-/// Rewrites files of a published model, one in the middle of which it stalls; returns what is wrong
-/// with what was published.
+/// Rewrites files of a published model and stalls in the middle of one; an error if a wrong archive
+/// was published.
 fn stall(protection: Option<&str>) -> Result<(), String> {
     let site = site();
     let model = site.put("m", &[("service.py", &service("one"))]);
@@ -28,30 +29,27 @@ fn stall(protection: Option<&str>) -> Result<(), String> {
         daemon.pause(STALL);
     }
     drop(writer);
-    let last = packed(&model);
-    wait_for(&mut daemon, &site.archive("m"), &last);
-    daemon.stop();
-    judge(&site, "m", &[&old, &last])
+    judge_settled(daemon, &site, &[&old])
 }
 
 #[test]
-fn a_writer_that_stalls_with_its_file_open() {
+fn no_unfinished_state_of_a_writer_that_stalls_is_published() {
     stall(None).unwrap();
 }
 
 #[test]
 fn control_a_missing_lease_probe_is_noticed() {
     let found = stall(Some("lease-probe")).unwrap_err();
-    assert!(found.contains("no state at rest"), "{found}");
+    assert!(found.contains("no settled state"), "{found}");
 }
 
-/// Writes many files one after the other, none of which it holds open for long, faster than marwatch
-/// waits; returns what is wrong with what was published.
+/// Writes many files one after the other, faster than marwatch waits and none open for long; an
+/// error if a wrong archive was published.
 fn trickle(protection: Option<&str>) -> Result<(), String> {
     let site = site();
     let mut daemon = Daemon::start_without(&site, protection);
     let clock = marwatch::clock::Clock::new();
-    // Where the machine holds the test itself up for longer than the quiet time, that was at rest.
+    // If the machine delays the test for longer than the quiet time, that state was settled.
     for attempt in 0..10 {
         let name = format!("m{attempt}");
         let model = site.drop.join(&name);
@@ -77,24 +75,24 @@ fn trickle(protection: Option<&str>) -> Result<(), String> {
 }
 
 #[test]
-fn many_files_that_come_one_after_the_other() {
+fn files_that_come_one_after_the_other_are_published_together() {
     trickle(None).unwrap();
 }
 
 #[test]
 fn control_a_missing_quiet_time_is_noticed() {
     let found = trickle(Some("quiet-time")).unwrap_err();
-    assert!(found.contains("no state at rest"), "{found}");
+    assert!(found.contains("no settled state"), "{found}");
 }
 
-/// Lines that shrink to a part of their length.
+/// Lines that compress well.
 fn text(length: usize) -> Vec<u8> {
     let lines = (0u64..).flat_map(|line| format!("{:x} {line}\n", line * line).into_bytes());
     lines.take(length).collect()
 }
 
-/// Replaces two files by one step each, again and again while they are packed; returns what is
-/// wrong with what was published.
+/// Replaces two files atomically, again and again while they are packed; an error if a wrong
+/// archive was published.
 fn race(protection: Option<&str>) -> Result<(), String> {
     let site = site();
     site.configure(&format!(
@@ -102,8 +100,8 @@ fn race(protection: Option<&str>) -> Result<(), String> {
         super::TERMS.replace("300ms", "20ms").replace("600ms", "20ms")
     ));
     let model = site.put("m", &[("service.py", &service("one"))]);
-    // By path: the first, one that takes a while (it shrinks, so it is not stored ahead of the
-    // others), the last.
+    // By path: the first file, one that takes long to pack (it compresses, so it is not packed
+    // before the others), and the last.
     let mut text = text(16 << 20);
     fs::write(model.join("long.txt"), &text).unwrap();
     let write = |state: usize| {
@@ -127,7 +125,7 @@ fn race(protection: Option<&str>) -> Result<(), String> {
     daemon.next("m", Outcome::Published);
     let mut states = vec![state(&text, 0)];
     for number in 1..12 {
-        // Each time packing has got a little further.
+        // Each time a little later in the build.
         text[0] = b'a' + number as u8;
         fs::write(model.join("long.txt"), &text).unwrap();
         daemon.pause(std::time::Duration::from_millis(30 + 40 * number as u64));
@@ -142,19 +140,19 @@ fn race(protection: Option<&str>) -> Result<(), String> {
 }
 
 #[test]
-fn files_that_are_replaced_while_they_are_packed() {
+fn no_archive_mixes_files_that_are_replaced_during_a_build() {
     race(None).unwrap();
 }
 
 #[test]
 fn control_a_missing_recheck_is_noticed() {
-    // Where the writer meets the build is up to the scheduler.
+    // The scheduler decides at which point the writer meets the build.
     let found = (0..3).find_map(|_| race(Some("recheck")).err()).unwrap();
-    assert!(found.contains("no state at rest"), "{found}");
+    assert!(found.contains("no settled state"), "{found}");
 }
 
 #[test]
-fn a_mapping_that_outlives_its_file_descriptor() {
+fn a_mapping_without_a_descriptor_counts_as_a_writer() {
     let site = site();
     let model = site.put("m", &[("service.py", &service("one"))]);
     let mut daemon = site.start();
@@ -187,15 +185,12 @@ fn a_mapping_that_outlives_its_file_descriptor() {
     assert_eq!(judge(&site, "m", &[&old]), Ok(()));
     drop(writer.stdin.take());
     assert!(writer.wait().unwrap().success());
-    let last = packed(&model);
-    assert!(last["weights.bin"].ends_with(b"b"));
-    wait_for(&mut daemon, &site.archive("m"), &last);
-    daemon.stop();
-    judge(&site, "m", &[&old, &last]).unwrap();
+    assert!(packed(&model)["weights.bin"].ends_with(b"b"));
+    judge_settled(daemon, &site, &[&old]).unwrap();
 }
 
 #[test]
-fn a_file_that_is_written_by_another_name_of_it() {
+fn a_writer_through_a_hard_link_is_noticed() {
     let site = site();
     let model = site.put("m", &[("service.py", &service("one")), ("weights.bin", "old weights")]);
     let mut daemon = site.start();
@@ -205,20 +200,17 @@ fn a_file_that_is_written_by_another_name_of_it() {
     fs::hard_link(model.join("weights.bin"), &other).unwrap();
     let mut writer = OpenOptions::new().write(true).open(&other).unwrap();
     writer.write_all(b"half new").unwrap();
-    // Nobody is told of what is written by the other name, but of this.
+    // Writing through the other name causes no notification; this does.
     fs::write(model.join("service.py"), service("two")).unwrap();
     daemon.pause(STALL);
     assert_eq!(judge(&site, "m", &[&old]), Ok(()));
     writer.write_all(b", and the other half").unwrap();
     drop(writer);
-    let last = packed(&model);
-    wait_for(&mut daemon, &site.archive("m"), &last);
-    daemon.stop();
-    judge(&site, "m", &[&old, &last]).unwrap();
+    judge_settled(daemon, &site, &[&old]).unwrap();
 }
 
 #[test]
-fn files_that_are_cut_and_written_in_place() {
+fn truncated_files_are_published_only_when_complete() {
     let site = site();
     let model = site.put("m", &[("service.py", &service("one"))]);
     fs::write(model.join("weights.bin"), noise("old", 100_000)).unwrap();
@@ -239,12 +231,9 @@ fn files_that_are_cut_and_written_in_place() {
     drop(writer);
     let second = packed(&model);
     wait_for(&mut daemon, &site.archive("m"), &second);
-    // A file that is moved over another is there at once.
+    // A file that is moved over another is complete at once.
     let prepared = site.root.join("prepared/weights.bin");
     fs::write(&prepared, noise("third", 70_000)).unwrap();
     run(Command::new("mv").arg(&prepared).arg(model.join("weights.bin")));
-    let last = packed(&model);
-    wait_for(&mut daemon, &site.archive("m"), &last);
-    daemon.stop();
-    judge(&site, "m", &[&old, &second, &last]).unwrap();
+    judge_settled(daemon, &site, &[&old, &second]).unwrap();
 }

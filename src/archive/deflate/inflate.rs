@@ -13,9 +13,7 @@ pub struct Inflater(NonNull<sys::libdeflate_decompressor>);
 /// The lengths of a stream that was decoded without a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reach {
-    /// Bytes of the stream.
     pub packed: usize,
-    /// Bytes of its content.
     pub plain: usize,
 }
 

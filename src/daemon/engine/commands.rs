@@ -22,7 +22,7 @@ impl Engine {
     pub fn command(&mut self, request: CommandRequest) {
         let CommandRequest { name, demand, reply } = request;
         let kind = match demand {
-            Command::Order(OrderKind::Resume) if self.paused.contains_key(&name) => {
+            Command::Order(OrderKind::Resume) if self.paused.contains_key(name.as_str()) => {
                 let _ = reply.send(self.pause(name, false));
                 return;
             }

@@ -40,7 +40,7 @@ impl Engine {
         let amendments = catalog::amendments(&catalog, &store, &states);
         let hidden = hidden_folder(store.root());
         let results = ResultsWriter::start(&hidden, config.results, catalog.clone());
-        // Removed models whose removal is not recorded: no server can have been told either.
+        // Removed models whose removal is not recorded: no server was notified of it either.
         let removed = store.states().gone();
         // Records come before the catalog entries that go with them.
         for (record, reminder) in unrecorded::records(&catalog, &store, &states) {
@@ -100,7 +100,9 @@ impl Engine {
             sees_all: loaded.is_all,
         };
         engine.configured();
-        for name in engine.paused.keys().cloned().collect::<Vec<_>>() {
+        let paused: Vec<_> =
+            engine.paused.keys().filter_map(|name| ModelName::parse(name).ok()).collect();
+        for name in paused {
             engine.handle(Event::Paused(name));
         }
         Ok((engine, inbox))

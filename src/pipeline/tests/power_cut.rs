@@ -91,6 +91,7 @@ fn an_unflushed_archive_of_0_1_0_that_a_power_cut_has_torn_is_built_again() {
             let record = world.build().record.unwrap();
             assert_eq!(record.outcome, Outcome::Published, "{format}");
             assert_eq!(record.entries.unwrap().carried_over, 0, "{format}");
+            assert!(record.why[0].contains("a power cut"), "{:?}", record.why);
             assert_eq!(record.generation, 2, "{format}");
             if format == "default" {
                 assert!(world.is_cold());

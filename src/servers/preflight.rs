@@ -1,4 +1,4 @@
-//! `preflight: gate`: an archive is tried on running servers before it is published.
+//! `preflight: gate`: running servers try an archive before it is published.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -8,22 +8,20 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use super::answer::Answer;
 use super::api::Api;
-use super::deliver::try_out;
-use super::swap::Answer;
-use super::trial;
-use super::trial::Trial;
-use super::wanted::Wanted;
+use super::registration::Registration;
+use super::trial::{self, Trial};
 use crate::config;
 use crate::config::Config;
 use crate::model::{ModelName, Serve};
 use crate::pipeline::preflight::{Preflight, PreflightRefusal};
 use crate::text::chain;
 
-/// How often a trial is unregistered at most where that is not confirmed.
+/// How often a trial is unregistered if the server does not confirm it.
 const MOST_LOST: u32 = 3;
 
-/// The servers that an archive has to pass.
+/// The servers that every archive has to pass.
 #[derive(Debug, Clone)]
 pub struct Gate {
     servers: Vec<Api>,
@@ -32,14 +30,15 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// The gate of a configuration; none where no server is one, or outside of a runtime.
-    pub fn of(config: &Config) -> Option<Self> {
+    /// The gate of a configuration; `None` without a server that is one, or outside of a runtime.
+    pub fn of(config: &Config) -> Option<Arc<dyn Preflight>> {
         let gates =
             config.servers.iter().filter(|server| server.preflight == config::Preflight::Gate);
         let servers: Vec<_> =
             gates.filter_map(|server| Api::new(Arc::new(server.clone())).ok()).collect();
         let runtime = Handle::try_current().ok()?;
-        (!servers.is_empty()).then_some(Self { servers, runtime, store: config.store.clone() })
+        let gate = Self { servers, runtime, store: config.store.clone() };
+        (!gate.servers.is_empty()).then(|| Arc::new(gate) as Arc<dyn Preflight>)
     }
 }
 
@@ -72,7 +71,6 @@ impl Preflight for Gate {
     }
 }
 
-/// Waits until somebody wants an end.
 async fn until(cancelled: &AtomicBool) {
     while !cancelled.load(Ordering::Relaxed) {
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -83,32 +81,31 @@ async fn pass(
     api: &Api,
     name: &ModelName,
     serve: &Serve,
-    copy: &Trial,
+    trial: &Trial,
 ) -> Result<(), PreflightRefusal> {
-    let wanted = Wanted::of(api.server(), serve);
+    let registration = Registration::of(api.server(), serve);
     let trial_name = trial::name_of(name);
-    // A question that needs no work tells sooner whether anybody is there.
+    let server = api.server().management.clone();
+    // A server that is down is found sooner by a question that needs no work.
     if let Answer::Lost(why) = api.describe(name).await {
-        let server = &api.server().management;
         tracing::warn!(server, "the server cannot try the archive; publishing without: {why}");
         return Ok(());
     }
-    let mut answer = try_out(api, name, copy, wanted.batching).await;
+    let mut answer = trial.register(api, &registration).await;
     if answer == Answer::Taken {
         // Left behind by a marwatch that was killed.
         api.unregister(&trial_name).await;
-        answer = try_out(api, name, copy, wanted.batching).await;
+        answer = trial.register(api, &registration).await;
     }
-    if let (Answer::Good, Some(probe)) = (&answer, &wanted.probe) {
-        answer = api.probe(&trial_name, probe).await;
+    if answer == Answer::Good {
+        answer = trial::probe(api, name, &registration).await;
     }
-    // Whatever came of it: one that failed can leave its name taken.
+    // A trial that failed may hold its name too.
     for _ in 0..MOST_LOST {
         if matches!(api.unregister(&trial_name).await, Answer::Good | Answer::Absent) {
             break;
         }
     }
-    let server = api.server().management.clone();
     match answer {
         Answer::Good => Ok(()),
         Answer::Refused(why) => Err(PreflightRefusal { server, why }),

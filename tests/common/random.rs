@@ -1,18 +1,23 @@
-//! Chance that can be repeated: everything random of a test comes from a seed, which it prints.
+//! Random choices that a seed repeats. Everything random in a test comes from here, and the test
+//! prints its seed.
 
 use std::time::Duration;
 
-/// A sequence of random numbers (splitmix64).
+/// A sequence of random numbers (SplitMix64).
 #[derive(Debug, Clone)]
-pub struct Chance(u64);
+pub struct Random(u64);
 
-impl Chance {
-    /// The sequence that begins with `seed`.
+impl Random {
+    /// The sequence that `seed` gives.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The next number.
+    /// A second sequence that follows from the same seed, for another thread.
+    pub fn split(&mut self) -> Self {
+        Self(self.next())
+    }
+
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -21,9 +26,17 @@ impl Chance {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `end`.
     pub fn below(&mut self, end: u64) -> u64 {
         self.next() % end
+    }
+
+    /// An index into `length` items.
+    pub fn index(&mut self, length: usize) -> usize {
+        self.below(length as u64) as usize
+    }
+
+    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.index(from.len())]
     }
 
     /// True once in `times`.
@@ -31,13 +44,12 @@ impl Chance {
         self.below(times) == 0
     }
 
-    /// A time shorter than `end`.
     pub fn time(&mut self, end: Duration) -> Duration {
         let end = u64::try_from(end.as_nanos()).unwrap_or(u64::MAX);
         Duration::from_nanos(self.below(end.max(1)))
     }
 
-    /// Bytes that nothing can compress.
+    /// Bytes that do not compress.
     pub fn noise(&mut self, length: usize) -> Vec<u8> {
         let mut bytes: Vec<u8> = std::iter::repeat_with(|| self.next().to_le_bytes())
             .take(length.div_ceil(8))
@@ -48,7 +60,7 @@ impl Chance {
     }
 }
 
-/// The number that an environment variable gives, or `otherwise`.
+/// The number in an environment variable, or `otherwise`.
 #[track_caller]
 pub fn number_from(variable: &str, otherwise: u64) -> u64 {
     match std::env::var(variable) {

@@ -1,45 +1,47 @@
-//! Where everything of a YAML text stands: a tree of its keys and values with line and column.
+//! A tree of the keys and values of a YAML text with their lines and columns.
 //!
-//! The tree comes from `saphyr-parser`'s events, because the values that `serde_yaml` gives have no
-//! positions. The same pass refuses what a settings file has no use for and what could blow up:
-//! aliases, tags, a second document, keys that are lists, deep nesting, too many values. JSON is
-//! close enough to YAML for the tree to be good for a manifest too.
+//! The tree comes from `saphyr-parser`'s events, because `serde_yaml`'s values have no positions. The
+//! same pass rejects what a settings file does not need and what could exhaust memory: aliases, tags,
+//! a second document, keys that are lists, deep nesting, too many values. JSON is close enough to
+//! YAML for the tree to work for a manifest too.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span, StrInput, Tag};
 
-/// Lists and sections one inside the other; beyond this nobody reads a file any more.
+use crate::config::leaf::shown;
+
+/// Depth of nested lists and sections.
 const MAX_DEPTH: usize = 64;
-/// Keys and values of one file. A file at the size limit can hold half a million.
+/// Number of keys and values in one file. A file at the size limit can hold half a million.
 const MAX_NODES: usize = 100_000;
 
 /// A line and a column, both counted from 1, the column in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    pub(super) line: u32,
-    pub(super) column: u32,
+pub struct Place {
+    pub line: u32,
+    pub column: u32,
 }
 
 /// A value of the file.
 #[derive(Debug)]
-pub(super) struct Node {
-    pub(super) at: Place,
-    pub(super) content: Content,
+pub struct Node {
+    pub at: Place,
+    pub content: Content,
 }
 
 impl Node {
-    /// Whether there is nothing at all: a key with nothing behind it.
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether the key has no value.
+    pub fn is_empty(&self) -> bool {
         matches!(&self.content, Content::Scalar { text, plain: true } if text.is_empty())
     }
 }
 
-/// What a value consists of.
+/// The content of a value.
 #[derive(Debug)]
-pub(super) enum Content {
-    /// The text as written, before anything takes it for a number.
+pub enum Content {
+    /// The text as the file has it, and whether it is unquoted.
     Scalar {
         text: String,
         plain: bool,
@@ -50,31 +52,30 @@ pub(super) enum Content {
 
 /// A key and its value.
 #[derive(Debug)]
-pub(super) struct Member {
-    pub(super) key: String,
-    pub(super) at: Place,
-    pub(super) value: Node,
+pub struct Member {
+    pub key: String,
+    pub at: Place,
+    pub value: Node,
 }
 
-/// Something in the text that is refused, and where.
+/// A part of the text that is rejected.
 #[derive(Debug)]
-pub(super) struct Flaw {
-    pub(super) at: Place,
-    pub(super) what: String,
-    pub(super) help: String,
+pub struct Flaw {
+    pub at: Place,
+    pub what: String,
+    pub help: String,
 }
 
-/// What one pass over the text saw.
+/// The result of one pass over the text.
 #[derive(Debug)]
-pub(super) struct Outline {
-    /// The tree; absent where the text is empty or broken, or where its values must not be read.
-    pub(super) root: Option<Node>,
-    /// What is refused.
-    pub(super) flaws: Vec<Flaw>,
+pub struct Outline {
+    /// The tree; `None` if the text is empty or broken, or if its values must not be read.
+    pub root: Option<Node>,
+    pub flaws: Vec<Flaw>,
 }
 
-/// Reads where everything stands.
-pub(super) fn outline(text: &str) -> Outline {
+/// Reads the positions of all keys and values.
+pub fn outline(text: &str) -> Outline {
     let mut builder = Builder {
         text,
         events: Parser::new_from_str(text),
@@ -83,11 +84,11 @@ pub(super) fn outline(text: &str) -> Outline {
         aliases: false,
     };
     let root = builder.document().ok().flatten();
-    // With an alias left in it, the text could unfold to any size when its values are read.
+    // A text with an alias could expand to any size when its values are read.
     Outline { root: root.filter(|_| !builder.aliases), flaws: builder.flaws }
 }
 
-/// The pass cannot go on; a flaw says why.
+/// The pass cannot continue; the last flaw is the reason.
 struct Stop;
 
 struct Builder<'t> {
@@ -109,7 +110,7 @@ impl<'t> Builder<'t> {
                     self.flaw(
                         place(&span.start),
                         "a second document begins here",
-                        "keep one document: take the `---` out",
+                        "keep one document: remove the `---`",
                     );
                     return Ok(root);
                 }
@@ -149,7 +150,7 @@ impl<'t> Builder<'t> {
             }
             Event::Alias(_) => {
                 self.aliases = true;
-                self.flaw(at, "aliases (`*name`) are not followed", "write the value out");
+                self.flaw(at, "aliases (`*name`) are not supported", "write the value out");
                 Content::Scalar { text: String::new(), plain: true }
             }
             other => return self.stop(at, format!("unexpected {other:?}")),
@@ -179,8 +180,8 @@ impl<'t> Builder<'t> {
                 }
                 Entry::Occupied(first) => self.flaw(
                     key.at,
-                    format!("the key `{}` is there twice", super::field::shown(&name)),
-                    format!("keep one of them (the first stands on line {})", first.get()),
+                    format!("the key `{}` is set twice", shown(&name)),
+                    format!("remove one of them (the first is on line {})", first.get()),
                 ),
             }
         }
@@ -207,17 +208,13 @@ impl<'t> Builder<'t> {
         if let Some(tag) = tag {
             let core = tag.is_yaml_core_schema();
             let tag = if core { format!("!!{}", tag.suffix) } else { tag.to_string() };
-            let tag = super::field::shown(&tag);
-            self.flaw(
-                at,
-                format!("tags (`{tag}`) are not known here"),
-                "take it out, and quote what shall be text",
-            );
+            let what = format!("tags (`{}`) are not supported", shown(&tag));
+            self.flaw(at, what, "remove it, and quote the value if it is text");
         }
     }
 
     fn stop<T>(&mut self, at: Place, what: String) -> Result<T, Stop> {
-        self.flaw(at, what, "make it simpler");
+        self.flaw(at, what, "simplify the file");
         Err(Stop)
     }
 
@@ -226,7 +223,7 @@ impl<'t> Builder<'t> {
     }
 }
 
-/// Whether a tab indents the line or one of its neighbours, where the cause may stand.
+/// Whether a tab indents this line or one next to it, where the cause may be.
 fn indented_by_tab(text: &str, line: u32) -> bool {
     let line = usize::try_from(line).unwrap_or(usize::MAX);
     let mut near = text.lines().skip(line.saturating_sub(2)).take(3);

@@ -6,9 +6,9 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, VariantAccess, Visitor};
 use serde_yaml::{Mapping, Value};
 
-/// Any YAML value, read so that flaws which the outline reports do not end the reading: of a key
-/// that is there twice the first counts, tags are ignored, keys are made text.
-pub(super) struct Lenient(pub(super) Value);
+/// Any YAML value. Flaws that the outline reports do not fail the reading: of a key that is set twice
+/// the first counts, tags are ignored, and keys become text.
+pub struct Lenient(pub Value);
 
 impl<'de> Deserialize<'de> for Lenient {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
