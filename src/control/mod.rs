@@ -108,13 +108,13 @@ impl Control {
         };
         let token = config.control.token_file.as_deref().map(port::token).transpose();
         // An unchanged address stays open, so that clients stay connected.
-        let stays = self.port.as_ref().filter(|port| port.wanted() == address);
+        let stays = self.port.as_ref().filter(|port| port.configured == address);
         match (token, stays) {
             (Ok(token), Some(port)) => port.set_token(token),
             (Ok(token), None) => {
                 self.port = Port::open(address, token, self.app.clone()).map_err(fail).ok();
                 if let Some(port) = &self.port {
-                    tracing::info!(address = %port.address(), "answering on a port");
+                    tracing::info!(address = %port.address, "answering on a port");
                 }
             }
             (Err(error), _) => {
@@ -128,7 +128,7 @@ impl Control {
     /// [`Closed::answered`]; once the loop and what it took are dropped, the answer is that
     /// marwatch is stopping.
     pub fn close(self) -> Closed {
-        self.socket.map(Socket::close).unwrap_or_default().and(self.port.map(Port::close))
+        self.socket.map(Socket::close).unwrap_or_default().and(self.port.map(|port| port.service))
     }
 }
 

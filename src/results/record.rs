@@ -97,6 +97,7 @@ pub struct Record {
     Deserialize,
     JsonSchema,
     IntoStaticStr,
+    VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
@@ -125,18 +126,13 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Outcomes of build attempts.
-    pub const OF_ATTEMPTS: [Outcome; 7] = [
-        Outcome::Published,
-        Outcome::Unchanged,
-        Outcome::Rejected,
-        Outcome::Unstable,
-        Outcome::Failed,
-        Outcome::Removed,
-        Outcome::RolledBack,
-    ];
-    /// Outcomes of records about servers.
-    pub const OF_SERVERS: [Outcome; 3] = [Outcome::Served, Outcome::NotServed, Outcome::Withdrawn];
+    /// All outcomes.
+    pub const ALL: &[Outcome] = Outcome::VARIANTS;
+
+    /// Whether it is an outcome of a record about a server, rather than of a build attempt.
+    pub fn is_of_server(self) -> bool {
+        matches!(self, Outcome::Served | Outcome::NotServed | Outcome::Withdrawn)
+    }
 
     /// The outcome as records write it.
     pub fn as_str(self) -> &'static str {
