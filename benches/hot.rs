@@ -19,8 +19,8 @@ use marwatch::archive::{
 };
 use marwatch::clock::Moment;
 use marwatch::config::{Config, PackDefaults, Settle};
-use marwatch::fs::identity::FileId;
-use marwatch::fs::identity::Identity;
+use marwatch::fs::FileId;
+use marwatch::fs::Identity;
 use marwatch::model::{ArchiveFormat, EntryPath, ModelName};
 use marwatch::pipeline::compare::has_files;
 use marwatch::pipeline::reuse::Kept;

@@ -165,7 +165,7 @@ fn an_unpacked_archive_depends_on_nothing_but_its_content() {
 }
 
 #[test]
-fn the_way_to_a_content_does_not_matter() {
+fn an_archive_does_not_depend_on_earlier_edits() {
     let cold = tempfile::tempdir().unwrap();
     let expected = fs::read(build(cold.path(), &USUAL, "default").join("model.mar")).unwrap();
     let dir = tempfile::tempdir().unwrap();

@@ -40,86 +40,86 @@ fn is_thorough() -> bool {
 }
 
 #[test]
-fn killed_at_a_first_build() {
+fn a_kill_during_a_first_build_does_no_harm() {
     kill::sweep("cold", Scenario::cold(None));
 }
 
 #[test]
-fn killed_at_an_edit() {
+fn a_kill_during_an_edit_does_no_harm() {
     kill::sweep("edit", Scenario::edit("", None));
 }
 
 #[test]
-fn killed_at_an_edit_beside_large_weights() {
+fn a_kill_during_an_edit_next_to_large_weights_does_no_harm() {
     kill::sweep("large", Scenario::large("", None));
 }
 
 #[test]
-fn killed_at_an_edit_with_a_full_history() {
+fn a_kill_during_an_edit_with_a_full_history_does_no_harm() {
     kill::sweep("history", Scenario::edit("history: {keep: 2}\n", None));
 }
 
 #[test]
-fn killed_at_a_removal() {
+fn a_kill_during_a_removal_does_no_harm() {
     kill::sweep("removal", Scenario::removal("", None));
 }
 
 #[test]
-fn killed_when_a_model_leaves_and_its_archive_stays() {
+fn a_kill_during_a_removal_that_keeps_the_archive_does_no_harm() {
     kill::sweep("departure", Scenario::departure(None));
 }
 
 #[test]
-fn killed_at_a_change_of_form_to_a_file() {
+fn a_kill_during_a_change_of_format_to_a_file_does_no_harm() {
     kill::sweep("form of file", Scenario::form_of_file(None));
 }
 
 #[test]
-fn killed_at_a_change_of_form_to_a_folder() {
+fn a_kill_during_a_change_of_format_to_a_folder_does_no_harm() {
     kill::sweep("form of folder", Scenario::form_of_folder(None));
 }
 
 #[test]
-fn killed_when_an_archive_is_put_back() {
+fn a_kill_during_a_rollback_leaves_the_old_or_the_new_archive() {
     put_back::sweep("");
 }
 
 #[test]
-fn killed_when_an_archive_is_put_back_from_a_long_history() {
+fn a_kill_during_a_rollback_with_a_long_history_leaves_the_old_or_the_new_archive() {
     put_back::sweep("history: {keep: 3}\n");
 }
 
 #[test]
-fn killed_at_a_rollback() {
+fn a_kill_during_a_rollback_does_no_harm() {
     kill::sweep("rollback", Scenario::rollback(None));
 }
 
 #[test]
-fn errors_at_a_first_build() {
+fn an_error_during_a_first_build_does_no_harm() {
     errors::sweep("cold", || Scenario::cold(None));
 }
 
 #[test]
-fn errors_at_an_edit() {
+fn an_error_during_an_edit_does_no_harm() {
     errors::sweep("edit", || Scenario::edit("", None));
 }
 
 #[test]
-fn errors_at_an_edit_beside_large_weights() {
+fn an_error_during_an_edit_next_to_large_weights_does_no_harm() {
     errors::sweep("large", || Scenario::large("", None));
 }
 
 #[test]
-fn errors_at_a_removal() {
+fn an_error_during_a_removal_does_no_harm() {
     errors::sweep("removal", || Scenario::removal("history: {keep: 0}\n", None));
 }
 
 #[test]
-fn errors_at_a_change_of_form() {
+fn an_error_during_a_change_of_format_does_no_harm() {
     errors::sweep("form of folder", || Scenario::form_of_folder(None));
 }
 
 #[test]
-fn errors_at_a_rollback() {
+fn an_error_during_a_rollback_does_no_harm() {
     errors::sweep("rollback", || Scenario::rollback(None));
 }

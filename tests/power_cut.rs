@@ -67,14 +67,14 @@ fn replays(replay: Replay) {
 
 #[test]
 #[ignore = "needs root, loop devices, FUSE and ext4"]
-fn images_of_ext4() {
+fn every_image_of_a_cut_ext4_holds_a_consistent_store() {
     replays(replay());
 }
 
 /// An archive that is written over a recycled one.
 #[test]
 #[ignore = "needs root, loop devices, FUSE and ext4"]
-fn images_of_a_spare() {
+fn every_image_of_a_cut_while_recycling_holds_a_consistent_store() {
     let images = replay().images / 8;
     let summary = Replay { mib: 256, weights: 17 << 20, images, ..replay() }.carry_out();
     assert!(summary.damage.is_empty(), "{:#?}", summary.damage);
@@ -83,37 +83,37 @@ fn images_of_a_spare() {
 
 #[test]
 #[ignore = "needs root, loop devices, FUSE and btrfs"]
-fn images_of_btrfs() {
+fn every_image_of_a_cut_btrfs_holds_a_consistent_store() {
     replays(Replay { kind: Kind::Btrfs, mib: 128, options: "defaults", ..replay() });
 }
 
 #[test]
 #[ignore = "needs root, loop devices and ext4"]
-fn cuts_on_ext4() {
+fn a_cut_on_ext4_leaves_a_consistent_store() {
     holds(plan(Kind::Ext4, "noauto_da_alloc"));
 }
 
 #[test]
 #[ignore = "needs root, loop devices and xfs"]
-fn cuts_on_xfs() {
+fn a_cut_on_xfs_leaves_a_consistent_store() {
     holds(plan(Kind::Xfs, ""));
 }
 
 #[test]
 #[ignore = "needs root, loop devices and ext4"]
-fn cuts_with_the_state_on_another_disk() {
+fn a_cut_with_the_state_on_another_disk_leaves_a_consistent_store() {
     holds(Plan { state_apart: true, ..plan(Kind::Ext4, "noauto_da_alloc") });
 }
 
 /// Cuts when a record has been written: everything that it reports must be on its disk by then.
-fn told() -> Plan {
-    Plan { moment: Moment::Told, state_apart: true, ..plan(Kind::Ext4, "noauto_da_alloc") }
+fn recorded() -> Plan {
+    Plan { moment: Moment::Recorded, state_apart: true, ..plan(Kind::Ext4, "noauto_da_alloc") }
 }
 
 #[test]
 #[ignore = "needs root, loop devices and ext4"]
-fn cuts_right_after_a_record() {
-    holds(told());
+fn a_cut_right_after_a_record_loses_nothing_that_it_reports() {
+    holds(recorded());
 }
 
 /// Cuts when an archive is durably in its place, and its state perhaps is not.
@@ -123,7 +123,7 @@ fn placed() -> Plan {
 
 #[test]
 #[ignore = "needs root, loop devices and ext4"]
-fn cuts_right_after_an_archive_took_its_place() {
+fn a_cut_right_after_an_archive_took_its_place_leaves_a_consistent_store() {
     holds(placed());
 }
 
@@ -151,7 +151,7 @@ fn control_an_archive_that_is_copied_to_its_place_is_torn() {
 
 #[test]
 #[ignore = "needs root, loop devices and ext4"]
-fn control_archives_without_a_mark_are_taken_for_somebody_elses() {
+fn control_archives_without_a_mark_count_as_foreign() {
     finds("refused:", "mark", placed());
 }
 
@@ -175,6 +175,6 @@ fn control_images_of_archives_that_are_not_flushed_are_torn() {
 
 #[test]
 #[ignore = "needs root, loop devices and ext4"]
-fn control_records_tell_of_archives_in_a_folder_that_is_not_flushed() {
-    finds("record:", "folder-flush", told());
+fn control_without_a_flush_of_the_folder_a_reported_archive_is_lost() {
+    finds("record:", "folder-flush", recorded());
 }

@@ -200,7 +200,7 @@ fn cases() -> Vec<Case> {
 
 #[test]
 #[ignore = "installs model-archiver from PyPI; run by .ci/run"]
-fn the_same_members_contents_and_manifests() {
+fn both_commands_pack_the_same_members_and_manifests() {
     let python = python_command();
     let mut compared = 0;
     for case in cases() {
@@ -299,7 +299,7 @@ fn compare(case: &Case, what: &str, theirs: (String, Members), ours: (String, Me
 /// The command line: both commands exit with the same code, and report the same errors of usage.
 #[test]
 #[ignore = "installs model-archiver from PyPI; run by .ci/run"]
-fn the_same_command_line() {
+fn both_commands_take_the_same_command_line() {
     let python = python_command();
     let words: &[&[&str]] = &[
         &[],

@@ -63,7 +63,7 @@ fn inspect_all(site: &Site, models: &[&str]) {
 
 #[test]
 #[ignore = "needs Java and multi-model-server from PyPI; run by .ci/run"]
-fn the_server_serves_what_is_dropped_and_after_a_restart_what_was_edited() {
+fn the_server_serves_a_dropped_model_and_after_a_restart_its_edit() {
     const MODELS: [&str; 4] = ["answer", "echo", "sentiment-en", "word-count"];
     let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/models");
     let site = Site::new();

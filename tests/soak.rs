@@ -33,7 +33,7 @@ use common::random::number_from;
 use run::{Soak, Terms};
 
 #[test]
-fn whatever_is_done_to_models_and_daemon_the_store_is_true_to_the_models() {
+fn the_store_converges_to_the_models_through_edits_kills_and_reloads() {
     let seed = number_from("MARWATCH_SOAK_SEED", 1);
     let seconds = number_from("MARWATCH_SOAK_SECONDS", 30);
     let terms = Terms { seed, time: Duration::from_secs(seconds), ..Terms::default() };
@@ -55,12 +55,12 @@ mod controls {
     }
 
     #[test]
-    fn control_the_lease_probe_is_missed() {
+    fn control_without_the_lease_probe_torn_archives_are_published() {
         found_without("lease-probe");
     }
 
     #[test]
-    fn control_the_quiet_time_is_missed() {
+    fn control_without_the_quiet_time_torn_archives_are_published() {
         found_without("quiet-time");
     }
 }

@@ -14,13 +14,13 @@ mod ending;
 mod journal;
 #[path = "systemd/machine.rs"]
 mod machine;
+#[path = "systemd/notifications.rs"]
+mod notifications;
 #[path = "systemd/package.rs"]
 mod package;
 #[path = "systemd/running.rs"]
 mod running;
 #[path = "systemd/sandbox.rs"]
 mod sandbox;
-#[path = "systemd/told.rs"]
-mod told;
 #[path = "systemd/unit.rs"]
 mod unit;

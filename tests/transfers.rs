@@ -66,7 +66,7 @@ fn judge(site: &Site, model: &str, states: &[&Members]) -> Result<(), String> {
     for (path, members) in &archives {
         if !states.contains(&members) {
             let sizes: Vec<_> = members.iter().map(|(path, c)| (path, c.len())).collect();
-            return Err(format!("{} holds no state at rest: {sizes:?}", path.display()));
+            return Err(format!("{} holds no settled state: {sizes:?}", path.display()));
         }
     }
     match (archives.last(), states.last()) {
@@ -89,7 +89,7 @@ fn wait_for(daemon: &mut Daemon<'_>, archive: &Path, state: &Members) {
 /// Waits until the archive of `m` holds the present state of its folder, and stops the daemon. An
 /// error if an archive holds neither that nor one of the states `before`.
 #[track_caller]
-fn judge_at_rest(mut daemon: Daemon<'_>, site: &Site, before: &[&Members]) -> Result<(), String> {
+fn judge_settled(mut daemon: Daemon<'_>, site: &Site, before: &[&Members]) -> Result<(), String> {
     let last = packed(&site.drop.join("m"));
     wait_for(&mut daemon, &site.archive("m"), &last);
     daemon.stop();

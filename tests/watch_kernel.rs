@@ -78,13 +78,13 @@ fn make_models(dir: &Path, names: std::ops::Range<u32>) {
 
 #[test]
 #[ignore = "needs user namespaces"]
-fn too_few_watches_from_the_start() {
-    within(WATCHES, 20, "inner_from_the_start");
+fn with_too_few_watches_from_the_start_the_watcher_polls() {
+    within(WATCHES, 20, "inner_too_few_watches_from_the_start");
 }
 
 #[test]
-#[ignore = "started by too_few_watches_from_the_start"]
-fn inner_from_the_start() {
+#[ignore = "started by with_too_few_watches_from_the_start_the_watcher_polls"]
+fn inner_too_few_watches_from_the_start() {
     if !is_inner() {
         return;
     }
@@ -117,13 +117,13 @@ fn inner_from_the_start() {
 
 #[test]
 #[ignore = "needs user namespaces"]
-fn too_few_watches_later() {
-    within(WATCHES, 21, "inner_later");
+fn with_too_few_watches_later_the_watcher_polls() {
+    within(WATCHES, 21, "inner_too_few_watches_later");
 }
 
 #[test]
-#[ignore = "started by too_few_watches_later"]
-fn inner_later() {
+#[ignore = "started by with_too_few_watches_later_the_watcher_polls"]
+fn inner_too_few_watches_later() {
     if !is_inner() {
         return;
     }
@@ -147,12 +147,12 @@ fn inner_later() {
 
 #[test]
 #[ignore = "needs user namespaces"]
-fn no_instance() {
+fn without_an_inotify_instance_the_watcher_polls() {
     within(INSTANCES, 0, "inner_no_instance");
 }
 
 #[test]
-#[ignore = "started by no_instance"]
+#[ignore = "started by without_an_inotify_instance_the_watcher_polls"]
 fn inner_no_instance() {
     if !is_inner() {
         return;
@@ -173,13 +173,13 @@ fn inner_no_instance() {
 
 #[test]
 #[ignore = "needs user namespaces"]
-fn a_root_is_unmounted_and_mounted_again() {
-    within(WATCHES, 777, "inner_mounts");
+fn the_watcher_follows_a_root_that_is_unmounted_and_mounted_again() {
+    within(WATCHES, 777, "inner_unmounted_root");
 }
 
 #[test]
-#[ignore = "started by a_root_is_unmounted_and_mounted_again"]
-fn inner_mounts() {
+#[ignore = "started by the_watcher_follows_a_root_that_is_unmounted_and_mounted_again"]
+fn inner_unmounted_root() {
     if !is_inner() {
         return;
     }

@@ -1,8 +1,7 @@
-//! The port: the same answers for browsers and monitoring.
+//! The TCP port, for browsers and monitoring.
 //!
-//! On a loopback address everybody on the machine may read, and only who has the token may have
-//! something done. On any other address the token is needed for everything but `/healthz` and
-//! `/readyz`.
+//! On a loopback address, everyone on the machine may read, and commands need the token. On any
+//! other address, everything but `/healthz` and `/readyz` needs the token.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -19,9 +18,7 @@ use super::AppState;
 use super::routes::{refuse, router};
 use super::socket::Service;
 use crate::config::read_secret;
-use crate::pipeline::command::Refusal;
 
-/// Why a port is not answered.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PortError {
     #[error("cannot read the token in {}", path.display())]
@@ -36,7 +33,7 @@ pub(super) enum PortError {
     Listen(#[source] io::Error),
 }
 
-/// A port that is answered until it is closed or dropped.
+/// An open port. Dropping it closes the port.
 #[derive(Debug)]
 pub(super) struct Port {
     wanted: SocketAddr,
@@ -45,10 +42,10 @@ pub(super) struct Port {
     service: Service,
 }
 
-/// The digest of a token: comparing digests takes the same time whatever differs.
+/// The digest of a token. Comparing digests takes the same time wherever they differ.
 pub(super) type Token = blake3::Hash;
 
-/// Who may ask what.
+/// Decides who may send which requests.
 #[derive(Debug, Clone)]
 struct Guard {
     token: Arc<Mutex<Option<Token>>>,
@@ -56,7 +53,6 @@ struct Guard {
 }
 
 impl Port {
-    /// Listens at `address`.
     pub(super) fn open(
         wanted: SocketAddr,
         token: Option<Token>,
@@ -68,33 +64,33 @@ impl Port {
             .and_then(TcpListener::from_std)
             .map_err(PortError::Listen)?;
         let address = listener.local_addr().map_err(PortError::Listen)?;
-        let router = router(app).layer(from_fn_with_state(guard.clone(), watch_over));
+        let router = router(app).layer(from_fn_with_state(guard.clone(), guard_requests));
         let service = Service::start(listener, router, "port");
         Ok(Self { wanted, address, guard, service })
     }
 
-    /// Where it was to listen.
+    /// The configured address.
     pub(super) fn wanted(&self) -> SocketAddr {
         self.wanted
     }
 
-    /// Holds from now on, also for whoever is connected.
+    /// Sets another token, for connected clients too.
     pub(super) fn set_token(&self, token: Option<Token>) {
         *self.guard.token() = token;
     }
 
-    /// Where it listens.
+    /// The actual address.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The service that answers it, which goes on.
+    /// The service, which continues to answer.
     pub(super) fn close(self) -> Service {
         self.service
     }
 }
 
-/// What a file holds.
+/// Reads the token in a file.
 pub(super) fn token(path: &Path) -> Result<Token, PortError> {
     let text =
         read_secret(path).map_err(|source| PortError::Token { path: path.to_owned(), source })?;
@@ -104,11 +100,9 @@ pub(super) fn token(path: &Path) -> Result<Token, PortError> {
     }
 }
 
-async fn watch_over(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+async fn guard_requests(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     match guard.objection(request.method(), request.uri().path(), request.headers()) {
-        Some((status, message, help)) => {
-            refuse(status, Refusal { message: message.into(), help: help.into() })
-        }
+        Some((status, message, help)) => refuse(status, message, help),
         None => next.run(request).await,
     }
 }
@@ -119,11 +113,11 @@ impl Guard {
     }
 
     fn token(&self) -> MutexGuard<'_, Option<Token>> {
-        // Plain data, whatever panicked meanwhile.
+        // A panic while the lock was held leaves plain data intact.
         self.token.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What speaks against a request.
+    /// Why a request is refused: status, message and help.
     fn objection(
         &self,
         method: &Method,
@@ -133,13 +127,13 @@ impl Guard {
         if matches!(path, "/healthz" | "/readyz") {
             return None;
         }
-        // A page from elsewhere can have a name of its own lead here; it cannot change the header.
+        // DNS rebinding: a page from elsewhere can let its own name lead here, but its requests
+        // then carry that name in the header.
         if self.is_loopback && !names_loopback(headers) {
-            let help = "ask for it as 127.0.0.1 or localhost";
             return Some((
                 StatusCode::MISDIRECTED_REQUEST,
-                "this is not the host that was asked for",
-                help,
+                "the `Host` header does not name this machine",
+                "use 127.0.0.1 or localhost",
             ));
         }
         let is_read = matches!(*method, Method::GET | Method::HEAD);
@@ -147,24 +141,23 @@ impl Guard {
             return None;
         }
         let Some(token) = *self.token() else {
-            let help = "use the control socket, or configure `control.token_file`";
             return Some((
                 StatusCode::FORBIDDEN,
-                "nothing can be ordered here without a token",
-                help,
+                "commands on this port need a token, and none is configured",
+                "use the control socket, or set `control.token_file`",
             ));
         };
-        let said = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
-        let said = said.and_then(|value| value.strip_prefix(b"Bearer "));
-        if said.is_some_and(|said| blake3::hash(said.trim_ascii()) == token) {
+        let sent = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
+        let sent = sent.and_then(|value| value.strip_prefix(b"Bearer "));
+        if sent.is_some_and(|sent| blake3::hash(sent.trim_ascii()) == token) {
             return None;
         }
-        let help = "send `Authorization: Bearer TOKEN`, with the token in `control.token_file`";
+        let help = "send `Authorization: Bearer TOKEN` with the token in `control.token_file`";
         Some((StatusCode::UNAUTHORIZED, "the token is missing or wrong", help))
     }
 }
 
-/// Whether a request was meant for this machine by name.
+/// Whether the `Host` header names this machine.
 fn names_loopback(headers: &HeaderMap) -> bool {
     let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else {
         return false;
@@ -198,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn on_loopback_all_may_read_and_few_may_write() {
+    fn on_loopback_everyone_may_read_and_commands_need_the_token() {
         let open = Guard::new(None, true);
         for host in ["localhost", "localhost:80", "127.0.0.1:8", "127.0.0.1", "[::1]:8", "[::1]"] {
             assert_eq!(objection(&open, Method::GET, "/models", host, ""), 200, "{host}");
@@ -218,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn elsewhere_only_probes_need_no_token() {
+    fn on_other_addresses_only_probes_need_no_token() {
         let guard = Guard::new(Some(blake3::hash(b"secret")), false);
         for (path, token, status) in [
             ("/healthz", "", 200),
@@ -232,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_what_its_file_holds_without_the_line_end() {
+    fn a_token_file_is_read_without_its_line_end() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("token");
         assert!(token(&path).unwrap_err().to_string().contains("cannot read"));

@@ -67,8 +67,8 @@ async fn forward(
         tokio::select! {
             event = inbox.recv() => match event {
                 Some(StoreEvent::Record(record)) => {
-                    hook.tell(&record);
-                    subscribers.tell(record);
+                    hook.start(&record);
+                    subscribers.send(record);
                 }
                 Some(StoreEvent::Listed(model, entry)) => servers.listed(&model, *entry),
                 Some(StoreEvent::Delisted(model)) => servers.delisted(&model),

@@ -103,17 +103,17 @@ impl Daemon {
             .map_err(|error| cannot("watch", &error))?;
         let subscribers = Subscribers::new(Arc::clone(&metrics));
         let (asked, questions) = mpsc::unbounded_channel();
-        let desk = AppState {
-            store: engine.config().store.clone(),
+        let store = engine.config().store.clone();
+        let history = AttemptHistory::of(&hidden_folder(&store));
+        let state = AppState {
+            store,
             commands: engine.sink(Message::Command),
             questions: asked,
             records: subscribers.records(),
             metrics,
-            history: Arc::new(Mutex::new(AttemptHistory::of(&hidden_folder(
-                &engine.config().store,
-            )))),
+            history: Arc::new(Mutex::new(history)),
         };
-        let control = Control::start(engine.config(), desk);
+        let control = Control::start(engine.config(), state);
         let servers = Servers::new(
             engine.config(),
             engine.sink(Message::Server),

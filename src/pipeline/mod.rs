@@ -248,7 +248,7 @@ impl Job {
         let mut job = self.clone();
         if let Some(known) = &mut job.known {
             let known = Arc::make_mut(known);
-            known.archive.identity = Identity { ino: 0, size: 0, mtime: 0 };
+            known.archive.identity = Identity::NONE;
             known.archive.ctime = None;
             known.fingerprint = None;
         }

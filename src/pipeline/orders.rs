@@ -362,7 +362,7 @@ fn archive_state(
         digest,
         bytes: inspection.bytes,
         // The store sees by what it is known again.
-        identity: Identity { ino: 0, size: 0, mtime: 0 },
+        identity: Identity::NONE,
         ctime: None,
         manifest: bare(path, manifest.size, *hash.as_bytes()),
         sha256: None,

@@ -149,8 +149,7 @@ impl Attempt<'_> {
         };
         let config = &self.shop.config;
         // By what the archive will be known again, the store sees.
-        let nothing = Identity { ino: 0, size: 0, mtime: 0 };
-        let mut next = state_of(seen, &packed, nothing, self.last_generation + 1, sha256);
+        let mut next = state_of(seen, &packed, Identity::NONE, self.last_generation + 1, sha256);
         if let Some(known) = known {
             next.history.clone_from(&known.history);
             next.recycled.clone_from(&known.recycled);

@@ -14,10 +14,10 @@
 //! is not defined. For `handle` this is only a warning, since naming it and naming nothing are the
 //! same to the server.
 
-use ruff_text_size::{Ranged, TextSize};
+use ruff_text_size::Ranged;
 
 use super::callable::entry;
-use super::finding::Finding;
+use super::finding::{DEFAULT, Finding};
 use super::members::{Member, Module};
 use super::namespace::Binding;
 use super::nearest::nearest;
@@ -26,9 +26,6 @@ use super::signature::{name_of, short};
 use super::value::Value;
 use crate::model::Handler;
 use crate::model::problem::{Code, Severity};
-
-/// FUNCTION if the handler names none.
-pub const DEFAULT: &str = "handle";
 
 /// Checks what the server would use as the handler's entry point.
 pub fn check(handler: &Handler, module: &Module<'_>) -> Vec<Finding> {
@@ -126,7 +123,7 @@ fn missing_function(
     let name = short(name);
     let mut at = with_method.map(|class| class.name.start());
     let help = if let Some(near) = nearest(&name, functions().map(|(name, _)| *name)) {
-        at = place(near, module);
+        at = module.place(near);
         format!("did you mean `{written}:{near}`?")
     } else if let Some(class) = with_method.map(name_of) {
         if by_class() {
@@ -141,15 +138,10 @@ fn missing_function(
     } else if let Some(class) = class.filter(|_| by_class()).map(name_of) {
         format!("write `{written}` as the handler if the server should call `{class}.handle`")
     } else if let [(only, _)] = fitting[..] {
-        at = place(only, module);
+        at = module.place(only);
         format!("write `{written}:{}`, or add `def {name}(data, context)`", short(only))
     } else {
         format!("add `def {name}(data, context)` at the top level of the module")
     };
     Finding::error(Code::HandlerEntryPoint, at, undefined, help)
-}
-
-/// Where a name of the module is bound.
-pub fn place(name: &str, module: &Module<'_>) -> Option<TextSize> {
-    module.names.get(name)?.place()
 }

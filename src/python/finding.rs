@@ -8,6 +8,9 @@ use super::TEST_IT;
 use super::source::Lines;
 use crate::model::problem::{Code, Problem, Severity};
 
+/// FUNCTION if the handler names none.
+pub const DEFAULT: &str = "handle";
+
 /// A problem and its place in the text; without a place if it concerns the module as a whole.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finding {

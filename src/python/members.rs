@@ -22,6 +22,13 @@ pub struct Module<'a> {
     pub stars: bool,
 }
 
+impl Module<'_> {
+    /// Where a name of the module is bound.
+    pub fn place(&self, name: &str) -> Option<TextSize> {
+        self.names.get(name)?.place()
+    }
+}
+
 /// An attribute of an instance.
 pub enum Member<'a> {
     /// Its possible values, and whether it may be absent nevertheless.

@@ -5,8 +5,7 @@ use ruff_python_ast::StmtClassDef;
 use ruff_text_size::Ranged;
 
 use super::callable::{Call, entry};
-use super::entry_point::{DEFAULT, place};
-use super::finding::Finding;
+use super::finding::{DEFAULT, Finding};
 use super::members::{Member, Module};
 use super::namespace::{Binding, of_class};
 use super::nearest::nearest;
@@ -110,9 +109,9 @@ fn no_class(handler: &Handler, module: &Module<'_>) -> Finding {
         values.iter().all(|value| module.call(value, entry(name)).is_none())
     };
     let (at, help) = if let Some(near) = nearest(DEFAULT, functions.clone()) {
-        (place(near, module), format!("rename `{near}` to `handle`, or write `{written}:{near}`"))
+        (module.place(near), format!("rename `{near}` to `handle`, or write `{written}:{near}`"))
     } else if let [only] = functions.filter(fits).collect::<Vec<_>>()[..] {
-        (place(only, module), format!("write `{written}:{}`", short(only)))
+        (module.place(only), format!("write `{written}:{}`", short(only)))
     } else {
         (None, "add `def handle(data, context)` at the top level of the module".to_owned())
     };

@@ -1,9 +1,9 @@
-//! Reads a whole store back, the history included, and checks it against the catalog and against the
-//! rules by which the server loads a store.
+//! Reads a whole store back, the history included, and checks it against the catalog and against
+//! the rules by which the server loads a store.
 //!
-//! An audit only reads and holds no lock, so a daemon may publish at the same time. An archive takes
-//! its place before the catalog names it, so what seems wrong is read again after a pause if the
-//! catalog may have lagged behind or has changed since.
+//! An audit only reads and holds no lock, so a daemon may publish at the same time. An archive
+//! takes its place before the catalog names it, so what seems wrong is read again after a pause if
+//! the catalog may have lagged behind or has changed since.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -87,8 +87,8 @@ type Finding = (Audited, Vec<Problem>);
 
 type Models = BTreeMap<String, CatalogEntry>;
 
-/// Audits the store at `root`: everything, or only the models `only`. Fails only if the store or its
-/// catalog cannot be read.
+/// Audits the store at `root`: everything, or only the models `only`. Fails only if the store or
+/// its catalog cannot be read.
 pub fn audit(root: &Path, only: &BTreeSet<String>) -> io::Result<Audit> {
     let mut audit = Audit::default();
     let models = catalog(root)?;
@@ -145,7 +145,7 @@ fn visible(root: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Whether the server takes it for a model: a file with the right suffix, or a folder with a manifest.
+/// Whether the server takes it for a model: a file by its suffix, a folder by its manifest.
 fn is_archive(root: &Path, file: &str) -> bool {
     let path = root.join(file);
     let is_named = [".mar", ".model", ".tar.gz"].iter().any(|suffix| file.ends_with(suffix));
@@ -312,7 +312,7 @@ fn read_history(root: &Path, is_wanted: impl Fn(&str) -> bool, audit: &mut Audit
     }
 }
 
-/// The size of an archive in the history, and what is wrong with it; `None` if it has left the history.
+/// The size of an archive in the history, and its problem; `None` if it has left the history.
 fn examine_kept(kept: &Kept) -> Option<(u64, Option<Problem>)> {
     let found = inspect(&kept.path);
     if !kept.path.exists() {
@@ -336,7 +336,7 @@ fn examine_kept(kept: &Kept) -> Option<(u64, Option<Problem>)> {
         // An archive that marwatch did not build is kept as it was.
         let severity = if kept.digest.is_some() { Severity::Error } else { Severity::Warning };
         let message = format!("kept as generation {}: {reason}", kept.generation);
-        let help = "it cannot be rolled back to; remove it";
+        let help = "no rollback can use it; remove it";
         let problem = Problem::error(Code::ArchiveDamaged, &kept.path, message, help);
         Problem { severity, ..problem }
     });

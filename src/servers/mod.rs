@@ -119,7 +119,7 @@ impl Servers {
         let now = Instant::now();
         let model = self.models.entry(name).or_insert_with(|| Model::new(entry.clone()));
         model.set_servers(urls(&self.apis), now);
-        // Whoever publishes again may have mended the server, but a rollback has not.
+        // With a new archive the server may be mended too; a rollback mends nothing.
         if entry.held.is_none() && entry.generation != model.entry.generation {
             model.forgive();
         }
@@ -147,7 +147,7 @@ impl Servers {
         }
     }
 
-    /// Waits until something is to be done, and does it.
+    /// Waits for the next thing to do, and does it.
     pub async fn turn(&mut self) {
         if self.apis.is_empty() && self.deliveries.is_empty() {
             return std::future::pending().await;
@@ -221,7 +221,7 @@ impl Servers {
         let Some(model) = self.models.get_mut(name) else { return };
         let now = Instant::now();
         model.running = None;
-        // Of what was published since, the outcomes say nothing.
+        // Otherwise the outcomes are about an archive that was replaced since.
         let is_current = !std::mem::take(&mut model.is_newer);
         let (mut is_refused, mut is_rolled_back) = (false, false);
         let mut tidied = Vec::new();

@@ -31,13 +31,14 @@ pub struct Gate {
 
 impl Gate {
     /// The gate of a configuration; `None` without a server that is one, or outside of a runtime.
-    pub fn of(config: &Config) -> Option<Self> {
+    pub fn of(config: &Config) -> Option<Arc<dyn Preflight>> {
         let gates =
             config.servers.iter().filter(|server| server.preflight == config::Preflight::Gate);
         let servers: Vec<_> =
             gates.filter_map(|server| Api::new(Arc::new(server.clone())).ok()).collect();
         let runtime = Handle::try_current().ok()?;
-        (!servers.is_empty()).then_some(Self { servers, runtime, store: config.store.clone() })
+        let gate = Self { servers, runtime, store: config.store.clone() };
+        (!gate.servers.is_empty()).then(|| Arc::new(gate) as Arc<dyn Preflight>)
     }
 }
 

@@ -119,7 +119,7 @@ impl Model {
 }
 
 impl ServerOutcome {
-    /// An outcome that says nothing about settings.
+    /// An outcome without settings.
     pub(super) fn of(server: &str, verdict: Verdict) -> Self {
         Self {
             server: server.to_owned(),
@@ -163,7 +163,7 @@ impl ServerState {
     }
 
     /// Takes the outcome of a delivery of `generation`. `is_current` is false if store or
-    /// configuration have changed since: then it says nothing about what is wanted now.
+    /// configuration have changed since, and something else may be wanted now.
     pub(super) fn update(
         &mut self,
         outcome: &ServerOutcome,
@@ -177,35 +177,25 @@ impl ServerState {
             // A refused registration counts too: it is not repeated for the settings alone.
             self.registered = Some(outcome.batching);
         }
-        if is_current {
-            self.tolerated = outcome.misfit;
-        }
         self.serves = (state == ServingState::Serving).then_some(generation);
+        let is_failure = matches!(state, ServingState::Failed | ServingState::Unreachable);
+        self.failures = if is_failure { self.failures + 1 } else { 0 };
         let wait = match state {
-            ServingState::Serving | ServingState::Withdrawn => {
-                self.failures = 0;
-                check_interval
-            }
-            ServingState::Refused | ServingState::RolledBack => {
-                self.failures = 0;
-                if is_current && !outcome.had_new {
-                    self.refused = Some(generation);
-                }
-                check_interval
-            }
-            ServingState::Failed => {
-                self.failures += 1;
-                check_interval.max(backoff(retry, self.failures))
-            }
+            ServingState::Failed => check_interval.max(backoff(retry, self.failures)),
             ServingState::Unreachable => {
-                self.failures += 1;
                 // When it comes back, it may still be starting its workers.
                 self.was_seen = false;
                 check_interval.min(backoff(retry, self.failures))
             }
+            _ => check_interval,
         };
-        if is_current {
-            self.due = Instant::now() + wait;
+        if !is_current {
+            return;
+        }
+        self.tolerated = outcome.misfit;
+        self.due = Instant::now() + wait;
+        if matches!(state, ServingState::Refused | ServingState::RolledBack) && !outcome.had_new {
+            self.refused = Some(generation);
         }
     }
 }
@@ -251,7 +241,7 @@ mod tests {
         update(&mut comes_back, Verdict::Unsettled("starting".into()), 1, true);
         assert!(down.due >= now + CHECK, "no more often than a server that answers");
         assert!(comes_back.due < now + Duration::from_secs(2));
-        // A late outcome says nothing about the present generation.
+        // A late outcome is not about the present generation.
         comes_back.due = now;
         update(&mut comes_back, Verdict::Refused("late".into()), 1, false);
         assert_eq!((comes_back.due, comes_back.refused), (now, None));

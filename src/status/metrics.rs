@@ -3,7 +3,6 @@
 //! Records move the counters as they are written; a [`Status`] sets the gauges at each request.
 //! `docs/operations.md` explains the metrics.
 
-use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -30,6 +29,7 @@ type Named = [(&'static str, String); 1];
 type Seconds = Gauge<f64, AtomicU64>;
 
 /// The daemon's metrics.
+#[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     attempts: Family<Label, Counter>,
@@ -44,12 +44,6 @@ pub struct Metrics {
     watch_limit: Gauge,
     published: Family<Named, Seconds>,
     behind: Family<Named, Gauge>,
-}
-
-impl fmt::Debug for Metrics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Metrics").finish_non_exhaustive()
-    }
 }
 
 /// From a millisecond to over an hour.

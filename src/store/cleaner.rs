@@ -1,7 +1,8 @@
 //! A thread that removes files and folders.
 //!
-//! Unlinking an archive of 1 GB takes a tenth of a second and more; publishing does not wait for it.
-//! The cleaner removes only what lies in staging: the next start removes there what a crash leaves.
+//! Unlinking an archive of 1 GB takes a tenth of a second and more; publishing does not wait for
+//! it. The cleaner removes only what lies in staging: the next start removes there what a crash
+//! leaves.
 
 use std::fs;
 use std::io;

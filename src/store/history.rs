@@ -54,13 +54,14 @@ pub struct Retired {
     pub label: Label,
     /// The large entries that it holds, if it may be recycled.
     pub large: Vec<Entry>,
-    /// Whether marwatch did not build it and was not allowed to replace it: such an archive is kept even
-    /// where the history keeps none.
+    /// Whether marwatch did not build it and was not allowed to replace it: such an archive is kept
+    /// even where the history keeps none.
     pub is_foreign: bool,
 }
 
 impl Retired {
-    /// An archive that marwatch did not build, from a place that should have held this `generation`.
+    /// An archive that marwatch did not build, from a place that should have held this
+    /// `generation`.
     pub fn foreign(format: ArchiveFormat, generation: u64) -> Self {
         let label = Label { format, generation, digest: None };
         Self { label, large: Vec::new(), is_foreign: true }
@@ -93,21 +94,14 @@ impl HistoryNote {
     }
 }
 
-/// An archive that was put into the history.
-struct Put {
-    path: PathBuf,
-    /// Whether its name was taken: that archive now lies where this one came from.
-    displaced: bool,
-}
-
 impl History {
     /// The history of the store with this hidden folder, which may be held by another process.
     pub fn of(hidden: &Path) -> Self {
         Self { folder: hidden.join("history") }
     }
 
-    /// The archives of a model in the history, the newest first. Other names are ignored. Logs a warning
-    /// and returns none if the folder cannot be read.
+    /// The archives of a model in the history, the newest first. Other names are ignored. Logs a
+    /// warning and returns none if the folder cannot be read.
     pub fn list(&self, name: &ModelName) -> Vec<Kept> {
         self.try_list(name).unwrap_or_else(|error| {
             let folder = self.folder_of(name);
@@ -116,10 +110,6 @@ impl History {
         })
     }
 
-    /// The same.
-    ///
-    /// # Errors
-    /// When the folder is there and cannot be read.
     pub fn try_list(&self, name: &ModelName) -> io::Result<Vec<Kept>> {
         let entries = match fs::read_dir(self.folder_of(name)) {
             Ok(entries) => entries,
@@ -143,8 +133,8 @@ impl History {
         self.list(name).first().map_or(0, |kept| kept.generation)
     }
 
-    /// Takes in an archive that lies at `path` in staging, and returns the archives for which there is no
-    /// room: the history keeps so many. `notes` are those in the state.
+    /// Takes in an archive that lies at `path` in staging, and returns the archives for which there
+    /// is no room: the history keeps so many. `notes` are those in the state.
     ///
     /// Nothing that fails here fails or undoes a publish: the new archive is live. An archive that
     /// cannot be kept is removed, with a warning. A power cut can cost the newest archive of the
@@ -159,27 +149,22 @@ impl History {
         keep: usize,
     ) -> Vec<Leaver> {
         let Retired { label, large, is_foreign } = retired;
-        let mut leavers = Vec::new();
-        let mut put = None;
-        if keep == 0 && is_foreign {
-            staging.keep_foreign(name, &path, label.format);
-        } else if keep == 0 {
-            leavers.push(Leaver { path, large });
-        } else {
-            match self.put(name, &path, &label) {
-                Ok(done) => {
-                    notes.extend(HistoryNote::of(&done.path, large));
-                    if done.displaced {
-                        staging.discard(&path);
-                    }
-                    put = Some(done.path);
+        let (mut leavers, mut put) = (Vec::new(), None);
+        match (keep > 0).then(|| self.put(name, &path, &label)) {
+            Some(Ok((place, displaced))) => {
+                notes.extend(HistoryNote::of(&place, large));
+                if displaced {
+                    staging.discard(&path);
                 }
-                Err(error) if is_foreign => {
-                    tracing::error!(model = %name, %error, "cannot keep an archive in the history that marwatch did not build");
+                put = Some(place);
+            }
+            not_put => {
+                if let Some(Err(error)) = not_put {
+                    tracing::warn!(model = %name, %error, "cannot keep the replaced archive in the history");
+                }
+                if is_foreign {
                     staging.keep_foreign(name, &path, label.format);
-                }
-                Err(error) => {
-                    tracing::warn!(model = %name, %error, "cannot keep the replaced archive in the history; removing it");
+                } else {
                     leavers.push(Leaver { path, large });
                 }
             }
@@ -194,17 +179,15 @@ impl History {
         leavers
     }
 
-    /// Puts in the archive at `from`. An archive that has its name here then lies at `from`; one that
-    /// marwatch did not build replaces none, and gets the next number instead.
-    ///
-    /// # Errors
-    /// When it cannot be moved; it is then still at `from`.
-    fn put(&self, name: &ModelName, from: &Path, label: &Label) -> io::Result<Put> {
+    /// Puts in the archive at `from`, and returns its path, and whether that was taken: the archive
+    /// that had it then lies at `from`. One that marwatch did not build replaces none, and gets the
+    /// next number instead. If this fails, the archive is still at `from`.
+    pub fn put(&self, name: &ModelName, from: &Path, label: &Label) -> io::Result<(PathBuf, bool)> {
         let folder = self.folder_of(name);
         let path = folder.join(label.file_name());
         let answer = match rename_new(from, &path) {
             // The first archive, or the store was cleaned.
-            Err(error) if io::Error::from(error).kind() == io::ErrorKind::NotFound => {
+            Err(Errno::NOENT) => {
                 fs::create_dir_all(&folder)?;
                 rename_new(from, &path)
             }
@@ -217,18 +200,10 @@ impl History {
             Err(Errno::EXIST) => {
                 // The same content in the same generation, from before the state was lost.
                 exchange(from, &path)?;
-                Ok(Put { path, displaced: true })
+                Ok((path, true))
             }
-            answer => {
-                answer?;
-                Ok(Put { path, displaced: false })
-            }
+            answer => Ok(answer.map(|()| (path, false))?),
         }
-    }
-
-    /// Puts in an archive that a crash kept on its way here.
-    pub fn rescue(&self, name: &ModelName, from: &Path, label: &Label) -> io::Result<()> {
-        self.put(name, from, label).map(drop)
     }
 
     /// Removes from the history of every model the archives for which there is no room: the
@@ -242,9 +217,6 @@ impl History {
     }
 
     /// Makes durable what was put in of a model, if anything was.
-    ///
-    /// # Errors
-    /// When it cannot be flushed.
     pub fn flush(&self, name: &ModelName) -> io::Result<()> {
         for folder in [self.folder_of(name), self.folder.clone()] {
             match sync_folder(&folder) {
@@ -272,7 +244,7 @@ impl Label {
             Some(digest) => digest.digits()[..DIGITS].to_owned(),
             None => UNKNOWN.to_owned(),
         };
-        format!("{:06}-{digest}{}", self.generation, suffix(self.format))
+        format!("{:06}-{digest}{}", self.generation, self.format.suffix())
     }
 }
 
@@ -296,9 +268,9 @@ fn parse(path: &Path) -> Option<Kept> {
     let name = path.file_name()?.to_str()?;
     let format = [ArchiveFormat::Default, ArchiveFormat::Tgz]
         .into_iter()
-        .find(|&format| name.ends_with(suffix(format)))
+        .find(|&format| name.ends_with(format.suffix()))
         .unwrap_or(ArchiveFormat::NoArchive);
-    let (generation, digest) = name.strip_suffix(suffix(format))?.split_once('-')?;
+    let (generation, digest) = name.strip_suffix(format.suffix())?.split_once('-')?;
     let all = |text: &str, of: fn(u8) -> bool| text.bytes().all(of);
     let is_generation = generation.len() >= 6 && all(generation, |byte| byte.is_ascii_digit());
     let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
@@ -309,14 +281,6 @@ fn parse(path: &Path) -> Option<Kept> {
     };
     let generation = generation.parse().ok().filter(|_| is_generation)?;
     Some(Kept { path: path.to_owned(), generation, digest, format })
-}
-
-fn suffix(format: ArchiveFormat) -> &'static str {
-    match format {
-        ArchiveFormat::Default => ".mar",
-        ArchiveFormat::Tgz => ".tar.gz",
-        ArchiveFormat::NoArchive => "",
-    }
 }
 
 #[cfg(test)]

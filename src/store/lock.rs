@@ -46,9 +46,6 @@ pub enum LockError {
 impl Lock {
     /// Takes the lock, or names its holder. Waits only for a holder that was killed: what it was
     /// flushing keeps it, and the lock, for a while longer.
-    ///
-    /// # Errors
-    /// When another marwatch holds the lock, or the file cannot be used.
     pub fn take(path: &Path) -> Result<Self, LockError> {
         let error = |source| LockError::Io { path: path.to_owned(), source };
         let mut file = OpenOptions::new()
@@ -86,9 +83,6 @@ impl Lock {
 
     /// Checks that the lock still keeps others out. A user who removes the file to clean the store
     /// lets the next marwatch in, which makes another file. The lock is then taken again.
-    ///
-    /// # Errors
-    /// When another marwatch holds it by now, or it cannot be taken.
     pub fn hold(&self) -> Result<(), LockError> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let io = |source| LockError::Io { path: self.path.clone(), source };

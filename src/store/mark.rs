@@ -1,10 +1,10 @@
 //! The mark on an archive by which marwatch recognizes its own after a power cut.
 //!
-//! An extended attribute, `user.marwatch`: the inode of the store, and the identity of the archive. The
-//! flush of the archive makes it durable, so nothing else has to be flushed before the archive takes
-//! its place; a file beside it would cost another flush. A copy has another inode, and an archive that
-//! was written into has another time: neither is taken for ours. On file systems without such
-//! attributes the state is flushed first instead.
+//! An extended attribute, `user.marwatch`: the inode of the store, and the identity of the archive.
+//! The flush of the archive makes it durable, so nothing else has to be flushed before the archive
+//! takes its place; a file beside it would cost another flush. A copy has another inode, and an
+//! archive that was written into has another time: neither is taken for ours. On file systems
+//! without such attributes the state is flushed first instead.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -20,11 +20,8 @@ const NAME: &str = "user.marwatch";
 /// The inode of the store, and inode, length and time of the archive.
 type Mark = [u8; 32];
 
-/// Marks a staged archive as one that the store at `root` publishes. Only an archive of one file: the
-/// contents of a folder can change without the folder.
-///
-/// # Errors
-/// When it cannot be marked.
+/// Marks a staged archive as one that the store at `root` publishes. Only an archive of one file:
+/// the contents of a folder can change without the folder.
 pub fn set(root: &Path, staged: &Staged, identity: &Identity) -> io::Result<()> {
     let file = staged.file().ok_or(io::ErrorKind::Unsupported)?;
     Ok(rustix::fs::fsetxattr(file, NAME, &mark(root, identity)?, XattrFlags::empty())?)

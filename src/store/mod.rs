@@ -1,46 +1,38 @@
 //! The model store: the one module that publishes.
 //!
 //! Everything but finished archives lies under the hidden `STORE_DIR`, which the server skips;
-//! staging is there too, so that a rename never crosses a mount. A [`Store`] holds the store's lock as
-//! long as it lives: one marwatch for each store.
+//! staging is there too, so that a rename never crosses a mount. A [`Store`] holds the store's lock
+//! as long as it lives: one marwatch for each store.
 //!
-//! The modules below stand from the top down. Each imports only modules under its own, and `publish`,
-//! `retire` and `recover` have further methods of [`Store`]:
-//!
-//! - `publish` puts an archive in its place; `retire` takes one out; `recover` finishes at the
-//!   start what was interrupted. They call each other's methods, and import none of each other.
+//! - `publish` puts an archive in its place, `retire` takes one out, and `recover` finishes at the
+//!   start what was interrupted. All three are methods of [`Store`].
 //! - `restore` stages an archive of the history.
 //! - `states` is the state folder, `state` one state and its bytes.
 //! - `history` keeps replaced archives, `recycler` the one that the next build writes over.
 //! - `place` exchanges archives, `mark` marks them as ours.
 //! - `staging` is where archives are made, `cleaner` the thread that removes old ones.
 //! - `lock` keeps out other processes.
-
-mod publish;
-mod recover;
-mod retire;
-
-mod restore;
-
-mod states;
-
-pub mod state;
-
-mod fingerprint;
-mod history;
-
-mod recycler;
-
-mod mark;
-mod place;
-
-mod staging;
+//!
+//! From the top down: `publish`, `retire`, `recover` → `restore` → `states` → `state` → `history`,
+//! `fingerprint` → `recycler` → `place`, `mark` → `staging` → `cleaner`, `lock`. `tests/layers.rs`
+//! holds that.
 
 mod cleaner;
-mod lock;
-
+mod fingerprint;
 #[cfg(test)]
 mod fixture;
+mod history;
+mod lock;
+mod mark;
+mod place;
+mod publish;
+mod recover;
+mod recycler;
+mod restore;
+mod retire;
+mod staging;
+pub mod state;
+mod states;
 
 use std::fs;
 use std::io;
@@ -97,9 +89,6 @@ pub(crate) enum StoreError {
 
 impl Store {
     /// Makes missing folders, takes the lock, and cleans up after a crash.
-    ///
-    /// # Errors
-    /// When a folder cannot be made or another marwatch holds the store.
     pub fn open(config: &Config) -> Result<Self, StoreError> {
         let hidden = hidden_folder(&config.store);
         make_folder(&hidden)?;
@@ -152,7 +141,8 @@ impl Store {
         self.root.join(format.file_name(name))
     }
 
-    /// Opens the archive that was published last, if it is a file that nothing was written into since.
+    /// Opens the archive that was published last, if it is a file that nothing was written into
+    /// since.
     pub fn open_published(&self, name: &ModelName, archive: &ArchiveState) -> Option<fs::File> {
         let path = self.place(name, archive.format);
         if !path.symlink_metadata().ok()?.is_file() {
@@ -169,9 +159,6 @@ impl Store {
     }
 
     /// Stages an archive of the history, and reads all of it.
-    ///
-    /// # Errors
-    /// When it cannot be staged or read, or is damaged.
     pub fn stage_again(
         &self,
         name: &ModelName,
@@ -180,11 +167,9 @@ impl Store {
         restore::stage(&self.staging, name, kept)
     }
 
-    /// Forgets a removed model, and removes its recycled archive. Its history stays, and its last state
-    /// stays in the file that is returned, which the caller removes once the removal is recorded.
-    ///
-    /// # Errors
-    /// When its state is there and cannot be moved.
+    /// Forgets a removed model, and removes its recycled archive. Its history stays, and its last
+    /// state stays in the file that is returned, which the caller removes once the removal is
+    /// recorded.
     pub fn forget(&self, name: &ModelName) -> io::Result<PathBuf> {
         self.recycler.remove(&self.staging, name);
         self.states.forget(name)

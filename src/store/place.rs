@@ -1,9 +1,9 @@
 //! Puts an archive in its place: the one step that others see.
 //!
-//! At every instant the name leads to nothing, the complete old archive or the complete new one. After
-//! an exchange, the archive that came out is checked: if it is not the expected one, another program
-//! put its own there just before, and the two are exchanged back. No file is destroyed that marwatch
-//! did not make.
+//! At every instant the name leads to nothing, the complete old archive or the complete new one.
+//! After an exchange, the archive that came out is checked: if it is not the expected one, another
+//! program put its own there just before, and the two are exchanged back. No file is destroyed that
+//! marwatch did not make.
 
 use std::fs::{self, File};
 use std::io;
@@ -60,9 +60,6 @@ pub struct Placed {
 }
 
 /// Makes a staged archive durable.
-///
-/// # Errors
-/// When it cannot be flushed.
 pub fn flush(verified: &Verified) -> Result<(), PublishError> {
     let path = verified.staged.path();
     if is_disabled(Protection::ArchiveFlush) {
@@ -76,9 +73,6 @@ pub fn flush(verified: &Verified) -> Result<(), PublishError> {
 }
 
 /// The identity that a staged archive has, and keeps in its place.
-///
-/// # Errors
-/// When it cannot be read.
 pub fn identity(verified: &Verified) -> Result<Identity, PublishError> {
     let path = verified.staged.path();
     Identity::at(path)
@@ -88,10 +82,8 @@ pub fn identity(verified: &Verified) -> Result<Identity, PublishError> {
 
 /// Puts an archive in its place in a folder on the mount on which it is staged. The archive that is
 /// there is replaced if it is the `expected` one. It then lies where the new one was staged, and is
-/// removed when its guard is dropped.
-///
-/// # Errors
-/// When another archive is there, or the rename fails; the folder is then as it was.
+/// removed when its guard is dropped. If another archive is there or the rename fails, the folder
+/// is as it was.
 pub fn place_in(
     folder: &Path,
     mut verified: Verified,
@@ -173,10 +165,10 @@ fn swap(staged: &Path, path: &Path, expected: Identity) -> Result<Out, PublishEr
     }
 }
 
-/// Replaces what is at `path` without an exchange. The old file gets a second name first, so that its
-/// own name always leads to something; on file systems without hard links it is lost (false). A folder
-/// cannot be renamed over another one: the old one is moved away first, so that for a moment the name
-/// leads to nothing.
+/// Replaces what is at `path` without an exchange. The old file gets a second name first, so that
+/// its own name always leads to something; on file systems without hard links it is lost (false). A
+/// folder cannot be renamed over another one: the old one is moved away first, so that for a moment
+/// the name leads to nothing.
 fn replace(staged: &Path, path: &Path) -> io::Result<bool> {
     let mut aside = staged.as_os_str().to_owned();
     aside.push("-old");

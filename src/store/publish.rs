@@ -1,16 +1,20 @@
 //! Publishing: a verified archive takes its place in the store.
 //!
-//! The order of the steps keeps Promise 1. What a power cut leaves after each:
+//! The order of the steps keeps Promise 1. Each says what a power cut leaves after it:
 //!
-//! | step | what a power cut leaves |
-//! |---|---|
-//! | 1. The new state is written to `NAME.next`. The archive is marked as ours and flushed, and its mark with it. | The old archive. The next start removes the leftovers in staging and beside the state. |
-//! | 2. The archive is exchanged with the old one, or gets the name if there is none. | The old archive or the new one, complete. Its mark shows that it is ours. |
-//! | 3. The old archive is moved to the history. The archive that leaves the history is recycled or removed. `NAME.next` is flushed and becomes the state. | The same. The next start compares the archive in the store with the states. If neither state is that archive's, the model is built again. If the old archive is still in staging, it is moved to the history. |
-//! | 4. The store's folder is flushed. | The new archive. |
+//! 1. The new state is written to `NAME.next`. The archive is marked as ours and flushed, and the
+//!    mark with it. *The old archive. The next start removes the leftovers in staging and beside
+//!    the state.*
+//! 2. The archive is exchanged with the old one, or gets the name if there is none. *The old
+//!    archive or the new one, complete. Its mark shows that it is ours.*
+//! 3. The old archive is moved to the history, and the one that leaves the history is recycled or
+//!    removed. `NAME.next` is flushed and becomes the state. *The same. The next start compares the
+//!    archive in the store with both states. If neither is whole and of that archive, the model is
+//!    built again. An old archive that is still in staging is moved to the history.*
+//! 4. The store's folder is flushed. *The new archive.*
 //!
-//! A crash of marwatch alone loses less: all that was written stays, flushed or not. If the state cannot
-//! be written, the mark alone shows that the archive is ours.
+//! A crash of marwatch alone loses less: all that was written stays, flushed or not. If the state
+//! cannot be written, the mark alone shows that the archive is ours.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -36,11 +40,11 @@ const MARKED_ROUNDS: usize = 2;
 /// An archive to publish.
 #[derive(Debug)]
 pub struct Publication<'a> {
-    /// The state of the model with this archive. The store fills in identity, `ctime`, and what it keeps
-    /// of former archives.
+    /// The state of the model with this archive. The store fills in identity, `ctime`, and what it
+    /// keeps of former archives.
     pub next: ModelState,
-    /// The archive that is in its place as far as the caller knows, and may be replaced. Any other is
-    /// left alone.
+    /// The archive that is in its place as far as the caller knows, and may be replaced. Any other
+    /// is left alone.
     pub expected: Option<Identity>,
     /// The state until then.
     pub known: Option<&'a ModelState>,
@@ -50,19 +54,17 @@ pub struct Publication<'a> {
     pub again: Option<PathBuf>,
 }
 
-/// An archive that has just taken its place. [`Store::retire`] sees to the one that it has replaced.
+/// An archive that has just taken its place. [`Store::retire`] sees to the one that it has
+/// replaced.
 #[derive(Debug)]
 #[must_use]
 pub struct Live<'a> {
     name: ModelName,
-    state: ModelState,
-    next: Option<NextState>,
+    publication: Publication<'a>,
+    prepared: Option<NextState>,
     placed: Placed,
     /// What was known of the archive that was there.
     retired: Option<Retired>,
-    known: Option<&'a ModelState>,
-    history: config::History,
-    again: Option<PathBuf>,
 }
 
 /// An archive that is in the store.
@@ -70,47 +72,46 @@ pub struct Live<'a> {
 #[must_use]
 pub struct Published {
     pub state: ModelState,
-    /// Why it may not survive a power cut, if the folder could not be flushed: the archive is live all
-    /// the same.
+    /// Why it may not survive a power cut, if the folder could not be flushed: the archive is live
+    /// all the same.
     pub not_durable: Option<String>,
 }
 
 impl Store {
-    /// Makes an archive durable and puts it in its place: steps 1 and 2.
-    ///
-    /// # Errors
-    /// When another archive than the expected one is there, or anything fails before the archive has
-    /// its place; the store is then as it was.
+    /// Makes an archive durable and puts it in its place: steps 1 and 2. If another archive than
+    /// the expected one is there, or anything fails before the archive has its place, the store is
+    /// as it was.
     pub fn publish<'a>(
         &self,
         verified: Verified,
-        publication: Publication<'a>,
+        mut publication: Publication<'a>,
     ) -> Result<Live<'a>, PublishError> {
-        let Publication { next: mut state, expected, known, history, again } = publication;
+        let Publication { next: state, expected, known, history, .. } = &mut publication;
         let (name, format) = (verified.staged.name.clone(), verified.staged.format);
         self.lock.hold()?;
         // A new NAME.next would overwrite the one that the last publish could not finish.
-        self.finish(self.states.unfinished_of(&name), history);
-        let next = self.prepare(&name, &verified, &mut state)?;
+        self.finish(self.states.unfinished_of(&name), *history);
+        let prepared = self.prepare(&name, &verified, state)?;
         let place = self.place(&name, format);
-        let retired = expected.map(|found| retired(known, &place, found, &state, &history));
-        match place::place_in(&self.root, verified, state.archive.identity, expected) {
+        let retired = expected.map(|found| retired(*known, &place, found, state, history));
+        match place::place_in(&self.root, verified, state.archive.identity, *expected) {
             Ok(placed) => {
                 // The state of a held model does not list the entries of its archive.
                 state.archive.ctime = placed.ctime.filter(|_| state.held.is_none());
-                Ok(Live { name, state, next, placed, retired, known, history, again })
+                Ok(Live { name, publication, prepared, placed, retired })
             }
             Err(error) => {
-                next.into_iter().for_each(NextState::remove);
+                prepared.into_iter().for_each(NextState::remove);
                 Err(error)
             }
         }
     }
 
-    /// Moves the replaced archive, in its form or another, to the history, saves the state, and flushes
-    /// the folder: steps 3 and 4. The archive is live, so nothing fails any more.
+    /// Moves the replaced archive, in its form or another, to the history, saves the state, and
+    /// flushes the folder: steps 3 and 4. The archive is live, so nothing fails any more.
     pub fn retire(&self, live: Live<'_>) -> Published {
-        let Live { name, mut state, next, placed, retired, known, history, again } = live;
+        let Live { name, publication, prepared, placed, retired } = live;
+        let Publication { next: mut state, known, history, again, .. } = publication;
         let format = state.archive.format;
         // Before the history is trimmed: there is room for one more without it.
         if let Some(again) = again {
@@ -134,8 +135,8 @@ impl Store {
         };
         let is_alone = known
             .is_none_or(|known| self.retire_other_form(&name, &known.archive, format, history));
-        if is_alone || next.is_none() {
-            self.settle(&name, next, &mut state, notes, recycled);
+        if is_alone || prepared.is_none() {
+            self.settle(&name, prepared, &mut state, notes, recycled);
         }
         let synced = match is_disabled(Protection::FolderFlush) {
             true => Ok(()),
@@ -146,14 +147,14 @@ impl Store {
         Published { state, not_durable }
     }
 
-    /// Whether the archive at `path`, of this identity, is one that this store has published. It may be
-    /// one that no state knows, because a power cut came too early.
+    /// Whether the archive at `path`, of this identity, is one that this store has published. It
+    /// may be one that no state knows, because a power cut came too early.
     pub fn is_marked(&self, path: &Path, identity: &Identity) -> bool {
         mark::is_set(&self.root, path, identity)
     }
 
-    /// Makes the archive durable, and writes its state to `NAME.next`. If that cannot be written, the
-    /// mark on the archive has to do.
+    /// Makes the archive durable, and writes its state to `NAME.next`. If that cannot be written,
+    /// the mark on the archive has to do.
     pub(super) fn prepare(
         &self,
         name: &ModelName,
@@ -163,9 +164,9 @@ impl Store {
         for round in 0..=2 * MARKED_ROUNDS {
             state.archive.identity = place::identity(verified)?;
             let next = self.states.prepare(name, state);
-            // Some file systems, as network ones, set a file's time when it is flushed; once flushed, the
-            // file keeps it. One that sets it when a file is marked never comes to an end, so the last
-            // rounds do without a mark.
+            // Some file systems, as network ones, set a file's time when it is flushed; once
+            // flushed, the file keeps it. One that sets it when a file is marked never comes to an
+            // end, so the last rounds do without a mark.
             let (next, found) = self.flush(verified, state, next, round < MARKED_ROUNDS)?;
             if found == state.archive.identity {
                 return Ok(next);
@@ -176,8 +177,8 @@ impl Store {
         Err(PublishError::Flush { path: verified.staged.path().to_owned(), source })
     }
 
-    /// Makes the archive durable, together with what shows that it is ours: its mark, if it gets one, or
-    /// its state. Returns its identity after that.
+    /// Makes the archive durable, together with what shows that it is ours: its mark, if it gets
+    /// one, or its state. Returns its identity after that.
     fn flush(
         &self,
         verified: &Verified,
@@ -190,8 +191,8 @@ impl Store {
             || with_mark && (self.mark)(&self.root, &verified.staged, identity).is_ok();
         let next = match next {
             Ok(next) => Some(next),
-            // Without mark and state, no start would recognize the archive; without a state, none would
-            // know that it is held.
+            // Without mark and state, no start would recognize the archive; without a state, none
+            // would know that it is held.
             Err(error) if is_marked && state.held.is_none() => {
                 tracing::warn!(%error, folder = %self.states.folder().display(), "cannot prepare the state of the new archive; its mark has to do");
                 None
@@ -219,11 +220,11 @@ impl Store {
         PublishError::State { path: self.states.folder().to_owned(), source }
     }
 
-    /// Makes the prepared state the state. If more is known than when it was prepared, it is written
-    /// again. If that fails, a later scan reads the whole model, and nothing else happens.
+    /// Makes the prepared state the state. If more is known than when it was prepared, it is
+    /// written again. If that fails, a later scan reads the whole model, and nothing else happens.
     ///
-    /// The folder is not flushed: a power cut then leaves the old state with the prepared one beside it,
-    /// which the next start makes the state.
+    /// The folder is not flushed: a power cut then leaves the old state with the prepared one
+    /// beside it, which the next start makes the state.
     fn settle(
         &self,
         name: &ModelName,
@@ -249,8 +250,8 @@ impl Store {
     }
 }
 
-/// What is known of the archive at `place`, read before anything moves it: a rename moves its `ctime`,
-/// and only the `ctime` shows that nothing was written into it.
+/// What is known of the archive at `place`, read before anything moves it: a rename moves its
+/// `ctime`, and only the `ctime` shows that nothing was written into it.
 fn retired(
     known: Option<&ModelState>,
     place: &Path,

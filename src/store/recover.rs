@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::Store;
-use super::history::{History, Label};
+use super::history::History;
 use super::place::flush_tree;
 use super::state::ModelState;
 use super::states::{Loaded, NextState, States};
@@ -13,30 +13,24 @@ use crate::archive::inspect::inspect;
 use crate::clock::boot_id;
 use crate::config;
 use crate::fs::sync_folder;
-use crate::model::ModelName;
+use crate::model::{ArchiveFormat, ModelName};
 
-/// Moves archives to the history that a crash left in staging on their way there: those that the state
-/// still knows as the last ones published.
+/// Moves archives to the history that a crash left in staging on their way there: those that the
+/// state still knows as the last ones published.
 pub(super) fn rescue(staging: &Path, states: &States, history: &History) {
     for entry in fs::read_dir(staging).into_iter().flatten().flatten() {
         let path = entry.path();
         let file = entry.file_name();
         let Some((_, file)) = file.to_str().and_then(|file| file.split_once('-')) else { continue };
-        let stem = |suffix| file.strip_suffix(suffix).unwrap_or(file);
-        // Without its suffix, and as it is: a folder's name may end like a file's.
-        let names = [stem(".mar"), stem(".tar.gz"), file];
-        for name in names.into_iter().filter_map(|name| ModelName::parse(name).ok()) {
+        for format in [ArchiveFormat::Default, ArchiveFormat::Tgz, ArchiveFormat::NoArchive] {
+            let name = file.strip_suffix(format.suffix());
+            let Some(name) = name.and_then(|name| ModelName::parse(name).ok()) else { continue };
             let Some(archive) = states.load(&name).map(|state| state.archive) else { continue };
-            if archive.format.file_name(&name) != file || !archive.identity.is_at(&path) {
+            if archive.format != format || !archive.identity.is_at(&path) {
                 continue;
             }
-            let label = Label {
-                format: archive.format,
-                generation: archive.generation,
-                digest: Some(archive.digest),
-            };
-            match history.rescue(&name, &path, &label) {
-                Ok(()) => {
+            match history.put(&name, &path, &archive.label()) {
+                Ok(_) => {
                     tracing::info!(model = %name, "moved the archive that a crash left in staging to the history");
                 }
                 Err(error) => {
@@ -49,8 +43,8 @@ pub(super) fn rescue(staging: &Path, states: &States, history: &History) {
 }
 
 impl Store {
-    /// Finishes publishes that a crash interrupted: if the new archive stands in its place, the prepared
-    /// state becomes the state.
+    /// Finishes publishes that a crash interrupted: if the new archive stands in its place, the
+    /// prepared state becomes the state.
     pub(super) fn finish(
         &self,
         unfinished: impl IntoIterator<Item = (ModelName, ModelState, NextState)>,
@@ -62,8 +56,8 @@ impl Store {
             let is_there = new.identity.is_at(&self.place(&name, new.format));
             // The state may know it already, and then knows more.
             let is_known = known.as_ref().is_some_and(|k| k.archive.identity == new.identity);
-            // If the one before is gone too, the new one was there and was removed since: its generation
-            // is not given again.
+            // If the one before is gone too, the new one was there and was removed since: its
+            // generation is not given again.
             let was_there = known.as_ref().is_some_and(|known| {
                 let old = &known.archive;
                 !old.identity.is_at(&self.place(&name, old.format))
@@ -90,12 +84,9 @@ impl Store {
 
     /// Loads the states of all models.
     ///
-    /// marwatch 0.1.0 could publish without a flush (`durability: relaxed`). Such an archive is flushed
-    /// now, and read if the system was started again since. If a power cut has torn it, the model is
-    /// built again.
-    ///
-    /// # Errors
-    /// When the state folder cannot be listed.
+    /// marwatch 0.1.0 could publish without a flush (`durability: relaxed`). Such an archive is
+    /// flushed now, and read if the system was started again since. If a power cut has torn it, the
+    /// model is built again.
     pub fn load_states(&self) -> io::Result<Loaded> {
         let mut loaded = self.states.load_all()?;
         for (at, boot) in std::mem::take(&mut loaded.unflushed) {

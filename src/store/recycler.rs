@@ -1,17 +1,17 @@
 //! The recycled archive: one of a former generation that the next build writes over.
 //!
 //! Where a file system cannot share blocks between files, carrying over a gigabyte of unchanged
-//! weights means copying it, although an archive with just these bytes at just this place was about to
-//! be removed. So the archive that leaves the history is kept, hidden, as
+//! weights means copying it, although an archive with just these bytes at just this place was about
+//! to be removed. So the archive that leaves the history is kept, hidden, as
 //! `STORE/.marwatch/spare/NAME.mar`; the next build rewrites the parts before and behind the large
 //! entries, and publishes it.
 //!
-//! Why this is safe: no other program uses the file. The state says which large entries it holds, and
-//! for which file (inode, length, both times) that is true. *The large entries are never overwritten,
-//! only the parts before and behind them*, so the state stays true however a build ends. A build that
-//! takes the file moves it to staging first, where the next start removes leftovers. Before anything
-//! is written, a write lease shows that no process has the file open: a server may still be loading
-//! it.
+//! Why this is safe: no other program uses the file. The state says which large entries it holds,
+//! and for which file (inode, length, both times) that is true. *The large entries are never
+//! overwritten, only the parts before and behind them*, so the state stays true however a build
+//! ends. A build that takes the file moves it to staging first, where the next start removes
+//! leftovers. Before anything is written, a write lease shows that no process has the file open: a
+//! server may still be loading it.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -28,7 +28,8 @@ use crate::fs::identity::{Identity, Stat};
 use crate::fs::lease;
 use crate::model::{ArchiveFormat, ModelName};
 
-/// Bytes of large entries that make a recycled archive worth its space: fewer are copied in no time.
+/// Bytes of large entries that make a recycled archive worth its space: fewer are copied in no
+/// time.
 const WORTHWHILE: u64 = 16 << 20;
 
 /// The recycled archives of a store, at most one for each model.
@@ -70,8 +71,8 @@ pub struct Disk {
     pub total: u64,
 }
 
-/// The entries of an archive that would not have to be copied if it were recycled; none if that is not
-/// worth it.
+/// The entries of an archive that would not have to be copied if it were recycled; none if that is
+/// not worth it.
 pub fn large<'a>(entries: impl Iterator<Item = &'a Entry> + Clone) -> Vec<Entry> {
     let aligned = entries.filter(|entry| entry.aligned);
     let bytes: u64 = aligned.clone().map(|entry| entry.size).sum();
@@ -89,9 +90,9 @@ impl Recycler {
         self.disk = disk;
     }
 
-    /// Takes the recycled archive of a model to be written over, if it is still what `note` says and no
-    /// process has it open. It holds the large entries of the note, and must go on holding those that
-    /// the new archive has. An archive that cannot be used is removed.
+    /// Takes the recycled archive of a model to be written over, if it is still what `note` says
+    /// and no process has it open. It holds the large entries of the note, and must go on holding
+    /// those that the new archive has. An archive that cannot be used is removed.
     pub fn take(&self, staging: &Staging, name: &ModelName, note: &RecycledNote) -> Option<Staged> {
         match self.try_take(staging, name, note) {
             Ok(staged) => Some(staged),
@@ -113,34 +114,28 @@ impl Recycler {
         is_still(&place, note)?;
         let path = staging.fresh(name, ArchiveFormat::Default);
         fs::rename(&place, &path).map_err(|error| error.to_string())?;
-        let opened = OpenOptions::new()
+        // From here on dropping it removes it, and after a crash the next start does.
+        let mut staged = Staged::existing(path, None, name, ArchiveFormat::Default);
+        let file = OpenOptions::new()
             .read(true)
             .write(true)
             // Whatever has come to the path since the check, opening it does nothing.
             .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-            .open(&path);
-        let file = match opened {
-            Ok(file) => file,
-            Err(error) => {
-                staging.discard(&path);
-                return Err(error.to_string());
-            }
-        };
-        // From here on dropping it removes it, and after a crash the next start does.
-        let staged = Staged::taken(path, file, name);
-        let Some(file) = staged.file() else { return Err("it is not a file".into()) };
-        let found = Stat::of(file).map_err(|error| error.to_string())?;
+            .open(staged.path())
+            .map_err(|error| error.to_string())?;
+        let found = Stat::of(&file).map_err(|error| error.to_string())?;
         if found.identity != note.identity || found.links != 1 {
             return Err("it was changed or linked while it was taken".into());
         }
-        if !lease::is_ours_alone(file) {
+        if !lease::is_ours_alone(&file) {
             return Err("a process has it open, or the kernel does not say".into());
         }
+        staged.file = Some(file);
         Ok(staged)
     }
 
-    /// Keeps the first of the `leavers` that is worth it, and removes the others. If archives leave and
-    /// none of them is worth it, the one that was kept `before` goes too: it is older still.
+    /// Keeps the first of the `leavers` that is worth it, and removes the others. If archives leave
+    /// and none of them is worth it, the one that was kept `before` goes too: it is older still.
     pub fn keep_one(
         &self,
         staging: &Staging,
@@ -225,8 +220,8 @@ impl Recycler {
         staging.discard(&self.place(name));
     }
 
-    /// Removes every recycled archive that is not what its note says. Only the states of models that
-    /// have one are read.
+    /// Removes every recycled archive that is not what its note says. Only the states of models
+    /// that have one are read.
     pub fn clean(&self, staging: &Staging, note: impl Fn(&ModelName) -> Option<RecycledNote>) {
         for entry in fs::read_dir(self.folder()).into_iter().flatten().flatten() {
             let file = entry.file_name();
@@ -253,15 +248,15 @@ impl Disk {
     pub fn of(folder: &Path) -> io::Result<Self> {
         let disk = rustix::fs::statvfs(folder)?;
         let kind = rustix::fs::statfs(folder)?.f_type;
-        // xfs and btrfs. An xfs without reflinks shares nothing and recycles nothing either: there the
-        // data is copied.
+        // xfs and btrfs. An xfs without reflinks shares nothing and recycles nothing either: there
+        // the data is copied.
         let shares_blocks = [0x5846_5342, 0x9123_683E].contains(&kind);
         let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
         Ok(Self { shares_blocks, free: bytes(disk.f_bavail), total: bytes(disk.f_blocks) })
     }
 
-    /// Whether an archive of so many bytes may keep its space. It has it already, so what is free now
-    /// stays free.
+    /// Whether an archive of so many bytes may keep its space. It has it already, so what is free
+    /// now stays free.
     fn has_room(&self, size: u64) -> Result<(), String> {
         if self.shares_blocks {
             return Err("the file system shares blocks, which costs less".into());

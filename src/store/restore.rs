@@ -1,8 +1,8 @@
 //! Stages an archive of the history, to be published again.
 //!
-//! It is published like any other: staged, read back, exchanged with the archive in its place. It is
-//! staged under a second name of the same file, not moved: whatever happens in between, the history has
-//! it until the store does, and nothing is copied.
+//! It is published like any other: staged, read back, exchanged with the archive in its place. It
+//! is staged under a second name of the same file, not moved: whatever happens in between, the
+//! history has it until the store does, and nothing is copied.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,7 +12,7 @@ use super::cleaner::remove;
 use super::history::Kept;
 use super::staging::{Staged, Staging, Verified};
 use crate::archive::inspect::{InspectError, Inspection, inspect};
-use crate::model::ModelName;
+use crate::model::{ArchiveFormat, ModelName};
 
 /// Why an archive of the history cannot be published again.
 #[derive(Debug, thiserror::Error)]
@@ -31,20 +31,20 @@ pub enum RestoreError {
 }
 
 /// Stages an archive of the history, and reads all of it.
-///
-/// # Errors
-/// When it cannot be staged or read, or is damaged.
 pub fn stage(
     staging: &Staging,
     name: &ModelName,
     kept: &Kept,
 ) -> Result<(Verified, Inspection), RestoreError> {
     let link = |path: PathBuf| {
-        let linked = link_tree(&kept.path, &path);
+        let linked = link_tree(&kept.path, &path).and_then(|()| match kept.format {
+            ArchiveFormat::NoArchive => Ok(None),
+            _ => File::open(&path).map(Some),
+        });
         if linked.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::AlreadyExists) {
             let _ = remove(&path);
         }
-        linked.and_then(|()| Staged::linked(path, name, kept.format))
+        Ok(Staged::existing(path, linked?, name, kept.format))
     };
     let staged = staging
         .create(name, kept.format, link)
@@ -63,9 +63,9 @@ pub fn stage(
     }
 }
 
-/// A second name for the file at `from`; for a folder, one for each file in it. Copies the file if it
-/// cannot have a second name. Writes to nothing that is there already: it may be another name of an
-/// archive.
+/// A second name for the file at `from`; for a folder, one for each file in it. Copies the file if
+/// it cannot have a second name. Writes to nothing that is there already: it may be another name of
+/// an archive.
 fn link_tree(from: &Path, to: &Path) -> io::Result<()> {
     for entry in walkdir::WalkDir::new(from) {
         let entry = entry?;

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Store;
-use super::history::{HistoryNote, Label, Retired};
+use super::history::{HistoryNote, Retired};
 use super::recycler::RecycledNote;
 use super::state::ArchiveState;
 use crate::config;
@@ -44,9 +44,6 @@ impl Store {
 
     /// Takes an archive out of the store if it is the one that marwatch put there. It goes to the
     /// history like a replaced one, so that an accident can be undone.
-    ///
-    /// # Errors
-    /// When it cannot be moved.
     pub fn remove(
         &self,
         name: &ModelName,
@@ -54,8 +51,8 @@ impl Store {
         history: config::History,
     ) -> io::Result<Removed> {
         let removed = self.take_out(name, archive, history)?;
-        // Before the state is forgotten: only the state tells the next start that an archive that a power
-        // cut leaves in staging belongs into the history.
+        // Before the state is forgotten: only the state tells the next start that an archive that a
+        // power cut leaves in staging belongs into the history.
         if removed == Removed::Gone
             && let Err(error) = self.history.flush(name).and_then(|()| sync_folder(&self.root))
         {
@@ -79,8 +76,8 @@ impl Store {
             Some(found) if found != expected => return Ok(Removed::Foreign),
             Some(_) => {}
         }
-        // Out of sight in one step, so that no server reads a half-removed folder. In staging it can be
-        // checked again before anything else is done to it.
+        // Out of sight in one step, so that no server reads a half-removed folder. In staging it
+        // can be checked again before anything else is done to it.
         let aside = self.staging.fresh(name, format);
         fs::rename(&path, &aside)?;
         let found = Identity::at(&aside);
@@ -89,8 +86,7 @@ impl Store {
             self.give_back(name, aside, &path, archive, history);
             return found.map(|_| Removed::Foreign);
         }
-        let label = Label { format, generation: archive.generation, digest: Some(archive.digest) };
-        let retired = Retired { label, large: Vec::new(), is_foreign: false };
+        let retired = Retired { label: archive.label(), large: Vec::new(), is_foreign: false };
         self.retain_without_state(name, aside, retired, history.keep);
         Ok(Removed::Gone)
     }
@@ -101,8 +97,9 @@ impl Store {
         let _ = self.retain(name, path, retired, &mut Vec::new(), None, &policy);
     }
 
-    /// Puts an archive that marwatch did not build, and that lies `aside` in staging, back in its place.
-    /// If that is taken by now, the archive is kept: the next start would remove it from staging.
+    /// Puts an archive that marwatch did not build, and that lies `aside` in staging, back in its
+    /// place. If that is taken by now, the archive is kept: the next start would remove it from
+    /// staging.
     pub(super) fn give_back(
         &self,
         name: &ModelName,
@@ -122,8 +119,8 @@ impl Store {
     }
 
     /// Takes the archive of another form out of the store, as the model has a new one. This is done
-    /// before the state forgets it, so that the next start does it after a crash. Returns false if it
-    /// has to be tried again.
+    /// before the state forgets it, so that the next start does it after a crash. Returns false if
+    /// it has to be tried again.
     pub(super) fn retire_other_form(
         &self,
         name: &ModelName,

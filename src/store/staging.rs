@@ -1,5 +1,5 @@
-//! The staging folder, hidden inside the store: archives are made here, and old ones are removed from
-//! here.
+//! The staging folder, hidden inside the store: archives are made here, and old ones are removed
+//! from here.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -37,8 +37,8 @@ pub struct Staging {
 }
 
 impl Staging {
-    /// Takes over the folder, and removes what a crash left in it. What cannot be removed costs space,
-    /// nothing else; the log names it.
+    /// Takes over the folder, and removes what a crash left in it. What cannot be removed costs
+    /// space, nothing else; the log names it.
     pub fn open(folder: PathBuf) -> Self {
         let left = fs::read_dir(&folder).into_iter().flatten().flatten();
         for entry in left.filter(|_| !is_disabled(Protection::Sweep)) {
@@ -61,11 +61,8 @@ impl Staging {
         &self.folder
     }
 
-    /// An empty file or folder for an archive of this form. It gets the mode of any new file, so the
-    /// umask decides whether the server's user can read it.
-    ///
-    /// # Errors
-    /// When it cannot be created.
+    /// An empty file or folder for an archive of this form. It gets the mode of any new file, so
+    /// the umask decides whether the server's user can read it.
     pub fn stage(&self, name: &ModelName, format: ArchiveFormat) -> io::Result<Staged> {
         self.create(name, format, |path| Staged::create(path, name, format, Modes::Fixed))
     }
@@ -101,8 +98,8 @@ impl Staging {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Removes what is at `path`, if anything is, later. It is moved in here first, so that nothing takes
-    /// what a crash leaves of it for an archive.
+    /// Removes what is at `path`, if anything is, later. It is moved in here first, so that nothing
+    /// takes what a crash leaves of it for an archive.
     pub(super) fn discard(&self, path: &Path) {
         if path.starts_with(&self.folder) {
             return self.cleaner.remove(path.to_owned());
@@ -147,7 +144,7 @@ impl Staging {
 #[must_use]
 pub struct Staged {
     pub(super) path: PathBuf,
-    file: Option<File>,
+    pub(super) file: Option<File>,
     pub(super) format: ArchiveFormat,
     pub(super) name: ModelName,
     /// The modes of the files in a folder; an archive of one file has the mode of any new file.
@@ -157,9 +154,6 @@ pub struct Staged {
 
 impl Staged {
     /// An empty file or folder for an archive, at a `path` that nothing has.
-    ///
-    /// # Errors
-    /// When it cannot be created.
     pub fn create(
         path: PathBuf,
         name: &ModelName,
@@ -178,27 +172,14 @@ impl Staged {
         Ok(Staged { path, file, format, name: name.clone(), modes, keep: false })
     }
 
-    /// An archive of one file that is at `path` already.
-    pub(super) fn taken(path: PathBuf, file: File, name: &ModelName) -> Self {
-        let (format, modes) = (ArchiveFormat::Default, Modes::Fixed);
-        Staged { path, file: Some(file), format, name: name.clone(), modes, keep: false }
-    }
-
-    /// An archive that is at `path` already, under a second name of its files: it is not written to.
-    ///
-    /// # Errors
-    /// When it cannot be opened; it is then removed.
-    pub(super) fn linked(
+    /// An archive that is at `path` already.
+    pub(super) fn existing(
         path: PathBuf,
+        file: Option<File>,
         name: &ModelName,
         format: ArchiveFormat,
-    ) -> io::Result<Self> {
-        let (name, modes) = (name.clone(), Modes::Fixed);
-        let mut staged = Staged { path, file: None, format, name, modes, keep: false };
-        if format != ArchiveFormat::NoArchive {
-            staged.file = Some(File::open(&staged.path)?);
-        }
-        Ok(staged)
+    ) -> Self {
+        Staged { path, file, format, name: name.clone(), modes: Modes::Fixed, keep: false }
     }
 
     pub fn path(&self) -> &Path {
@@ -210,11 +191,9 @@ impl Staged {
         self.file.as_ref()
     }
 
-    /// Packs the archive as planned, in the form for which it was staged. Entries that the plan carries
-    /// over come from the archive `before`. Nothing is flushed to the disk yet.
-    ///
-    /// # Errors
-    /// See [`PackError`]; what is here then is of no use.
+    /// Packs the archive as planned, in the form for which it was staged. Entries that the plan
+    /// carries over come from the archive `before`. Nothing is flushed to the disk yet. After an
+    /// error the file is of no use.
     pub fn pack(
         &self,
         plan: &Plan,
@@ -232,12 +211,9 @@ impl Staged {
         }
     }
 
-    /// Reads the archive back and compares it with what was packed. Of what was carried over only the
-    /// headers are read: the data was read back when it was packed. If the archive is to be `durable`,
-    /// the disk writes a large one at the same time.
-    ///
-    /// # Errors
-    /// The first difference.
+    /// Reads the archive back and compares it with what was packed. Of what was carried over only
+    /// the headers are read: the data was read back when it was packed. If the archive is to be
+    /// `durable`, the disk writes a large one at the same time.
     pub fn verify(self, packed: &Packed, durable: bool) -> Result<Verified, VerifyError> {
         match &self.file {
             Some(file) if durable && packed.bytes >= LARGE => thread::scope(|scope| {
@@ -245,7 +221,8 @@ impl Staged {
                 let flush = thread::Builder::new().spawn_scoped(scope, || file.sync_data()).ok();
                 self.read_back(packed)?;
                 match flush.map(ScopedJoinHandle::join) {
-                    // The kernel reports an error once: the flush before publishing would not see it.
+                    // The kernel reports an error once: the flush before publishing would not see
+                    // it.
                     Some(Ok(flushed)) => flushed.map_err(VerifyError::Flush),
                     Some(Err(panic)) => std::panic::resume_unwind(panic),
                     None => Ok(()),

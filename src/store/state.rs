@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::fingerprint::BuildFingerprint;
-use super::history::HistoryNote;
+use super::history::{HistoryNote, Label};
 use super::recycler::RecycledNote;
 use crate::archive::{Digest, Entry};
 use crate::failpoints::{Protection, is_disabled};
@@ -25,12 +25,12 @@ pub struct ModelState {
     /// The folder that it was built from.
     #[serde(with = "path_bytes")]
     pub folder: PathBuf,
-    /// What the archive was built from besides the files. If it is unknown, the model is built again,
-    /// unless the archive is held.
+    /// What the archive was built from besides the files. If it is unknown, the model is built
+    /// again, unless the archive is held.
     pub fingerprint: Option<BuildFingerprint>,
-    /// The settings files that it was built with, unless they have to be read again anyway. Their text
-    /// is kept, not their meaning: each scan parses it under the configuration that holds then, so no
-    /// answer is older than the configuration.
+    /// The settings files that it was built with, unless they have to be read again anyway. Their
+    /// text is kept, not their meaning: each scan parses it under the configuration that holds
+    /// then, so no answer is older than the configuration.
     pub settings: Vec<KnownText>,
     /// The files that it was built from, by path.
     pub files: Vec<KnownFile>,
@@ -40,13 +40,13 @@ pub struct ModelState {
     pub history: Vec<HistoryNote>,
     /// The recycled archive.
     pub recycled: Option<RecycledNote>,
-    /// Set while an earlier archive is in the store again. `files` are then what the folder held at the
-    /// rollback, and say nothing about the archive.
+    /// Set while an earlier archive is in the store again. `files` are then what the folder held at
+    /// the rollback, and say nothing about the archive.
     pub held: Option<Held>,
 }
 
-/// A rollback: the archive stays although its folder holds something else, until the folder changes or
-/// a user resumes the model.
+/// A rollback: the archive stays although its folder holds something else, until the folder changes
+/// or a user resumes the model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
     /// The earlier generation with this content.
@@ -94,8 +94,8 @@ pub struct KnownText {
 pub struct KnownFile {
     /// Its identity then.
     pub id: FileId,
-    /// Whether the identity can be trusted: a file that changed at almost the same time as it was listed
-    /// may have changed again without a trace.
+    /// Whether the identity can be trusted: a file that changed at almost the same time as it was
+    /// listed may have changed again without a trace.
     pub settled: bool,
     /// What was packed.
     pub entry: Entry,
@@ -114,9 +114,9 @@ pub struct ArchiveState {
     pub bytes: u64,
     /// Which file or folder it is.
     pub identity: Identity,
-    /// Its `ctime` when it was published, in nanoseconds since 1970: while it and the identity stay,
-    /// nothing was written into it. If it is unknown, nothing is carried over from the archive. It is
-    /// known only when all else is written, so it stands in the file's head.
+    /// Its `ctime` when it was published, in nanoseconds since 1970: while it and the identity
+    /// stay, nothing was written into it. If it is unknown, nothing is carried over from the
+    /// archive. It is known only when all else is written, so it stands in the file's head.
     #[serde(skip)]
     pub ctime: Option<i64>,
     /// The manifest's entry.
@@ -126,8 +126,13 @@ pub struct ArchiveState {
 }
 
 impl ArchiveState {
-    /// Whether an open file is this archive, and nothing was written into it since: no process can set
-    /// back the `ctime` that a change moves.
+    /// What its name in the history says.
+    pub(crate) fn label(&self) -> Label {
+        Label { format: self.format, generation: self.generation, digest: Some(self.digest) }
+    }
+
+    /// Whether an open file is this archive, and nothing was written into it since: no process can
+    /// set back the `ctime` that a change moves.
     pub(crate) fn is_untouched(&self, file: &File) -> bool {
         is_disabled(Protection::ArchiveIdentity)
             || Stat::of(file).is_ok_and(|stat| {

@@ -1,10 +1,10 @@
 //! The state folder: one file for each model that was built.
 //!
-//! `NAME.state` is what is known. While an archive takes its place there is a `NAME.next` beside it,
-//! complete before the archive moves, which then becomes the state by a rename. So a publish writes the
-//! state once, and after any crash of marwatch one of the two files knows the archive in the store.
-//! After a power cut perhaps neither does; then the mark on the archive says whose it is. A file that
-//! is damaged or of an unknown version counts as absent.
+//! `NAME.state` is what is known. While an archive takes its place there is a `NAME.next` beside
+//! it, complete before the archive moves, which then becomes the state by a rename. So a publish
+//! writes the state once, and after any crash of marwatch one of the two files knows the archive in
+//! the store. After a power cut perhaps neither does; then the mark on the archive says whose it
+//! is. A file that is damaged or of an unknown version counts as absent.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -37,8 +37,8 @@ pub struct States {
 pub struct Loaded {
     /// By name.
     pub states: Vec<(ModelName, ModelState)>,
-    /// Positions in `states` of those whose archive 0.1.0 published without a flush, each with the boot
-    /// in which it did.
+    /// Positions in `states` of those whose archive 0.1.0 published without a flush, each with the
+    /// boot in which it did.
     pub(crate) unflushed: Vec<(usize, u128)>,
     /// Whether every file could be read. A damaged file counts as read.
     pub is_all: bool,
@@ -59,24 +59,7 @@ impl States {
 
     /// The state of a model; `None` if its file is missing, damaged or of an unknown version.
     pub fn load(&self, name: &ModelName) -> Option<ModelState> {
-        self.read(name).unwrap_or_default().map(|(state, _)| state)
-    }
-
-    fn read(&self, name: &ModelName) -> Result<Option<Decoded>, Unread> {
-        let path = self.path(name);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "cannot read the state; reading the whole model again");
-                return Err(Unread);
-            }
-        };
-        let state = decode(&bytes);
-        if state.is_none() {
-            tracing::warn!(path = %path.display(), "the state is damaged or of an unknown version; reading the whole model again");
-        }
-        Ok(state)
+        read(&self.path(name)).unwrap_or_default().map(|(state, _)| state)
     }
 
     /// Loads the states of all models, on a few threads: the start waits for it.
@@ -84,15 +67,10 @@ impl States {
     /// # Errors
     /// When the folder cannot be listed: models that were removed would not be noticed.
     pub fn load_all(&self) -> io::Result<Loaded> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&self.folder)? {
-            let file = entry?.file_name();
-            let name = file.to_str().and_then(|file| file.strip_suffix(SUFFIX));
-            names.extend(name.and_then(|name| ModelName::parse(name).ok()));
-        }
+        let mut names = self.names(SUFFIX)?;
         names.sort_unstable();
         let load_some = |names: &[ModelName]| -> Vec<_> {
-            names.iter().map(|name| (name.clone(), self.read(name))).collect()
+            names.iter().map(|name| (name.clone(), read(&self.path(name)))).collect()
         };
         let mut loaded = Loaded { states: Vec::new(), unflushed: Vec::new(), is_all: true };
         for (name, state) in in_shares(&names, SHARE, load_some) {
@@ -114,39 +92,27 @@ impl States {
         replace(&self.path(name), &encode(state))
     }
 
-    /// Forgets a model, and the state that was prepared for it and did not take effect. Its last state
-    /// stays in the file that is returned, which the caller removes once the removal is recorded.
-    ///
-    /// # Errors
-    /// When a file is there and cannot be moved or removed.
+    /// Forgets a model, and the state that was prepared for it and did not take effect. Its last
+    /// state stays in the file that is returned, which the caller removes once the removal is
+    /// recorded.
     pub(crate) fn forget(&self, name: &ModelName) -> io::Result<PathBuf> {
-        let gone = self.folder.join(format!("{name}{GONE_SUFFIX}"));
-        unless_missing(fs::remove_file(self.next_path(name)))?;
+        let gone = self.file(name, GONE_SUFFIX);
+        unless_missing(fs::remove_file(self.file(name, NEXT_SUFFIX)))?;
         unless_missing(fs::rename(self.path(name), &gone))?;
         Ok(gone)
     }
 
     /// The models whose removal is not recorded yet, with their last states and the files of these.
+    /// A damaged file has nothing to record, and is removed.
     pub(crate) fn gone(&self) -> Vec<(ModelName, ModelState, PathBuf)> {
-        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        let gone = entries.filter_map(|entry| {
-            let file = entry.file_name();
-            let name = ModelName::parse(file.to_str()?.strip_suffix(GONE_SUFFIX)?).ok()?;
-            let path = entry.path();
-            match fs::read(&path) {
-                Ok(bytes) => match decode(&bytes) {
-                    Some((state, _)) => Some((name, state, path)),
-                    // Damaged or of an unknown version: there is nothing to record.
-                    None => {
-                        remove_left(&path);
-                        None
-                    }
-                },
-                Err(error) => {
-                    tracing::warn!(path = %path.display(), %error, "cannot read the last state of a removed model");
-                    None
-                }
-            }
+        let names = self.names(GONE_SUFFIX).unwrap_or_default().into_iter();
+        let gone = names.filter_map(|name| {
+            let path = self.file(&name, GONE_SUFFIX);
+            let Some((state, _)) = read(&path).ok()? else {
+                remove_left(&path);
+                return None;
+            };
+            Some((name, state, path))
         });
         gone.collect()
     }
@@ -155,23 +121,16 @@ impl States {
     pub(crate) fn sweep(&self) {
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let file = entry.file_name();
-            let is_left = file.to_str().is_some_and(|file| {
-                file.strip_prefix('.')
-                    .and_then(|file| file.strip_suffix(NEW_SUFFIX))
-                    .is_some_and(|file| file.ends_with(SUFFIX))
-            });
-            if is_left {
+            let stem = file.to_str().and_then(|file| file.strip_suffix(NEW_SUFFIX));
+            if stem.is_some_and(|stem| stem.starts_with('.') && stem.ends_with(SUFFIX)) {
                 remove_left(&entry.path());
             }
         }
     }
 
     /// Writes the state that takes effect once the archive stands in its place.
-    ///
-    /// # Errors
-    /// When it cannot be written.
     pub(crate) fn prepare(&self, name: &ModelName, state: &ModelState) -> io::Result<NextState> {
-        let (path, place) = (self.next_path(name), self.path(name));
+        let (path, place) = (self.file(name, NEXT_SUFFIX), self.path(name));
         let written = create(&path).and_then(|mut file| {
             file.write_all(&encode(state))?;
             Ok(file)
@@ -187,11 +146,7 @@ impl States {
 
     /// The states that were prepared when a crash came.
     pub(crate) fn unfinished(&self) -> Vec<(ModelName, ModelState, NextState)> {
-        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        let names = entries.filter_map(|entry| {
-            let name = entry.file_name();
-            ModelName::parse(name.to_str()?.strip_suffix(NEXT_SUFFIX)?).ok()
-        });
+        let names = self.names(NEXT_SUFFIX).unwrap_or_default().into_iter();
         names.filter_map(|name| self.unfinished_of(&name)).collect()
     }
 
@@ -200,26 +155,52 @@ impl States {
         &self,
         name: &ModelName,
     ) -> Option<(ModelName, ModelState, NextState)> {
-        let (path, place) = (self.next_path(name), self.path(name));
+        let (path, place) = (self.file(name, NEXT_SUFFIX), self.path(name));
         let file = OpenOptions::new().read(true).write(true).open(&path).ok()?;
         let state = fs::read(&path).ok().and_then(|bytes| decode(&bytes));
         let next = NextState { file, path, place };
-        match state {
-            Some((state, _)) => Some((name.clone(), state, next)),
-            None => {
-                next.remove();
-                None
-            }
+        let Some((state, _)) = state else {
+            // A crash came while it was written.
+            next.remove();
+            return None;
+        };
+        Some((name.clone(), state, next))
+    }
+
+    /// The models that have a file with this suffix.
+    fn names(&self, suffix: &str) -> io::Result<Vec<ModelName>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let file = entry?.file_name();
+            let name = file.to_str().and_then(|file| file.strip_suffix(suffix));
+            names.extend(name.and_then(|name| ModelName::parse(name).ok()));
         }
+        Ok(names)
     }
 
     fn path(&self, name: &ModelName) -> PathBuf {
-        self.folder.join(format!("{name}{SUFFIX}"))
+        self.file(name, SUFFIX)
     }
 
-    fn next_path(&self, name: &ModelName) -> PathBuf {
-        self.folder.join(format!("{name}{NEXT_SUFFIX}"))
+    fn file(&self, name: &ModelName, suffix: &str) -> PathBuf {
+        self.folder.join(format!("{name}{suffix}"))
     }
+}
+
+fn read(path: &Path) -> Result<Option<Decoded>, Unread> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "cannot read the state of a model");
+            return Err(Unread);
+        }
+    };
+    let state = decode(&bytes);
+    if state.is_none() {
+        tracing::warn!(path = %path.display(), "the state of a model is damaged or of an unknown version and counts as missing");
+    }
+    Ok(state)
 }
 
 /// A state that takes effect once the archive stands in its place: `NAME.next`.
@@ -239,28 +220,19 @@ impl NextState {
     }
 
     /// Makes its content durable.
-    ///
-    /// # Errors
-    /// When it cannot be flushed.
     pub fn flush(&self) -> io::Result<()> {
         self.file.sync_data()
     }
 
     /// Makes its content and its name durable.
-    ///
-    /// # Errors
-    /// When it cannot be flushed.
     pub fn flush_all(&self) -> io::Result<()> {
         self.flush()?;
         sync_folder(self.path.parent().unwrap_or(Path::new(".")))
     }
 
-    /// Makes it the state: the archive stands in its place, with this `ctime`. The `ctime` is written
-    /// into the head of the file, within a sector and without a flush. If a power cut loses it, one
-    /// build carries nothing over.
-    ///
-    /// # Errors
-    /// When it cannot be written or renamed.
+    /// Makes it the state: the archive stands in its place, with this `ctime`. The `ctime` is
+    /// written into the head of the file, within a sector and without a flush. If a power cut loses
+    /// it, one build carries nothing over.
     pub fn take_effect(&self, ctime: Option<i64>) -> io::Result<()> {
         let mut checksum = [0; 32];
         self.file.read_exact_at(&mut checksum, CHECKSUM_AT as u64)?;

@@ -208,7 +208,7 @@ impl<'a> Daemon<'a> {
     /// Asserts that for `time` nothing is recorded, and nothing is logged except for what was
     /// already under way. A daemon that is not idle shows it well within a second.
     #[track_caller]
-    pub fn rests_for(&mut self, time: Duration) {
+    pub fn stays_idle_for(&mut self, time: Duration) {
         const UNDER_WAY: usize = 3;
         let before = (self.site.records().len(), self.log.len());
         assert!(self.listen(time), "it ended\n{}", self.story());

@@ -95,7 +95,7 @@ fn check_failed(record: &Record, site: &Site, reason: &str, help: &str) {
 
 #[test]
 #[ignore = "needs root, to mount"]
-fn a_store_that_is_full_at_any_stage_keeps_its_archive_and_nothing_else() {
+fn a_build_on_a_full_disk_keeps_the_old_archive_and_leaves_nothing() {
     alone(|bench| {
         let (site, _disk) = site_on(bench, Kind::Memory, 2, "history: {keep: 0}\n");
         let model = put(&site, 500_000);
@@ -121,9 +121,9 @@ fn a_store_that_is_full_at_any_stage_keeps_its_archive_and_nothing_else() {
                 assert!(fs::read(site.archive("m")).unwrap() == before, "{free}: changed");
                 assert_eq!(site.staged(), Vec::<PathBuf>::new(), "{free}");
                 // Reported in any case: in a record, or in the log if no record could be written.
-                let told = site.records().last().map(|record| record.outcome);
-                let is_told = told == Some(Outcome::Failed) || said.contains("results log");
-                assert!(is_told, "{free}: {told:?}, {said}");
+                let recorded = site.records().last().map(|record| record.outcome);
+                let is_reported = recorded == Some(Outcome::Failed) || said.contains("results log");
+                assert!(is_reported, "{free}: {recorded:?}, {said}");
             }
             assert!(!said.contains("panicked"), "{said}");
             drop(ballast);
@@ -201,25 +201,25 @@ fn published_again(daemon: &mut Daemon<'_>) {
 
 #[test]
 #[ignore = "needs root, to mount"]
-fn a_full_disk_in_memory_is_waited_for() {
+fn a_daemon_publishes_once_a_full_tmpfs_has_room() {
     retries(Kind::Memory, 2, 600_000);
 }
 
 #[test]
 #[ignore = "needs root, loop devices and ext4"]
-fn a_full_ext4_is_waited_for() {
+fn a_daemon_publishes_once_a_full_ext4_has_room() {
     retries(Kind::Ext4, 16, 3_000_000);
 }
 
 #[test]
 #[ignore = "needs root, loop devices and btrfs"]
-fn a_full_btrfs_is_waited_for() {
+fn a_daemon_publishes_once_a_full_btrfs_has_room() {
     retries(Kind::Btrfs, 256, 20_000_000);
 }
 
 #[test]
 #[ignore = "needs root, loop devices and ext4"]
-fn a_disk_without_room_for_more_files_is_waited_for() {
+fn a_daemon_publishes_once_a_disk_without_inodes_has_some() {
     alone(|bench| {
         let (site, _disk) = site_on(bench, Kind::Ext4, 16, "");
         let model = put(&site, 10_000);
@@ -246,7 +246,7 @@ fn a_disk_without_room_for_more_files_is_waited_for() {
 
 #[test]
 #[ignore = "needs root, loop devices and btrfs"]
-fn a_quota_is_named_and_waited_for() {
+fn a_daemon_names_a_full_quota_and_publishes_once_it_has_room() {
     alone(|bench| {
         let disk = bench.disk(Kind::Btrfs, 128, "");
         let part = disk.at.join("part");
@@ -275,7 +275,7 @@ fn a_quota_is_named_and_waited_for() {
 
 #[test]
 #[ignore = "needs root, loop devices and ext4"]
-fn a_disk_that_becomes_read_only_keeps_its_archive_until_it_is_mounted_anew() {
+fn a_daemon_publishes_once_a_read_only_disk_is_writable() {
     alone(|bench| {
         let (site, mut disk) = site_on(bench, Kind::Ext4, 16, "");
         let model = put(&site, 100_000);

@@ -80,7 +80,7 @@ fn build(site: &Site, group: Option<&Group>) -> Output {
 
 #[test]
 #[ignore = "needs root and a control group, and writes half a GB"]
-fn a_model_larger_than_the_memory_is_built_and_built_again() {
+fn a_model_larger_than_the_memory_is_built_cold_and_again_after_an_edit() {
     let site = Site::new();
     let folder = site.prepare("m", &[("service.py", &service("0"))]);
     // One file that is stored, and one that is compressed.

@@ -134,7 +134,7 @@ fn check_that_it_refuses(at: &Path, links: bool) {
 
 #[test]
 #[ignore = "needs root, and FUSE"]
-fn a_store_that_is_read_only_for_a_while_is_waited_for() {
+fn a_daemon_publishes_once_a_read_only_store_is_writable() {
     alone(|bench| {
         let (below, at) = (bench.folder("passed"), bench.folder("passing"));
         let passing = Passing::mount(&below, &at, true);

@@ -13,7 +13,7 @@ use crate::full::{Ballast, RETRY, edit, put};
 
 #[test]
 #[ignore = "needs root, to mount"]
-fn a_full_state_folder_does_not_keep_archives_from_the_store() {
+fn archives_are_published_although_the_state_folder_is_full() {
     alone(|bench| {
         let state = bench.disk(Kind::Memory, 1, "");
         let disk = bench.disk(Kind::Ext4, 16, "");
@@ -44,7 +44,7 @@ fn a_full_state_folder_does_not_keep_archives_from_the_store() {
 
 #[test]
 #[ignore = "needs root, to mount"]
-fn a_results_log_without_room_is_written_later() {
+fn records_wait_until_the_results_log_has_room() {
     alone(|bench| {
         let other = bench.disk(Kind::Memory, 1, "");
         let site = Site::quick(RETRY);

@@ -24,28 +24,28 @@ fn control_an_archive_that_is_copied_into_its_place_is_torn() {
 }
 
 #[test]
-fn control_what_nobody_sweeps_is_left_behind() {
+fn control_without_the_sweep_leftovers_stay() {
     finds("left behind", || {
         kill::sweep("control", Scenario::edit("", Some("sweep")));
     });
 }
 
 #[test]
-fn control_what_nobody_recovers_is_not_told() {
+fn control_without_recovery_the_record_of_a_publish_is_missing() {
     finds("the records do not tell what has happened", || {
         kill::sweep("control", Scenario::edit("", Some("record-recovery")));
     });
 }
 
 #[test]
-fn control_a_removal_that_nobody_recovers_is_not_told() {
+fn control_without_recovery_the_record_of_a_removal_is_missing() {
     finds("the records do not tell what has happened", || {
         kill::sweep("control", Scenario::removal("", Some("record-recovery")));
     });
 }
 
 #[test]
-fn control_a_record_that_is_given_up_is_missed() {
+fn control_without_retries_a_record_is_missing() {
     finds("no record", || {
         errors::sweep("control", || Scenario::edit("", Some("kept-records")));
     });

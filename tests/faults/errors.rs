@@ -156,7 +156,7 @@ fn look(scenario: &mut Scenario, records: usize, run: &Run, fault: &Fault, tally
     let inside =
         fault.path.strip_prefix(&world.model).ok().filter(|path| path.components().count() > 0);
     let inside = inside.map(|path| format!("`{}`", path.display()));
-    let told = |text: &str| {
+    let is_reported = |text: &str| {
         let names = |path: &str| text.contains(path);
         let is_named = names(world.root.to_str().unwrap()) || inside.as_deref().is_some_and(names);
         is_named && text.contains(&reason)
@@ -165,12 +165,15 @@ fn look(scenario: &mut Scenario, records: usize, run: &Run, fault: &Fault, tally
         End::Code(0) => {
             tally.overcome += 1;
             assert!(scenario.is_done(&view), "it says that all is well: {run:?}");
-            let is_told = new
+            let is_recorded = new
                 .iter()
                 .any(|record| Some(&(record.outcome, record.generation)) == world.story.last());
-            assert!(is_told || is_lost, "no record: {run:?}");
-            let is_silent = !told(&run.stderr);
-            assert!(!is_silent || !must_be_said(world, fault), "nobody is told: {run:?}");
+            assert!(is_recorded || is_lost, "no record: {run:?}");
+            let is_silent = !is_reported(&run.stderr);
+            assert!(
+                !is_silent || !must_be_said(world, fault),
+                "neither log nor record reports it: {run:?}"
+            );
         }
         End::Code(1) => {
             tally.failed += 1;
@@ -182,12 +185,15 @@ fn look(scenario: &mut Scenario, records: usize, run: &Run, fault: &Fault, tally
                 failures.chain(problems).collect::<Vec<_>>().join("\n")
             });
             // If nothing could be attempted, there is no record, only a message.
-            assert!(told(&text), "no record, or neither path nor reason: {failed:?} {run:?}");
+            assert!(
+                is_reported(&text),
+                "no record, or neither path nor reason: {failed:?} {run:?}"
+            );
         }
         // The configuration or the store could not even be read.
         End::Code(3 | 5) => {
             tally.refused += 1;
-            assert!(told(&run.stderr), "neither path nor reason: {run:?}");
+            assert!(is_reported(&run.stderr), "neither path nor reason: {run:?}");
         }
         end => panic!("{end:?}: {run:?}"),
     }
@@ -201,11 +207,11 @@ fn recover(scenario: &mut Scenario, faulty: &Run) {
         scenario.history_is_short();
     }
     let again = scenario.recover();
-    let told = scenario.world.told();
+    let recorded = scenario.world.recorded();
     let is_unknown = ["a record is lost", "cannot write the state", "cannot prepare the state"]
         .iter()
         .all(|word| faulty.stderr.contains(word));
-    if is_unknown && told.last().is_some_and(|(outcome, _)| *outcome == Outcome::Unchanged) {
+    if is_unknown && recorded.last().is_some_and(|(outcome, _)| *outcome == Outcome::Unchanged) {
         scenario.world.expect_unchanged();
     }
     scenario.check_end(&again);

@@ -41,11 +41,15 @@ pub fn sweep(more: &str) {
         // Neither of the next two starts publishes anything.
         let again = world.build();
         assert_eq!(world.view(), view, "{again:?}");
-        assert_eq!(world.told(), world.story, "{again:?}");
+        assert_eq!(world.recorded(), world.story, "{again:?}");
         world.check_catalog();
         let records = world.whole_records();
         world.build();
-        assert_eq!((world.view(), world.whole_records()), (view, records), "it does not rest");
+        assert_eq!(
+            (world.view(), world.whole_records()),
+            (view, records),
+            "another run changes it"
+        );
         // Nothing is lost, and nothing is left behind.
         let name = |hash: blake3::Hash| hash.to_string();
         let there: BTreeSet<_> =
@@ -65,7 +69,7 @@ pub fn sweep(more: &str) {
         assert_eq!(world.run(&["resume", MODEL]).end, End::Code(0));
         world.expect(Outcome::Published);
         assert_eq!(world.view(), second);
-        assert_eq!(world.told(), world.story);
+        assert_eq!(world.recorded(), world.story);
         world.check_catalog();
         drop(scene);
         if is_over {

@@ -44,16 +44,16 @@ impl<'a> Resident<'a> {
         let mut command = world.command(&["run"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).unwrap());
         let fault = Arc::new(Mutex::new(None));
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         let tracer = thread::spawn({
             let fault = Arc::clone(&fault);
             move || {
                 let traced = Traced::start(command);
-                tell.send(traced.id()).unwrap();
+                sender.send(traced.id()).unwrap();
                 traced.follow(2 * PATIENCE, &mut |call| judge(&lock(&fault), call))
             }
         });
-        let process = told.recv().unwrap();
+        let process = receiver.recv().unwrap();
         Self { world, fault, process, tracer: Some(tracer), log }
     }
 
@@ -170,22 +170,22 @@ fn retried(kinds: &'static [Kind], error: Errno, stage: Stage) {
     assert_eq!(record.trigger, Trigger::Retry);
     assert_ne!(world.view(), before);
     daemon.stop();
-    assert_eq!(world.told(), [(Outcome::Published, 1), (Outcome::Published, 2)]);
+    assert_eq!(world.recorded(), [(Outcome::Published, 1), (Outcome::Published, 2)]);
     assert_eq!(fs::read_dir(world.hidden.join("staging")).unwrap().count(), 0);
 }
 
 #[test]
-fn a_full_disk_is_waited_for() {
+fn a_daemon_publishes_once_a_full_disk_has_room() {
     retried(&[Kind::Write, Kind::Copy, Kind::Allocate], Errno::ENOSPC, Stage::Pack);
 }
 
 #[test]
-fn a_disk_that_fails_to_flush_is_waited_for() {
+fn a_daemon_publishes_once_a_disk_flushes_again() {
     retried(&[Kind::Flush], Errno::EIO, Stage::Publish);
 }
 
 #[test]
-fn records_that_the_disk_refuses_are_written_when_it_takes_them() {
+fn records_are_written_once_the_disk_takes_them() {
     let world = World::new("");
     edit(&world, "one");
     let daemon = Resident::start(&world);
@@ -208,11 +208,11 @@ fn records_that_the_disk_refuses_are_written_when_it_takes_them() {
     });
     let said = daemon.stop();
     assert!(!said.contains("lost"), "{said}");
-    assert_eq!(world.told(), [1, 2, 3].map(|generation| (Outcome::Published, generation)));
+    assert_eq!(world.recorded(), [1, 2, 3].map(|generation| (Outcome::Published, generation)));
 }
 
 #[test]
-fn records_that_the_disk_refused_to_the_last_are_written_by_the_next_start() {
+fn the_next_start_writes_records_that_the_disk_refused() {
     let mut world = World::new("");
     edit(&world, "one");
     let daemon = Resident::start(&world);
@@ -231,6 +231,6 @@ fn records_that_the_disk_refused_to_the_last_are_written_by_the_next_start() {
     assert_eq!((last.generation, last.trigger), (2, Trigger::Start));
     assert_eq!(last.previous_digest, records[0].digest);
     world.story = vec![(Outcome::Published, 1), (Outcome::Published, 2)];
-    assert_eq!(world.told(), world.story);
+    assert_eq!(world.recorded(), world.story);
     world.check_catalog();
 }

@@ -53,7 +53,7 @@ impl Scenario {
             assert_eq!(run.end, End::Code(0), "{run:?}");
             views.push((before, world.view(), world.inventory(), world.history()));
             seen.extend(world.view().values());
-            assert_eq!(world.told(), world.story);
+            assert_eq!(world.recorded(), world.story);
             world.check_catalog();
         }
         let (before, after, inventory, history) = views.pop().unwrap();
@@ -136,11 +136,15 @@ impl Scenario {
     pub fn check_end(&mut self, run: &Run) {
         let world = &self.world;
         assert_eq!(world.view(), self.after, "it has not converged: {run:?}");
-        let told = world.told();
+        let recorded = world.recorded();
         // Earlier records were checked earlier.
-        let new = told.iter().zip(&world.story).take_while(|(told, story)| told == story).count();
+        let new = recorded
+            .iter()
+            .zip(&world.story)
+            .take_while(|(recorded, story)| recorded == story)
+            .count();
         assert_eq!(
-            told[new..],
+            recorded[new..],
             world.story[new..],
             "the records do not tell what has happened: {run:?}"
         );
@@ -165,8 +169,8 @@ impl Scenario {
         // One more run changes nothing.
         let records = world.whole_records();
         world.build();
-        assert_eq!(world.whole_records(), records, "it does not rest");
-        assert_eq!(world.inventory(), inventory, "it does not rest");
+        assert_eq!(world.whole_records(), records, "another run changes it");
+        assert_eq!(world.inventory(), inventory, "another run changes it");
     }
 
     /// The first archive in an empty store.

@@ -208,7 +208,7 @@ impl World {
 
     /// The records of archives that came and went.
     #[track_caller]
-    pub fn told(&self) -> Vec<(Outcome, u64)> {
+    pub fn recorded(&self) -> Vec<(Outcome, u64)> {
         let others = [Outcome::Failed, Outcome::Rejected, Outcome::Unstable];
         let records = self.records().into_iter();
         let records = records.filter(|record| !others.contains(&record.outcome));

@@ -46,24 +46,24 @@ fn dropped(models: usize, by: &[&str]) {
 }
 
 #[test]
-fn ten_thousand_files_moved_in_at_once() {
+fn ten_thousand_files_that_are_moved_in_at_once_are_published() {
     dropped(10, &["mv"]);
 }
 
 #[test]
-fn ten_thousand_files_copied_in_at_once() {
+fn ten_thousand_files_that_are_copied_in_at_once_are_published() {
     dropped(10, &["cp", "-r"]);
 }
 
 #[test]
 #[ignore = "takes minutes"]
-fn a_hundred_thousand_files_moved_in_at_once() {
+fn a_hundred_thousand_files_that_are_moved_in_at_once_are_published() {
     dropped(100, &["mv"]);
 }
 
 #[test]
 #[ignore = "takes minutes"]
-fn a_hundred_thousand_files_copied_in_at_once() {
+fn a_hundred_thousand_files_that_are_copied_in_at_once_are_published() {
     dropped(100, &["cp", "-r"]);
 }
 
@@ -118,7 +118,7 @@ fn folders_that_are_made_deep_and_fast_are_all_watched() {
 }
 
 #[test]
-fn models_that_move_between_the_watched_folders_while_they_are_written() {
+fn models_that_move_between_drop_folders_while_they_are_written_are_published() {
     let site = site();
     // Most models stay: if most of them vanished at once, none would count as removed.
     for root in ["drop", "second"] {

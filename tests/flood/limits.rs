@@ -13,12 +13,12 @@ use crate::common::service;
 
 #[test]
 #[ignore = "needs user namespaces"]
-fn too_few_watches_for_the_folders() {
+fn with_too_few_watches_the_daemon_polls() {
     within(WATCHES, 211, "limits::inner_too_few_watches");
 }
 
 #[test]
-#[ignore = "started by too_few_watches_for_the_folders"]
+#[ignore = "started by with_too_few_watches_the_daemon_polls"]
 fn inner_too_few_watches() {
     if !is_inner() {
         return;
@@ -55,12 +55,12 @@ fn inner_too_few_watches() {
 
 #[test]
 #[ignore = "needs user namespaces"]
-fn no_inotify_instance_at_all() {
+fn without_an_inotify_instance_the_daemon_polls() {
     within(INSTANCES, 0, "limits::inner_no_instance");
 }
 
 #[test]
-#[ignore = "started by no_inotify_instance_at_all"]
+#[ignore = "started by without_an_inotify_instance_the_daemon_polls"]
 fn inner_no_instance() {
     if !is_inner() {
         return;

@@ -74,7 +74,7 @@ fn an_overflow_of_the_queue_loses_nothing() {
 
 /// A daemon that ignores the overflow leaves the store behind.
 #[test]
-fn control_an_ignored_overflow_is_missed() {
+fn control_an_ignored_overflow_loses_changes() {
     use crate::common::fresh::listed;
 
     let site = site();

@@ -10,7 +10,7 @@ use crate::common::{marwatch, service};
 use crate::fake::{BROKEN, Fake};
 
 #[test]
-fn a_server_of_the_command_line_serves_what_is_edited_after_a_trial() {
+fn a_server_on_the_command_line_serves_each_edit_after_a_trial() {
     let mut site = Site::new();
     fs::remove_file(&site.config).unwrap();
     // The default store.

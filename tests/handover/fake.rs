@@ -158,7 +158,7 @@ impl Fake {
                 self.state.lock().unwrap().open.push(stream);
                 return Ok(());
             }
-            Some(Fault::Status(status)) => (status, json!({"message": "as it was told"})),
+            Some(Fault::Status(status)) => (status, json!({"message": "as the script says"})),
             _ => self.carry_out(method, path, headers),
         };
         if fault == Some(Fault::Lost) {

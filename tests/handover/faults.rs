@@ -90,11 +90,12 @@ fn sweep(preflight: bool, manners: &[Manner], calls: [usize; 2]) {
             let now = said(&case.model);
             let (what, generation) = (now["state"].as_str()?, now["generation"].as_u64()?);
             let is_over = generation >= 2 && matches!(what, "serving" | "refused" | "rolled_back");
-            let is_told = seen.records.iter().any(|record| {
+            let is_recorded = seen.records.iter().any(|record| {
                 record.server.is_some()
                     && (&record.model, record.generation) == (&case.model, generation)
             });
-            (is_over && is_told && fake.script(&case.model).fired).then_some(now["state"].clone())
+            (is_over && is_recorded && fake.script(&case.model).fired)
+                .then_some(now["state"].clone())
         });
         case.check(&fake, &settled);
     }
@@ -129,11 +130,11 @@ impl Case {
 }
 
 #[test]
-fn after_a_trial_a_server_ends_with_what_works() {
+fn after_a_fault_in_a_swap_with_a_trial_the_server_has_a_working_version() {
     sweep(true, &[Manner::Clean, Manner::Zombie], [5, 3]);
 }
 
 #[test]
-fn without_a_trial_a_server_ends_with_what_works() {
+fn after_a_fault_in_a_swap_without_a_trial_the_server_has_a_working_version() {
     sweep(false, &[Manner::Clean, Manner::Zombie], [3, 5]);
 }

@@ -13,7 +13,7 @@ use crate::fake::{BROKEN, Fake, Holder};
 use crate::faults::{quick, state};
 
 /// The records about a model on servers so far.
-fn told(site: &Site, model: &str) -> Vec<(Outcome, Trigger, ServingState)> {
+fn server_records(site: &Site, model: &str) -> Vec<(Outcome, Trigger, ServingState)> {
     let records = site.records_of(model);
     let of_servers = records
         .iter()
@@ -34,7 +34,7 @@ fn wait_for(daemon: &mut Daemon<'_>, model: &str, outcome: Outcome, count: usize
 }
 
 #[test]
-fn what_changes_on_a_server_is_mended_and_recorded_once() {
+fn a_model_that_changes_on_a_server_is_corrected_and_recorded_once() {
     let site = Site::new();
     let fake = Fake::start(&site.store);
     site.configure_quick(&quick(&fake, ""));
@@ -81,10 +81,10 @@ fn what_changes_on_a_server_is_mended_and_recorded_once() {
     fs::write(&service_file, service("three")).unwrap();
     wait_for(&mut daemon, "m", Outcome::Served, 4);
     // With nothing to correct, nothing is recorded.
-    daemon.rests_for(Duration::from_millis(1500));
+    daemon.stays_idle_for(Duration::from_millis(1500));
     let (served, serving) = (Outcome::Served, ServingState::Serving);
     assert_eq!(
-        told(&site, "m"),
+        server_records(&site, "m"),
         [
             (served, Trigger::Store, serving),
             (served, Trigger::Server, serving),
@@ -96,8 +96,8 @@ fn what_changes_on_a_server_is_mended_and_recorded_once() {
     daemon.stop();
     // Nor after a restart.
     let mut daemon = Daemon::start(&site);
-    daemon.rests_for(Duration::from_millis(1500));
-    assert_eq!(told(&site, "m").len(), 5);
+    daemon.stays_idle_for(Duration::from_millis(1500));
+    assert_eq!(server_records(&site, "m").len(), 5);
     // Models that are not ours are as they were.
     assert_eq!(fake.holder("theirs").as_ref(), Some(&theirs));
     assert_eq!(fake.holder("theirs--marwatch-trial").as_ref(), Some(&theirs));
@@ -105,7 +105,7 @@ fn what_changes_on_a_server_is_mended_and_recorded_once() {
 }
 
 #[test]
-fn a_server_that_is_away_has_one_record_and_is_not_in_the_way_of_another() {
+fn an_unreachable_server_has_one_record_and_does_not_delay_another() {
     let site = Site::new();
     let fake = Fake::start(&site.store);
     let gone = "http://127.0.0.1:1";
@@ -118,8 +118,8 @@ fn a_server_that_is_away_has_one_record_and_is_not_in_the_way_of_another() {
     wait_for(&mut daemon, "m", Outcome::Served, 1);
     fs::write(&service_file, service("two")).unwrap();
     wait_for(&mut daemon, "m", Outcome::Served, 2);
-    daemon.rests_for(Duration::from_millis(1500));
-    assert_eq!(told(&site, "m").len(), 3, "{:?}", told(&site, "m"));
+    daemon.stays_idle_for(Duration::from_millis(1500));
+    assert_eq!(server_records(&site, "m").len(), 3, "{:?}", server_records(&site, "m"));
     // When the configuration no longer names the server, neither does the catalog.
     assert_eq!(site.catalog()["models"]["m"]["servers"][gone]["state"], "unreachable");
     site.configure_quick(&quick(&fake, ""));
@@ -132,7 +132,7 @@ fn a_server_that_is_away_has_one_record_and_is_not_in_the_way_of_another() {
 }
 
 #[test]
-fn the_terms_of_a_model_reach_the_server_and_not_the_archive() {
+fn registration_values_reach_the_server_and_do_not_change_the_archive() {
     let site = Site::new();
     let fake = Fake::start(&site.store);
     site.configure_quick(&quick(&fake, ", workers: 2, batch_size: 2"));
@@ -155,22 +155,22 @@ fn the_terms_of_a_model_reach_the_server_and_not_the_archive() {
     assert_eq!(site.catalog()["models"]["m"]["serve"]["batch_size"], 8);
     // The server does not report these values, so marwatch remembers them: no more requests, now or
     // after a restart.
-    daemon.rests_for(Duration::from_millis(1200));
+    daemon.stays_idle_for(Duration::from_millis(1200));
     daemon.stop();
     let mut daemon = Daemon::start(&site);
-    daemon.rests_for(Duration::from_millis(1200));
+    daemon.stays_idle_for(Duration::from_millis(1200));
     fs::remove_file(folder.join(".mar.yaml")).unwrap();
     daemon.wait("the server's own terms", |_| {
         (of_server("batch_size")? == "2" && fake.holder("m")?.workers == 2).then_some(())
     });
-    assert!(fs::read(site.archive("m")).unwrap() == bytes, "it was packed anew");
+    assert!(fs::read(site.archive("m")).unwrap() == bytes, "it was packed again");
     let published = site.records_of("m").into_iter().filter(|record| record.server.is_none());
     assert_eq!(published.count(), 1);
     daemon.stop();
 }
 
 #[test]
-fn secrets_come_from_credentials_and_are_shown_nowhere() {
+fn secrets_are_read_from_credentials_and_never_shown() {
     let site = Site::new();
     let fake = Fake::start(&site.store);
     site.configure_quick(&quick(&fake, ", token_file: mms.token, header_file: mms.header"));
@@ -198,7 +198,7 @@ fn secrets_come_from_credentials_and_are_shown_nowhere() {
 }
 
 #[test]
-fn what_is_removed_is_withdrawn_once() {
+fn a_removed_model_is_withdrawn_from_the_server_once() {
     let site = Site::new();
     let fake = Fake::start(&site.store);
     site.configure_quick(&format!("on_remove: delete\n{}", quick(&fake, "")));
@@ -217,7 +217,7 @@ fn what_is_removed_is_withdrawn_once() {
     site.put("m", &[("service.py", &service("one"))]);
     let served = wait_for(&mut daemon, "m", Outcome::Served, 2);
     assert_eq!(served.generation, 2);
-    assert_eq!(told(&site, "m").len(), 3);
+    assert_eq!(server_records(&site, "m").len(), 3);
     daemon.stop();
     // As after a removal by a daemon that was killed before it could withdraw the model.
     let state = site.hidden().join("state");

@@ -95,7 +95,7 @@ fn rounds(way: Way, sabotage: Option<&str>) -> Option<usize> {
 }
 
 #[test]
-fn what_is_built_on_a_damaged_archive_is_what_a_cold_build_gives() {
+fn a_build_on_a_damaged_archive_gives_the_bytes_of_a_cold_build() {
     assert_eq!(rounds(Way::Kernel, None), None);
 }
 

@@ -54,7 +54,7 @@ fn touch(folder: &OwnedFd, name: &str) {
 }
 
 #[test]
-fn each_limit_names_itself_its_key_and_what_was_found() {
+fn each_refusal_names_the_limit_its_key_and_the_value() {
     for way in Way::BOTH {
         for (limit, code, parts) in [
             ("file_size: 100B", "limit-file-size", ["`limits.file_size`", "(100)", "300 bytes"]),
@@ -128,7 +128,7 @@ fn paths_longer_than_the_system_takes_are_refused() {
 
 #[test]
 #[ignore = "makes 100,000 files"]
-fn a_hundred_thousand_tiny_files() {
+fn a_hundred_thousand_tiny_files_are_packed() {
     let site = Site::quick("limits: {files: 90000}\n");
     let model = site.put("m", &[("service.py", &service("one"))]);
     for folder in 0..100 {
@@ -145,7 +145,7 @@ fn a_hundred_thousand_tiny_files() {
 
 #[test]
 #[ignore = "needs root, to mount"]
-fn mounts_that_show_a_folder_again_have_an_end() {
+fn mounts_that_contain_themselves_are_walked_once() {
     use std::process::Command;
 
     struct Mounted<'a>(Vec<&'a Path>);
@@ -179,7 +179,7 @@ fn mounts_that_show_a_folder_again_have_an_end() {
 
 /// Without the limit, the file is packed.
 #[test]
-fn control_a_limit_that_does_not_hold_is_noticed() {
+fn control_a_missing_limit_is_noticed() {
     let site = Site::quick("limits: {file_size: 1MiB}\n");
     let model = site.put("m", &[("service.py", &service("one"))]);
     File::create(model.join("large")).unwrap().set_len((1 << 20) + 1).unwrap();

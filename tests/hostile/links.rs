@@ -70,7 +70,7 @@ fn links_within_the_model_are_packed_as_what_they_lead_to() {
 }
 
 #[test]
-fn links_that_lead_elsewhere_are_refused_all_at_once() {
+fn links_that_lead_elsewhere_are_all_refused_at_once() {
     for way in Way::BOTH {
         let site = Site::new();
         fs::create_dir(site.root.join("outside")).unwrap();
@@ -119,7 +119,7 @@ fn links_that_lead_elsewhere_are_refused_all_at_once() {
 }
 
 #[test]
-fn links_multiply_nothing_without_end() {
+fn links_that_multiply_folders_reach_a_limit() {
     for way in Way::BOTH {
         let site = Site::new();
         let model = site.put("m", &[("service.py", &service("one"))]);
@@ -161,7 +161,7 @@ fn settings_are_not_read_through_links_that_lead_out() {
 }
 
 #[test]
-fn a_model_that_is_a_link_is_one_only_where_it_is_configured() {
+fn a_model_may_be_a_link_only_if_the_configuration_names_it() {
     for way in Way::BOTH {
         let site = Site::quick("models: [{path: single, name: single}]\n");
         let real = site.prepare("real", &[("service.py", &service("real"))]);

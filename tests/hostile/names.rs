@@ -91,7 +91,7 @@ fn shown_only(what: &str, text: &[u8]) {
 }
 
 #[test]
-fn harmless_names_come_out_as_they_went_in() {
+fn harmless_names_are_packed_unchanged() {
     for way in Way::BOTH {
         let site = Site::new();
         let model = site.put("m", &[("service.py", &service("one"))]);
@@ -110,7 +110,7 @@ fn harmless_names_come_out_as_they_went_in() {
 }
 
 #[test]
-fn other_names_are_refused_one_by_one() {
+fn each_harmful_name_is_refused() {
     for way in Way::BOTH {
         let site = Site::new();
         let model = site.put("m", &[("service.py", &service("one"))]);
@@ -155,7 +155,7 @@ fn harmful() -> Site {
 }
 
 #[test]
-fn nothing_that_is_printed_is_obeyed() {
+fn no_output_controls_a_terminal() {
     for way in Way::BOTH {
         let site = harmful();
         for args in [
@@ -183,7 +183,7 @@ fn nothing_that_is_printed_is_obeyed() {
 }
 
 #[test]
-fn a_daemon_logs_nothing_that_is_obeyed() {
+fn no_log_line_controls_a_terminal() {
     let site = harmful();
     for format in ["text", "json"] {
         let log = logged(&site, format, None);
@@ -222,7 +222,7 @@ fn logged(site: &Site, format: &str, sabotage: Option<&str>) -> String {
 }
 
 #[test]
-fn control_a_name_that_is_logged_as_it_is_is_noticed() {
+fn control_an_unescaped_name_is_noticed() {
     let site = harmful();
     let log = logged(&site, "text", Some("log-escapes"));
     let held = std::panic::catch_unwind(|| shown_only("text", log.as_bytes()));

@@ -40,7 +40,7 @@ fn fifos_and_sockets_are_refused_without_being_opened() {
 }
 
 #[test]
-fn a_fifo_in_the_place_of_settings_holds_nobody_up() {
+fn a_fifo_instead_of_a_settings_file_does_not_block() {
     for way in Way::BOTH {
         let site = Site::new();
         let model = site.put("m", &[("service.py", &service("one"))]);
@@ -57,7 +57,7 @@ fn a_fifo_in_the_place_of_settings_holds_nobody_up() {
 }
 
 #[test]
-fn hard_links_are_files_like_any_other() {
+fn hard_links_are_packed_as_files() {
     for way in Way::BOTH {
         let site = Site::new();
         let model = site.put("m", &[("service.py", &service("one")), ("a", "content")]);

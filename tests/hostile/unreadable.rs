@@ -53,7 +53,7 @@ fn site() -> Site {
 }
 
 #[test]
-fn what_cannot_be_read_is_named_by_build_and_check_alike() {
+fn build_and_check_name_unreadable_files_alike() {
     for way in Way::BOTH {
         for (closed, named) in [
             (&["a"][..], &["a"][..]),
@@ -79,12 +79,12 @@ fn what_cannot_be_read_is_named_by_build_and_check_alike() {
             let checked = run(&["check", "drop/m"]);
             assert_eq!(checked.status.code(), Some(1), "{way:?}, {closed:?}: {checked:?}");
             let said = String::from_utf8(checked.stdout).unwrap();
-            let told: Vec<_> = record.problems.iter().map(|problem| &problem.path).collect();
+            let reported: Vec<_> = record.problems.iter().map(|problem| &problem.path).collect();
             for named in named {
                 let path = model.join(named);
                 let line = format!("{}: unreadable: ", path.display());
                 assert!(said.contains(&line), "{way:?}, {closed:?}: {said}");
-                assert!(told.contains(&&path), "{way:?}, {closed:?}: {record:?}");
+                assert!(reported.contains(&&path), "{way:?}, {closed:?}: {record:?}");
             }
             closed.iter().for_each(|path| mode(&model.join(path), 0o755));
         }
@@ -92,7 +92,7 @@ fn what_cannot_be_read_is_named_by_build_and_check_alike() {
 }
 
 #[test]
-fn what_can_be_read_at_last_is_published_without_another_change() {
+fn a_model_is_published_once_its_files_are_readable() {
     for way in Way::BOTH {
         let site = site();
         let closed = site.drop.join("m/data");

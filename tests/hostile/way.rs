@@ -110,7 +110,7 @@ pub fn ended_within(command: &mut Command, patience: Duration) -> Option<Output>
 /// The filter is in effect: if it kills at `openat2`, the program dies. So a program for which it
 /// only refuses the call takes the other way.
 #[test]
-fn the_way_by_hand_is_taken() {
+fn without_openat2_paths_are_walked_component_by_component() {
     use std::os::unix::process::ExitStatusExt;
 
     let site = Site::new();

@@ -19,7 +19,7 @@ impl Scene<'_> {
     /// Checks the store as the cut left it, and remembers what it holds.
     pub(crate) fn check_cut(&mut self) -> Damage {
         let mut damage = Damage::new();
-        if let Some(log) = self.told_elsewhere.take() {
+        if let Some(log) = self.recorded_elsewhere.take() {
             fs::create_dir_all(self.hidden("")).unwrap();
             fs::write(self.hidden("results.jsonl"), log).unwrap();
         }
@@ -44,13 +44,13 @@ impl Scene<'_> {
             };
             // A record with a failure says that its archive may not survive a power cut.
             let is_of_it = |r: &&Record| r.model == name && r.failure.is_none();
-            let told = records.iter().rfind(is_of_it).map(|r| self.told(r));
-            match told.map(|told| past.last(told)) {
+            let recorded = records.iter().rfind(is_of_it).map(|r| self.content_of(r));
+            match recorded.map(|content| past.last(content)) {
                 // From before the last check.
                 None | Some(None) => {}
-                Some(Some(told)) if told > at => damage.push(format!(
+                Some(Some(recorded)) if recorded > at => damage.push(format!(
                     "record: it tells of {:?} of {name}, which is {standing:?}",
-                    past.contents[told]
+                    past.contents[recorded]
                 )),
                 Some(Some(_)) => {}
             }
@@ -98,7 +98,7 @@ impl Scene<'_> {
         damage.extend(self.check_leftovers());
         let again = self.command("build").output().unwrap();
         if !again.status.success() || self.records(&mut damage).len() != records.len() {
-            damage.push(format!("recovery: it does not come to rest: {again:?}"));
+            damage.push(format!("recovery: a second run changes something: {again:?}"));
         }
         damage
     }
@@ -123,7 +123,7 @@ impl Scene<'_> {
     }
 
     /// The content that a record reports.
-    fn told(&self, record: &Record) -> Content {
+    fn content_of(&self, record: &Record) -> Content {
         record.archive.as_ref()?;
         self.goods.by_digest(&record.model, record.digest.as_ref()?)
     }
@@ -191,11 +191,11 @@ impl Scene<'_> {
         let mut damage = Damage::new();
         for (name, entry) in catalog["models"].as_object().unwrap() {
             let past = &self.past[name.as_str()];
-            let told = self.goods.by_digest(name, entry["digest"].as_str().unwrap());
-            let told_at = past.last(told);
+            let named = self.goods.by_digest(name, entry["digest"].as_str().unwrap());
+            let named_at = past.last(named);
             // `oldest` is what the store holds, or its check has failed.
-            if told_at.is_some_and(|told_at| told_at > past.oldest) {
-                damage.push(format!("catalog: it names {told:?} of {name}, of {past:?}"));
+            if named_at.is_some_and(|named_at| named_at > past.oldest) {
+                damage.push(format!("catalog: it names {named:?} of {name}, of {past:?}"));
             }
         }
         damage

@@ -40,7 +40,7 @@ pub(crate) enum Moment {
     /// When an archive has just taken its place, and another process has flushed its folder.
     Placed,
     /// When a record has just been written, on another disk that is not cut off.
-    Told,
+    Recorded,
 }
 
 /// The results.
@@ -108,14 +108,14 @@ impl Plan {
         let mut scene = Scene::new(&root, &store.at, state_at.as_deref(), models, goods);
         bench.start_anew();
         for _ in 0..CUTS_A_DISK.min(self.cuts - summary.cuts) {
-            if self.moment == Moment::Told {
+            if self.moment == Moment::Recorded {
                 scene.records_go_to(state_at.as_deref().unwrap());
             }
             scene.sabotage = self.sabotage;
             let before: Vec<_> = scene.past.values().map(|past| past.oldest).collect();
             let is_daemon = self.moment == Moment::Any && random.once_in(2);
             let after = random.time(LATEST);
-            let other = state.as_ref().filter(|_| self.moment != Moment::Told);
+            let other = state.as_ref().filter(|_| self.moment != Moment::Recorded);
             let disks: Vec<&Disk> = [Some(&store), other].into_iter().flatten().collect();
             if is_daemon {
                 watch_until(&mut scene, &disks, random, after);
@@ -123,12 +123,12 @@ impl Plan {
                 build_until(&mut scene, &disks, random, self.moment, after);
             }
             bench.start_anew();
-            if self.moment == Moment::Told {
+            if self.moment == Moment::Recorded {
                 scene.records_go_back();
             }
             store.recover();
             if let Some(state) = &mut state
-                && self.moment != Moment::Told
+                && self.moment != Moment::Recorded
             {
                 state.recover();
             }

@@ -32,7 +32,7 @@ pub(crate) struct Scene<'a> {
     /// The durable part of the results log.
     pub(crate) recorded: Vec<u8>,
     /// The results log on another disk.
-    pub(crate) told_elsewhere: Option<Vec<u8>>,
+    pub(crate) recorded_elsewhere: Option<Vec<u8>>,
     /// A protection that is switched off.
     pub(crate) sabotage: Option<&'static str>,
 }
@@ -87,7 +87,7 @@ impl<'a> Scene<'a> {
             drop,
             past,
             recorded: Vec::new(),
-            told_elsewhere: None,
+            recorded_elsewhere: None,
             sabotage: None,
         }
     }
@@ -179,7 +179,7 @@ impl Scene<'_> {
         let files = match moment {
             Moment::Any => vec![],
             Moment::Placed => self.models.iter().map(|model| self.archive(model.name)).collect(),
-            Moment::Told => vec![self.hidden("results.jsonl")],
+            Moment::Recorded => vec![self.hidden("results.jsonl")],
         };
         Signs { moment, files }
     }
@@ -201,7 +201,7 @@ impl Scene<'_> {
     /// Takes the other disk's results log away, and remembers its content.
     pub(crate) fn records_go_back(&mut self) {
         let here = self.hidden("results.jsonl");
-        self.told_elsewhere = Some(fs::read(&here).unwrap());
+        self.recorded_elsewhere = Some(fs::read(&here).unwrap());
         nix::mount::umount2(&here, MntFlags::empty()).unwrap();
     }
 

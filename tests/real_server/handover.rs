@@ -84,7 +84,7 @@ const BROKEN: &str =
 
 #[test]
 #[ignore = "needs Java and multi-model-server from PyPI; run by .ci/run"]
-fn a_running_server_goes_over_to_what_is_published() {
+fn a_running_server_takes_over_each_published_archive() {
     const SWAPS: usize = 30;
     const CLIENTS: usize = 4;
     let ports = free_ports();
@@ -160,7 +160,7 @@ fn a_running_server_goes_over_to_what_is_published() {
 
 #[test]
 #[ignore = "needs Java and multi-model-server from PyPI; run by .ci/run"]
-fn a_broken_version_leaves_the_one_before_answering() {
+fn the_old_version_still_answers_after_a_broken_one() {
     let ports = free_ports();
     let site = site(&[ports], "preflight: true", "");
     let edited = site.put("answer", &[("service.py", &service("good"))]).join("service.py");
@@ -187,7 +187,7 @@ fn a_broken_version_leaves_the_one_before_answering() {
 
 #[test]
 #[ignore = "needs Java and multi-model-server from PyPI; run by .ci/run"]
-fn behind_a_gate_nothing_is_published_that_a_server_refuses() {
+fn with_a_preflight_gate_a_refused_archive_is_not_published() {
     let ports = free_ports();
     let site = site(&[ports], "preflight: gate", "");
     fs::create_dir(&site.store).unwrap();
@@ -240,7 +240,7 @@ fn without_a_trial_a_broken_version_is_rolled_back() {
 
 #[test]
 #[ignore = "needs Java and multi-model-server from PyPI; run by .ci/run"]
-fn a_server_that_was_killed_gets_everything_back_and_twins_survive_each_other() {
+fn a_killed_server_gets_its_models_back_and_models_with_one_archive_swap_independently() {
     let ports = free_ports();
     let site = site(&[ports], "workers: 2", "on_remove: delete\n");
     let mut daemon = Daemon::start(&site);
@@ -252,7 +252,7 @@ fn a_server_that_was_killed_gets_everything_back_and_twins_survive_each_other() 
     for name in ["one", "two"] {
         wait_for_answer(&server, name, "same");
     }
-    // The other server with these models swaps twice; this one goes on.
+    // A model with the same archive swaps twice: the other goes on.
     for answer in ["other", "same"] {
         fs::write(site.drop.join("one/service.py"), service(answer)).unwrap();
         daemon.next("one", Outcome::Published);
@@ -267,9 +267,9 @@ fn a_server_that_was_killed_gets_everything_back_and_twins_survive_each_other() 
         wait_for_answer(&server, name, "same");
     }
     assert_eq!(server.models(), ["one", "two"]);
-    let told = site.records_of("one");
-    let away = told.iter().filter(|record| record.outcome == Outcome::NotServed);
-    assert_eq!(away.count(), 2, "down at first, and killed: {told:#?}");
+    let records = site.records_of("one");
+    let away = records.iter().filter(|record| record.outcome == Outcome::NotServed);
+    assert_eq!(away.count(), 2, "down at first, and killed: {records:#?}");
     // Another client removes a model.
     ask(ports[1], "DELETE", "/models/one", "").unwrap();
     wait_for_answer(&server, "one", "same");
@@ -295,7 +295,7 @@ fn a_server_that_was_killed_gets_everything_back_and_twins_survive_each_other() 
 
 #[test]
 #[ignore = "needs Java and multi-model-server from PyPI; run by .ci/run"]
-fn what_the_second_server_refuses_the_first_gives_back() {
+fn an_archive_that_the_second_server_refuses_is_rolled_back_on_the_first() {
     for rolling in [true, false] {
         give_back(rolling);
     }

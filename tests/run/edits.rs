@@ -75,7 +75,7 @@ fn an_edit_is_published_as_the_next_generation() {
 }
 
 #[test]
-fn the_same_content_again_is_no_new_archive() {
+fn the_same_content_again_is_not_published() {
     let site = Site::new();
     let folder = site.put_simple("m");
     let mut daemon = site.start();
@@ -150,7 +150,7 @@ fn a_broken_handler_is_refused_until_it_is_mended() {
 }
 
 #[test]
-fn polling_sees_what_notifications_see() {
+fn polling_notices_the_same_changes_as_notifications() {
     let site = Site::quick("watch_mode: poll\npoll_interval: 150ms\n");
     let mut daemon = site.start();
     let folder = site.put_simple("m");

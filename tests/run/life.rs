@@ -39,7 +39,7 @@ fn start_building(site: &Site) -> Daemon<'_> {
 }
 
 #[test]
-fn builds_under_way_may_end_after_sigterm() {
+fn running_builds_finish_after_sigterm() {
     let _alone = alone();
     let site = Site::quick(SLOW_PACKING);
     let daemon = start_building(&site);
@@ -72,7 +72,7 @@ fn a_second_sigterm_ends_at_once() {
 }
 
 #[test]
-fn killed_in_the_middle_of_a_build() {
+fn a_kill_during_a_build_leaves_the_old_archive() {
     let _alone = alone();
     let site = Site::quick(SLOW_PACKING);
     let folder = site.put_simple("large");
@@ -129,7 +129,7 @@ fn a_restart_with_nothing_changed_does_nothing() {
 }
 
 #[test]
-fn one_marwatch_a_store() {
+fn only_one_marwatch_may_hold_a_store() {
     let site = Site::new();
     site.put_simple("m");
     let mut daemon = site.start();

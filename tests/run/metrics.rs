@@ -20,7 +20,7 @@ for family in read(sys.stdin.read()):
 
 #[test]
 #[ignore = "needs prometheus-client from PyPI; run by .ci/run"]
-fn a_strict_parser_takes_the_metrics() {
+fn a_strict_parser_accepts_the_metrics() {
     let venv = std::env::var_os("MARWATCH_VENV").unwrap();
     let site = Site::quick("");
     site.put_simple("good");

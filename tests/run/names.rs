@@ -66,7 +66,7 @@ fn a_rival_does_not_take_a_published_archive_away() {
 }
 
 #[test]
-fn a_foreign_archive_is_replaced_only_if_that_is_wanted() {
+fn a_foreign_archive_is_replaced_only_with_adopt() {
     let site = Site::new();
     fs::create_dir(&site.store).unwrap();
     let archive = site.archive("m");
@@ -87,7 +87,7 @@ fn a_foreign_archive_is_replaced_only_if_that_is_wanted() {
 }
 
 #[test]
-fn a_foreign_archive_that_goes_makes_room() {
+fn a_model_is_published_once_a_foreign_archive_is_gone() {
     let site = Site::new();
     fs::create_dir(&site.store).unwrap();
     fs::write(site.archive("m"), "somebody's only copy").unwrap();
@@ -120,7 +120,7 @@ fn a_store_inside_the_drop_folder_does_not_feed_on_itself() {
 }
 
 #[test]
-fn neither_does_a_store_that_lies_there_by_a_link() {
+fn a_store_inside_the_drop_folder_through_a_link_does_not_feed_on_itself() {
     let mut site = Site::new();
     site.store = site.drop.join("store");
     symlink(&site.drop, site.root.join("alias")).unwrap();
@@ -135,10 +135,10 @@ fn feeds_on_nothing(site: &mut Site) {
     let folder = site.put_simple("m");
     let mut daemon = site.start();
     daemon.next("m", Outcome::Published);
-    daemon.rests_for(Duration::from_millis(1500));
+    daemon.stays_idle_for(Duration::from_millis(1500));
     fs::write(folder.join("service.py"), service("two")).unwrap();
     assert_eq!(daemon.next("m", Outcome::Published).generation, 2);
-    daemon.rests_for(Duration::from_millis(1000));
+    daemon.stays_idle_for(Duration::from_millis(1000));
     daemon.no_more("m");
     daemon.stop();
 }

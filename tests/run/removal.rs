@@ -9,7 +9,7 @@ use crate::common::service;
 use crate::common::site::{Site, stamp};
 
 #[test]
-fn an_archive_goes_with_its_model_only_if_that_is_wanted() {
+fn an_archive_is_removed_with_its_model_only_if_configured() {
     let site = Site::quick("on_remove: delete\n");
     let [a, _, _] = ["a", "b", "c"].map(|name| site.put_simple(name));
     let mut daemon = site.start();
@@ -29,7 +29,7 @@ fn an_archive_goes_with_its_model_only_if_that_is_wanted() {
 }
 
 #[test]
-fn models_that_vanish_all_at_once_are_not_taken_for_removed() {
+fn models_that_all_vanish_at_once_do_not_count_as_removed() {
     let site = Site::quick("on_remove: delete\n");
     let folders = ["a", "b", "c", "d"].map(|name| site.put_simple(name));
     let mut daemon = site.start();
@@ -54,7 +54,7 @@ fn models_that_vanish_all_at_once_are_not_taken_for_removed() {
     fs::remove_dir_all(&folders[1]).unwrap();
     daemon.next("b", Outcome::Removed);
     assert!(!site.archive("b").exists());
-    assert!(site.archive("c").exists(), "nobody knows what became of it");
+    assert!(site.archive("c").exists(), "it is not known to be removed");
     daemon.stop();
 }
 
@@ -84,7 +84,7 @@ fn a_drop_folder_that_goes_and_comes_back_removes_nothing() {
 }
 
 #[test]
-fn a_drop_folder_may_come_later() {
+fn a_drop_folder_may_be_created_later() {
     let site = Site::new();
     fs::remove_dir(&site.drop).unwrap();
     let mut daemon = site.start();
@@ -96,7 +96,7 @@ fn a_drop_folder_may_come_later() {
 }
 
 #[test]
-fn a_drop_folder_that_comes_with_models_is_given_time() {
+fn models_of_a_late_drop_folder_are_given_time_to_settle() {
     let site = Site::with("settle: {quiet: 1500ms, quiet_long: 1500ms}\n");
     fs::remove_dir(&site.drop).unwrap();
     let mut daemon = site.start();
@@ -114,7 +114,7 @@ fn a_drop_folder_that_comes_with_models_is_given_time() {
 }
 
 #[test]
-fn what_went_while_nobody_watched_is_noticed_at_the_start() {
+fn models_removed_while_no_daemon_ran_are_noticed_at_the_start() {
     let site = Site::quick("on_remove: delete\n");
     let [a, b, _] = ["a", "b", "c"].map(|name| site.put_simple(name));
     let mut daemon = site.start();

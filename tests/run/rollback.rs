@@ -20,7 +20,7 @@ fn succeeded(output: Output) -> String {
 }
 
 #[test]
-fn a_rolled_back_model_stays_so_until_its_folder_changes() {
+fn a_rollback_holds_until_the_folder_changes() {
     let site = Site::quick("history: {keep: 3}\nrescan_interval: 1s\n");
     let folder = site.put_simple("a");
     let mut daemon = site.start();
@@ -68,7 +68,7 @@ fn a_rolled_back_model_stays_so_until_its_folder_changes() {
 }
 
 #[test]
-fn a_model_that_is_resumed_is_packed_as_its_folder_is() {
+fn a_resumed_model_is_published_from_its_folder() {
     let site = Site::quick("");
     let folder = site.put_simple("a");
     let mut daemon = site.start();
@@ -89,7 +89,7 @@ fn a_model_that_is_resumed_is_packed_as_its_folder_is() {
 }
 
 #[test]
-fn a_broken_folder_can_be_rolled_back_and_a_removed_one() {
+fn a_broken_and_a_removed_model_can_be_rolled_back() {
     let site = Site::quick("on_remove: delete\nhistory: {keep: 3}\n");
     let folder = site.put_simple("a");
     let mut daemon = site.start();
@@ -133,7 +133,7 @@ fn a_broken_folder_can_be_rolled_back_and_a_removed_one() {
 }
 
 #[test]
-fn what_the_daemon_is_asked_wrongly_it_refuses() {
+fn wrong_requests_are_refused_without_a_record() {
     let site = Site::quick("");
     let folder = site.put_simple("a");
     let mut daemon = site.start();

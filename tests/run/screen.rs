@@ -99,7 +99,7 @@ impl Drop for Terminal {
 }
 
 #[test]
-fn a_line_a_model_and_what_is_wrong_with_the_line_of_the_source() {
+fn the_screen_shows_a_line_per_model_and_the_source_line_of_a_problem() {
     let site = Site::quick("");
     site.put_simple("good");
     let wrong = "import os\n\ndef handle(data, context)\n    return []\n";
@@ -125,7 +125,7 @@ fn a_line_a_model_and_what_is_wrong_with_the_line_of_the_source() {
 }
 
 #[test]
-fn plain_lines_where_they_are_asked_for_and_no_colour_where_it_is_not_wanted() {
+fn plain_output_and_no_color_are_respected() {
     let site = Site::quick("");
     site.put_simple("good");
     let mut terminal = Terminal::start(&site, &["--plain"], &[]);
@@ -160,7 +160,7 @@ fn the_default_store_is_named_above_the_models() {
 }
 
 #[test]
-fn a_terminal_that_can_do_nothing_gets_lines() {
+fn a_dumb_terminal_gets_plain_lines() {
     let site = Site::quick("");
     site.put_simple("good");
     let mut terminal = Terminal::start(&site, &[], &[("TERM", "dumb")]);

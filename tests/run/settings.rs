@@ -10,7 +10,7 @@ use crate::common::service;
 use crate::common::site::{Site, stamp};
 
 #[test]
-fn a_configuration_with_mistakes_is_not_taken_over() {
+fn an_invalid_configuration_does_not_replace_the_old_one() {
     let site = Site::new();
     let folder = site.put_simple("m");
     let mut daemon = site.start();
@@ -34,7 +34,7 @@ fn a_configuration_with_mistakes_is_not_taken_over() {
 }
 
 #[test]
-fn a_good_configuration_is_taken_over() {
+fn a_valid_configuration_replaces_the_old_one() {
     let site = Site::new();
     site.put_simple("m");
     let extra = site.root.join("extra");
@@ -74,7 +74,7 @@ fn a_good_configuration_is_taken_over() {
 }
 
 #[test]
-fn somebody_may_ask_to_look_at_everything() {
+fn a_rescan_can_be_requested() {
     // Polling is so rare that it notices nothing in this test.
     let site = Site::quick("watch_mode: poll\npoll_interval: 1h\n");
     let folder = site.put_simple("m");
@@ -82,7 +82,7 @@ fn somebody_may_ask_to_look_at_everything() {
     daemon.next("m", Outcome::Published);
     fs::write(folder.join("service.py"), service("two")).unwrap();
     site.put_simple("new");
-    daemon.rests_for(std::time::Duration::from_millis(500));
+    daemon.stays_idle_for(std::time::Duration::from_millis(500));
     daemon.signal(Signal::USR1);
     daemon.wait_for_line(&["SIGUSR1: rescanning everything"]);
     assert_eq!(daemon.next("m", Outcome::Published).generation, 2);
@@ -91,7 +91,7 @@ fn somebody_may_ask_to_look_at_everything() {
 }
 
 #[test]
-fn other_forms_of_archives_are_published_and_replaced() {
+fn other_archive_formats_are_published_and_replaced() {
     let site = Site::new();
     let put = |name: &str, format: &str| {
         let settings = format!("archive_format: {format}\n");

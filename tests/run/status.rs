@@ -39,7 +39,7 @@ fn wait_for_catalog(daemon: &mut Daemon<'_>, site: &Site, name: &str) {
 }
 
 #[test]
-fn a_status_says_what_is_wrong_with_a_daemon_and_without() {
+fn status_reports_problems_with_and_without_a_daemon() {
     let site = Site::quick("");
     site.put_simple("good");
     site.put("bad", &[("service.py", BROKEN)]);
@@ -48,7 +48,7 @@ fn a_status_says_what_is_wrong_with_a_daemon_and_without() {
     daemon.next("bad", Outcome::Rejected);
     wait_for_catalog(&mut daemon, &site, "good");
     let why = "service.py:1: not valid Python: expected `:`, found newline";
-    let told = |site: &Site| {
+    let first_line = |site: &Site| {
         let output = site.run(&["status"]);
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let lines: Vec<String> = text(&output).lines().map(str::to_owned).collect();
@@ -57,7 +57,7 @@ fn a_status_says_what_is_wrong_with_a_daemon_and_without() {
         assert!(lines[3].starts_with("good   published "), "{lines:#?}");
         lines[0].clone()
     };
-    let first = told(&site);
+    let first = first_line(&site);
     assert!(
         first.starts_with(&format!("marwatch {}, started", env!("CARGO_PKG_VERSION"))),
         "{first}"
@@ -72,12 +72,12 @@ fn a_status_says_what_is_wrong_with_a_daemon_and_without() {
     fs::write(site.drop.join("bad/service.py"), BROKEN).unwrap();
     daemon.next("bad", Outcome::Rejected);
     daemon.stop();
-    assert!(told(&site).starts_with("no daemon holds"));
+    assert!(first_line(&site).starts_with("no daemon holds"));
     assert_eq!(model(&site, "bad")["archive"]["generation"], 1);
 }
 
 #[test]
-fn a_paused_model_is_left_alone_over_restarts_and_published_when_it_is_resumed() {
+fn a_paused_model_stays_paused_over_restarts_and_is_published_when_resumed() {
     let site = Site::quick("on_remove: delete\nhistory: {keep: 2}\n");
     for name in ["a", "b", "c"] {
         site.put_simple(name);
@@ -128,7 +128,7 @@ fn a_paused_model_is_left_alone_over_restarts_and_published_when_it_is_resumed()
 }
 
 #[test]
-fn the_log_is_followed_over_what_comes() {
+fn log_follow_prints_records_as_they_come() {
     let site = Site::quick("");
     site.put_simple("a");
     let mut daemon = site.start();
@@ -186,7 +186,7 @@ fn a_status_is_followed_and_shown_again_when_it_changes() {
 }
 
 #[test]
-fn a_port_is_answered_and_moves_with_the_configuration() {
+fn the_port_follows_the_configuration() {
     let site = Site::quick("");
     site.put_simple("a");
     let mut daemon = site.start();
@@ -254,7 +254,7 @@ fn a_request_over_the_port_that_is_being_answered_at_sigterm_gets_its_answer() {
 }
 
 #[test]
-fn a_token_that_is_not_where_it_should_be_is_looked_for_among_credentials() {
+fn a_missing_token_file_is_read_from_the_credentials() {
     let free = free_address();
     let site = Site::quick(&format!("control: {{listen: '{free}', token_file: a.token}}\n"));
     let credentials = site.root.join("credentials");
@@ -283,7 +283,7 @@ fn a_token_that_is_not_where_it_should_be_is_looked_for_among_credentials() {
 }
 
 #[test]
-fn onlookers_see_records_and_hear_the_end() {
+fn subscribers_get_records_until_the_daemon_ends() {
     let site = Site::quick("");
     site.put_simple("a");
     let mut daemon = site.start();

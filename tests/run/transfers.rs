@@ -13,7 +13,7 @@ use crate::common::site::Site;
 const IMPATIENT: &str = "settle: {quiet: 50ms, quiet_long: 100ms, max_wait: 400ms}\n";
 
 #[test]
-fn a_file_that_is_open_for_writing_is_waited_for() {
+fn a_model_is_not_published_while_a_file_is_open_for_writing() {
     let site = Site::with(IMPATIENT);
     let mut daemon = site.start();
     let folder = site.drop.join("m");
@@ -32,7 +32,7 @@ fn a_file_that_is_open_for_writing_is_waited_for() {
     assert!(!site.archive("m").exists());
     writer.write_all(b"second half").unwrap();
     // However long it takes, it is reported once.
-    daemon.rests_for(std::time::Duration::from_millis(1000));
+    daemon.stays_idle_for(std::time::Duration::from_millis(1000));
     assert!(!site.archive("m").exists());
     drop(writer);
     assert_eq!(daemon.next("m", Outcome::Published).generation, 1);
@@ -51,7 +51,7 @@ fn a_file_that_is_open_for_writing_is_waited_for() {
 }
 
 #[test]
-fn a_transfer_into_a_temporary_name_is_waited_for() {
+fn a_model_is_not_published_while_a_file_has_a_temporary_name() {
     let site = Site::with(IMPATIENT);
     let mut daemon = site.start();
     // As rsync does: all other files are complete.
@@ -74,7 +74,7 @@ fn a_transfer_into_a_temporary_name_is_waited_for() {
 }
 
 #[test]
-fn an_unfinished_download_is_waited_for() {
+fn a_model_is_not_published_with_an_unfinished_download() {
     let site = Site::with(IMPATIENT);
     let mut daemon = site.start();
     // No process has it open: only its name shows that it is unfinished.
@@ -92,7 +92,7 @@ fn an_unfinished_download_is_waited_for() {
 }
 
 #[test]
-fn a_ready_marker_says_when() {
+fn a_model_waits_for_its_ready_marker() {
     let site = Site::with(IMPATIENT);
     let mut daemon = site.start();
     let settings = "ready_marker: READY\n";
@@ -100,7 +100,7 @@ fn a_ready_marker_says_when() {
     // A model that came later is published first.
     site.put_simple("other");
     daemon.next("other", Outcome::Published);
-    daemon.rests_for(std::time::Duration::from_millis(800));
+    daemon.stays_idle_for(std::time::Duration::from_millis(800));
     assert!(!site.archive("m").exists());
     fs::write(folder.join("READY"), "").unwrap();
     daemon.next("m", Outcome::Published);
@@ -109,7 +109,7 @@ fn a_ready_marker_says_when() {
 }
 
 #[test]
-fn a_folder_is_moved_in_and_out_and_in_again() {
+fn a_model_can_be_moved_in_and_out_and_in_again() {
     let site = Site::new();
     site.put_simple("stays");
     let mut daemon = site.start();

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_mixed_or_missing_is_seen() {
+    fn mixed_and_missing_members_are_noticed() {
         assert_eq!(judge(&state("t1")).unwrap(), "t1");
         let other = state("t2");
         for (path, content) in &other {

@@ -54,7 +54,7 @@ const IMPATIENT: &str = "TimeoutStopSec=2s\n";
 
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
-fn a_build_under_way_ends_before_the_service_does() {
+fn a_running_build_ends_before_the_service() {
     let machine = Machine::installed(SLOW);
     machine.drop_in(IMPATIENT);
     machine.run(&["systemctl", "start", "marwatch"]);
@@ -87,7 +87,7 @@ fn control_without_more_time_the_build_is_lost() {
 
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
-fn the_exit_code_says_whether_to_start_again() {
+fn the_exit_code_decides_about_a_restart() {
     let machine = Machine::installed("");
     machine.drop_in("RestartSec=50ms\n");
     let ended = |machine: &Machine| {

@@ -14,7 +14,7 @@ fn texts<'a>(entries: &'a [Value], field: &str) -> Vec<&'a str> {
 
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
-fn entries_are_found_by_model_outcome_and_kind() {
+fn journal_entries_are_found_by_model_outcome_and_message_id() {
     let machine = Machine::started("");
     machine.put_simple("resnet");
     machine.put_simple("bert");
@@ -62,7 +62,7 @@ fn entries_are_found_by_model_outcome_and_kind() {
 
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
-fn a_terminal_obeys_nothing_in_the_journal() {
+fn nothing_in_the_journal_controls_a_terminal() {
     let plain = hostile_journal("");
     assert!(plain.contains("m\\nForged: line\\u{1b}[2J"), "{plain}");
     assert!(!plain.contains('\u{1b}') && !plain.contains("\nForged"), "{plain}");
@@ -70,7 +70,7 @@ fn a_terminal_obeys_nothing_in_the_journal() {
 
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
-fn control_a_terminal_would_obey_what_is_not_escaped() {
+fn control_an_unescaped_name_would_control_a_terminal() {
     let variable = marwatch::failpoints::VARIABLE;
     let plain = hostile_journal(&format!("Environment={variable}=log-escapes\n"));
     assert!(plain.contains('\u{1b}') && plain.contains("\nForged"), "{plain}");

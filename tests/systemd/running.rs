@@ -18,15 +18,15 @@ pub fn put_large(machine: &Machine) {
 
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
-fn started_means_that_it_watches_and_the_status_says_how_the_models_are() {
+fn a_started_service_watches_and_its_status_describes_the_models() {
     let machine = Machine::installed("");
     machine.put_simple("good");
     machine.put_model("resnet", &[("service.py", "import json\n\ndef handel(data):\n    pass\n")]);
     machine.run(&["systemctl", "start", "marwatch"]);
     machine.put_simple("late");
     let status = machine.wait_for_status(&["3 models", "rejected"]);
-    let told = "3 models, 1 rejected: resnet: service.py:3: the module defines neither";
-    assert!(status.starts_with(told), "{status}");
+    let expected = "3 models, 1 rejected: resnet: service.py:3: the module defines neither";
+    assert!(status.starts_with(expected), "{status}");
     machine.wait_for_generation("good", 1);
     machine.wait_for_generation("late", 1);
     machine.put(&format!("{MODELS}/resnet/service.py"), &service("mended"));
@@ -63,7 +63,7 @@ fn switches(machine: &Machine) -> u64 {
 
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
-fn a_reload_takes_a_good_configuration_over_and_leaves_a_bad_one() {
+fn a_reload_applies_a_valid_configuration_and_rejects_an_invalid_one() {
     let machine = Machine::started("");
     machine.put_simple("a");
     machine.wait_for_generation("a", 1);
@@ -100,7 +100,7 @@ fn a_reload_takes_a_good_configuration_over_and_leaves_a_bad_one() {
 
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
-fn a_stuck_loop_is_started_again_and_a_long_build_is_let_alone() {
+fn the_watchdog_restarts_a_stuck_loop_but_not_a_long_build() {
     let machine = Machine::installed(SLOW);
     machine.drop_in("WatchdogSec=1s\nRestartSec=100ms\n");
     machine.run(&["systemctl", "start", "marwatch"]);
@@ -128,7 +128,7 @@ fn a_stuck_loop_is_started_again_and_a_long_build_is_let_alone() {
 
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
-fn a_port_is_answered_on_this_machine() {
+fn the_port_answers_on_this_machine() {
     let machine =
         Machine::installed("control: {listen: '127.0.0.1:8170', token_file: control.token}\n");
     let port = repository().join("systemd/with-port/marwatch.service.d/port.conf");

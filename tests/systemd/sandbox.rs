@@ -78,7 +78,7 @@ fn published_while_it_is_written(machine: &Machine) -> bool {
 
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
-fn a_writer_of_another_user_is_seen_by_a_lease() {
+fn a_lease_shows_a_writer_of_another_user() {
     let machine = Machine::installed("");
     assert!(!published_while_it_is_written(&machine));
 }
@@ -94,7 +94,7 @@ fn control_without_the_capability_the_writer_is_missed() {
 
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
-fn the_servers_user_reads_the_store_and_nobody_else_does() {
+fn only_the_servers_user_may_read_the_store() {
     let machine = Machine::started("");
     machine.put_simple("m");
     machine.put_model(
@@ -124,7 +124,7 @@ fn the_servers_user_reads_the_store_and_nobody_else_does() {
 
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
-fn edits_rollbacks_and_removals_work() {
+fn edits_rollbacks_and_removals_work_in_the_sandbox() {
     let machine = Machine::started("on_remove: delete\nhistory: {keep: 2}\n");
     let large: String =
         (0..3_000_000).map(|n: u32| char::from(b'!' + (n.wrapping_mul(n) % 90) as u8)).collect();

@@ -17,7 +17,7 @@ fn analyze(words: &[&str]) -> (bool, String) {
 
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
-fn the_exposure_is_at_most_one() {
+fn the_exposure_of_the_unit_is_at_most_one() {
     let (is_below, said) = analyze(&["security", "--offline=true", "--threshold=10", "--no-pager"]);
     assert!(is_below && said.contains("Overall exposure level"), "{said}");
     // A lower threshold fails, so the threshold is checked.
@@ -27,7 +27,7 @@ fn the_exposure_is_at_most_one() {
 /// With the drop-ins for servers and for a port.
 #[test]
 #[ignore = "needs root, namespaces and systemd"]
-fn the_exposure_with_servers_or_a_port_is_at_most_one_and_a_half() {
+fn the_exposure_of_the_unit_with_servers_or_a_port_is_at_most_one_and_a_half() {
     for (which, name) in [("with-servers", "servers.conf"), ("with-port", "port.conf")] {
         let folder = tempfile::tempdir().unwrap();
         let unit = folder.path().join("marwatch.service");

@@ -26,8 +26,8 @@ fn saved_by(save: impl Fn(&Site, &mut Daemon<'_>, &str)) {
     let mut daemon = site.start();
     daemon.next("m", Outcome::Published);
     let mut states: Vec<Members> = vec![packed(&model)];
-    for save in 1..4 {
-        let content = service(&format!("{save}"));
+    for round in 1..4 {
+        let content = service(&format!("{round}"));
         save(&site, &mut daemon, &content);
         let mut state = states[0].clone();
         state.insert("service.py".into(), content.into_bytes());
@@ -39,7 +39,7 @@ fn saved_by(save: impl Fn(&Site, &mut Daemon<'_>, &str)) {
 }
 
 #[test]
-fn vim_renames_the_old_file_and_writes_a_new_one() {
+fn no_step_of_a_save_as_in_vim_is_published() {
     saved_by(|site, daemon, content| {
         let at = |name: &str| site.drop.join("m").join(name);
         let _swap = File::create(at(".service.py.swp")).unwrap();
@@ -60,7 +60,7 @@ fn vim_renames_the_old_file_and_writes_a_new_one() {
 }
 
 #[test]
-fn emacs_locks_by_a_link_that_leads_nowhere() {
+fn no_step_of_a_save_as_in_emacs_is_published() {
     saved_by(|site, daemon, content| {
         let at = |name: &str| site.drop.join("m").join(name);
         symlink("somebody@host.4711:1700000000", at(".#service.py")).unwrap();
@@ -73,7 +73,7 @@ fn emacs_locks_by_a_link_that_leads_nowhere() {
 }
 
 #[test]
-fn an_editor_that_cuts_the_file_and_writes_it_slowly() {
+fn no_step_of_a_slow_save_in_place_is_published() {
     saved_by(|site, daemon, content| {
         let (first, second) = content.as_bytes().split_at(10);
         let mut file = File::create(site.drop.join("m/service.py")).unwrap();
@@ -85,7 +85,7 @@ fn an_editor_that_cuts_the_file_and_writes_it_slowly() {
 }
 
 #[test]
-fn an_editor_that_renames_a_temporary_file() {
+fn no_step_of_a_save_by_rename_is_published() {
     saved_by(|site, daemon, content| {
         let temporary = site.drop.join("m/.service.py.tmp.4711");
         let mut file = File::create(&temporary).unwrap();
@@ -98,7 +98,7 @@ fn an_editor_that_renames_a_temporary_file() {
 }
 
 #[test]
-fn sed_edits_in_place() {
+fn no_step_of_an_edit_by_sed_is_published() {
     saved_by(|site, _, content| {
         let file = site.drop.join("m/service.py");
         let answer = content.chars().find(char::is_ascii_digit).unwrap();
@@ -108,7 +108,7 @@ fn sed_edits_in_place() {
 
 #[test]
 #[ignore = "needs vim"]
-fn the_real_vim() {
+fn no_step_of_a_save_by_the_real_vim_is_published() {
     for backup in
         ["set nobackup writebackup backupcopy=no", "set backupcopy=yes", "set nowritebackup"]
     {

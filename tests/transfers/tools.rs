@@ -43,7 +43,7 @@ fn brought_by(transfer: impl Fn(&Path, &Path)) {
 
 #[test]
 #[ignore = "needs rsync"]
-fn rsync_that_is_slow() {
+fn no_step_of_a_slow_rsync_is_published() {
     brought_by(|from, to| {
         let from = format!("{}/", from.display());
         run(Command::new("rsync").args(["-a", "--bwlimit=150", &from]).arg(to));
@@ -52,7 +52,7 @@ fn rsync_that_is_slow() {
 
 #[test]
 #[ignore = "needs rsync"]
-fn rsync_that_is_slow_and_writes_in_place() {
+fn no_step_of_a_slow_rsync_in_place_is_published() {
     brought_by(|from, to| {
         let from = format!("{}/", from.display());
         run(Command::new("rsync").args(["-a", "--inplace", "--bwlimit=150", &from]).arg(to));
@@ -60,7 +60,7 @@ fn rsync_that_is_slow_and_writes_in_place() {
 }
 
 #[test]
-fn tar_that_is_fed_slowly() {
+fn no_step_of_a_slow_tar_is_published() {
     brought_by(|from, to| {
         let archive = Command::new("tar").arg("-C").arg(from).args(["-cf", "-", "."]).output();
         fs::create_dir_all(to).unwrap();
@@ -95,7 +95,7 @@ fn tar_that_is_fed_slowly() {
 }
 
 #[test]
-fn cp_that_is_fed_slowly() {
+fn no_step_of_a_slow_cp_is_published() {
     brought_by(|from, to| {
         run(Command::new("cp").args(["-r", "-T"]).arg(from).arg(to));
         // The same again, with one file from a pipe that stalls.
@@ -120,7 +120,7 @@ fn cp_that_is_fed_slowly() {
 
 #[test]
 #[ignore = "needs zip and unzip"]
-fn unzip_over_what_is_there() {
+fn no_step_of_an_unzip_over_a_model_is_published() {
     brought_by(|from, to| {
         let archive = from.join("../archive.zip");
         run(Command::new("zip").args(["-q", "-r"]).arg(&archive).arg(".").current_dir(from));
@@ -130,7 +130,7 @@ fn unzip_over_what_is_there() {
 
 #[test]
 #[ignore = "needs git"]
-fn git_that_goes_back_and_forth_between_branches() {
+fn no_step_between_two_git_branches_is_published() {
     let site = site();
     let model = site.drop.join("m");
     let git = |arguments: &[&str]| {
@@ -202,12 +202,12 @@ fn copied(bytes: usize) {
 }
 
 #[test]
-fn a_file_that_takes_cp_a_while() {
+fn a_file_that_takes_long_to_copy_is_published_whole() {
     copied(64 << 20);
 }
 
 #[test]
 #[ignore = "writes 6 GB"]
-fn a_file_of_two_gigabytes() {
+fn a_file_of_two_gigabytes_is_published_whole() {
     copied(2 << 30);
 }

@@ -9,7 +9,7 @@ use std::process::Command;
 use marwatch::results::Outcome;
 use rustix::process::Signal;
 
-use super::{STALL, TERMS, judge, judge_at_rest, noise, packed};
+use super::{STALL, TERMS, judge, judge_settled, noise, packed};
 use crate::common::daemon::Daemon;
 use crate::common::service;
 use crate::common::site::Site;
@@ -44,7 +44,7 @@ fn start(site: &Site) -> Daemon<'_> {
 
 #[test]
 #[ignore = "needs root"]
-fn a_writer_that_stalls_is_known_by_its_events() {
+fn close_events_show_a_writer_that_stalls() {
     let site = strange_site();
     let model = site.put("m", &[("service.py", &service("one"))]);
     fs::write(model.join("weights.bin"), noise("old", 1000)).unwrap();
@@ -68,12 +68,12 @@ fn a_writer_that_stalls_is_known_by_its_events() {
     assert_eq!(judge(&site, "m", &[&old]), Ok(()));
     writer.write_all(&noise("newer", 500)).unwrap();
     drop(writer);
-    judge_at_rest(daemon, &site, &[&old]).unwrap();
+    judge_settled(daemon, &site, &[&old]).unwrap();
 }
 
 #[test]
 #[ignore = "needs root"]
-fn transfers_are_known_by_their_events() {
+fn close_events_show_a_transfer() {
     let site = strange_site();
     let mut daemon = start(&site);
     let model = site.drop.join("m");
@@ -90,5 +90,5 @@ fn transfers_are_known_by_their_events() {
     assert!(!site.archive("m").exists());
     handler.write_all(b"    return data\n").unwrap();
     drop(handler);
-    judge_at_rest(daemon, &site, &[]).unwrap();
+    judge_settled(daemon, &site, &[]).unwrap();
 }

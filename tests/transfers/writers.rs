@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use marwatch::results::Outcome;
 
-use super::{QUIET, STALL, judge, judge_at_rest, noise, packed, site, wait_for};
+use super::{QUIET, STALL, judge, judge_settled, noise, packed, site, wait_for};
 use crate::common::daemon::Daemon;
 use crate::common::run;
 use crate::common::service;
@@ -29,18 +29,18 @@ fn stall(protection: Option<&str>) -> Result<(), String> {
         daemon.pause(STALL);
     }
     drop(writer);
-    judge_at_rest(daemon, &site, &[&old])
+    judge_settled(daemon, &site, &[&old])
 }
 
 #[test]
-fn a_writer_that_stalls_with_its_file_open() {
+fn no_unfinished_state_of_a_writer_that_stalls_is_published() {
     stall(None).unwrap();
 }
 
 #[test]
 fn control_a_missing_lease_probe_is_noticed() {
     let found = stall(Some("lease-probe")).unwrap_err();
-    assert!(found.contains("no state at rest"), "{found}");
+    assert!(found.contains("no settled state"), "{found}");
 }
 
 /// Writes many files one after the other, faster than marwatch waits and none open for long; an
@@ -75,14 +75,14 @@ fn trickle(protection: Option<&str>) -> Result<(), String> {
 }
 
 #[test]
-fn many_files_that_come_one_after_the_other() {
+fn files_that_come_one_after_the_other_are_published_together() {
     trickle(None).unwrap();
 }
 
 #[test]
 fn control_a_missing_quiet_time_is_noticed() {
     let found = trickle(Some("quiet-time")).unwrap_err();
-    assert!(found.contains("no state at rest"), "{found}");
+    assert!(found.contains("no settled state"), "{found}");
 }
 
 /// Lines that compress well.
@@ -140,7 +140,7 @@ fn race(protection: Option<&str>) -> Result<(), String> {
 }
 
 #[test]
-fn files_that_are_replaced_while_they_are_packed() {
+fn no_archive_mixes_files_that_are_replaced_during_a_build() {
     race(None).unwrap();
 }
 
@@ -148,11 +148,11 @@ fn files_that_are_replaced_while_they_are_packed() {
 fn control_a_missing_recheck_is_noticed() {
     // The scheduler decides at which point the writer meets the build.
     let found = (0..3).find_map(|_| race(Some("recheck")).err()).unwrap();
-    assert!(found.contains("no state at rest"), "{found}");
+    assert!(found.contains("no settled state"), "{found}");
 }
 
 #[test]
-fn a_mapping_that_outlives_its_file_descriptor() {
+fn a_mapping_without_a_descriptor_counts_as_a_writer() {
     let site = site();
     let model = site.put("m", &[("service.py", &service("one"))]);
     let mut daemon = site.start();
@@ -186,11 +186,11 @@ fn a_mapping_that_outlives_its_file_descriptor() {
     drop(writer.stdin.take());
     assert!(writer.wait().unwrap().success());
     assert!(packed(&model)["weights.bin"].ends_with(b"b"));
-    judge_at_rest(daemon, &site, &[&old]).unwrap();
+    judge_settled(daemon, &site, &[&old]).unwrap();
 }
 
 #[test]
-fn a_file_that_is_written_by_another_name_of_it() {
+fn a_writer_through_a_hard_link_is_noticed() {
     let site = site();
     let model = site.put("m", &[("service.py", &service("one")), ("weights.bin", "old weights")]);
     let mut daemon = site.start();
@@ -206,11 +206,11 @@ fn a_file_that_is_written_by_another_name_of_it() {
     assert_eq!(judge(&site, "m", &[&old]), Ok(()));
     writer.write_all(b", and the other half").unwrap();
     drop(writer);
-    judge_at_rest(daemon, &site, &[&old]).unwrap();
+    judge_settled(daemon, &site, &[&old]).unwrap();
 }
 
 #[test]
-fn files_that_are_cut_and_written_in_place() {
+fn truncated_files_are_published_only_when_complete() {
     let site = site();
     let model = site.put("m", &[("service.py", &service("one"))]);
     fs::write(model.join("weights.bin"), noise("old", 100_000)).unwrap();
@@ -235,5 +235,5 @@ fn files_that_are_cut_and_written_in_place() {
     let prepared = site.root.join("prepared/weights.bin");
     fs::write(&prepared, noise("third", 70_000)).unwrap();
     run(Command::new("mv").arg(&prepared).arg(model.join("weights.bin")));
-    judge_at_rest(daemon, &site, &[&old, &second]).unwrap();
+    judge_settled(daemon, &site, &[&old, &second]).unwrap();
 }

@@ -33,7 +33,7 @@ impl PassTimes {
 /// Writes a line for each model, built or not, and one for the pass.
 pub(super) fn write(rows: &[&Summary], pass: &PassTimes, out: &mut dyn Write) -> io::Result<()> {
     let mut table = table();
-    let stages = Stage::ALL.map(|stage| stage.as_str().to_uppercase());
+    let stages = Stage::ALL.iter().map(|stage| stage.as_str().to_uppercase());
     let bytes = ["READ", "COMPRESSED", "WRITTEN", "CARRIED OVER"].map(str::to_owned);
     table.set_header(["MODEL".to_owned()].into_iter().chain(stages).chain(bytes));
     for row in rows {
@@ -63,7 +63,7 @@ fn cells(row: &Summary) -> Vec<String> {
     let bytes = [cost.read, cost.compressed, cost.written].map(size);
     [printable(&row.model)]
         .into_iter()
-        .chain(Stage::ALL.map(stage))
+        .chain(Stage::ALL.iter().copied().map(stage))
         .chain(bytes)
         .chain([carried(cost.carried_over)])
         .collect()

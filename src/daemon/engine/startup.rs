@@ -40,7 +40,7 @@ impl Engine {
         let amendments = catalog::amendments(&catalog, &store, &states);
         let hidden = hidden_folder(store.root());
         let results = ResultsWriter::start(&hidden, config.results, catalog.clone());
-        // Removed models whose removal is not recorded: no server can have been told either.
+        // Removed models whose removal is not recorded: no server was notified of it either.
         let removed = store.states().gone();
         // Records come before the catalog entries that go with them.
         for (record, reminder) in unrecorded::records(&catalog, &store, &states) {

@@ -100,7 +100,7 @@ fn trimming_and_opening_a_store_keep_what_is_configured_now() {
     world.config.history.keep = 2;
     world.store().trim(world.config.history);
     assert_eq!(world.history().iter().map(content).collect::<Vec<_>>(), ["3", "2"]);
-    // As it is when a store is opened.
+    // Opening a store trims, too.
     world.config.history.keep = 1;
     let world = world.reopen();
     assert_eq!(world.history().iter().map(content).collect::<Vec<_>>(), ["3"]);
@@ -114,11 +114,11 @@ fn making_room_removes_archives_beyond_what_the_history_keeps() {
         world.publish(&number.to_string()).unwrap();
     }
     let policy = world.config.history;
-    assert!(!world.store().make_room(policy), "what is to be kept is kept");
+    assert!(!world.store().make_room(policy), "all archives have room");
     assert_eq!(world.history_names().len(), 2);
     assert!(world.store().make_room(config::History { keep: 1, ..policy }));
     assert_eq!(world.history().iter().map(content).collect::<Vec<_>>(), ["1"]);
-    assert!(world.staging_is_empty(), "it is gone when the call ends");
+    assert!(world.staging_is_empty(), "the archives are removed when the call returns");
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn an_adopted_archive_is_kept_when_it_is_replaced() {
     let place = world.store().root().join("m.mar");
     fs::write(&place, "theirs").unwrap();
     let found = Identity::at(&place).unwrap().unwrap();
-    // As `adopt: true` lets it be replaced, with nothing known of it.
+    // `adopt: true` lets it be replaced; there is no state of it.
     let staged = world.store().staging().stage(&world.name, ArchiveFormat::Default).unwrap();
     let next = state(&world.name, ArchiveFormat::Default, 1, "ours", found);
     let publication = world.publication(next, Some(found));
@@ -164,7 +164,7 @@ fn a_foreign_archive_that_cannot_be_put_back_is_kept_even_without_a_history() {
         if history_fails {
             fs::write(world.hidden("history"), "in the way").unwrap();
         }
-        // What came out of the exchange is not what was expected, and cannot be exchanged back.
+        // The exchange brought out another archive than expected, and cannot be undone.
         let path = world.store().staging().fresh(&name, ArchiveFormat::Default);
         fs::write(&path, "theirs").unwrap();
         let retired = Retired::foreign(ArchiveFormat::Default, 1);
@@ -188,7 +188,7 @@ fn adopted_archives_keep_their_order_and_replace_none_in_the_history() {
         world.publish(&format!("{number}")).unwrap();
     }
     for content in ["theirs", "theirs, too"] {
-        // As `adopt: true` lets it be replaced; the state was lost each time.
+        // `adopt: true` lets it be replaced; the state was lost each time.
         world.state = None;
         let place = world.store().root().join("m.mar");
         fs::write(&place, content).unwrap();
@@ -211,7 +211,7 @@ fn an_archive_with_the_same_generation_and_digest_replaces_the_one_in_the_histor
     for format in FORMS {
         let mut world = World::new();
         for _ in 0..2 {
-            // The second time, the state that counts generations was lost.
+            // The second time the state, which counts generations, was lost.
             world.state = None;
             let place = world.store().place(&world.name, format);
             let _ = crate::store::cleaner::remove(&place);
@@ -229,7 +229,7 @@ fn a_history_that_cannot_be_written_fails_no_publish() {
         for spare in [SpareMode::Auto, SpareMode::Off] {
             let mut world = World::new();
             world.config.history.spare = spare;
-            // Whatever it is that keeps the folder from being made: root knows no permissions.
+            // A file in the way, as permissions do not stop root.
             fs::write(world.hidden("history"), "in the way").unwrap();
             world.publish_as(format, "one", vec![]).unwrap();
             world.publish_as(format, "two", vec![]).unwrap();
@@ -254,7 +254,7 @@ fn a_start_moves_an_archive_to_the_history_that_a_crash_left_in_staging() {
     for format in FORMS {
         let mut world = World::new();
         world.publish_as(format, "one", vec![]).unwrap();
-        // Exchanged, and then the end: the state still tells of it.
+        // A crash right after the exchange: the state still knows the archive.
         let place = world.store().place(&world.name, format);
         let staged = world.store().staging().fresh(&world.name, format);
         fs::rename(&place, &staged).unwrap();
@@ -267,7 +267,7 @@ fn a_start_moves_an_archive_to_the_history_that_a_crash_left_in_staging() {
 
 #[test]
 fn the_last_archive_put_in_is_the_newest_whatever_its_generation() {
-    // The state was lost, and generations are counted from the beginning.
+    // The state was lost, and generations start again at 1.
     let kept = |generation| Kept {
         path: format!("{generation}").into(),
         generation,

@@ -80,7 +80,7 @@ fn a_start_removes_leftovers_from_staging() {
     assert!(world.reopen().staging_is_empty());
 }
 
-/// Does what a publish does up to where the archive has its place, and then no more.
+/// Publishes up to the exchange, as if a crash came then.
 fn interrupted(world: &World, format: ArchiveFormat, content: &str) -> ModelState {
     let store = world.store();
     let staged = store.staging().stage(&world.name, format).unwrap();
@@ -108,21 +108,21 @@ fn after_a_crash_behind_the_exchange_the_new_archive_is_known() {
 
 fn crash_behind_the_exchange(mut world: World) {
     let name = world.name.clone();
-    // The first archive, and one that replaces it.
+    // The first archive, then one that replaces it.
     let first = interrupted(&world, ArchiveFormat::Default, "one");
     world = world.reopen();
-    assert_eq!(world.store().states().load(&name), Some(first_known(&first)));
-    world.state = Some(first_known(&first));
+    assert_eq!(world.store().states().load(&name), Some(after_crash(&first)));
+    world.state = Some(after_crash(&first));
     let second = interrupted(&world, ArchiveFormat::Default, "two");
     world = world.reopen();
-    assert_eq!(world.store().states().load(&name), Some(first_known(&second)));
+    assert_eq!(world.store().states().load(&name), Some(after_crash(&second)));
     assert_eq!(fs::read_to_string(&world.history()[0].path).unwrap(), "one");
     assert_eq!(states(&world), ["m.state"]);
     assert!(world.close().staging_is_empty());
 }
 
-/// As it is known after a crash: nobody can tell that the archive was not touched since.
-fn first_known(next: &ModelState) -> ModelState {
+/// The state after a crash: without the `ctime`, which was not written.
+fn after_crash(next: &ModelState) -> ModelState {
     let mut known = next.clone();
     known.archive.ctime = None;
     known
@@ -149,10 +149,10 @@ fn the_generation_of_an_archive_that_was_published_and_removed_is_not_used_again
     let mut world = World::new();
     world.publish("one").unwrap();
     let second = interrupted(&world, ArchiveFormat::Default, "two");
-    // Of the removal, as of what was known, a power cut has left what lay in the store alone.
+    // A power cut has left of publish and removal only what happened in the store's folder.
     fs::remove_file(world.store().root().join("m.mar")).unwrap();
     world = world.reopen();
-    assert_eq!(world.store().states().load(&world.name), Some(first_known(&second)));
+    assert_eq!(world.store().states().load(&world.name), Some(after_crash(&second)));
     assert_eq!(states(&world), ["m.state"]);
 }
 
@@ -171,7 +171,7 @@ fn after_a_crash_the_archive_of_the_other_form_is_retired() {
     world.publish("one").unwrap();
     let next = interrupted(&world, ArchiveFormat::Tgz, "two");
     world = world.reopen();
-    assert_eq!(world.store().states().load(&world.name), Some(first_known(&next)));
+    assert_eq!(world.store().states().load(&world.name), Some(after_crash(&next)));
     assert!(!world.store().root().join("m.mar").exists());
     assert!(world.store().root().join("m.tar.gz").exists());
     assert_eq!(fs::read_to_string(&world.history()[0].path).unwrap(), "one");
@@ -205,7 +205,7 @@ fn without_a_state_folder_the_mark_identifies_the_archive() {
     let place = world.store().root().join("m.mar");
     match world.publish("ours") {
         Ok(identity) => assert!(world.store().is_marked(&place, &identity)),
-        // No extended attributes on this file system: nobody would know it as ours.
+        // The file system has no extended attributes: no start would recognize the archive.
         Err(error) => {
             assert!(matches!(error, PublishError::State { .. }), "{error:?}");
             assert!(!place.exists());
@@ -224,7 +224,7 @@ fn a_foreign_archive_that_cannot_be_given_back_is_kept() {
             fs::write(world.hidden("history"), "in the way").unwrap();
         }
         let path = world.store().root().join("m.mar");
-        // As `remove` finds it: it has taken away a second one, and there is a third by now.
+        // `remove` took away a second archive, and a third has the place by now.
         for theirs in ["theirs", "theirs, too"] {
             let aside = world.store().staging().fresh(&world.name, ArchiveFormat::Default);
             fs::write(&aside, theirs).unwrap();

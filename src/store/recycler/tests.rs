@@ -47,7 +47,7 @@ fn the_archive_that_leaves_the_history_is_kept_and_can_be_taken_once() {
     staged.file().unwrap().read_exact_at(&mut begin, 0).unwrap();
     assert_eq!(&begin, b"one");
     staged.file().unwrap().write_all_at(b"new", 0).unwrap();
-    assert!(take(&world).is_none(), "once");
+    assert!(take(&world).is_none(), "it can be taken once");
     drop(staged);
     assert!(world.staging_is_empty());
 }
@@ -62,7 +62,7 @@ fn a_recycled_archive_can_be_published() {
     let live = world.store().publish(verified, publication).unwrap();
     let published = world.store().retire(live);
     assert_eq!(fs::read(world.store().root().join("m.mar")).unwrap()[..3], *b"one");
-    // And the next one is there already.
+    // The next one is there already.
     world.state = Some(published.state);
     let staged = take(&world).unwrap();
     let mut begin = [0; 3];
@@ -118,7 +118,7 @@ fn an_archive_is_not_recycled_if_it_was_changed_or_the_disk_is_too_full() {
     none_after(|world| {
         world.set_disk(|folder| Ok(Disk { shares_blocks: true, ..plenty(folder)? }));
     });
-    // Less than a tenth, and less than twice its size.
+    // Less than a tenth is free, and less than twice its size.
     none_after(|world| {
         world.set_disk(|_| Ok(Disk { shares_blocks: false, free: 99 << 30, total: 1000 << 30 }));
     });
@@ -129,7 +129,7 @@ fn an_archive_is_not_recycled_if_it_was_changed_or_the_disk_is_too_full() {
     let kept = |world: &World| world.history()[0].path.clone();
     none_after(|world| fs::hard_link(kept(world), world.dir.path().join("another")).unwrap());
     none_after(|world| {
-        // Written into, and the times put back.
+        // Written into, and `mtime` set back.
         let file = OpenOptions::new().write(true).open(kept(world)).unwrap();
         let modified = file.metadata().unwrap().modified().unwrap();
         file.write_all_at(b"x", 5000).unwrap();
@@ -167,7 +167,7 @@ fn a_recycled_archive_that_another_program_touched_is_not_used() {
     refused_after(|world| fs::remove_file(path(world)).unwrap());
     refused_after(|world| fs::hard_link(path(world), world.dir.path().join("another")).unwrap());
     refused_after(|world| {
-        // Linked and unlinked: only its `ctime` tells.
+        // Linked and unlinked: only the `ctime` shows it.
         fs::hard_link(path(world), world.dir.path().join("another")).unwrap();
         fs::remove_file(world.dir.path().join("another")).unwrap();
     });
@@ -193,7 +193,7 @@ fn a_recycled_archive_that_another_program_touched_is_not_used() {
 #[test]
 fn a_recycled_archive_that_a_process_has_open_is_not_used() {
     let world = world_with(weights());
-    // A server that still loads from it.
+    // A server is still loading from it.
     let reader = File::open(world.hidden("spare/m.mar")).unwrap();
     assert!(take(&world).is_none());
     drop(reader);
@@ -231,7 +231,7 @@ fn a_restart_removes_a_recycled_archive_that_no_state_knows() {
     });
     gone_at_the_start_after(|world| world.config.history.spare = SpareMode::Off);
     gone_at_the_start_after(|world| {
-        // Taken, and then the end.
+        // A crash after it was taken.
         std::mem::forget(take(world).unwrap());
     });
 }

@@ -11,8 +11,8 @@
 //! The `ctime` stands before the body because it is known last: it is written over a zero once the
 //! archive stands in its place.
 //!
-//! Whoever changes what [`ModelState`] holds raises [`VERSION`] and keeps reading the version before,
-//! so that an upgrade builds nothing again.
+//! Whoever changes what [`ModelState`] holds raises [`VERSION`] and keeps reading the version
+//! before, so that an upgrade builds nothing again.
 
 use std::path::PathBuf;
 
@@ -86,8 +86,8 @@ pub fn decode(bytes: &[u8]) -> Option<Decoded> {
     Some((state, unflushed))
 }
 
-/// The body of version 7, which marwatch 0.1.0 wrote. With `durability: relaxed` it published without
-/// a flush, and noted the boot in which it did.
+/// The body of version 7, which marwatch 0.1.0 wrote. With `durability: relaxed` it published
+/// without a flush, and noted the boot in which it did.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 struct Version7 {

@@ -59,7 +59,7 @@ impl Manager {
     /// The next message.
     #[track_caller]
     fn next(&self) -> Vec<String> {
-        self.next_within(PATIENCE).expect("nothing is told")
+        self.next_within(PATIENCE).expect("there is no message in time")
     }
 
     /// The next message that is not just a status. How many statuses come before it depends on how
@@ -103,7 +103,7 @@ fn value<'a>(message: &'a [String], name: &str) -> Option<&'a str> {
 }
 
 /// Longer than the second after which the daemon reports a new status.
-const UNTIL_TOLD: Duration = Duration::from_millis(1500);
+const UNTIL_REPORTED: Duration = Duration::from_millis(1500);
 
 /// Edits `good` until an edit is published in clearly less than the second after which it would be
 /// reported. On a busy machine the first may take longer.
@@ -112,7 +112,7 @@ fn edit_quickly(site: &Site, daemon: &mut Daemon<'_>, manager: &Manager) {
     const QUICK: Duration = Duration::from_millis(800);
     const MOST: usize = 20;
     for edit in 0..MOST {
-        while manager.next_within(UNTIL_TOLD).is_some() {}
+        while manager.next_within(UNTIL_REPORTED).is_some() {}
         let clock = Clock::new();
         fs::write(site.drop.join("good/more.txt"), format!("edit {edit}")).unwrap();
         daemon.next("good", Outcome::Published);
@@ -124,7 +124,7 @@ fn edit_quickly(site: &Site, daemon: &mut Daemon<'_>, manager: &Manager) {
 }
 
 #[test]
-fn ready_is_the_first_word_and_the_status_says_how_the_models_are() {
+fn ready_comes_first_and_the_status_describes_the_models() {
     let site = Site::new();
     site.put_simple("good");
     site.put(
@@ -142,7 +142,11 @@ fn ready_is_the_first_word_and_the_status_says_how_the_models_are() {
     manager.exact_status("1 model");
     daemon.next("good", Outcome::Published);
     edit_quickly(&site, &mut daemon, &manager);
-    assert_eq!(manager.next_within(UNTIL_TOLD), None, "an edit of less than a second is not told");
+    assert_eq!(
+        manager.next_within(UNTIL_REPORTED),
+        None,
+        "an edit of less than a second is not reported"
+    );
     daemon.signal(Signal::TERM);
     let ended = daemon.ended();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.story());
@@ -152,7 +156,7 @@ fn ready_is_the_first_word_and_the_status_says_how_the_models_are() {
 }
 
 #[test]
-fn ready_is_told_when_the_watches_are_armed() {
+fn ready_is_sent_once_the_watches_are_armed() {
     let site = Site::new();
     let manager = Manager::new(&site);
     // Fill the socket: the daemon then blocks in its next notification.
@@ -173,7 +177,7 @@ fn ready_is_told_when_the_watches_are_armed() {
 }
 
 #[test]
-fn a_name_cannot_pass_for_news_of_the_daemon() {
+fn a_models_name_cannot_forge_a_notification() {
     let site = Site::new();
     let manager = Manager::new(&site);
     let _daemon = manager.start(&site);
@@ -183,7 +187,7 @@ fn a_name_cannot_pass_for_news_of_the_daemon() {
 }
 
 #[test]
-fn a_reload_is_told_from_its_beginning_to_its_end() {
+fn a_reload_sends_reloading_and_then_ready() {
     let site = Site::new();
     site.put_simple("m");
     let manager = Manager::new(&site);
@@ -222,7 +226,7 @@ fn a_reload_is_told_from_its_beginning_to_its_end() {
 }
 
 #[test]
-fn the_watchdog_hears_the_loop_and_nothing_else() {
+fn only_the_loop_feeds_the_watchdog() {
     let site = Site::new();
     let manager = Manager::new(&site);
     let mut command = manager.command(&site);
@@ -261,7 +265,7 @@ fn a_watchdog_for_another_process_is_not_fed() {
 }
 
 #[test]
-fn why_it_does_not_start_is_told() {
+fn a_failed_start_sends_its_reason() {
     let site = Site::new();
     let manager = Manager::new(&site);
     let holder = site.start();
@@ -279,7 +283,7 @@ fn why_it_does_not_start_is_told() {
 }
 
 #[test]
-fn it_runs_on_where_the_service_manager_does_not_hear() {
+fn the_daemon_runs_although_no_service_manager_listens() {
     let site = Site::new();
     let manager = Manager::new(&site);
     let command = manager.command(&site);

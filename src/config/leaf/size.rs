@@ -1,12 +1,12 @@
 //! Sizes as people write them: `64MB`, `10GiB`, `1.5 GiB`.
 
-/// Units by their power of 1000 and of 1024. A bare `K`, `M` or `G` is not among them: half of the
-/// tools mean the one by it, half the other.
+/// Units by their power of 1000 and of 1024. A bare `K`, `M` or `G` is rejected: for half of the tools
+/// it is the first, for half the second.
 const UNITS: [(&str, &str); 5] =
     [("KB", "KiB"), ("MB", "MiB"), ("GB", "GiB"), ("TB", "TiB"), ("PB", "PiB")];
 
-/// Bytes that `text` stands for: a number, perhaps with a fraction, and a unit, in any case.
-/// `None` for anything else and for what does not fit into 64 bits. A part of a byte is dropped.
+/// The number of bytes in `text`: a number, perhaps with a fraction, and a unit in upper or lower case.
+/// `None` for any other text and for more than 64 bits. A fraction of a byte is dropped.
 pub fn parse(text: &str) -> Option<u64> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
@@ -15,7 +15,7 @@ pub fn parse(text: &str) -> Option<u64> {
         Some((whole, fraction)) => (whole, fraction),
         None => (number, "0"),
     };
-    // Nine digits are a part of a byte in any unit that fits.
+    // More digits are a mistake.
     let half_bytes = factor == 1 && number.contains('.');
     if half_bytes || whole.is_empty() || fraction.is_empty() || fraction.len() > 9 {
         return None;
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_and_units() {
+    fn a_size_is_a_number_with_an_exact_unit() {
         for (text, bytes) in [
             ("0", 0),
             ("17", 17),
