@@ -134,7 +134,7 @@ mod tests {
         let args =
             Args { follow: false, model: vec![], failed: true, lines: 1, json: false, source };
         let mut record = Record::new("m".into(), "m".into(), Trigger::Change);
-        let outcomes = Outcome::OF_ATTEMPTS.into_iter().chain(Outcome::OF_SERVERS);
+        let outcomes = Outcome::ALL.iter().copied();
         let shown = outcomes.filter(|&outcome| {
             record.outcome = outcome;
             is_wanted(&record, &args)

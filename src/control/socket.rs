@@ -30,8 +30,8 @@ pub struct Socket {
 
 impl Socket {
     /// Binds the socket in the hidden folder of a store whose lock is held. It replaces one that a
-    /// killed daemon left, and appears under its name only with its final permissions. Fails on network
-    /// file systems without sockets.
+    /// killed daemon left, and appears under its name only with its final permissions. Fails on
+    /// network file systems without sockets.
     pub fn bind(hidden: &Path, access: SocketAccess) -> io::Result<Self> {
         let path = hidden.join(SOCKET);
         let closed = hidden.join(format!("{SOCKET}.new"));

@@ -56,7 +56,7 @@ pub struct CatalogEntry {
     /// When it was published, RFC 3339 in UTC.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub published: Timestamp,
-    /// Present while an earlier archive is in the store again and changes are not published.
+    /// Present after a rollback, until the folder changes or `marwatch resume` runs.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub held: Option<Held>,
     /// The model's settings for servers, if it has any.
@@ -115,7 +115,7 @@ impl ServingState {
     }
 }
 
-/// A rollback that keeps changes from being published.
+/// The rollback that holds an earlier archive in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Held {
     /// The earlier generation whose content the archive has.

@@ -1,8 +1,8 @@
 //! Reports about servers: which of them are news, and the record of each.
 //!
 //! marwatch asks a server again and again, and records only what changed since the last answer. The
-//! catalog keeps that answer, so neither a restart of marwatch nor a server that stays down causes a
-//! record.
+//! catalog keeps that answer, so neither a restart of marwatch nor a server that stays down causes
+//! a record.
 
 use std::path::PathBuf;
 
@@ -50,8 +50,8 @@ impl ServerReport {
         *before == ServerStatus { since: before.since, ..self.status.clone() }
     }
 
-    /// The record of it, if it is news. `entry` is the model's in the catalog, and `folder` the model's
-    /// folder, if known.
+    /// The record of it, if it is news. `entry` is the model's in the catalog, and `folder` the
+    /// model's folder, if known.
     pub fn record(&self, entry: Option<&CatalogEntry>, folder: Option<PathBuf>) -> Option<Record> {
         let before = entry.and_then(|entry| entry.servers.get(&self.server));
         if !self.is_news(before) {

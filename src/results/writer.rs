@@ -1,11 +1,11 @@
 //! The thread that owns the results log and the catalog.
 //!
 //! Flushing to disk can take long and must never delay a build or the daemon's loop. The thread
-//! takes messages off a channel and writes them in batches: records first, then the catalog, so that
-//! the catalog never names an archive without a record. Hooks, subscribers and servers are notified
-//! only after both are written, so each of them finds the record that it hears of. If the disk
-//! refuses, the thread keeps everything and retries: publishing never stops, and nothing is lost
-//! while marwatch runs.
+//! takes messages off a channel and writes them in batches: records first, then the catalog, so
+//! that the catalog never names an archive without a record. Hooks, subscribers and servers are
+//! notified only after both are written, so each of them finds the record that it hears of. If the
+//! disk refuses, the thread keeps everything and retries: publishing never stops, and nothing is
+//! lost while marwatch runs.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -71,7 +71,8 @@ struct PendingRecord {
     record: Box<Record>,
     /// Whether an earlier run may have written it to the log.
     doubtful: bool,
-    /// A file from which the next start sees that the record is missing; removed once it is written.
+    /// A file from which the next start sees that the record is missing; removed once it is
+    /// written.
     reminder: Option<PathBuf>,
 }
 
@@ -284,8 +285,8 @@ impl WriterState {
         }
     }
 
-    /// Writes what is left. A failed write is retried once; records that still cannot be written are
-    /// dropped, with an error in the log.
+    /// Writes what is left. A failed write is retried once; records that still cannot be written
+    /// are dropped, with an error in the log.
     fn finish(&mut self) {
         self.write();
         if self.retry_at.is_some() {

@@ -1,5 +1,6 @@
-//! The status of marwatch and of each model, merged from three sources: the daemon's loop (`now`), the
-//! catalog, and the results log (`history`). If no daemon runs, the other two still know most of it.
+//! The status of marwatch and of each model, merged from three sources: the daemon's loop (`now`),
+//! the catalog, and the results log (`history`). If no daemon runs, the other two still know most
+//! of it.
 
 pub(crate) mod history;
 pub(crate) mod issues;
