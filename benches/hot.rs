@@ -168,13 +168,14 @@ fn reconciling(c: &mut Criterion) {
                 known: true,
             })
             .collect();
-        reconciler.handle(ms(0), Event::LookAtAll(Trigger::Start));
+        reconciler.handle(ms(0), Event::ScanAll(Trigger::Start));
         let listing = RootListing { root: root.to_owned(), models: Some(models) };
         let mut effects = reconciler.handle(ms(1), Event::Listed(vec![listing]));
         // Every model is scanned once and found up to date.
         while let Some(effect) = effects.pop() {
-            if let marwatch::reconcile::Effect::Build(ticket) = effect {
-                let finished = Event::Finished { folder: ticket.folder, end: End::UpToDate };
+            if let marwatch::reconcile::Effect::Build(request) = effect {
+                let folder = request.folder.unwrap();
+                let finished = Event::Finished { folder, end: End::UpToDate };
                 effects.extend(reconciler.handle(ms(2), finished));
             }
         }

@@ -23,7 +23,6 @@ pub use socket::{Closed, Socket};
 
 use crate::config::Config;
 use crate::pipeline::command::{Command, CommandRequest};
-use crate::reconcile::OrderKind;
 use crate::results::Record;
 use crate::sink::Sink;
 use crate::status::history::AttemptHistory;
@@ -136,9 +135,9 @@ impl Control {
 /// The last part of a command's path.
 const fn verb(command: Command) -> &'static str {
     match command {
-        Command::Order(OrderKind::RollBack { .. } | OrderKind::PutBack { .. }) => "rollback",
-        Command::Order(OrderKind::Resume) => "resume",
-        Command::Order(OrderKind::Rebuild) => "rebuild",
+        Command::RollBack { .. } | Command::PutBack { .. } => "rollback",
+        Command::Resume => "resume",
+        Command::Rebuild => "rebuild",
         Command::Pause => "pause",
     }
 }

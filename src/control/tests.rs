@@ -116,16 +116,16 @@ async fn commands_are_forwarded_and_answered() {
     let Fixture { hidden, inbox, .. } = &mut fixture();
     let name = ModelName::parse("m").unwrap();
     for command in [
-        Command::Order(OrderKind::RollBack { to: None }),
-        Command::Order(OrderKind::RollBack { to: Some(7) }),
-        Command::Order(OrderKind::Resume),
-        Command::Order(OrderKind::Rebuild),
+        Command::RollBack { to: None },
+        Command::RollBack { to: Some(7) },
+        Command::Resume,
+        Command::Rebuild,
         Command::Pause,
     ] {
         let asked = client::ask(hidden, &name, command);
         let served = async {
             let request = inbox.recv().await.unwrap();
-            assert_eq!((&request.name, request.demand), (&name, command));
+            assert_eq!((&request.name, request.command), (&name, command));
             let answer = Answer { message: "done".into(), record: None };
             request.reply.send(Ok(answer)).unwrap();
         };
@@ -138,7 +138,7 @@ async fn commands_are_forwarded_and_answered() {
 async fn a_command_that_still_waits_at_the_end_is_answered() {
     let Fixture { _dir, hidden, socket, mut inbox, .. } = fixture();
     let name = ModelName::parse("m").unwrap();
-    let asked = client::ask(&hidden, &name, Command::Order(OrderKind::Resume));
+    let asked = client::ask(&hidden, &name, Command::Resume);
     let ended = async {
         let request = inbox.recv().await.unwrap();
         let closed = socket.close();
@@ -151,7 +151,7 @@ async fn a_command_that_still_waits_at_the_end_is_answered() {
         Err(ClientError::Refused(refusal)) => assert_eq!(refusal.message, "marwatch is stopping"),
         other => panic!("{other:?}"),
     }
-    let again = client::ask(&hidden, &name, Command::Order(OrderKind::Resume)).await;
+    let again = client::ask(&hidden, &name, Command::Resume).await;
     assert!(matches!(again, Err(ClientError::Connect { .. })), "{again:?}");
 }
 

@@ -16,7 +16,7 @@ use crate::store::hidden_folder;
 
 /// What is known of models that are gone.
 #[derive(Debug)]
-pub struct Ended {
+pub struct LastGenerations {
     log: PathBuf,
     known: Mutex<Known>,
 }
@@ -29,7 +29,7 @@ struct Known {
     logged: Option<HashMap<String, u64>>,
 }
 
-impl Ended {
+impl LastGenerations {
     /// The models of the store that is configured.
     pub fn of(config: &Config) -> Self {
         let log = hidden_folder(&config.store).join(RESULTS_FILE);

@@ -53,7 +53,7 @@ impl Attempt<'_> {
     /// What is wrong with the archive in the store, if anything is.
     fn archive_reason(&self, known: &ModelState, seen: &Seen) -> Option<String> {
         let name = seen.name.as_ref()?;
-        let place = self.shop.store.place(name, known.archive.format);
+        let place = self.builder.store.place(name, known.archive.format);
         match Identity::at(&place).ok()? {
             Some(found) if found == known.archive.identity => None,
             Some(_) => Some("the archive in the store was not the one published last".to_owned()),

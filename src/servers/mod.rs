@@ -33,7 +33,6 @@ use crate::clock;
 use crate::config::{Config, Retry};
 use crate::model::ModelName;
 use crate::pipeline::command::{Command, CommandRequest};
-use crate::reconcile::OrderKind;
 use crate::results::catalog::{CatalogEntry, ServerStatus, ServingState};
 use crate::results::server_report::ServerReport;
 use crate::sink::Sink;
@@ -309,8 +308,8 @@ impl Servers {
     /// Has the store roll back to the archive that is served again.
     fn put_back(&self, name: &ModelName, from: u64, to: u64) {
         let (reply, answer) = oneshot::channel();
-        let demand = Command::Order(OrderKind::PutBack { from, to });
-        self.commands.send(CommandRequest { name: name.clone(), demand, reply });
+        let command = Command::PutBack { from, to };
+        self.commands.send(CommandRequest { name: name.clone(), command, reply });
         let name = name.clone();
         tokio::spawn(async move {
             if let Ok(Err(refusal)) = answer.await {

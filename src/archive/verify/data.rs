@@ -69,10 +69,10 @@ impl Sums {
     }
 }
 
-/// Takes what is to be read.
+/// Takes the jobs of the workers.
 pub type Jobs<'l, 'e> = Lane<'l, Job<'e>, Found<'e>, VerifyError>;
 
-/// Makes jobs of the entries whose data is to be read.
+/// Makes jobs of the entries whose data must be read.
 pub struct Feeder<'e> {
     entries: &'e [Entry],
     packed: Option<&'e Packed>,

@@ -33,8 +33,8 @@ use crate::config::{Config, Server};
 use crate::model::{ModelName, Serve};
 use crate::pipeline::command::{Answer, CommandRequest, Refusal};
 use crate::pipeline::report::{Report, Summary};
-use crate::pipeline::{Listed, OnProgress, Workshop};
-use crate::reconcile::{Effect, Event, Policy, Reconciler, Ticket};
+use crate::pipeline::{Builder, Listed, OnProgress};
+use crate::reconcile::{BuildRequest, Effect, Event, Policy, Reconciler};
 use crate::results::catalog::CatalogEntry;
 use crate::results::events::StoreEvent;
 use crate::results::server_report::ServerReport;
@@ -80,7 +80,7 @@ pub struct Mode {
 pub struct Engine {
     clock: Clock,
     mode: Mode,
-    builder: Workshop,
+    builder: Builder,
     reconciler: Reconciler,
     states: BTreeMap<ModelName, Arc<ModelState>>,
     paused: Paused,
@@ -96,7 +96,7 @@ pub struct Engine {
     /// The number of removals under way, by model.
     removing: BTreeMap<ModelName, usize>,
     /// Commands for models without a folder that are being removed; started after the removal.
-    deferred: Vec<Ticket>,
+    deferred: Vec<BuildRequest>,
     results: ResultsWriter,
     outbox: UnboundedSender<Message>,
     /// Where a summary of every build goes.
@@ -145,7 +145,7 @@ impl Engine {
 
     /// Lists the roots and scans every model.
     pub fn scan_all(&mut self, trigger: Trigger) {
-        self.handle(Event::LookAtAll(trigger));
+        self.handle(Event::ScanAll(trigger));
     }
 
     /// Starts nothing more.
@@ -202,9 +202,9 @@ impl Engine {
         for effect in self.reconciler.handle(now, event) {
             match effect {
                 Effect::List => self.list(),
-                Effect::Build(ticket) => self.build(ticket),
+                Effect::Build(request) => self.build(request),
                 Effect::Remove { folder, name } => self.remove(folder, name),
-                Effect::Say(notice) => self.notice(notice),
+                Effect::Notify(notice) => self.notice(notice),
             }
         }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::command::Refusal;
-use super::report::Halt;
+use super::report::BuildError;
 use super::reuse::Kept as KeptFiles;
 use super::{Attempt, Done, New, Seen};
 use crate::archive::hash::hash;
@@ -16,7 +16,8 @@ use crate::fs::identity::Identity;
 use crate::model::manifest::MANIFEST_PATH;
 use crate::model::problem::any_error;
 use crate::model::{ArchiveFormat, EntryPath, Manifest, ModelName, Serve};
-use crate::reconcile::OrderKind;
+use crate::pipeline::command::Command;
+use crate::reconcile::End;
 use crate::results::Stage;
 use crate::results::catalog;
 use crate::results::catalog::CatalogEntry;
@@ -35,28 +36,30 @@ struct Baseline {
 
 impl Attempt<'_> {
     /// Does what was asked for.
-    pub(super) fn serve(&mut self, name: &ModelName, kind: OrderKind) -> Result<Done, Halt> {
-        match kind {
-            OrderKind::RollBack { to } => self.roll_back(name, to, false),
-            OrderKind::PutBack { from, .. } if from != self.last_generation => {
-                Err(Halt::Refused(Refusal {
+    pub(super) fn serve(&mut self, name: &ModelName, command: Command) -> Result<Done, BuildError> {
+        match command {
+            Command::RollBack { to } => self.roll_back(name, to, false),
+            Command::PutBack { from, .. } if from != self.last_generation => {
+                Err(BuildError::Refused(Refusal {
                     message: format!("`{name}` has another archive than the one that was refused"),
                     help: "nothing to mend; the new one is handed over by itself".into(),
                 }))
             }
-            OrderKind::PutBack { to, .. } => self.roll_back(name, Some(to), true),
-            OrderKind::Resume => self.resume(name),
-            OrderKind::Rebuild if self.has_no_folder() => {
-                Err(Halt::Refused(Refusal {
+            Command::PutBack { to, .. } => self.roll_back(name, Some(to), true),
+            Command::Resume => self.resume(name),
+            Command::Rebuild if self.has_no_folder() => {
+                Err(BuildError::Refused(Refusal {
                     message: format!("`{name}` has no folder to be built from"),
                     help: "put an earlier archive back with `marwatch rollback`, or bring its folder back".into(),
                 }))
             }
-            OrderKind::Rebuild if self.held_of().is_some() => Err(Halt::Refused(Refusal {
+            Command::Rebuild if self.held_of().is_some() => Err(BuildError::Refused(Refusal {
                 message: format!("`{name}` is held at an earlier archive"),
                 help: "put another one back with `marwatch rollback`, or let its folder decide again with `marwatch resume`".into(),
             })),
-            OrderKind::Rebuild => self.run(),
+            Command::Rebuild => self.run(),
+            // The daemon pauses a model without a build.
+            Command::Pause => Err(BuildError::Quietly(End::CommandDone)),
         }
     }
 
@@ -68,44 +71,45 @@ impl Attempt<'_> {
         name: &ModelName,
         to: Option<u64>,
         as_packed: bool,
-    ) -> Result<Done, Halt> {
-        let store = &self.shop.store;
+    ) -> Result<Done, BuildError> {
+        let store = &self.builder.store;
         let as_listed = self.as_listed();
         let known = self.job.known.as_deref().or(as_listed.as_ref());
         let kept = self.wanted(name, to)?;
-        let (verified, inspection) =
-            store.stage_again(name, &kept).map_err(|error| Halt::failed(Stage::Verify, &error))?;
+        let (verified, inspection) = store
+            .stage_again(name, &kept)
+            .map_err(|error| BuildError::failed(Stage::Verify, &error))?;
         let manifest = manifest(&inspection)?;
         if manifest.model.model_name != name.as_str() {
             let (file, other) = (kept.path.display(), &manifest.model.model_name);
-            return Err(Halt::Refused(Refusal {
+            return Err(BuildError::Refused(Refusal {
                 message: format!("{file} calls its model `{other}`, not `{name}`"),
                 help: "name another generation with --to".into(),
             }));
         }
         let archive = archive_state(&inspection, kept.format, self.last_generation + 1)?;
         let sha256 = self.sha256(&verified)?;
-        self.laps.done(Stage::Verify);
+        self.timer.done(Stage::Verify);
         let place = store.place(name, kept.format);
         let found = Identity::at(&place).map_err(|source| {
             let path = place.clone();
-            Halt::failed(Stage::Publish, &super::At { path, source })
+            BuildError::failed(Stage::Publish, &super::At { path, source })
         })?;
         if let Some(found) = found
             && !self.is_ours(&place, found)
         {
-            return Err(Halt::Refused(Refusal {
+            return Err(BuildError::Refused(Refusal {
                 message: format!("{} is not the archive that marwatch put there", place.display()),
                 help: "move it away, or set `adopt: true` to have it replaced".into(),
             }));
         }
         let baseline = if as_packed { self.packed_last() } else { self.baseline() };
-        self.laps.done(Stage::Snapshot);
+        self.timer.done(Stage::Snapshot);
         let next = ModelState {
             // Of one that is out of sight, as its disk is, it is known where it was.
             folder: match known {
                 Some(known) if self.has_no_folder() => known.folder.clone(),
-                _ => self.job.ticket.folder.clone(),
+                _ => self.job.request.folder.clone().unwrap_or_default(),
             },
             // It tells nothing while the archive is held.
             fingerprint: None,
@@ -124,16 +128,16 @@ impl Attempt<'_> {
             next,
             expected: found,
             known,
-            history: self.shop.config.history,
+            history: self.builder.config.history,
             again: Some(kept.path.clone()),
         };
         let live = store
             .publish(verified, publication)
-            .map_err(|error| Halt::failed(Stage::Publish, &error))?;
-        self.laps.done(Stage::Publish);
+            .map_err(|error| BuildError::failed(Stage::Publish, &error))?;
+        self.timer.done(Stage::Publish);
         let published = store.retire(live);
-        self.laps.done(Stage::Retire);
-        let listed = listed(name, manifest, &published.state, clock::timestamp());
+        self.timer.done(Stage::Retire);
+        let listed = entry_by_manifest(name, manifest, &published.state, clock::timestamp());
         Ok(Done::RolledBack(Box::new(New {
             name: name.clone(),
             state: published.state,
@@ -144,9 +148,9 @@ impl Attempt<'_> {
     }
 
     /// Ends the hold: at the next look the folder is packed, whatever it holds.
-    pub(super) fn resume(&mut self, name: &ModelName) -> Result<Done, Halt> {
+    pub(super) fn resume(&mut self, name: &ModelName) -> Result<Done, BuildError> {
         let refuse = |message: String, help: &str| {
-            Err(Halt::Refused(Refusal { message, help: help.to_owned() }))
+            Err(BuildError::Refused(Refusal { message, help: help.to_owned() }))
         };
         if self.held_of().is_none() {
             let message = format!("`{name}` is not held: its archive is what its folder gives");
@@ -164,16 +168,16 @@ impl Attempt<'_> {
         // What is known of the folder's files tells nothing of the archive, so it goes too.
         let files = Vec::new();
         let state = ModelState { held: None, fingerprint: None, files, ..known.clone() };
-        self.shop.store.states().save(name, &state).map_err(|source| {
-            let path = self.shop.config.state_dir.clone();
-            Halt::failed(Stage::Retire, &super::At { path, source })
+        self.builder.store.states().save(name, &state).map_err(|source| {
+            let path = self.builder.config.state_dir.clone();
+            BuildError::failed(Stage::Retire, &super::At { path, source })
         })?;
         Ok(Done::Resumed { name: name.clone(), state: Box::new(state) })
     }
 
     /// Where only the catalog still tells that a model is held, as its state was lost: it stays so,
     /// and what its folder holds now is what it is held against.
-    pub(super) fn still_held(&mut self, seen: &Seen) -> Result<Option<Done>, Halt> {
+    pub(super) fn still_held(&mut self, seen: &Seen) -> Result<Option<Done>, BuildError> {
         let (Some(listed), Some(name)) = (&self.job.listed, seen.name.clone()) else {
             return Ok(None);
         };
@@ -194,17 +198,17 @@ impl Attempt<'_> {
     /// the store: enough for it to keep its generation and digest in the history.
     pub(super) fn as_listed(&self) -> Option<ModelState> {
         let listed = self.job.listed.as_ref().filter(|_| self.job.known.is_none())?;
-        let name = self.job.ticket.name.as_ref()?;
+        let name = self.job.request.name.as_ref()?;
         let mut formats = [ArchiveFormat::Default, ArchiveFormat::Tgz, ArchiveFormat::NoArchive]
             .into_iter()
             .filter(|format| format.file_name(name) == listed.archive);
-        let place = self.shop.store.root().join(&listed.archive);
+        let place = self.builder.store.root().join(&listed.archive);
         let found = Identity::at(&place).ok().flatten()?;
         let inspection = inspect(&place).ok().filter(|i| i.digest == Some(listed.digest))?;
         let mut archive = archive_state(&inspection, formats.next()?, listed.generation).ok()?;
         archive.identity = found;
         Some(ModelState {
-            folder: self.job.ticket.folder.clone(),
+            folder: self.job.request.folder.clone().unwrap_or_default(),
             fingerprint: None,
             settings: Vec::new(),
             files: Vec::new(),
@@ -216,13 +220,13 @@ impl Attempt<'_> {
     }
 
     /// Which archive of the history is meant.
-    fn wanted(&self, name: &ModelName, to: Option<u64>) -> Result<Kept, Halt> {
-        let history = self.shop.store.history();
+    fn wanted(&self, name: &ModelName, to: Option<u64>) -> Result<Kept, BuildError> {
+        let history = self.builder.store.history();
         let kept = history.try_list(name).map_err(|source| {
             let path = history.folder_of(name);
-            Halt::failed(Stage::Snapshot, &super::At { path, source })
+            BuildError::failed(Stage::Snapshot, &super::At { path, source })
         })?;
-        let refuse = |message: String, help: String| Halt::Refused(Refusal { message, help });
+        let refuse = |message: String, help: String| BuildError::Refused(Refusal { message, help });
         let generations =
             || kept.iter().map(|kept| kept.generation.to_string()).collect::<Vec<_>>().join(", ");
         if kept.is_empty() {
@@ -262,7 +266,7 @@ impl Attempt<'_> {
 
     /// Whether no folder is there, or none is known, from which the model could be built.
     fn has_no_folder(&self) -> bool {
-        self.job.ticket.folder.as_os_str().is_empty()
+        self.job.request.folder.is_none()
     }
 
     /// The generation whose content is held, by the state or, where that is lost, by the catalog.
@@ -342,7 +346,7 @@ fn archive_state(
     inspection: &Inspection,
     format: ArchiveFormat,
     generation: u64,
-) -> Result<ArchiveState, Halt> {
+) -> Result<ArchiveState, BuildError> {
     let is_manifest = |entry: &&InspectedEntry| entry.path.ends_with(MANIFEST_PATH);
     let manifest = inspection.entries.iter().find(is_manifest);
     let hash = manifest.and_then(|entry| entry.blake3.as_ref());
@@ -351,7 +355,7 @@ fn archive_state(
     let (Some(manifest), Some(hash), Some(path), Some(digest)) =
         (manifest, hash, path, inspection.digest)
     else {
-        return Err(Halt::Refused(Refusal {
+        return Err(BuildError::Refused(Refusal {
             message: format!("{} has no manifest that could be read", inspection.archive),
             help: "name another generation with --to".into(),
         }));
@@ -369,9 +373,9 @@ fn archive_state(
     })
 }
 
-fn manifest(inspection: &Inspection) -> Result<Manifest, Halt> {
+fn manifest(inspection: &Inspection) -> Result<Manifest, BuildError> {
     inspection.read_manifest().ok_or_else(|| {
-        Halt::Refused(Refusal {
+        BuildError::Refused(Refusal {
             message: format!("{} has no manifest that could be read", inspection.archive),
             help: "name another generation with --to".into(),
         })
@@ -379,7 +383,7 @@ fn manifest(inspection: &Inspection) -> Result<Manifest, Halt> {
 }
 
 /// What the catalog says of an archive, by its own manifest.
-pub(crate) fn listed(
+pub(crate) fn entry_by_manifest(
     name: &ModelName,
     manifest: Manifest,
     state: &ModelState,
