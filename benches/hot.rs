@@ -19,8 +19,8 @@ use marwatch::archive::{
 };
 use marwatch::clock::Moment;
 use marwatch::config::{Config, PackDefaults, Settle};
-use marwatch::fs::identity::FileId;
-use marwatch::fs::identity::Identity;
+use marwatch::fs::FileId;
+use marwatch::fs::Identity;
 use marwatch::model::{ArchiveFormat, EntryPath, ModelName};
 use marwatch::pipeline::compare::has_files;
 use marwatch::pipeline::reuse::Kept;
@@ -28,8 +28,8 @@ use marwatch::reconcile::{End, Event, Policy, Reconciler};
 use marwatch::results::Trigger;
 use marwatch::source::discover::{ListedModel, RootListing};
 use marwatch::source::snapshot::{Snapshot, SourceFile};
-use marwatch::store::ModelState;
-use marwatch::store::state::{ArchiveState, KnownFile, StateDir};
+use marwatch::store::state::{ArchiveState, KnownFile};
+use marwatch::store::{ModelState, States};
 use marwatch::watch::Change;
 use tempfile::TempDir;
 
@@ -115,7 +115,7 @@ fn hashing(c: &mut Criterion) {
 
 fn state(c: &mut Criterion) {
     let folder = memory_folder();
-    let states = StateDir::new(folder.path().to_owned());
+    let states = States::new(folder.path().to_owned());
     let name = ModelName::parse("model").unwrap();
     let known = known();
     // The file is in memory, which costs little compared with 20,000 entries.
@@ -168,13 +168,14 @@ fn reconciling(c: &mut Criterion) {
                 known: true,
             })
             .collect();
-        reconciler.handle(ms(0), Event::LookAtAll(Trigger::Start));
+        reconciler.handle(ms(0), Event::ScanAll(Trigger::Start));
         let listing = RootListing { root: root.to_owned(), models: Some(models) };
         let mut effects = reconciler.handle(ms(1), Event::Listed(vec![listing]));
         // Every model is scanned once and found up to date.
         while let Some(effect) = effects.pop() {
-            if let marwatch::reconcile::Effect::Build(ticket) = effect {
-                let finished = Event::Finished { folder: ticket.folder, end: End::UpToDate };
+            if let marwatch::reconcile::Effect::Build(request) = effect {
+                let folder = request.folder.unwrap();
+                let finished = Event::Finished { folder, end: End::UpToDate };
                 effects.extend(reconciler.handle(ms(2), finished));
             }
         }
@@ -267,7 +268,7 @@ fn known() -> ModelState {
             sha256: None,
         },
         history: vec![],
-        spare: None,
+        recycled: None,
         held: None,
     }
 }

@@ -1,9 +1,9 @@
 //! Protections that a test can switch off, to show that it notices.
 //!
 //! A test of a protection proves something only if it fails without it. In builds with debug
-//! assertions, which `cargo test` makes, the environment variable [`VARIABLE`] lists protections that
-//! are left out, separated by commas. No package is built so: in a release build [`is_disabled`] is
-//! `false` at compile time, and nothing reads the variable.
+//! assertions, which `cargo test` makes, the environment variable [`VARIABLE`] lists protections
+//! that are left out, separated by commas. No package is built so: in a release build
+//! [`is_disabled`] is `false` at compile time, and nothing reads the variable.
 
 /// Lists the protections to leave out.
 pub const VARIABLE: &str = "MARWATCH_DISABLE";

@@ -1,4 +1,4 @@
-//! Whoever is connected, and what is counted.
+//! Sends each new record to connected clients and to the metrics.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use tokio::sync::broadcast;
 use crate::results::Record;
 use crate::status::metrics::Metrics;
 
-/// Records that whoever reads slowly may lag behind.
-const MOST_BEHIND: usize = 256;
+/// Records that a slow reader may lag behind.
+const MAX_LAG: usize = 256;
 
-/// Those who see each record as it comes. They hear the end when this is dropped.
+/// The clients that read new records. Dropping it ends their streams.
 #[derive(Debug)]
 pub struct Subscribers {
     records: broadcast::Sender<Arc<Record>>,
@@ -18,20 +18,18 @@ pub struct Subscribers {
 }
 
 impl Subscribers {
-    /// Nobody yet, but what is counted.
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { records: broadcast::Sender::new(MOST_BEHIND), metrics }
+        Self { records: broadcast::Sender::new(MAX_LAG), metrics }
     }
 
-    /// Where to subscribe.
+    /// The channel to subscribe to.
     pub fn records(&self) -> broadcast::WeakSender<Arc<Record>> {
         self.records.downgrade()
     }
 
-    /// Shows them a record.
-    pub fn tell(&self, record: Box<Record>) {
+    pub fn send(&self, record: Box<Record>) {
         self.metrics.count(&record);
-        // Fails where nobody looks.
+        // Fails if there are no subscribers.
         let _ = self.records.send(Arc::from(record));
     }
 }

@@ -40,8 +40,8 @@ pub fn printable(text: &str) -> String {
     safe
 }
 
-/// JSON with everything escaped that a terminal could obey. Outside of its strings JSON has only line
-/// breaks, which stay.
+/// JSON with everything escaped that a terminal could obey. Outside of its strings JSON has only
+/// line breaks, which stay.
 pub fn printable_json(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
     for character in json.chars() {

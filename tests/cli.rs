@@ -543,6 +543,7 @@ fn wrong_usage_is_explained() {
         ["run", "--watch", "drop", "--server", "u:secret@localhost:8081"],
         ["run", "--watch", "drop", "--server", "http://h:1", "--server", "http://h:1/"],
         ["build", "--watch", "drop", "--server", "http://h:1"],
+        ["status"],
         ["status", "--watch"],
         ["status", "-w", "echo"],
         ["run", "--config", "nosuch.yaml"],

@@ -75,3 +75,63 @@ fn a_module_imports_only_modules_of_lower_layers() {
     assert!(seen > 500, "only {seen} imports found");
     assert!(upward.is_empty(), "these imports lead upward:\n{}", upward.join("\n"));
 }
+
+/// The order of the modules in a folder, which the docs of its `mod.rs` give from the top down.
+fn order(docs: &str) -> BTreeMap<&str, usize> {
+    let (_, rest) = docs.split_once("From the top down:").unwrap();
+    let rest = rest.split("\n//!\n").next().unwrap();
+    let levels = rest.split('→').enumerate();
+    // What stands between backticks.
+    let names = levels.flat_map(|(level, text)| {
+        text.split('`').skip(1).step_by(2).map(move |name| (name, level))
+    });
+    names.collect()
+}
+
+/// The siblings that a file names after `super::` or `crate::FOLDER::`, alone or in braces.
+fn siblings<'t>(text: &'t str, prefix: &str) -> Vec<&'t str> {
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    let code = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let uses = code.flat_map(|line| line.split(prefix).skip(1));
+    let names = uses.flat_map(|rest| match rest.strip_prefix('{') {
+        Some(list) => list.split('}').next().unwrap().split(", ").collect(),
+        None => vec![rest],
+    });
+    let module = |name: &'t str| name.split(|c: char| !c.is_lowercase() && c != '_').next();
+    names.filter_map(module).collect()
+}
+
+#[test]
+fn no_modules_of_store_and_watch_import_each_other_in_a_circle() {
+    for folder in ["store", "watch"] {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder);
+        let docs = fs::read_to_string(root.join("mod.rs")).unwrap();
+        let order = order(&docs);
+        let mut files = Vec::new();
+        sources(&root, &mut files);
+        let (mut upward, mut seen) = (Vec::new(), 0);
+        for path in files.iter().filter(|path| !is_test(path)) {
+            let file = path.strip_prefix(&root).unwrap();
+            let own = file.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs");
+            if ["mod", "fixture"].contains(&own) {
+                continue;
+            }
+            let level = order.get(own).unwrap_or_else(|| panic!("`{own}` is not in the order"));
+            let text = fs::read_to_string(path).unwrap();
+            let mut names = siblings(&text, &format!("crate::{folder}::"));
+            if file.iter().count() == 1 {
+                names.extend(siblings(&text, "super::"));
+            }
+            for name in names.into_iter().filter(|name| *name != own) {
+                if let Some(other) = order.get(name) {
+                    seen += 1;
+                    if other <= level {
+                        upward.push(format!("{folder}/{}: `{name}`", file.display()));
+                    }
+                }
+            }
+        }
+        assert!(seen > 20, "only {seen} imports found in {folder}");
+        assert!(upward.is_empty(), "these imports lead upward: {upward:#?}");
+    }
+}

@@ -16,6 +16,11 @@ use crate::model::EntryPath;
 #[serde(try_from = "String", into = "String")]
 pub struct Digest([u8; 32]);
 
+/// A hash in hexadecimal.
+pub(crate) fn hex(hash: [u8; 32]) -> String {
+    blake3::Hash::from_bytes(hash).to_hex().to_string()
+}
+
 /// The text is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a digest (`b3:` and 64 hexadecimal digits)")]
@@ -39,7 +44,7 @@ impl Digest {
 
     /// The 64 hexadecimal digits, without the prefix.
     pub fn digits(&self) -> String {
-        blake3::Hash::from_bytes(self.0).to_hex().to_string()
+        hex(self.0)
     }
 }
 

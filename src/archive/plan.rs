@@ -65,11 +65,6 @@ impl Plan {
     pub fn input_bytes(&self) -> u64 {
         self.steps.iter().filter_map(Step::input).map(|input| input.size).sum()
     }
-
-    /// How many entries are carried over from the previous archive.
-    pub fn carried_over(&self) -> u64 {
-        self.steps.iter().filter(|step| matches!(step, Step::Carry(_))).count() as u64
-    }
 }
 
 impl Step {

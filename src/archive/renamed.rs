@@ -1,4 +1,4 @@
-//! An archive under another model's name: what its manifest says, and a copy that says something else.
+//! A copy of an archive under another model's name, and the version in a manifest.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -10,12 +10,12 @@ use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use crate::model::manifest::MANIFEST_PATH;
 
-/// Writes `archive` to `to`, with another model's name in its manifest and all else as it is.
+/// Copies `archive` to `to`, with another model's name in its manifest.
 ///
 /// # Errors
-/// When it cannot be read or written, or is no archive of a model.
+/// When it cannot be read or written, or is not the archive of a model.
 pub fn write(archive: &File, name: &str, to: File) -> io::Result<()> {
-    // Opened anew: a descriptor that is only duplicated would move the place where others read on.
+    // Opened again: a duplicated descriptor would share its position with other readers.
     let reader = File::open(format!("/proc/self/fd/{}", archive.as_raw_fd()))?;
     let mut archive = ZipArchive::new(reader).map_err(io::Error::other)?;
     let mut writer = ZipWriter::new(to);
@@ -43,11 +43,10 @@ fn manifest(archive: &mut ZipArchive<File>) -> io::Result<serde_json::Value> {
     Ok(serde_json::from_slice(&text)?)
 }
 
-/// The version in the manifest of the archive or published folder at `path`: what the server answers
-/// for it.
+/// The version in the manifest of the archive or published folder at `path`, which the server reports.
 ///
 /// # Errors
-/// When there is none, or it cannot be read.
+/// When there is no manifest, or it cannot be read.
 pub fn version_of(path: &Path) -> io::Result<Option<String>> {
     let manifest = if path.is_dir() {
         serde_json::from_slice(&fs::read(path.join(MANIFEST_PATH))?)?
@@ -63,7 +62,7 @@ mod tests {
     use crate::archive::inspect;
 
     #[test]
-    fn the_same_model_under_another_name() {
+    fn a_renamed_copy_is_a_good_archive_of_the_same_content() {
         let dir = tempfile::tempdir().unwrap();
         let store = dir.path().canonicalize().unwrap();
         let path = store.join("m.mar");
@@ -85,7 +84,7 @@ mod tests {
         assert_eq!(version_of(&path).unwrap().as_deref(), Some("3+abc"));
         let copy = store.join("n.mar");
         write(&File::open(&path).unwrap(), "n", File::create(&copy).unwrap()).unwrap();
-        // As the server reads it: from the beginning, by the local headers.
+        // As the server reads it: by the local headers.
         let found = inspect::inspect(&copy).unwrap();
         assert_eq!(found.problems, []);
         assert_eq!(version_of(&copy).unwrap().as_deref(), Some("3+abc"));

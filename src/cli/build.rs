@@ -85,8 +85,7 @@ async fn pass(
     let (reports, received) = mpsc::unbounded_channel();
     let mut pass =
         OnePass::open(config, only, progress, Some(reports)).map_err(|error| unusable(&error))?;
-    let mut signals = signals::listen()
-        .map_err(|error| Stop::new(Exit::Unavailable, format!("cannot handle signals: {error}")))?;
+    let mut signals = signals::listen().map_err(|error| Stop::cannot("handle signals", &error))?;
     times.done("opening the store");
     pass.engine.scan_all(Trigger::Request);
     while !pass.engine.is_idle() {

@@ -46,6 +46,5 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Stop> {
     // Into memory first: clap_complete panics where it cannot write.
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut command, name, &mut text);
-    written(out.write_all(&text))?;
-    Ok(Exit::Success)
+    written(out.write_all(&text))
 }

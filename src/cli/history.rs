@@ -83,8 +83,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Stop> {
             kept: kept_of(&history, name),
         })
         .collect();
-    written(if args.json { write_json(out, &archives) } else { write(&archives, out) })?;
-    Ok(Exit::Success)
+    written(if args.json { write_json(out, &archives) } else { write(&archives, out) })
 }
 
 fn kept_of(history: &History, name: &str) -> Vec<KeptArchive> {

@@ -28,12 +28,11 @@ const CONFIG_SCHEMA: &str = ".marwatch.schema.json";
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Stop> {
     let text = config::template();
     if args.file.as_os_str() == "-" {
-        written(out.write_all(text.as_bytes()))?;
-        return Ok(Exit::Success);
+        return written(out.write_all(text.as_bytes()));
     }
     let path = args.file.display();
     let cannot_write = |path: &Path, error: &io::Error| {
-        Stop::new(Exit::Unavailable, format!("cannot write {}: {error}", path.display()))
+        Stop::cannot(format_args!("write {}", path.display()), error)
     };
     let mut file =
         OpenOptions::new().write(true).create_new(true).open(&args.file).map_err(|error| {
@@ -61,6 +60,5 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Stop> {
     written(writeln!(
         out,
         "wrote {path}; edit `store` and `drop_folders`, then run `marwatch check`"
-    ))?;
-    Ok(Exit::Success)
+    ))
 }

@@ -52,9 +52,8 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Stop> {
     let results = hidden_folder(&args.source.find()?).join(RESULTS_FILE);
-    let unreadable = |error: io::Error| {
-        Stop::new(Exit::Unavailable, format!("cannot read {}: {error}", results.display()))
-    };
+    let unreadable =
+        |error: io::Error| Stop::cannot(format_args!("read {}", results.display()), &error);
     let mut follower = Follower::new(results.clone());
     let mut last = VecDeque::new();
     let read = follower.read(|record| {
@@ -70,8 +69,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Stop> {
     loop {
         shown = shown.and_then(|()| out.flush());
         if shown.is_err() || !args.follow {
-            written(shown)?;
-            return Ok(Exit::Success);
+            return written(shown);
         }
         clock::pause(INTERVAL);
         let read = follower.read(|record| {
@@ -136,7 +134,7 @@ mod tests {
         let args =
             Args { follow: false, model: vec![], failed: true, lines: 1, json: false, source };
         let mut record = Record::new("m".into(), "m".into(), Trigger::Change);
-        let outcomes = Outcome::OF_ATTEMPTS.into_iter().chain(Outcome::OF_SERVERS);
+        let outcomes = Outcome::ALL.iter().copied();
         let shown = outcomes.filter(|&outcome| {
             record.outcome = outcome;
             is_wanted(&record, &args)

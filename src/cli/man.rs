@@ -46,12 +46,10 @@ pub struct Page {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Stop> {
-    let pages = pages()
-        .map_err(|error| Stop::new(Exit::Unavailable, format!("cannot make the pages: {error}")))?;
+    let pages = pages().map_err(|error| Stop::cannot("make the pages", &error))?;
     if let Some(dir) = &args.all {
-        pages.iter().try_for_each(|page| page.write(dir)).map_err(|error| {
-            Stop::new(Exit::Unavailable, format!("cannot write to {}: {error}", dir.display()))
-        })?;
+        let cannot = |error| Stop::cannot(format_args!("write to {}", dir.display()), &error);
+        pages.iter().try_for_each(|page| page.write(dir)).map_err(cannot)?;
         return Ok(Exit::Success);
     }
     let of_subcommand = format!("marwatch-{}", args.page);
@@ -62,8 +60,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Stop> {
             format!("there is no page `{}`; the pages are: {}", args.page, names.join(", "));
         Stop::new(Exit::Usage, message)
     })?;
-    written(out.write_all(page.text.as_bytes()))?;
-    Ok(Exit::Success)
+    written(out.write_all(page.text.as_bytes()))
 }
 
 impl Page {

@@ -23,6 +23,7 @@ mod status;
 mod terminal;
 mod verify;
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -99,6 +100,11 @@ struct Stop {
 impl Stop {
     fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, lines: vec![message.into()] }
+    }
+
+    /// `what` cannot be done.
+    fn cannot(what: impl Display, error: &io::Error) -> Self {
+        Self::new(Exit::Unavailable, format!("cannot {what}: {error}"))
     }
 
     fn print(&self) {
@@ -191,13 +197,13 @@ fn print(priority: Priority, message: &str) {
     let _ = writeln!(io::stderr(), "{prefix}marwatch: {}", printable(message));
 }
 
-/// What became of writing the output. A reader that went away (`| head`) is not a failure.
-fn written(result: io::Result<()>) -> Result<(), Stop> {
+/// The end of a command after writing its output. A reader that went away (`| head`) is not a failure.
+fn written(result: io::Result<()>) -> Result<Exit, Stop> {
     match result {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Stop::new(Exit::Unavailable, format!("cannot write the output: {error}")))
+            Err(Stop::cannot("write the output", &error))
         }
-        _ => Ok(()),
+        _ => Ok(Exit::Success),
     }
 }
 
@@ -230,7 +236,7 @@ fn block_on<T>(jobs: usize, work: impl Future<Output = T>) -> Result<T, Stop> {
         .thread_keep_alive(KEEP_THREADS)
         .max_blocking_threads(jobs + MORE_THREADS)
         .build()
-        .map_err(|error| Stop::new(Exit::Unavailable, format!("cannot start: {error}")))?;
+        .map_err(|error| Stop::cannot("start", &error))?;
     let result = runtime.block_on(work);
     runtime.shutdown_timeout(LAST_TASKS);
     Ok(result)

@@ -50,19 +50,18 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Stop> {
                 format!("there is no folder {}; create it, or name another", args.dir.display());
             Stop::new(Exit::Usage, message)
         }
-        _ => Stop::new(Exit::Unavailable, format!("cannot create {shown}: {error}")),
+        _ => Stop::cannot(format_args!("create {shown}"), &error),
     })?;
     if let Err(error) = fill(folder) {
         // This command has just created it.
         let _ = fs::remove_dir_all(folder);
-        return Err(Stop::new(Exit::Unavailable, format!("cannot write to {shown}: {error}")));
+        return Err(Stop::cannot(format_args!("write to {shown}"), &error));
     }
     written(writeln!(
         out,
         "created {shown}; put your model into `inference` of {shown}/service.py, then run \
          `marwatch check {shown}`"
-    ))?;
-    Ok(Exit::Success)
+    ))
 }
 
 fn check_name(name: &str) -> Result<(), String> {

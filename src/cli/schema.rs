@@ -47,8 +47,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Stop> {
         What::Config => config::schema().to_value(),
         What::Model => config::settings_schema().to_value(),
     };
-    written(writeln!(out, "{schema:#}"))?;
-    Ok(Exit::Success)
+    written(writeln!(out, "{schema:#}"))
 }
 
 /// A file of settings and the schema that goes beside it.

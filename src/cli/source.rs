@@ -94,10 +94,8 @@ impl Source {
     /// The configuration and its warnings.
     pub(super) fn load(&self, servers: &[String]) -> Result<(Config, Vec<Problem>), LoadError> {
         if !self.watch.is_empty() {
-            let cwd = std::env::current_dir().map_err(|error| {
-                let message = format!("cannot determine the current folder: {error}");
-                Stop::new(Exit::Unavailable, message)
-            })?;
+            let cwd = std::env::current_dir()
+                .map_err(|error| Stop::cannot("determine the current folder", &error))?;
             let store = self.store.as_deref().unwrap_or(Path::new(DEFAULT_STORE));
             let config = config::from_flags(Flags { watch: &self.watch, store, servers }, &cwd);
             return Ok((config.map_err(LoadError::Invalid)?, vec![]));
@@ -129,14 +127,12 @@ impl StoreSource {
     /// The store's absolute path.
     pub(super) fn find(&self) -> Result<PathBuf, Stop> {
         if let Some(store) = &self.store {
-            return store.canonicalize().map_err(|error| {
-                let message = format!("cannot open the store {}: {error}", store.display());
-                Stop::new(Exit::Unavailable, message)
-            });
+            let what = format_args!("open the store {}", store.display());
+            return store.canonicalize().map_err(|error| Stop::cannot(what, &error));
         }
         let path = file(self.config.as_deref()).ok_or_else(|| {
             let message = format!(
-                "which store? there is no {DEFAULT_FILE} in the current folder; name the store with --store DIR or a configuration with --config FILE"
+                "no store is named: there is no {DEFAULT_FILE} in the current folder; name the store with --store DIR or a configuration with --config FILE"
             );
             Stop::new(Exit::Usage, message)
         })?;

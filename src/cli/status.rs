@@ -84,8 +84,7 @@ async fn read(store: &Path, history: &mut AttemptHistory) -> Result<Status, Stop
     let time = clock::timestamp();
     let catalog = history.refresh().and_then(|()| Catalog::read(&hidden.join(CATALOG_FILE)));
     let catalog = catalog.map_err(|error| {
-        let message = format!("cannot read the files in {}: {error}", hidden.display());
-        Stop::new(Exit::Unavailable, message)
+        Stop::cannot(format_args!("read the files in {}", hidden.display()), &error)
     })?;
     let catalog = catalog.unwrap_or_else(|| Catalog::empty(time));
     Ok(Status::of(store.to_owned(), time, None, catalog, history))
@@ -111,7 +110,7 @@ async fn follow(
             (&before.models, before.daemon.is_some()) == (&status.models, status.daemon.is_some())
         });
         if let Err(error) = show_again(&status, is_same, args.json, out) {
-            return written(Err(error)).map(|()| Exit::Success);
+            return written(Err(error));
         }
         before = Some(status);
         tokio::time::sleep(INTERVAL).await;

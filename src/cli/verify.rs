@@ -11,7 +11,6 @@ use crate::exit::Exit;
 use crate::model::ModelName;
 use crate::model::problem::any_error;
 use crate::pipeline::command::Command;
-use crate::reconcile::OrderKind;
 use crate::results::audit::{Audit, Verdict, audit};
 
 /// Read the whole store back and list its problems
@@ -45,12 +44,9 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Stop> {
     let config = args.source.config()?;
     let only: BTreeSet<String> = args.models.iter().cloned().collect();
-    let read = || {
-        audit(&config.store, &only).map_err(|error| {
-            let message = format!("cannot read the store {}: {error}", config.store.display());
-            Stop::new(Exit::Unavailable, message)
-        })
-    };
+    let cannot =
+        |error| Stop::cannot(format_args!("read the store {}", config.store.display()), &error);
+    let read = || audit(&config.store, &only).map_err(cannot);
     let mut found = read()?;
     let is_known = |name: &String| found.archives.iter().any(|a| a.model.as_ref() == Some(name));
     if let Some(unknown) = only.iter().find(|name| !is_known(name)) {
@@ -75,7 +71,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Stop> {
 fn repair(config: &Config, found: &Audit) {
     for name in &found.repairable {
         let Ok(name) = ModelName::parse(name) else { continue };
-        match ask::ask(config.clone(), &name, Command::Order(OrderKind::Rebuild)) {
+        match ask::ask(config.clone(), &name, Command::Rebuild) {
             Ok(answer) => print(Priority::Notice, &answer.message),
             Err(stop) => stop.print(),
         }

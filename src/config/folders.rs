@@ -1,36 +1,33 @@
-//! Which folders may lie in which: the store, the drop folders, the models, the state.
+//! Checks that the store, the drop folders, the model folders and the state folder do not overlap.
 //!
-//! By their names alone; whether they exist and what links lead where is not looked at, because a
-//! drop folder may appear later.
+//! Only paths are compared: a folder may appear later, so neither its existence nor links matter.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::STORE_DIR;
-use super::cursor::Cursor;
-use super::outline::Place;
+use super::tree::{Cursor, Place};
 use crate::model::problem::{Code, Problem};
 
-/// A folder and where it was named.
+/// A folder, and the key or flag that names it.
 #[derive(Debug, Clone)]
-pub(super) struct Folder {
+pub struct Folder {
     /// Absolute and without `.` and `..`.
     path: PathBuf,
-    /// The key or flag that names it.
     key: String,
-    /// The file, or for a flag the folder itself.
+    /// The configuration file, or for a flag the folder itself.
     file: PathBuf,
     place: Option<Place>,
 }
 
 /// All folders of a configuration.
 #[derive(Debug)]
-pub(super) struct Folders {
-    pub(super) store: Option<Folder>,
-    pub(super) state_dir: Option<Folder>,
-    pub(super) drop_folders: Vec<Folder>,
-    pub(super) models: Vec<Folder>,
+pub struct Folders {
+    pub store: Option<Folder>,
+    pub state_dir: Option<Folder>,
+    pub drop_folders: Vec<Folder>,
+    pub models: Vec<Folder>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,17 +40,21 @@ enum Role {
 type Watched<'f> = HashMap<&'f Path, (Role, &'f Folder)>;
 
 const STORE_HELP: &str =
-    "place them side by side: the server tries every visible folder in its store as a model";
+    "place them side by side: the server takes every visible folder in its store for a model";
+
+/// Names that the store uses in its hidden folder.
+const TAKEN: [&[u8]; 6] =
+    [b"lock", b"staging", b"history", b"spare", b"results.jsonl", b"catalog.json"];
 
 impl Folder {
     /// The folder that a configuration file names at `at`.
-    pub(super) fn in_file(at: &Cursor<'_>, path: &Path) -> Self {
+    pub fn in_file(at: &Cursor<'_>, path: &Path) -> Self {
         let (file, place) = (at.file().to_owned(), at.place());
         Self { path: path.to_owned(), key: at.key().to_owned(), file, place }
     }
 
     /// The folder that a command line names by `flag`.
-    pub(super) fn by_flag(flag: &str, path: &Path) -> Self {
+    pub fn by_flag(flag: &str, path: &Path) -> Self {
         let key = format!("{flag} {}", path.display());
         Self { path: path.to_owned(), key, file: path.to_owned(), place: None }
     }
@@ -68,8 +69,8 @@ impl Folder {
     }
 }
 
-/// Everything that lies where it must not.
-pub(super) fn check(folders: &Folders) -> Vec<Problem> {
+/// Reports every folder that is in a wrong place.
+pub fn check(folders: &Folders) -> Vec<Problem> {
     let mut problems = Vec::new();
     let drops = folders.drop_folders.iter().map(|folder| (Role::Drop, folder));
     let models = folders.models.iter().map(|folder| (Role::Model, folder));
@@ -96,26 +97,26 @@ pub(super) fn check(folders: &Folders) -> Vec<Problem> {
 fn same(folder: &Folder, role: Role, first: &Folder, first_role: Role) -> Problem {
     let what = format!("is the same folder as `{}`", first.key);
     let help = if role == first_role {
-        "keep one of them"
+        "remove one of them"
     } else {
-        "keep one of them: every sub-folder of a drop folder is a model, it is none itself"
+        "remove one of them: a drop folder is not a model, its sub-folders are"
     };
     folder.conflict(what, help)
 }
 
-/// A folder inside another that is watched as a whole. A model directly in a drop folder is fine:
-/// the entry gives its settings.
+/// Reports a folder inside another that is watched as a whole. A model directly in a drop folder is
+/// fine: its entry holds settings.
 fn nested(role: Role, folder: &Folder, watched: &Watched<'_>) -> Option<Problem> {
     let (outer_role, outer) = holder(&folder.path, watched)?;
     let direct = folder.path.parent() == Some(&outer.path);
-    let what = format!("lies in `{}`", outer.key);
+    let what = format!("is inside `{}`", outer.key);
     let help = match (role, outer_role) {
         (Role::Model, Role::Drop) if direct => return None,
         (Role::Model, Role::Drop) => "move it: only direct sub-folders of a drop folder are models",
         (Role::Drop, Role::Drop) => {
             "place them side by side: every sub-folder of a drop folder is a model"
         }
-        (_, Role::Model) => "move it: all that lies in a model folder belongs to that model",
+        (_, Role::Model) => "move it: every file in a model folder belongs to that model",
     };
     Some(folder.conflict(what, help))
 }
@@ -130,16 +131,16 @@ fn around_store(
     }
     let inside = distinct.iter().filter(|(_, folder)| folder.path.starts_with(&store.path));
     let mut problems: Vec<_> =
-        inside.map(|(_, folder)| folder.conflict("lies in the store", STORE_HELP)).collect();
+        inside.map(|(_, folder)| folder.conflict("is inside the store", STORE_HELP)).collect();
     match holder(&store.path, watched) {
         Some((Role::Drop, outer)) if !is_beside_models(&store.path, &outer.path) => {
             problems.push(store.conflict(
-                format!("lies in a model of `{}`", outer.key),
+                format!("is inside a model of `{}`", outer.key),
                 "place it directly in the drop folder, or outside: the archives would be files of the model",
             ));
         }
         Some((Role::Model, outer)) => problems.push(store.conflict(
-            format!("lies in `{}`", outer.key),
+            format!("is inside `{}`", outer.key),
             "place them side by side: the archives would be files of the model",
         )),
         _ => {}
@@ -147,8 +148,8 @@ fn around_store(
     problems
 }
 
-/// A store directly in a drop folder, or anywhere in a hidden folder of it, is no model and in no
-/// model: it is left out of what is watched.
+/// Whether a store in a drop folder is neither a model nor inside one, and so not watched: it is directly
+/// in the drop folder, or in a hidden folder of it.
 fn is_beside_models(store: &Path, drop: &Path) -> bool {
     let Ok(below) = store.strip_prefix(drop) else { return true };
     let is_hidden = |part: &OsStr| part.as_encoded_bytes().starts_with(b".");
@@ -159,36 +160,28 @@ fn state(state_dir: &Folder, store: Option<&Folder>, watched: &Watched<'_>) -> O
     if let Some(store) = store
         && let Ok(inside) = state_dir.path.strip_prefix(&store.path)
     {
-        let mut parts = inside.iter();
-        let first = parts.next();
-        let hidden = first.is_some_and(|first| first.as_encoded_bytes().starts_with(b"."));
-        if !hidden {
+        let mut parts = inside.iter().map(OsStr::as_encoded_bytes);
+        let first = parts.next().unwrap_or_default();
+        if !first.starts_with(b".") {
             let what = "would be visible in the store";
-            let help = "name a hidden folder or one outside: the server tries every visible folder in its store as a model";
+            let help = "name a hidden folder, or one outside the store: the server takes every visible folder in its store for a model";
             return Some(state_dir.conflict(what, help));
         }
-        let taken = match parts.next().map(|part| part.as_encoded_bytes()) {
-            None => true,
-            Some(part) => {
-                let taken: [&[u8]; 6] =
-                    [b"lock", b"staging", b"history", b"spare", b"results.jsonl", b"catalog.json"];
-                taken.contains(&part)
-            }
-        };
-        return (first.is_some_and(|first| first == STORE_DIR) && taken).then(|| {
+        let is_taken = parts.next().is_none_or(|part| TAKEN.contains(&part));
+        return (first == STORE_DIR.as_bytes() && is_taken).then(|| {
             let what = format!("is used by the store itself ({STORE_DIR})");
-            state_dir.conflict(what, "take the key out, or name a folder outside the store")
+            state_dir.conflict(what, "remove the key, or name a folder outside the store")
         });
     }
     let outer = match watched.get(state_dir.path.as_path()) {
         Some((_, folder)) => folder,
         None => holder(&state_dir.path, watched)?.1,
     };
-    let what = format!("lies in `{}`, which is watched", outer.key);
-    Some(state_dir.conflict(what, "take the key out, or name a folder that is not watched"))
+    let what = format!("is inside `{}`, which is watched", outer.key);
+    Some(state_dir.conflict(what, "remove the key, or name a folder that is not watched"))
 }
 
-/// The innermost watched folder that `path` lies in.
+/// The innermost watched folder that contains `path`.
 fn holder<'f>(path: &Path, watched: &Watched<'f>) -> Option<(Role, &'f Folder)> {
     path.ancestors().skip(1).find_map(|outer| watched.get(outer).copied())
 }
@@ -220,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_lie_where() {
+    fn folders_that_overlap_are_reported() {
         for (store, state, drops, models, expected) in [
             ("/s", None, &["/d", "/d2"][..], &["/d/x", "/m"][..], ""),
             ("/s", Some("/var/state"), &["/d"], &[], ""),
@@ -231,19 +224,19 @@ mod tests {
             ("/d/s", None, &["/d"], &[], ""),
             ("/d/.x/s", None, &["/d"], &[], ""),
             ("/d/s", Some("/d/s/.marwatch/state"), &["/d"], &[], ""),
-            ("/d/x/s", None, &["/d"], &[], "store lies in a model of d0"),
-            ("/d/x/s", None, &["/d"], &["/d/x"], "store lies in m0"),
-            ("/m/x/s", None, &[], &["/m"], "store lies in m0"),
-            ("/s", None, &["/s/d"], &["/s/.m"], "d0 lies in the store; m0 lies in the store"),
+            ("/d/x/s", None, &["/d"], &[], "store is inside a model of d0"),
+            ("/d/x/s", None, &["/d"], &["/d/x"], "store is inside m0"),
+            ("/m/x/s", None, &[], &["/m"], "store is inside m0"),
+            ("/s", None, &["/s/d"], &["/s/.m"], "d0 is inside the store; m0 is inside the store"),
             ("/s", None, &["/d", "/d"], &[], "d1 is the same folder as d0"),
             ("/s", None, &["/d"], &["/d"], "m0 is the same folder as d0"),
             ("/s", None, &[], &["/m", "/m"], "m1 is the same folder as m0"),
-            ("/s", None, &["/d/e", "/d"], &[], "d0 lies in d1"),
-            ("/s", None, &["/d"], &["/d/x/y"], "m0 lies in d0"),
-            ("/s", None, &["/m/d"], &["/m"], "d0 lies in m0"),
-            ("/s", None, &["/d"], &["/d/x", "/d/x/y"], "m1 lies in m0"),
-            ("/s", Some("/d/x"), &["/d"], &[], "state lies in d0, which is watched"),
-            ("/s", Some("/m"), &[], &["/m"], "state lies in m0, which is watched"),
+            ("/s", None, &["/d/e", "/d"], &[], "d0 is inside d1"),
+            ("/s", None, &["/d"], &["/d/x/y"], "m0 is inside d0"),
+            ("/s", None, &["/m/d"], &["/m"], "d0 is inside m0"),
+            ("/s", None, &["/d"], &["/d/x", "/d/x/y"], "m1 is inside m0"),
+            ("/s", Some("/d/x"), &["/d"], &[], "state is inside d0, which is watched"),
+            ("/s", Some("/m"), &[], &["/m"], "state is inside m0, which is watched"),
             ("/s", Some("/s"), &["/d"], &[], "state would be visible in the store"),
             ("/s", Some("/s/x"), &["/d"], &[], "state would be visible in the store"),
             (

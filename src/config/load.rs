@@ -4,26 +4,20 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use serde_yaml::Value;
 use thiserror::Error;
 
-use super::control::control;
-use super::cursor::Cursor;
-use super::document;
-use super::document::MAX_BYTES;
-use super::field::{Field, List, Wrong};
-use super::folders;
-use super::folders::{Folder, Folders};
-use super::leaf::{PathText, path_flaw};
-use super::model_settings::{SETTINGS_FILE, in_order, settings};
-use super::raw::{RawConfig, RawModel, RawSettings, schema_of};
+use super::checks;
+use super::folders::{self, Folder, Folders};
+use super::leaf::{Wrong, path_flaw};
+use super::model_settings::SETTINGS_FILE;
 use super::reader::{Reader, absolute};
-use super::sections::{history, limits, pack, results, retry, settle};
-use super::servers::{by_flag, hooks, servers};
-use super::{Config, ModelEntry};
-use crate::model::problem::{Code, Problem, Severity, any_error};
-
-/// More jobs than this are threads that wait for one disk.
-const MAX_JOBS: usize = 256;
+use super::sections::{Config, ModelEntry};
+use super::servers::{by_flag, servers};
+use super::setting::{Section, Setting};
+use super::tree::{self, Cursor};
+use crate::model::Settings;
+use crate::model::problem::{Code, Problem, any_error};
 
 /// Why there is no configuration.
 #[derive(Debug, Error)]
@@ -33,27 +27,27 @@ pub enum ConfigError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// The file is read and refused.
+    /// The file has errors.
     #[error("the configuration has {} problems", problems.len())]
     Invalid {
-        /// Everything that is wrong with it, in the order of the file.
+        /// All problems, in the order of the file.
         problems: Vec<Problem>,
     },
 }
 
-/// Reads the configuration file at `path`, with what is worth saying about it.
+/// Reads the configuration file at `path`; returns it with its warnings.
 ///
 /// # Errors
-/// When it cannot be read, and when anything in it is wrong: then with all that is.
+/// If the file cannot be read, or if it has errors.
 pub fn load(path: &Path) -> Result<(Config, Vec<Problem>), ConfigError> {
     let read = |path: &Path| {
         let mut text = Vec::new();
-        // One byte more than is allowed, for `document` to see that there is more.
-        let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+        // One byte more than is allowed, so that a larger file is rejected.
+        let limit = u64::try_from(tree::MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
         File::open(path)?.take(limit).read_to_end(&mut text)?;
         Ok(text)
     };
@@ -61,11 +55,11 @@ pub fn load(path: &Path) -> Result<(Config, Vec<Problem>), ConfigError> {
     parse_bytes(path, &text).map_err(|problems| ConfigError::Invalid { problems })
 }
 
-/// The configuration in `text`, with what is worth saying about it. Relative paths in it begin at
-/// the folder of `path`; nothing is read.
+/// Parses the configuration in `text`; returns it with its warnings. Relative paths start at the folder
+/// of `path`. Accesses no file.
 ///
 /// # Errors
-/// Everything that is wrong with it, in the order of the file.
+/// All problems, in the order of the file.
 pub fn parse(path: &Path, text: &str) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
     parse_bytes(path, text.as_bytes())
 }
@@ -128,80 +122,65 @@ pub fn from_flags(flags: Flags<'_>, cwd: &Path) -> Result<Config, Vec<Problem>> 
 
 /// The JSON Schema of the configuration file.
 pub fn schema() -> schemars::Schema {
-    titled("marwatch.yaml", schema_of::<RawConfig>())
+    titled("marwatch.yaml", Config::schema())
 }
 
 /// The JSON Schema of the settings file in a model's folder.
 pub fn settings_schema() -> schemars::Schema {
-    titled(SETTINGS_FILE, schema_of::<RawSettings>())
+    titled(SETTINGS_FILE, Settings::schema())
 }
 
-/// With the title that editors show above a key.
+/// A schema with the title that editors show above a key.
 fn titled(title: &str, mut schema: schemars::Schema) -> schemars::Schema {
+    schema.insert("$schema".to_owned(), "https://json-schema.org/draft/2020-12/schema".into());
     schema.insert("title".to_owned(), title.into());
     schema
 }
 
 fn parse_bytes(path: &Path, text: &[u8]) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
-    let mut reader = Reader::default();
-    let base = match std::path::absolute(path) {
-        Ok(file) => file.parent().map_or_else(|| PathBuf::from("/"), Path::to_owned),
-        Err(error) => {
-            let what = format!("the folder of the file is unknown: {error}");
-            return Err(vec![Problem::error(
-                Code::SettingsValue,
-                path,
-                what,
-                "name the file by its whole path",
-            )]);
-        }
-    };
-    let Some(document) = document::read(path, text, &mut reader.problems) else {
-        return Err(in_order(reader.problems));
-    };
-    let raw = match document.values::<RawConfig>() {
-        Ok(raw) => raw,
-        Err(error) => {
-            reader.problems.push(document::syntax(path, error.to_string(), None));
-            return Err(in_order(reader.problems));
-        }
-    };
-    let config = config(&mut reader, &document.cursor(path), raw, &base);
-    let problems = in_order(reader.problems);
+    let file = std::path::absolute(path).map_err(|error| {
+        let what = format!("the folder of the file is unknown: {error}");
+        vec![Problem::error(Code::SettingsValue, path, what, "name the file by its whole path")]
+    })?;
+    let base = file.parent().map_or_else(|| PathBuf::from("/"), Path::to_owned);
+    let mut reader = Reader { base: Some(base), ..Reader::default() };
+    let document = tree::read(path, text, &mut reader.problems);
+    let config = document.map(|document| config(&mut reader, &document.cursor(path)));
+    let problems = reader.finish();
     match config {
         Some(config) if !any_error(&problems) => Ok((config, problems)),
         _ => Err(problems),
     }
 }
 
-/// The checked configuration. It may only be used when no error was reported: what is wrong has
-/// its default in it. `None` without a store.
-fn config(reader: &mut Reader, at: &Cursor<'_>, raw: RawConfig, base: &Path) -> Option<Config> {
-    reader.refuse_unknown(at, &raw);
-    let store_missing = matches!(raw.store, Field::Absent);
-    let store = reader.path(&at.member("store"), raw.store, base);
-    if store_missing {
-        let what = "`store` is missing";
+/// The configuration at `at`. It is only valid if no error was reported: each wrong value is replaced
+/// by a default.
+fn config(reader: &mut Reader, at: &Cursor<'_>) -> Config {
+    reader.reject_unknown::<Config>(at);
+    let config = Config::read_keys(reader, at);
+    checks::settle(reader, &at.member("settle"), &config.settle);
+    checks::retry(reader, &at.member("retry"), &config.retry);
+    checks::control(reader, &at.member("control"), &config.control);
+
+    let store_at = at.member("store");
+    let store = PathBuf::read(reader, &store_at);
+    if !store_at.is_there() {
         let help = "write `store: FOLDER`, the folder that the server loads archives from";
-        reader.problems.push(at.problem_at_key(Code::SettingsMissing, what, help));
+        let problem = store_at.problem_at_key(Code::SettingsMissing, "", help);
+        reader.problems.push(Problem { message: "`store` is missing".to_owned(), ..problem });
     }
-    if !matches!(raw.durability, Field::Absent) {
-        let what = "was dropped in marwatch 0.2.0";
-        let help = "remove the key: every archive is flushed to the disk before it is published";
-        let at = at.member("durability");
-        reader.problems.push(at.problem_at_key(Code::SettingsUnknownKey, what, help));
-    }
-    if says_nothing(&raw.drop_folders) && says_nothing(&raw.models) {
+    let (drops_at, models_at) = (at.member("drop_folders"), at.member("models"));
+    if is_empty(&drops_at) && is_empty(&models_at) {
         let what = "nothing to watch";
         let help = "list folders whose sub-folders are models under `drop_folders`, or single model folders under `models`";
         reader.problems.push(at.problem_at_key(Code::SettingsMissing, what, help));
     }
-
-    let drop_folders = paths(reader, &at.member("drop_folders"), raw.drop_folders, base);
-    let models = models(reader, &at.member("models"), raw.models, base);
-    let state_dir = reader.path(&at.member("state_dir"), raw.state_dir, base);
+    let drop_folders = reader.items::<PathBuf>(&drops_at).unwrap_or_default();
+    let models = models(reader, &models_at);
+    checks::names(reader, &models);
+    let state_dir = PathBuf::read(reader, &at.member("state_dir"));
     let named = |key: &str, path: &PathBuf| Folder::in_file(&at.member(key), path);
-    let problems = folders::check(&Folders {
+    reader.problems.extend(folders::check(&Folders {
         store: store.as_ref().map(|path| named("store", path)),
         state_dir: state_dir.as_ref().map(|path| named("state_dir", path)),
         drop_folders: drop_folders.iter().map(|(at, path)| Folder::in_file(at, path)).collect(),
@@ -209,116 +188,34 @@ fn config(reader: &mut Reader, at: &Cursor<'_>, raw: RawConfig, base: &Path) -> 
             .iter()
             .map(|(at, entry)| Folder::in_file(&at.member("path"), &entry.path))
             .collect(),
-    });
-    reader.problems.extend(problems);
-    names(reader, &models);
-
-    // The defaults also stand in for a missing store, so that the rest can be checked.
-    let defaults = Config::with_defaults(
-        store.clone().unwrap_or_default(),
-        drop_folders.into_iter().map(|(_, path)| path).collect(),
-    );
-    let config = Config {
+    }));
+    let drop_folders = drop_folders.into_iter().map(|(_, path)| path).collect();
+    let folders = Config::with_defaults(store.unwrap_or_default(), drop_folders);
+    Config {
+        store: folders.store,
+        drop_folders: folders.drop_folders,
         models: models.into_iter().map(|(_, entry)| entry).collect(),
-        settle: settle(reader, &at.member("settle"), raw.settle, defaults.settle),
-        rescan_interval: reader.span(
-            &at.member("rescan_interval"),
-            raw.rescan_interval,
-            defaults.rescan_interval,
-        ),
-        watch_mode: reader.choice(&at.member("watch_mode"), raw.watch_mode, defaults.watch_mode),
-        poll_interval: reader.span(
-            &at.member("poll_interval"),
-            raw.poll_interval,
-            defaults.poll_interval,
-        ),
-        jobs: reader.count(&at.member("jobs"), raw.jobs, MAX_JOBS, defaults.jobs),
-        on_remove: reader.choice(&at.member("on_remove"), raw.on_remove, defaults.on_remove),
-        adopt: reader.switch(&at.member("adopt"), raw.adopt, defaults.adopt),
-        history: history(reader, &at.member("history"), raw.history, defaults.history),
-        shutdown_grace: reader
-            .take(&at.member("shutdown_grace"), raw.shutdown_grace)
-            .map_or(defaults.shutdown_grace, |span| span.0),
-        state_dir: state_dir.unwrap_or(defaults.state_dir),
-        archive_sha256: reader.switch(
-            &at.member("archive_sha256"),
-            raw.archive_sha256,
-            defaults.archive_sha256,
-        ),
-        limits: limits(reader, &at.member("limits"), raw.limits, defaults.limits),
-        retry: retry(reader, &at.member("retry"), raw.retry, defaults.retry),
-        results: results(reader, &at.member("results"), raw.results, defaults.results),
-        pack: pack(reader, &at.member("pack"), raw.pack, defaults.pack),
-        servers: servers(reader, &at.member("servers"), raw.servers, base),
-        rolling: reader.switch(&at.member("rolling"), raw.rolling, defaults.rolling),
-        hooks: hooks(reader, &at.member("hooks"), raw.hooks, defaults.hooks),
-        control: control(reader, &at.member("control"), raw.control, base),
-        store: defaults.store,
-        drop_folders: defaults.drop_folders,
-    };
-    store.map(|_| config)
-}
-
-fn says_nothing<T>(list: &Field<List<T>>) -> bool {
-    match list {
-        Field::Absent | Field::Empty => true,
-        Field::Value(List(items)) => items.is_empty(),
-        Field::Wrong(_) => false,
+        state_dir: state_dir.unwrap_or(folders.state_dir),
+        servers: servers(reader, &at.member("servers")),
+        ..config
     }
 }
 
-fn paths<'d>(
-    reader: &mut Reader,
-    at: &Cursor<'d>,
-    field: Field<List<PathText>>,
-    base: &Path,
-) -> Vec<(Cursor<'d>, PathBuf)> {
-    let items = reader.list(at, field).unwrap_or_default();
-    items
-        .into_iter()
-        .filter_map(|(at, item)| reader.path(&at, item, base).map(|path| (at, path)))
-        .collect()
+/// Whether a list is absent, or has no items.
+fn is_empty(at: &Cursor<'_>) -> bool {
+    match at.value() {
+        None | Some(Value::Null) => true,
+        Some(value) => value.as_sequence().is_some_and(Vec::is_empty),
+    }
 }
 
-fn models<'d>(
-    reader: &mut Reader,
-    at: &Cursor<'d>,
-    field: Field<List<RawModel>>,
-    base: &Path,
-) -> Vec<(Cursor<'d>, ModelEntry)> {
-    let items = reader.list(at, field).unwrap_or_default();
-    let entries = items.into_iter().filter_map(|(at, item)| {
-        let raw = reader.take(&at, item)?;
-        reader.refuse_unknown(&at, &raw);
-        if matches!(raw.path, Field::Absent) {
-            let help = "write `path: FOLDER`, the model's folder";
-            reader.problems.push(at.problem(Code::SettingsMissing, "has no `path`", help));
-        }
-        let path = reader.path(&at.member("path"), raw.path, base);
-        let settings = settings(reader, &at, raw.settings, Some(base));
-        path.map(|path| (at, ModelEntry { path, settings }))
+/// `models:`
+fn models<'d>(reader: &mut Reader, at: &Cursor<'d>) -> Vec<(Cursor<'d>, ModelEntry)> {
+    let items = reader.items::<ModelEntry>(at).unwrap_or_default();
+    let entries = items.into_iter().filter_map(|(at, entry)| {
+        reader.require(&at, "path", "write `path: FOLDER`, the model's folder");
+        let path = PathBuf::read(reader, &at.member("path"))?;
+        Some((at, ModelEntry { path, ..entry }))
     });
     entries.collect()
-}
-
-/// Two entries must not claim one name. Where only the folders are called the same, their
-/// `.mar.yaml` may still tell them apart.
-fn names(reader: &mut Reader, models: &[(Cursor<'_>, ModelEntry)]) {
-    let mut seen = std::collections::HashMap::new();
-    for (at, ModelEntry { path, settings }) in models {
-        let said = settings.name.as_ref().map(crate::model::ModelName::as_str);
-        let Some(name) = said.or_else(|| path.file_name()?.to_str()) else { continue };
-        let Some(&(first, first_said)) = seen.get(name) else {
-            seen.insert(name, (at.key(), said.is_some()));
-            continue;
-        };
-        let certain = said.is_some() && first_said;
-        let at = if said.is_some() { at.member("name") } else { at.member("path") };
-        let what = format!("gives the model the same name as `{first}`: `{name}`");
-        let help = "give one of them another `name`";
-        reader.problems.push(Problem {
-            severity: if certain { Severity::Error } else { Severity::Warning },
-            ..at.problem(Code::SettingsConflict, what, help)
-        });
-    }
 }

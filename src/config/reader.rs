@@ -1,177 +1,194 @@
-//! Takes values out of fields and gathers what is wrong with them.
+//! Reads values and collects every problem with them.
 
+use std::cell::OnceCell;
+use std::fmt;
+use std::ops::{Bound, RangeBounds};
 use std::path::{Component, Path, PathBuf};
-use std::time::Duration;
 
-use super::cursor::Cursor;
-use super::field::{Field, List, shown};
-use super::leaf::{Choice, Count, PathText, Size, Span, Switch};
-use super::raw::{Section, keys_of, schema_of};
+use serde_yaml::Value;
+
+use super::leaf::{Wrong, kind, shown};
+use super::setting::{Section, Setting, keys_of};
 use super::suggest;
+use super::tree::Cursor;
 use crate::model::problem::{Code, Problem};
 
-/// Unknown keys of one section that are reported; with more it is no settings file of ours.
+/// The number of unknown keys that are reported for one section.
 const MAX_UNKNOWN: usize = 50;
 
-/// What is wrong so far.
+/// The number of problems that are listed for one file.
+const MAX_PROBLEMS: usize = 100;
+
+/// Keys of former versions: since when they are gone, and what to do.
+const DROPPED: [(&str, &str, &str); 1] = [(
+    "durability",
+    "was dropped in marwatch 0.2.0",
+    "remove the key: every archive is flushed to the disk before it is published",
+)];
+
+/// The problems found so far, and how to read.
 #[derive(Debug, Default)]
-pub(super) struct Reader {
-    pub(super) problems: Vec<Problem>,
-    /// JSON's habit: `null` is as good as no key. In YAML an empty value is a slip.
-    pub(super) null_is_absent: bool,
+pub struct Reader {
+    pub problems: Vec<Problem>,
+    /// The folder at which relative paths start. `None` where no file may be named: in the settings
+    /// that a model's folder brings along, which could name files that only marwatch may read.
+    pub base: Option<PathBuf>,
+    /// Whether `null` means the same as no key, as is usual in JSON. In YAML an empty value is a
+    /// mistake.
+    pub null_is_absent: bool,
 }
 
 impl Reader {
-    /// The value, if there is a good one.
-    pub(super) fn take<T>(&mut self, at: &Cursor<'_>, field: Field<T>) -> Option<T> {
-        match field {
-            Field::Absent => None,
-            Field::Value(value) => Some(value),
-            Field::Empty if self.null_is_absent => None,
-            Field::Empty => {
-                self.wrong(at, "has no value", "write a value behind it, or take the key out");
-                None
-            }
-            Field::Wrong(wrong) => {
-                self.wrong(at, &wrong.what, &wrong.help);
-                None
-            }
+    /// The value, if it is in `range`.
+    pub fn within<T: Setting + PartialOrd + fmt::Debug>(
+        &mut self,
+        at: &Cursor<'_>,
+        range: impl RangeBounds<T>,
+    ) -> Option<T> {
+        let value = T::read(self, at)?;
+        if range.contains(&value) {
+            return Some(value);
         }
+        let help = match (range.start_bound(), range.end_bound()) {
+            (Bound::Included(min), Bound::Included(max)) => {
+                format!("write a number from {min:?} to {max:?}")
+            }
+            (Bound::Excluded(min), Bound::Included(max)) => {
+                format!("write a number above {min:?}, up to {max:?}")
+            }
+            (Bound::Included(min), _) => format!("write {min:?} or more"),
+            _ => "write a smaller number".to_owned(),
+        };
+        self.wrong(at, Wrong::out_of_range(at.value(), help));
+        None
     }
 
-    /// A section with its unknown keys reported. An empty one says nothing, so that all its keys
+    /// A section, with its unknown keys reported. An empty one counts as absent, so that all its keys
     /// can be commented out.
-    pub(super) fn section<T: Section>(&mut self, at: &Cursor<'_>, field: Field<T>) -> Option<T> {
-        let section = self.take(at, empty_is_absent(field))?;
-        self.refuse_unknown(at, &section);
-        Some(section)
-    }
-
-    /// The items of a list, each under its cursor. An empty one has none.
-    pub(super) fn list<'d, T>(
-        &mut self,
-        at: &Cursor<'d>,
-        field: Field<List<T>>,
-    ) -> Option<Vec<(Cursor<'d>, Field<T>)>> {
-        let List(items) = self.take(at, empty_is_absent(field))?;
-        Some(items.into_iter().enumerate().map(|(index, item)| (at.item(index), item)).collect())
-    }
-
-    /// A time longer than none, or `default`.
-    pub(super) fn span(
-        &mut self,
-        at: &Cursor<'_>,
-        field: Field<Span>,
-        default: Duration,
-    ) -> Duration {
-        match self.take(at, field) {
-            Some(Span(Duration::ZERO)) => {
-                self.wrong(at, "is zero", "write a time of 10ms or more");
-                default
+    pub fn section<T: Section>(&mut self, at: &Cursor<'_>) -> Option<T> {
+        match at.value()? {
+            Value::Null => None,
+            Value::Mapping(_) => {
+                self.reject_unknown::<T>(at);
+                Some(T::read_keys(self, at))
             }
-            Some(Span(span)) => span,
-            None => default,
-        }
-    }
-
-    /// A count from 1 to `max`, or `default`.
-    pub(super) fn count(
-        &mut self,
-        at: &Cursor<'_>,
-        field: Field<Count>,
-        max: usize,
-        default: usize,
-    ) -> usize {
-        match self.take(at, field) {
-            Some(Count(count)) if !(1..=max).contains(&count) => {
-                let help = if max == usize::MAX {
-                    "write 1 or more".to_owned()
-                } else {
-                    format!("write a number from 1 to {max}")
-                };
-                self.wrong(at, &format!("is {count}, which is out of range"), &help);
-                default
+            other => {
+                let what = format!("is {}, not a section", kind(other));
+                let help = "write its keys below it, indented, as `key: value`";
+                self.wrong(at, Wrong::new(what, help));
+                None
             }
-            Some(Count(count)) => count,
-            None => default,
         }
     }
 
-    /// A size of at least `min`, or `default`.
-    pub(super) fn size(
-        &mut self,
-        at: &Cursor<'_>,
-        field: Field<Size>,
-        min: u64,
-        default: u64,
-    ) -> u64 {
-        match self.take(at, field) {
-            Some(Size(size)) if size < min => {
-                let what = format!("is {size} bytes, which is too little");
-                self.wrong(at, &what, &format!("write {min} or more"));
-                default
+    /// The items of a list that are right, each with its position. `None` without a list; an empty
+    /// key is an empty list.
+    pub fn items<'d, T: Setting>(&mut self, at: &Cursor<'d>) -> Option<Vec<(Cursor<'d>, T)>> {
+        match at.value()? {
+            Value::Null => None,
+            Value::Sequence(_) => {
+                Some(at.items().filter_map(|at| Some((at.clone(), T::read(self, &at)?))).collect())
             }
-            Some(Size(size)) => size,
-            None => default,
+            other => {
+                let what = format!("is {}, not a list", kind(other));
+                let help = "write each item on its own line below it, beginning with `- `";
+                self.wrong(at, Wrong::new(what, help));
+                None
+            }
         }
     }
 
-    /// One of the names of an enum, or `default`.
-    pub(super) fn choice<E>(&mut self, at: &Cursor<'_>, field: Field<Choice<E>>, default: E) -> E {
-        self.take(at, field).map_or(default, |Choice(choice)| choice)
-    }
-
-    /// True, false, or `default`.
-    pub(super) fn switch(&mut self, at: &Cursor<'_>, field: Field<Switch>, default: bool) -> bool {
-        self.take(at, field).map_or(default, |Switch(switch)| switch)
-    }
-
-    /// A path made absolute: relative ones begin at `base`.
-    pub(super) fn path(
-        &mut self,
-        at: &Cursor<'_>,
-        field: Field<PathText>,
-        base: &Path,
-    ) -> Option<PathBuf> {
-        self.take(at, field).map(|PathText(text)| absolute(base, Path::new(&text)))
-    }
-
-    /// Reports the keys of `section` that it does not know.
-    pub(super) fn refuse_unknown<T: Section>(&mut self, at: &Cursor<'_>, section: &T) {
-        if section.unknown().is_empty() {
-            return;
+    /// The value of a key that may not be empty.
+    pub fn present<'d>(&mut self, at: &Cursor<'d>) -> Option<&'d Value> {
+        match at.value()? {
+            Value::Null if self.null_is_absent => None,
+            Value::Null => {
+                self.wrong(
+                    at,
+                    Wrong::new("has no value", "write a value after the key, or remove the key"),
+                );
+                None
+            }
+            value => Some(value),
         }
-        let schema = schema_of::<T>().to_value();
-        let keys = keys_of(&schema);
-        let names: Vec<&str> = keys.iter().map(|&(name, _)| name).collect();
-        for key in section.unknown().keys().take(MAX_UNKNOWN) {
-            // A key that a section below knows has most likely lost its indentation.
-            let nested = keys.iter().find_map(|&(name, schema)| {
-                let inside = keys_of(schema).iter().any(|&(inner, _)| inner == key);
-                inside.then(|| at.member(name).member(key).key().to_owned())
-            });
-            let help = match (suggest::nearest(key, &names), nested) {
+    }
+
+    /// Reports the keys at `at` that the section does not have.
+    pub fn reject_unknown<T: Section>(&mut self, at: &Cursor<'_>) {
+        let known = T::keys();
+        let keys = at.value().and_then(Value::as_mapping).into_iter().flat_map(|keys| keys.keys());
+        let unknown = keys.filter_map(Value::as_str).filter(|key| !known.contains(key));
+        let schema = OnceCell::new();
+        for key in unknown.take(MAX_UNKNOWN) {
+            let key_at = at.member(key);
+            if let Some((_, what, help)) = DROPPED.iter().find(|(name, ..)| *name == key_at.key()) {
+                self.problems.push(key_at.problem_at_key(Code::SettingsUnknownKey, what, *help));
+                continue;
+            }
+            let nested = misplaced(key, schema.get_or_init(T::schema));
+            let help = match (suggest::nearest(key, &known), nested) {
                 (Some(name), _) => format!("did you mean `{name}`?"),
-                (None, Some(nested)) => format!("did you mean `{nested}`?"),
-                (None, None) => format!("known keys are {}", list_of(&names)),
+                (None, Some(section)) => {
+                    format!("did you mean `{}`?", at.member(&section).member(key).key())
+                }
+                (None, None) => format!("known keys are {}", list_of(&known)),
             };
-            let at = at.member(key);
             self.problems.push(Problem {
-                message: format!("unknown key `{}`", at.key()),
-                ..at.problem_at_key(Code::SettingsUnknownKey, "", help)
+                message: format!("unknown key `{}`", key_at.key()),
+                ..key_at.problem_at_key(Code::SettingsUnknownKey, "", help)
             });
         }
     }
 
-    /// Reports a value that is wrong by itself.
-    pub(super) fn wrong(&mut self, at: &Cursor<'_>, what: &str, help: &str) {
+    /// Reports that the section at `at` lacks `key`.
+    pub fn require(&mut self, at: &Cursor<'_>, key: &str, help: &str) {
+        if !at.member(key).is_there() {
+            let what = format!("has no `{key}`");
+            self.problems.push(at.problem_at_key(Code::SettingsMissing, what, help));
+        }
+    }
+
+    /// The result of a check of the value at `at`, if it is good.
+    pub fn checked<T>(&mut self, at: &Cursor<'_>, result: Result<T, Wrong>) -> Option<T> {
+        result.map_err(|wrong| self.wrong(at, wrong)).ok()
+    }
+
+    /// All problems in the order of the file, limited to a number that a person reads: a file that is
+    /// made for it has a mistake in every byte.
+    pub fn finish(self) -> Vec<Problem> {
+        let mut problems = self.problems;
+        problems.sort_by_key(|problem| (problem.line, problem.column));
+        if problems.len() > MAX_PROBLEMS {
+            let more = problems.split_off(MAX_PROBLEMS);
+            let severity = more.iter().map(|problem| problem.severity).max();
+            problems.extend(more.first().map(|first| Problem {
+                severity: severity.unwrap_or(first.severity),
+                message: format!("{} more problems follow", more.len()),
+                help: "fix those above first".to_owned(),
+                ..first.clone()
+            }));
+        }
+        problems
+    }
+
+    /// Reports a wrong value.
+    pub fn wrong(&mut self, at: &Cursor<'_>, Wrong { what, help }: Wrong) {
         self.problems.push(at.problem(Code::SettingsValue, what, help));
     }
 }
 
-/// `path` from `base`, without `.`, `..` and double slashes. Purely by the text: `link/..` is the
-/// folder that the link stands in.
-pub(super) fn absolute(base: &Path, path: &Path) -> PathBuf {
+/// The section among the keys of `schema` that has the unknown `key`, which most likely lost its
+/// indentation.
+fn misplaced(key: &str, schema: &schemars::Schema) -> Option<String> {
+    let keys = keys_of(schema.as_value());
+    let section =
+        keys.iter().find(|(_, inner)| keys_of(inner).iter().any(|&(name, _)| name == key));
+    section.map(|&(name, _)| name.to_owned())
+}
+
+/// `path` from `base`, without `.`, `..` and double slashes. Links are not followed: `link/..` is the
+/// folder that contains the link.
+pub fn absolute(base: &Path, path: &Path) -> PathBuf {
     let mut clean = PathBuf::new();
     for component in base.join(path).components() {
         match component {
@@ -183,10 +200,6 @@ pub(super) fn absolute(base: &Path, path: &Path) -> PathBuf {
         }
     }
     clean
-}
-
-fn empty_is_absent<T>(field: Field<T>) -> Field<T> {
-    if matches!(field, Field::Empty) { Field::Absent } else { field }
 }
 
 fn list_of(names: &[&str]) -> String {

@@ -5,11 +5,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What is in a file that the configuration names; where that is not there, or not for us to read,
-/// in the credential of its name (`LoadCredential=` of `systemd.exec(5)`).
+/// Reads a file that the configuration names. If it cannot be read, reads the credential of the same
+/// name (`LoadCredential=` of `systemd.exec(5)`).
 ///
 /// # Errors
-/// When neither can be read: why the file cannot.
+/// If neither can be read: the error of the file.
 pub fn read_secret(path: &Path) -> io::Result<Vec<u8>> {
     fs::read(path).or_else(|error| match credential(path) {
         Some(path) => fs::read(path).map_err(|_| error),

@@ -1,4 +1,4 @@
-//! The other end: a command that asks the daemon.
+//! The client: other commands use it to reach the daemon.
 
 use std::fs;
 use std::io;
@@ -14,58 +14,43 @@ use tokio::net::UnixStream;
 use super::socket::short;
 use super::{RollBack, SOCKET, verb};
 use crate::model::ModelName;
-use crate::pipeline::command::Command;
-use crate::pipeline::command::{Answer, Refusal};
-use crate::reconcile::OrderKind;
+use crate::pipeline::command::{Answer, Command, Refusal};
 use crate::status::Status;
 
-/// Why the daemon did not do what it was asked for.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody answers.
-    #[error("nobody answers at {}", path.display())]
+    #[error("no daemon answers at {}", path.display())]
     Connect {
-        /// The socket.
         path: PathBuf,
-        /// What the system answered.
         #[source]
         source: io::Error,
     },
-    /// The conversation broke off.
     #[error("the daemon did not answer")]
     Talk(#[from] hyper::Error),
-    /// The answer is not understood.
-    #[error("the daemon's answer is not understood; is it of another version?")]
+    #[error("cannot parse the daemon's answer; it may have another version")]
     Answer(#[from] serde_json::Error),
-    /// It was refused.
     #[error("{} – {}", .0.message, .0.help)]
     Refused(Refusal),
 }
 
-/// Has the daemon that holds the store with this hidden folder do something, and waits until it is
+/// Sends a command to the daemon that uses the store with this hidden folder, and waits until it is
 /// done.
-///
-/// # Errors
-/// See [`ClientError`].
-pub async fn ask(hidden: &Path, name: &ModelName, demand: Command) -> Result<Answer, ClientError> {
-    let body = match demand {
-        Command::Order(OrderKind::RollBack { to }) => serde_json::to_vec(&RollBack { to })?,
+pub async fn ask(hidden: &Path, name: &ModelName, command: Command) -> Result<Answer, ClientError> {
+    let body = match command {
+        Command::RollBack { to } => serde_json::to_vec(&RollBack { to })?,
         _ => Vec::new(),
     };
-    // A name has no character that means something in a path.
-    let path = format!("/models/{name}/{}", verb(demand));
+    // Names need no escaping in a URL.
+    let path = format!("/models/{name}/{}", verb(command));
     send(hidden, Method::POST, &path, body).await
 }
 
-/// Asks the daemon how everything is.
-///
-/// # Errors
-/// See [`ClientError`].
+/// Asks the daemon for its status.
 pub async fn status(hidden: &Path) -> Result<Status, ClientError> {
     send(hidden, Method::GET, "/models", Vec::new()).await
 }
 
-/// Sends a request, and reads what it is answered.
 async fn send<T: DeserializeOwned>(
     hidden: &Path,
     method: Method,

@@ -1,8 +1,7 @@
-//! The control socket: how the other commands, `curl` and monitoring reach the daemon that holds the
-//! store.
+//! The HTTP API: how other commands, `curl` and monitoring reach the daemon that uses the store.
 //!
-//! HTTP with JSON over a unix socket in the store's hidden folder, and over a TCP port where
-//! `control.listen` names one. `docs/operations.md` lists what can be asked.
+//! It answers on a unix socket in the store's hidden folder, and on a TCP port if `control.listen`
+//! is set. `docs/operations.md` lists the requests.
 
 pub mod client;
 mod page;
@@ -24,7 +23,6 @@ pub use socket::{Closed, Socket};
 
 use crate::config::Config;
 use crate::pipeline::command::{Command, CommandRequest};
-use crate::reconcile::OrderKind;
 use crate::results::Record;
 use crate::sink::Sink;
 use crate::status::history::AttemptHistory;
@@ -34,45 +32,39 @@ use crate::store::hidden_folder;
 use crate::text::chain;
 use port::{Port, PortError};
 
-/// The socket's name in the store's hidden folder.
+/// File name of the socket, in the store's hidden folder.
 pub const SOCKET: &str = "control.sock";
 
-/// What comes with a request to roll back.
+/// The body of a request to roll back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RollBack {
-    /// Which generation; without one the newest of other content.
+    /// The generation; if absent, the newest with other content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<u64>,
 }
 
-/// What the loop is asked, beside orders.
+/// A request to the loop that is not about one model.
 #[derive(Debug)]
 pub enum Question {
-    /// What everything is doing.
     Now(oneshot::Sender<Now>),
-    /// To look at everything.
     Rescan(oneshot::Sender<()>),
 }
 
-/// What requests are answered from.
+/// What the handlers of requests use.
 #[derive(Debug, Clone)]
 pub struct AppState {
-    /// The model store.
     pub store: PathBuf,
-    /// Where commands go.
     pub commands: Sink<CommandRequest>,
-    /// Where questions go.
     pub questions: UnboundedSender<Question>,
-    /// The records as they come.
+    /// New records, until the daemon stops.
     pub records: broadcast::WeakSender<Arc<Record>>,
-    /// What was counted.
     pub metrics: Arc<Metrics>,
-    /// What the log tells; read when somebody asks.
+    /// Refreshed by each request that needs it.
     pub history: Arc<Mutex<AttemptHistory>>,
 }
 
-/// Everything that answers requests. Dropping it removes the socket.
+/// The socket and the port. Dropping it removes the socket.
 #[derive(Debug)]
 pub struct Control {
     socket: Option<Socket>,
@@ -81,12 +73,13 @@ pub struct Control {
 }
 
 impl Control {
-    /// Begins to answer, as the configuration says. What cannot be had is said and left out.
+    /// Starts to answer, as configured. If socket or port cannot be opened, the log says so, and
+    /// marwatch runs without it.
     pub fn start(config: &Config, app: AppState) -> Self {
         let socket = Socket::bind(&hidden_folder(&config.store), config.control.access);
         let mut socket = socket
             .inspect_err(|error| {
-                tracing::warn!(%error, "there is no control socket: `marwatch status`, `rollback` and their like work only while this daemon does not run");
+                tracing::warn!(%error, "no control socket: `marwatch status`, `rollback` and similar commands work only while this daemon does not run");
             })
             .ok();
         if let Some(socket) = &mut socket {
@@ -97,7 +90,7 @@ impl Control {
         control
     }
 
-    /// Goes over to another configuration.
+    /// Applies another configuration.
     pub fn reconfigure(&mut self, config: &Config) {
         if let Some(socket) = &self.socket {
             socket.set_access(config.control.access);
@@ -111,17 +104,17 @@ impl Control {
             return;
         };
         let fail = |error: PortError| {
-            tracing::error!(%address, "nothing is answered on this port: {}", chain(&error));
+            tracing::error!(%address, "cannot answer on this port: {}", chain(&error));
         };
         let token = config.control.token_file.as_deref().map(port::token).transpose();
-        // What stays is not closed and opened again: whoever is connected stays so.
-        let stays = self.port.as_ref().filter(|port| port.wanted() == address);
+        // An unchanged address stays open, so that clients stay connected.
+        let stays = self.port.as_ref().filter(|port| port.configured == address);
         match (token, stays) {
             (Ok(token), Some(port)) => port.set_token(token),
             (Ok(token), None) => {
                 self.port = Port::open(address, token, self.app.clone()).map_err(fail).ok();
                 if let Some(port) = &self.port {
-                    tracing::info!(address = %port.address(), "answering on a port");
+                    tracing::info!(address = %port.address, "answering on a port");
                 }
             }
             (Err(error), _) => {
@@ -131,20 +124,20 @@ impl Control {
         }
     }
 
-    /// Removes the socket. Requests on the socket's open connections and on the port are answered until
-    /// [`Closed::answered`]; once the loop and all that it has taken are gone, the answer is that
-    /// marwatch is ending.
+    /// Removes the socket. Requests on open connections and on the port are answered until
+    /// [`Closed::answered`]; once the loop and what it took are dropped, the answer is that
+    /// marwatch is stopping.
     pub fn close(self) -> Closed {
-        self.socket.map(Socket::close).unwrap_or_default().and(self.port.map(Port::close))
+        self.socket.map(Socket::close).unwrap_or_default().and(self.port.map(|port| port.service))
     }
 }
 
-/// The last part of the path that asks for it.
-const fn verb(demand: Command) -> &'static str {
-    match demand {
-        Command::Order(OrderKind::RollBack { .. } | OrderKind::PutBack { .. }) => "rollback",
-        Command::Order(OrderKind::Resume) => "resume",
-        Command::Order(OrderKind::Rebuild) => "rebuild",
+/// The last part of a command's path.
+const fn verb(command: Command) -> &'static str {
+    match command {
+        Command::RollBack { .. } | Command::PutBack { .. } => "rollback",
+        Command::Resume => "resume",
+        Command::Rebuild => "rebuild",
         Command::Pause => "pause",
     }
 }

@@ -1,8 +1,7 @@
-//! The port: the same answers for browsers and monitoring.
+//! The TCP port, for browsers and monitoring.
 //!
-//! On a loopback address everybody on the machine may read, and only who has the token may have
-//! something done. On any other address the token is needed for everything but `/healthz` and
-//! `/readyz`.
+//! On a loopback address, everyone on the machine may read, and commands need the token. On any
+//! other address, everything but `/healthz` and `/readyz` needs the token.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -19,9 +18,7 @@ use super::AppState;
 use super::routes::{refuse, router};
 use super::socket::Service;
 use crate::config::read_secret;
-use crate::pipeline::command::Refusal;
 
-/// Why a port is not answered.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PortError {
     #[error("cannot read the token in {}", path.display())]
@@ -36,19 +33,21 @@ pub(super) enum PortError {
     Listen(#[source] io::Error),
 }
 
-/// A port that is answered until it is closed or dropped.
+/// An open port. Dropping it closes the port.
 #[derive(Debug)]
 pub(super) struct Port {
-    wanted: SocketAddr,
-    address: SocketAddr,
+    /// The configured address.
+    pub(super) configured: SocketAddr,
+    /// The actual address, which differs for port 0.
+    pub(super) address: SocketAddr,
     guard: Guard,
-    service: Service,
+    pub(super) service: Service,
 }
 
-/// The digest of a token: comparing digests takes the same time whatever differs.
+/// The digest of a token. Comparing digests takes the same time wherever they differ.
 pub(super) type Token = blake3::Hash;
 
-/// Who may ask what.
+/// Decides who may send which requests.
 #[derive(Debug, Clone)]
 struct Guard {
     token: Arc<Mutex<Option<Token>>>,
@@ -56,45 +55,29 @@ struct Guard {
 }
 
 impl Port {
-    /// Listens at `address`.
     pub(super) fn open(
-        wanted: SocketAddr,
+        configured: SocketAddr,
         token: Option<Token>,
         app: AppState,
     ) -> Result<Self, PortError> {
-        let guard = Guard::new(token, wanted.ip().is_loopback());
-        let listener = std::net::TcpListener::bind(wanted)
+        let guard = Guard::new(token, configured.ip().is_loopback());
+        let listener = std::net::TcpListener::bind(configured)
             .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
             .and_then(TcpListener::from_std)
             .map_err(PortError::Listen)?;
         let address = listener.local_addr().map_err(PortError::Listen)?;
-        let router = router(app).layer(from_fn_with_state(guard.clone(), watch_over));
+        let router = router(app).layer(from_fn_with_state(guard.clone(), guard_requests));
         let service = Service::start(listener, router, "port");
-        Ok(Self { wanted, address, guard, service })
+        Ok(Self { configured, address, guard, service })
     }
 
-    /// Where it was to listen.
-    pub(super) fn wanted(&self) -> SocketAddr {
-        self.wanted
-    }
-
-    /// Holds from now on, also for whoever is connected.
+    /// Sets another token, for connected clients too.
     pub(super) fn set_token(&self, token: Option<Token>) {
         *self.guard.token() = token;
     }
-
-    /// Where it listens.
-    pub(super) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// The service that answers it, which goes on.
-    pub(super) fn close(self) -> Service {
-        self.service
-    }
 }
 
-/// What a file holds.
+/// Reads the token in a file.
 pub(super) fn token(path: &Path) -> Result<Token, PortError> {
     let text =
         read_secret(path).map_err(|source| PortError::Token { path: path.to_owned(), source })?;
@@ -104,11 +87,9 @@ pub(super) fn token(path: &Path) -> Result<Token, PortError> {
     }
 }
 
-async fn watch_over(State(guard): State<Guard>, request: Request, next: Next) -> Response {
-    match guard.objection(request.method(), request.uri().path(), request.headers()) {
-        Some((status, message, help)) => {
-            refuse(status, Refusal { message: message.into(), help: help.into() })
-        }
+async fn guard_requests(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    match guard.refusal(request.method(), request.uri().path(), request.headers()) {
+        Some(refusal) => refusal,
         None => next.run(request).await,
     }
 }
@@ -119,52 +100,42 @@ impl Guard {
     }
 
     fn token(&self) -> MutexGuard<'_, Option<Token>> {
-        // Plain data, whatever panicked meanwhile.
+        // A panic while the lock was held leaves plain data intact.
         self.token.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What speaks against a request.
-    fn objection(
-        &self,
-        method: &Method,
-        path: &str,
-        headers: &HeaderMap,
-    ) -> Option<(StatusCode, &'static str, &'static str)> {
+    /// The answer to a request that is refused.
+    fn refusal(&self, method: &Method, path: &str, headers: &HeaderMap) -> Option<Response> {
         if matches!(path, "/healthz" | "/readyz") {
             return None;
         }
-        // A page from elsewhere can have a name of its own lead here; it cannot change the header.
+        // DNS rebinding: a page from elsewhere can let its own name lead here, but its requests
+        // then carry that name in the header.
         if self.is_loopback && !names_loopback(headers) {
-            let help = "ask for it as 127.0.0.1 or localhost";
-            return Some((
-                StatusCode::MISDIRECTED_REQUEST,
-                "this is not the host that was asked for",
-                help,
-            ));
+            let message = "the `Host` header does not name this machine";
+            let help = "use 127.0.0.1 or localhost";
+            return Some(refuse(StatusCode::MISDIRECTED_REQUEST, message, help));
         }
         let is_read = matches!(*method, Method::GET | Method::HEAD);
         if self.is_loopback && is_read {
             return None;
         }
         let Some(token) = *self.token() else {
-            let help = "use the control socket, or configure `control.token_file`";
-            return Some((
-                StatusCode::FORBIDDEN,
-                "nothing can be ordered here without a token",
-                help,
-            ));
+            let message = "commands on this port need a token, and none is configured";
+            let help = "use the control socket, or set `control.token_file`";
+            return Some(refuse(StatusCode::FORBIDDEN, message, help));
         };
-        let said = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
-        let said = said.and_then(|value| value.strip_prefix(b"Bearer "));
-        if said.is_some_and(|said| blake3::hash(said.trim_ascii()) == token) {
+        let sent = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
+        let sent = sent.and_then(|value| value.strip_prefix(b"Bearer "));
+        if sent.is_some_and(|sent| blake3::hash(sent.trim_ascii()) == token) {
             return None;
         }
-        let help = "send `Authorization: Bearer TOKEN`, with the token in `control.token_file`";
-        Some((StatusCode::UNAUTHORIZED, "the token is missing or wrong", help))
+        let help = "send `Authorization: Bearer TOKEN` with the token in `control.token_file`";
+        Some(refuse(StatusCode::UNAUTHORIZED, "the token is missing or wrong", help))
     }
 }
 
-/// Whether a request was meant for this machine by name.
+/// Whether the `Host` header names this machine.
 fn names_loopback(headers: &HeaderMap) -> bool {
     let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else {
         return false;
@@ -186,7 +157,7 @@ mod tests {
 
     use super::*;
 
-    fn objection(guard: &Guard, method: Method, path: &str, host: &str, token: &str) -> u16 {
+    fn answer(guard: &Guard, method: Method, path: &str, host: &str, token: &str) -> u16 {
         let mut headers = HeaderMap::new();
         if !host.is_empty() {
             headers.insert(header::HOST, host.parse().unwrap());
@@ -194,31 +165,31 @@ mod tests {
         if !token.is_empty() {
             headers.insert(header::AUTHORIZATION, token.parse().unwrap());
         }
-        guard.objection(&method, path, &headers).map_or(200, |(status, ..)| status.as_u16())
+        guard.refusal(&method, path, &headers).map_or(200, |answer| answer.status().as_u16())
     }
 
     #[test]
-    fn on_loopback_all_may_read_and_few_may_write() {
+    fn on_loopback_everyone_may_read_and_commands_need_the_token() {
         let open = Guard::new(None, true);
         for host in ["localhost", "localhost:80", "127.0.0.1:8", "127.0.0.1", "[::1]:8", "[::1]"] {
-            assert_eq!(objection(&open, Method::GET, "/models", host, ""), 200, "{host}");
+            assert_eq!(answer(&open, Method::GET, "/models", host, ""), 200, "{host}");
         }
         for host in ["", "evil.example:8", "10.0.0.1:8", "localhost.evil.example", "[::2]"] {
-            assert_eq!(objection(&open, Method::GET, "/models", host, ""), 421, "{host}");
+            assert_eq!(answer(&open, Method::GET, "/models", host, ""), 421, "{host}");
         }
-        assert_eq!(objection(&open, Method::POST, "/rescan", "localhost", ""), 403);
-        assert_eq!(objection(&open, Method::POST, "/rescan", "localhost", "Bearer "), 403);
+        assert_eq!(answer(&open, Method::POST, "/rescan", "localhost", ""), 403);
+        assert_eq!(answer(&open, Method::POST, "/rescan", "localhost", "Bearer "), 403);
         let guarded = Guard::new(Some(blake3::hash(b"secret")), true);
-        let post = |token| objection(&guarded, Method::POST, "/rescan", "localhost", token);
+        let post = |token| answer(&guarded, Method::POST, "/rescan", "localhost", token);
         assert_eq!(post(""), 401);
         assert_eq!(post("Bearer wrong"), 401);
         assert_eq!(post("secret"), 401);
         assert_eq!(post("Bearer secret"), 200);
-        assert_eq!(objection(&guarded, Method::GET, "/models", "localhost", ""), 200);
+        assert_eq!(answer(&guarded, Method::GET, "/models", "localhost", ""), 200);
     }
 
     #[test]
-    fn elsewhere_only_probes_need_no_token() {
+    fn on_other_addresses_only_probes_need_no_token() {
         let guard = Guard::new(Some(blake3::hash(b"secret")), false);
         for (path, token, status) in [
             ("/healthz", "", 200),
@@ -227,12 +198,12 @@ mod tests {
             ("/metrics", "Bearer secret", 200),
             ("/", "Bearer s", 401),
         ] {
-            assert_eq!(objection(&guard, Method::GET, path, "m.example", token), status, "{path}");
+            assert_eq!(answer(&guard, Method::GET, path, "m.example", token), status, "{path}");
         }
     }
 
     #[test]
-    fn a_token_is_what_its_file_holds_without_the_line_end() {
+    fn a_token_file_is_read_without_its_line_end() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("token");
         assert!(token(&path).unwrap_err().to_string().contains("cannot read"));

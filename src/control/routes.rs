@@ -1,5 +1,7 @@
-//! What can be asked, and where the answers come from.
+//! The requests that the daemon answers.
 
+use std::error::Error;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +10,10 @@ use axum::extract::{Path as UrlPath, State};
 use axum::http::{StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
@@ -19,19 +22,16 @@ use super::{AppState, Question, RollBack, page};
 use crate::clock;
 use crate::model::ModelName;
 use crate::model::name::NameError;
-use crate::pipeline::command::{Answer, Refusal};
-use crate::pipeline::command::{Command, CommandRequest};
-use crate::reconcile::OrderKind;
+use crate::pipeline::command::{Answer, Command, CommandRequest, Refusal};
 use crate::results::{CATALOG_FILE, Catalog, Record};
 use crate::status::now::Now;
 use crate::status::{Status, metrics};
 use crate::store::hidden_folder;
 use crate::text::chain;
 
-/// A loop that takes longer is stuck.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// A loop that does not answer for so long is stuck.
+const LOOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Everything that is answered.
 pub(super) fn router(app: AppState) -> Router {
     Router::new()
         .route("/", get(page::page))
@@ -43,61 +43,76 @@ pub(super) fn router(app: AppState) -> Router {
         .route("/metrics", get(text))
         .route("/rescan", post(rescan))
         .route("/models/{name}/rollback", post(roll_back))
-        .route("/models/{name}/resume", post(resume))
-        .route("/models/{name}/rebuild", post(rebuild))
-        .route("/models/{name}/pause", post(pause))
+        .route("/models/{name}/resume", command(Command::Resume))
+        .route("/models/{name}/rebuild", command(Command::Rebuild))
+        .route("/models/{name}/pause", command(Command::Pause))
         .with_state(app)
 }
 
+/// Answers a command that takes no arguments.
+fn command(command: Command) -> MethodRouter<AppState> {
+    post(move |State(app): State<AppState>, UrlPath(name): UrlPath<String>| async move {
+        app.command(&name, command).await
+    })
+}
+
 impl AppState {
-    async fn now(&self) -> Result<Now, Response> {
+    /// Asks the loop.
+    async fn ask<T>(&self, to: impl FnOnce(oneshot::Sender<T>) -> Question) -> Result<T, Response> {
         let (reply, answer) = oneshot::channel();
-        let _ = self.questions.send(Question::Now(reply));
-        match tokio::time::timeout(PATIENCE, answer).await {
-            Ok(Ok(now)) => Ok(now),
-            Ok(Err(_)) => Err(ending()),
-            Err(_) => {
-                let message = "the loop does not answer".to_owned();
-                let help = "look into marwatch's log; a service manager restarts it".to_owned();
-                Err(refuse(StatusCode::SERVICE_UNAVAILABLE, Refusal { message, help }))
-            }
-        }
+        let _ = self.questions.send(to(reply));
+        answer.await.map_err(|_| stopping())
     }
 
-    /// Tells how everything is: put together and made into what is sent off the loop's thread.
+    async fn now(&self) -> Result<Now, Response> {
+        let Ok(answer) = timeout(LOOP_TIMEOUT, self.ask(Question::Now)).await else {
+            let message = "the daemon's loop does not answer";
+            let help = "see marwatch's log; a service manager with a watchdog restarts marwatch";
+            return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, message, help));
+        };
+        answer
+    }
+
+    /// What `read` makes of the status. Both are computed off the loop's thread.
     async fn status<T: Send + 'static>(
         &self,
-        tell: impl FnOnce(Status) -> T + Send + 'static,
+        read: impl FnOnce(Status) -> T + Send + 'static,
     ) -> Result<T, Response> {
         let now = self.now().await?;
-        let (app, history) = (self.clone(), Arc::clone(&self.history).lock_owned().await);
-        let read = tokio::task::spawn_blocking(move || {
-            let mut history = history;
+        let store = self.store.clone();
+        let mut history = Arc::clone(&self.history).lock_owned().await;
+        let status = tokio::task::spawn_blocking(move || {
             history.refresh()?;
             let time = clock::timestamp();
-            let catalog = Catalog::read(&hidden_folder(&app.store).join(CATALOG_FILE))?;
+            let catalog = Catalog::read(&hidden_folder(&store).join(CATALOG_FILE))?;
             let catalog = catalog.unwrap_or_else(|| Catalog::empty(time));
-            Ok::<_, std::io::Error>(tell(Status::of(app.store, time, Some(now), catalog, &history)))
+            Ok::<_, io::Error>(read(Status::of(store, time, Some(now), catalog, &history)))
         });
-        let failed = |error: &dyn std::error::Error| {
+        let failed = |error: &dyn Error| {
             let message = format!("cannot read the catalog or the results log: {}", chain(error));
-            let help = "see to the store's hidden folder".to_owned();
-            refuse(StatusCode::INTERNAL_SERVER_ERROR, Refusal { message, help })
+            let help = "check the store's hidden folder";
+            refuse(StatusCode::INTERNAL_SERVER_ERROR, message, help)
         };
-        match read.await {
-            Ok(told) => told.map_err(|error| failed(&error)),
-            Err(error) => Err(failed(&error)),
-        }
+        status.await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
+    }
+
+    async fn command(&self, name: &str, command: Command) -> Result<Response, Response> {
+        let name = ModelName::parse(name)
+            .map_err(|error| refuse(StatusCode::BAD_REQUEST, error.to_string(), NameError::HELP))?;
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(CommandRequest { name, command, reply });
+        let answer = answer.await.map_err(|_| stopping())?;
+        let refused = |refusal| (StatusCode::CONFLICT, Json::<Refusal>(refusal)).into_response();
+        Ok(Json(answer.map_err(refused)?).into_response())
     }
 }
 
-async fn ready(State(app): State<AppState>) -> Response {
-    match app.now().await {
-        Ok(now) if now.daemon.ready => "ready\n".into_response(),
-        Ok(_) => (StatusCode::SERVICE_UNAVAILABLE, "the watched folders are being listed\n")
-            .into_response(),
-        Err(refusal) => refusal,
-    }
+async fn ready(State(app): State<AppState>) -> Result<Response, Response> {
+    Ok(if app.now().await?.daemon.ready {
+        "ready\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "listing the watched folders\n").into_response()
+    })
 }
 
 async fn models(State(app): State<AppState>) -> Result<Response, Response> {
@@ -105,35 +120,29 @@ async fn models(State(app): State<AppState>) -> Result<Response, Response> {
     Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
 }
 
-async fn model(State(app): State<AppState>, UrlPath(name): UrlPath<String>) -> Response {
+async fn model(
+    State(app): State<AppState>,
+    UrlPath(name): UrlPath<String>,
+) -> Result<Response, Response> {
     let wanted = name.clone();
-    let found = app.status(move |status| {
-        let mut models = status.models.into_iter();
-        models.find(|model| model.model == wanted)
-    });
-    match found.await {
-        Ok(Some(model)) => Json(model).into_response(),
-        Ok(None) => {
-            let message = format!("there is no model `{name}`");
-            let help = "GET /models names those that there are".to_owned();
-            refuse(StatusCode::NOT_FOUND, Refusal { message, help })
-        }
-        Err(refusal) => refusal,
-    }
+    let find = move |status: Status| status.models.into_iter().find(|model| model.model == wanted);
+    let Some(model) = app.status(find).await? else {
+        let message = format!("there is no model `{name}`");
+        return Err(refuse(StatusCode::NOT_FOUND, message, "`GET /models` lists all models"));
+    };
+    Ok(Json(model).into_response())
 }
 
-/// The records from now on, as server-sent events.
-async fn results(State(app): State<AppState>) -> Response {
-    let Some(records) = app.records.upgrade().map(|records| records.subscribe()) else {
-        return ending();
-    };
+/// New records, as server-sent events.
+async fn results(State(app): State<AppState>) -> Result<Response, Response> {
+    let records = app.records.upgrade().ok_or_else(stopping)?.subscribe();
     let events = BroadcastStream::new(records).map(|next| match next {
         Ok(record) => Event::default().event("record").json_data::<&Record>(&record),
         Err(BroadcastStreamRecvError::Lagged(missed)) => {
             Ok(Event::default().event("missed").data(missed.to_string()))
         }
     });
-    Sse::new(events).keep_alive(KeepAlive::default()).into_response()
+    Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
 }
 
 async fn text(State(app): State<AppState>) -> Result<Response, Response> {
@@ -142,70 +151,35 @@ async fn text(State(app): State<AppState>) -> Result<Response, Response> {
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 
-async fn rescan(State(app): State<AppState>) -> Response {
-    let (reply, answer) = oneshot::channel();
-    let _ = app.questions.send(Question::Rescan(reply));
-    match answer.await {
-        Ok(()) => {
-            let message = "looking at every model".to_owned();
-            (StatusCode::ACCEPTED, Json(Answer { message, record: None })).into_response()
-        }
-        Err(_) => ending(),
-    }
+async fn rescan(State(app): State<AppState>) -> Result<Response, Response> {
+    app.ask(Question::Rescan).await?;
+    let answer = Answer { message: "scanning every model".to_owned(), record: None };
+    Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
 
-async fn roll_back(app: State<AppState>, name: UrlPath<String>, body: Bytes) -> Response {
-    // Without a body it is the newest one.
-    let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
-    match serde_json::from_slice::<RollBack>(body) {
-        Ok(RollBack { to }) => ask(app, name, Command::Order(OrderKind::RollBack { to })).await,
-        Err(error) => {
-            let message = format!("the request is not understood: {error}");
-            let help = "send {\"to\": GENERATION}, or nothing".into();
-            refuse(StatusCode::BAD_REQUEST, Refusal { message, help })
-        }
-    }
-}
-
-async fn resume(app: State<AppState>, name: UrlPath<String>) -> Response {
-    ask(app, name, Command::Order(OrderKind::Resume)).await
-}
-
-async fn rebuild(app: State<AppState>, name: UrlPath<String>) -> Response {
-    ask(app, name, Command::Order(OrderKind::Rebuild)).await
-}
-
-async fn pause(app: State<AppState>, name: UrlPath<String>) -> Response {
-    ask(app, name, Command::Pause).await
-}
-
-async fn ask(
+async fn roll_back(
     State(app): State<AppState>,
     UrlPath(name): UrlPath<String>,
-    demand: Command,
+    body: Bytes,
+) -> Result<Response, Response> {
+    // Without a body, the newest earlier archive.
+    let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
+    let RollBack { to } = serde_json::from_slice(body).map_err(|error| {
+        let message = format!("the request's body is invalid: {error}");
+        refuse(StatusCode::BAD_REQUEST, message, "send {\"to\": GENERATION}, or no body")
+    })?;
+    app.command(&name, Command::RollBack { to }).await
+}
+
+fn stopping() -> Response {
+    let help = "try again when it has stopped, or after it has started again";
+    refuse(StatusCode::SERVICE_UNAVAILABLE, "marwatch is stopping", help)
+}
+
+pub(super) fn refuse(
+    status: StatusCode,
+    message: impl Into<String>,
+    help: impl Into<String>,
 ) -> Response {
-    let name = match ModelName::parse(&name) {
-        Ok(name) => name,
-        Err(error) => {
-            let refusal = Refusal { message: error.to_string(), help: NameError::HELP.to_owned() };
-            return refuse(StatusCode::BAD_REQUEST, refusal);
-        }
-    };
-    let (reply, answer) = oneshot::channel();
-    app.commands.send(CommandRequest { name, demand, reply });
-    match answer.await {
-        Ok(Ok(answer)) => Json(answer).into_response(),
-        Ok(Err(refusal)) => refuse(StatusCode::CONFLICT, refusal),
-        Err(_) => ending(),
-    }
-}
-
-fn ending() -> Response {
-    let message = "marwatch is ending".to_owned();
-    let help = "ask again when it has ended, or runs again".to_owned();
-    refuse(StatusCode::SERVICE_UNAVAILABLE, Refusal { message, help })
-}
-
-pub(super) fn refuse(status: StatusCode, refusal: Refusal) -> Response {
-    (status, Json(refusal)).into_response()
+    (status, Json(Refusal { message: message.into(), help: help.into() })).into_response()
 }

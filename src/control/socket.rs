@@ -1,4 +1,4 @@
-//! The socket.
+//! The unix socket, and the task that answers on a socket or port.
 
 use std::fmt::Debug;
 use std::fs;
@@ -20,7 +20,7 @@ use crate::config::SocketAccess;
 /// How long clients may take to read their last answers.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
-/// The socket, bound and not yet answered. Dropping it removes it.
+/// The control socket. Dropping it removes the socket.
 #[derive(Debug)]
 pub struct Socket {
     listener: Option<UnixListener>,
@@ -29,11 +29,9 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Binds the socket in the hidden folder of a store whose lock is held. It appears under its name
-    /// when only those may connect to it who are to, in the place of one that a killed daemon has left.
-    ///
-    /// # Errors
-    /// When it cannot be made there: some network file systems have no sockets.
+    /// Binds the socket in the hidden folder of a store whose lock is held. It replaces one that a
+    /// killed daemon left, and appears under its name only with its final permissions. Fails on
+    /// network file systems without sockets.
     pub fn bind(hidden: &Path, access: SocketAccess) -> io::Result<Self> {
         let path = hidden.join(SOCKET);
         let closed = hidden.join(format!("{SOCKET}.new"));
@@ -46,8 +44,8 @@ impl Socket {
 
     fn bind_in(closed: &Path, path: &Path, access: SocketAccess) -> io::Result<UnixListener> {
         let fresh = closed.join(SOCKET);
-        // The name of a socket has room for some hundred bytes; this one is short whatever the
-        // store's path.
+        // The address of a socket holds about a hundred bytes; a path through the descriptor fits,
+        // however long the store's path is.
         let folder = fs::File::open(closed)?;
         let listener = UnixListener::bind(short(&folder, SOCKET))?;
         fs::set_permissions(&fresh, rights(access))?;
@@ -55,27 +53,26 @@ impl Socket {
         Ok(listener)
     }
 
-    /// Lets others connect from now on.
     pub(super) fn set_access(&self, access: SocketAccess) {
         if let Err(error) = fs::set_permissions(&self.path, rights(access)) {
-            tracing::error!(%error, "cannot set who may use the control socket");
+            tracing::error!(%error, "cannot set the permissions of the control socket");
         }
     }
 
-    /// Answers requests from now on.
+    /// Starts to answer.
     pub(super) fn serve(&mut self, app: AppState) {
         let Some(listener) = self.listener.take() else { return };
         self.service = Some(Service::start(listener, router(app), "control socket"));
     }
 
-    /// Lets no more clients connect. Those that are connected are answered until [`Closed::answered`].
+    /// Removes the socket. Connected clients are answered until [`Closed::answered`].
     pub fn close(mut self) -> Closed {
         Closed(self.service.take().into_iter().collect())
     }
 }
 
-/// The task that answers the requests on one listener, until it is ended or this is dropped. Requests
-/// that are being answered then are answered to their end, as long as the runtime runs.
+/// The task that answers the requests on one listener. It stops when this is dropped, after the
+/// requests that it is answering, as long as the runtime runs.
 #[derive(Debug)]
 pub(super) struct Service {
     end: oneshot::Sender<()>,
@@ -83,7 +80,7 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// Answers requests by `router`; the log calls the listener `name`.
+    /// Starts to answer with `router`; `name` is the listener's in the log.
     pub(super) fn start<L>(listener: L, router: Router, name: &'static str) -> Self
     where
         L: Listener<Addr: Debug>,
@@ -93,26 +90,25 @@ impl Service {
             let service = axum::serve(listener, router);
             let service = service.with_graceful_shutdown(async { drop(ended.await) });
             if let Err(error) = service.await {
-                tracing::error!(%error, "the {name} is answered no longer");
+                tracing::error!(%error, "the {name} no longer answers");
             }
         });
         Self { end, task }
     }
 }
 
-/// The services of a daemon whose loop has ended.
+/// The services of a daemon whose loop has stopped.
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Closed(Vec<Service>);
 
 impl Closed {
-    /// The same with one more.
     pub(super) fn and(mut self, service: Option<Service>) -> Self {
         self.0.extend(service);
         self
     }
 
-    /// Waits until every client has got its answer, except those that do not read it.
+    /// Waits until every client has its answer, except those that do not read it.
     pub async fn answered(self) {
         let end = |service: Service| {
             let _ = service.end.send(());
@@ -141,7 +137,7 @@ fn rights(access: SocketAccess) -> fs::Permissions {
     })
 }
 
-/// A short path of `name` in an opened folder.
+/// A short path to `name` in an open folder.
 pub(super) fn short(folder: &fs::File, name: &str) -> PathBuf {
     use std::os::fd::AsRawFd;
 

@@ -1,4 +1,4 @@
-//! Conversations with the daemon, those included that nobody should have.
+//! Requests over socket and port, malformed ones included.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -23,18 +23,18 @@ use crate::status::now::ModelNow;
 use crate::status::{Daemon, State};
 use crate::subscribers::Subscribers;
 
-/// A socket whose path is longer than a socket's name may be, and what it hands on.
-struct Served {
+/// A socket in a folder whose path is too long for the address of a socket, and what it forwards.
+struct Fixture {
     _dir: tempfile::TempDir,
     hidden: PathBuf,
     socket: Socket,
     app: AppState,
     inbox: UnboundedReceiver<CommandRequest>,
     asked: UnboundedReceiver<Question>,
-    onlookers: Subscribers,
+    subscribers: Subscribers,
 }
 
-fn served() -> Served {
+fn fixture() -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("a".repeat(200));
     let hidden = hidden_folder(&store);
@@ -43,16 +43,16 @@ fn served() -> Served {
     let (outbox, inbox) = mpsc::unbounded_channel();
     let (questions, asked) = mpsc::unbounded_channel();
     let metrics = Arc::new(Metrics::default());
-    let onlookers = Subscribers::new(Arc::clone(&metrics));
+    let subscribers = Subscribers::new(Arc::clone(&metrics));
     let history = Arc::new(Mutex::new(AttemptHistory::of(&hidden)));
-    let records = onlookers.records();
+    let records = subscribers.records();
     let commands = Sink::new(move |request| drop(outbox.send(request)));
     let app = AppState { store, commands, questions, records, metrics, history };
     socket.serve(app.clone());
-    Served { _dir: dir, hidden, socket, app, inbox, asked, onlookers }
+    Fixture { _dir: dir, hidden, socket, app, inbox, asked, subscribers }
 }
 
-/// What a loop answers that has one model.
+/// The answer of a loop with one model.
 fn now() -> Now {
     let model = ModelNow {
         name: "m".into(),
@@ -77,7 +77,7 @@ fn now() -> Now {
     Now { daemon, models: vec![model] }
 }
 
-/// Answers questions as a loop does.
+/// Answers questions as the loop does.
 fn answering(mut asked: UnboundedReceiver<Question>) {
     tokio::spawn(async move {
         while let Some(question) = asked.recv().await {
@@ -89,12 +89,12 @@ fn answering(mut asked: UnboundedReceiver<Question>) {
     });
 }
 
-/// What is answered to these bytes.
+/// The answer to these bytes.
 async fn talk(hidden: &Path, request: Vec<u8>) -> String {
     let folder = fs::File::open(hidden).unwrap();
     let talk = move || {
         let mut stream = UnixStream::connect(short(&folder, SOCKET)).unwrap();
-        // A body that is too long is not read to its end.
+        // The daemon does not read a body that is too long to its end.
         let _ = stream.write_all(&request);
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
@@ -112,22 +112,22 @@ fn request(line: &str, body: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn what_is_asked_for_is_handed_on_and_answered() {
-    let Served { hidden, inbox, .. } = &mut served();
+async fn commands_are_forwarded_and_answered() {
+    let Fixture { hidden, inbox, .. } = &mut fixture();
     let name = ModelName::parse("m").unwrap();
-    for demand in [
-        Command::Order(OrderKind::RollBack { to: None }),
-        Command::Order(OrderKind::RollBack { to: Some(7) }),
-        Command::Order(OrderKind::Resume),
-        Command::Order(OrderKind::Rebuild),
+    for command in [
+        Command::RollBack { to: None },
+        Command::RollBack { to: Some(7) },
+        Command::Resume,
+        Command::Rebuild,
         Command::Pause,
     ] {
-        let asked = client::ask(hidden, &name, demand);
+        let asked = client::ask(hidden, &name, command);
         let served = async {
-            let wish = inbox.recv().await.unwrap();
-            assert_eq!((&wish.name, wish.demand), (&name, demand));
+            let request = inbox.recv().await.unwrap();
+            assert_eq!((&request.name, request.command), (&name, command));
             let answer = Answer { message: "done".into(), record: None };
-            wish.reply.send(Ok(answer)).unwrap();
+            request.reply.send(Ok(answer)).unwrap();
         };
         let (answer, ()) = tokio::join!(asked, served);
         assert_eq!(answer.unwrap().message, "done");
@@ -135,29 +135,29 @@ async fn what_is_asked_for_is_handed_on_and_answered() {
 }
 
 #[tokio::test]
-async fn whoever_still_waits_at_the_end_is_told() {
-    let Served { _dir, hidden, socket, mut inbox, .. } = served();
+async fn a_command_that_still_waits_at_the_end_is_answered() {
+    let Fixture { _dir, hidden, socket, mut inbox, .. } = fixture();
     let name = ModelName::parse("m").unwrap();
-    let asked = client::ask(&hidden, &name, Command::Order(OrderKind::Resume));
+    let asked = client::ask(&hidden, &name, Command::Resume);
     let ended = async {
-        let wish = inbox.recv().await.unwrap();
+        let request = inbox.recv().await.unwrap();
         let closed = socket.close();
-        assert!(!hidden.join(SOCKET).exists(), "nobody else comes");
-        drop((wish, inbox));
+        assert!(!hidden.join(SOCKET).exists(), "no other client can connect");
+        drop((request, inbox));
         closed.answered().await;
     };
     let (answer, ()) = tokio::join!(asked, ended);
     match answer {
-        Err(ClientError::Refused(refusal)) => assert_eq!(refusal.message, "marwatch is ending"),
+        Err(ClientError::Refused(refusal)) => assert_eq!(refusal.message, "marwatch is stopping"),
         other => panic!("{other:?}"),
     }
-    let again = client::ask(&hidden, &name, Command::Order(OrderKind::Resume)).await;
+    let again = client::ask(&hidden, &name, Command::Resume).await;
     assert!(matches!(again, Err(ClientError::Connect { .. })), "{again:?}");
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_is_refused_and_never_handed_on() {
-    let Served { hidden, inbox, .. } = &mut served();
+async fn invalid_requests_are_refused_and_never_forwarded() {
+    let Fixture { hidden, inbox, .. } = &mut fixture();
     let huge = " ".repeat(3 << 20);
     for (line, body, status) in [
         ("GET /healthz", "", "200"),
@@ -181,18 +181,18 @@ async fn what_makes_no_sense_is_refused_and_never_handed_on() {
         ("nonsense", "", "400"),
     ] {
         let answer = talk(hidden, request(line, body)).await;
-        let said = format!("HTTP/1.1 {status}");
-        assert!(answer.starts_with(&said), "{line} {:.20}: {answer}", body);
+        let expected = format!("HTTP/1.1 {status}");
+        assert!(answer.starts_with(&expected), "{line} {:.20}: {answer}", body);
     }
     assert!(inbox.try_recv().is_err());
 }
 
 #[test]
-fn only_its_owner_may_connect_whatever_was_there() {
+fn only_the_owner_may_connect_whatever_a_killed_daemon_left() {
     let dir = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let _entered = runtime.enter();
-    // What a killed daemon leaves, in the middle of it too.
+    // Left by a killed daemon, also one that was killed while it bound its socket.
     fs::write(dir.path().join(SOCKET), "stale").unwrap();
     fs::create_dir(dir.path().join("control.sock.new")).unwrap();
     fs::write(dir.path().join("control.sock.new/control.sock"), "half").unwrap();
@@ -209,8 +209,8 @@ fn only_its_owner_may_connect_whatever_was_there() {
 }
 
 #[tokio::test]
-async fn the_loop_the_catalog_and_the_records_make_one_answer() {
-    let Served { _dir, hidden, asked, app, socket: _socket, .. } = served();
+async fn an_answer_merges_loop_catalog_and_records() {
+    let Fixture { _dir, hidden, asked, app, socket: _socket, .. } = fixture();
     answering(asked);
     let status = client::status(&hidden).await.unwrap();
     assert_eq!(status.store, app.store);
@@ -232,38 +232,38 @@ async fn the_loop_the_catalog_and_the_records_make_one_answer() {
 }
 
 #[tokio::test]
-async fn records_are_shown_as_they_come_until_the_end() {
-    let Served { _dir, hidden, onlookers, socket: _socket, .. } = served();
+async fn records_are_streamed_until_the_daemon_stops() {
+    let Fixture { _dir, hidden, subscribers, socket: _socket, .. } = fixture();
     let folder = fs::File::open(&hidden).unwrap();
     let mut stream = UnixStream::connect(short(&folder, SOCKET)).unwrap();
     stream.write_all(&request("GET /results", "")).unwrap();
-    let heard = tokio::task::spawn_blocking(move || {
+    let answer = tokio::task::spawn_blocking(move || {
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
         text
     });
-    while onlookers.records().upgrade().unwrap().receiver_count() == 0 {
+    while subscribers.records().upgrade().unwrap().receiver_count() == 0 {
         tokio::task::yield_now().await;
     }
     let mut record = Record::new("m".into(), "/models/m".into(), Trigger::Change);
     record.outcome = Outcome::Published;
-    onlookers.tell(Box::new(record));
-    drop(onlookers);
-    let heard = heard.await.unwrap();
-    assert!(heard.contains("content-type: text/event-stream"), "{heard}");
-    assert!(heard.contains("event: record\ndata: {"), "{heard}");
-    assert!(heard.contains("\"outcome\":\"published\""), "{heard}");
+    subscribers.send(Box::new(record));
+    drop(subscribers);
+    let answer = answer.await.unwrap();
+    assert!(answer.contains("content-type: text/event-stream"), "{answer}");
+    assert!(answer.contains("event: record\ndata: {"), "{answer}");
+    assert!(answer.contains("\"outcome\":\"published\""), "{answer}");
 }
 
 #[tokio::test]
-async fn over_the_port_only_who_has_the_token_has_something_done() {
-    let Served { _dir, hidden, asked, app, socket: _socket, .. } = served();
+async fn commands_over_the_port_need_the_token() {
+    let Fixture { _dir, hidden, asked, app, socket: _socket, .. } = fixture();
     answering(asked);
     let token = hidden.join("token");
     fs::write(&token, "secret\n").unwrap();
     let port = Port::open("127.0.0.1:0".parse().unwrap(), Some(port::token(&token).unwrap()), app)
         .unwrap();
-    let address = port.address();
+    let address = port.address;
     let talk = move |line: &str, headers: &str| {
         let request =
             format!("{line} HTTP/1.1\r\nconnection: close\r\ncontent-length: 0\r\n{headers}\r\n");
@@ -283,8 +283,8 @@ async fn over_the_port_only_who_has_the_token_has_something_done() {
         ("GET /healthz", "host: evil.example\r\n", 200),
     ] {
         let answer = talk(line, headers).await.unwrap();
-        let said = format!("HTTP/1.1 {status}");
-        assert!(answer.starts_with(&said), "{line} {headers}: {answer}");
+        let expected = format!("HTTP/1.1 {status}");
+        assert!(answer.starts_with(&expected), "{line} {headers}: {answer}");
     }
     drop(port);
     let closed = async {
@@ -308,24 +308,24 @@ fn a_request_that_is_being_answered_at_the_end_gets_its_answer_over_socket_and_p
     for over in ["socket", "port"] {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (_dir, client) = runtime.block_on(async {
-            let Served { _dir, hidden, socket, app, mut asked, .. } = served();
+            let Fixture { _dir, hidden, socket, app, mut asked, .. } = fixture();
             let mut config = Config::with_defaults(app.store.clone(), vec![]);
             config.control.listen = Some("127.0.0.1:0".parse().unwrap());
             drop(socket);
             let control = Control::start(&config, app.clone());
             let stream: Box<dyn ReadWrite> = if over == "port" {
-                let address = control.port.as_ref().unwrap().address();
+                let address = control.port.as_ref().unwrap().address;
                 Box::new(TcpStream::connect(address).unwrap())
             } else {
                 let folder = fs::File::open(&hidden).unwrap();
                 Box::new(UnixStream::connect(short(&folder, SOCKET)).unwrap())
             };
-            // What the log tells is read by somebody else, for whom the answer has to wait.
+            // The answer has to wait for another reader of the history.
             let history = Arc::clone(&app.history).lock_owned().await;
             let client = std::thread::spawn(move || answer_of(stream));
             let Some(Question::Now(reply)) = asked.recv().await else { panic!() };
             reply.send(now()).unwrap();
-            // The loop ends, as on SIGTERM.
+            // The loop stops, as on SIGTERM.
             let closed = control.close();
             drop(asked);
             tokio::spawn(async move {
@@ -335,7 +335,7 @@ fn a_request_that_is_being_answered_at_the_end_gets_its_answer_over_socket_and_p
             closed.answered().await;
             (_dir, client)
         });
-        // As the process ends: nothing that still runs is waited for.
+        // As when the process exits: nothing waits for tasks that still run.
         runtime.shutdown_background();
         let answer = client.join().unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 OK"), "over the {over}: {answer}");

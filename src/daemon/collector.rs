@@ -110,14 +110,14 @@ impl StatusCollector {
     /// The models with something wrong.
     pub(super) fn issues(&mut self, engine: &Engine) -> &Issues {
         self.catch_up();
-        self.issues.retain(|folder| engine.knows(folder));
+        self.issues.retain(|folder| engine.reconciler().knows(folder));
         &self.issues
     }
 
     /// The present state of everything.
     pub(super) fn now(&mut self, engine: &Engine, watcher: &Watcher) -> Now {
         self.issues(engine);
-        let models = engine.view().into_iter();
+        let (models, reconciler) = (engine.view().into_iter(), engine.reconciler());
         let limit = fs::read_to_string(WATCH_LIMIT).ok();
         Now {
             models: models.map(|model| model.with(&self.issues, &self.underway)).collect(),
@@ -125,9 +125,9 @@ impl StatusCollector {
                 pid: process::id(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 started: self.started,
-                ready: engine.has_listed(),
-                building: engine.building(),
-                queued: engine.queued(),
+                ready: reconciler.has_listed(),
+                building: reconciler.running(),
+                queued: reconciler.queued(),
                 watches: watcher.watched(),
                 watch_limit: limit.and_then(|limit| limit.trim().parse().ok()),
             },

@@ -11,8 +11,7 @@ use tokio::task::JoinHandle;
 use crate::config::Config;
 use crate::hooks::Hook;
 use crate::results::events::StoreEvent;
-use crate::servers::{self, Handover};
-use crate::sink::Sink;
+use crate::servers::Servers;
 use crate::subscribers::Subscribers;
 
 /// The task that forwards events.
@@ -25,15 +24,9 @@ pub(super) struct EventForwarder {
 }
 
 impl EventForwarder {
-    /// Starts the task. The output of the servers goes to `outbox`.
-    pub(super) fn start(
-        config: &Config,
-        outbox: Sink<servers::Output>,
-        subscribers: Subscribers,
-    ) -> Self {
+    pub(super) fn start(config: &Config, servers: Servers, subscribers: Subscribers) -> Self {
         let (events, inbox) = mpsc::unbounded_channel();
         let (configs, changes) = mpsc::unbounded_channel();
-        let servers = Handover::new(config, outbox);
         let hook = Hook::new(&config.hooks);
         let task = tokio::spawn(forward(inbox, changes, servers, hook, subscribers));
         Self { events, configs, task, grace: config.shutdown_grace }
@@ -66,7 +59,7 @@ impl EventForwarder {
 async fn forward(
     mut inbox: UnboundedReceiver<StoreEvent>,
     mut configs: UnboundedReceiver<Config>,
-    mut servers: Handover,
+    mut servers: Servers,
     mut hook: Hook,
     subscribers: Subscribers,
 ) {
@@ -74,8 +67,8 @@ async fn forward(
         tokio::select! {
             event = inbox.recv() => match event {
                 Some(StoreEvent::Record(record)) => {
-                    hook.tell(&record);
-                    subscribers.tell(record);
+                    hook.start(&record);
+                    subscribers.send(record);
                 }
                 Some(StoreEvent::Listed(model, entry)) => servers.listed(&model, *entry),
                 Some(StoreEvent::Delisted(model)) => servers.delisted(&model),

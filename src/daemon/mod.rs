@@ -13,7 +13,6 @@ mod shutdown;
 pub mod signals;
 
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::Arc;
 
 use signal_hook_tokio::Signals;
@@ -26,7 +25,7 @@ use crate::config::Config;
 use crate::control::{AppState, Control, Question};
 use crate::exit::Exit;
 use crate::results::Trigger;
-use crate::servers;
+use crate::servers::Servers;
 use crate::source::discover;
 use crate::status::history::AttemptHistory;
 use crate::status::metrics::Metrics;
@@ -104,21 +103,22 @@ impl Daemon {
             .map_err(|error| cannot("watch", &error))?;
         let subscribers = Subscribers::new(Arc::clone(&metrics));
         let (asked, questions) = mpsc::unbounded_channel();
-        let desk = AppState {
-            store: engine.config().store.clone(),
+        let store = engine.config().store.clone();
+        let history = AttemptHistory::of(&hidden_folder(&store));
+        let state = AppState {
+            store,
             commands: engine.sink(Message::Command),
             questions: asked,
             records: subscribers.records(),
             metrics,
-            history: Arc::new(Mutex::new(AttemptHistory::of(&hidden_folder(
-                &engine.config().store,
-            )))),
+            history: Arc::new(Mutex::new(history)),
         };
-        let control = Control::start(engine.config(), desk);
-        let servers = engine.sink(|output| match output {
-            servers::Output::Report(report) => Message::Server(report),
-            servers::Output::Command(request) => Message::Command(request),
-        });
+        let control = Control::start(engine.config(), state);
+        let servers = Servers::new(
+            engine.config(),
+            engine.sink(Message::Server),
+            engine.sink(Message::Command),
+        );
         let forwarder = EventForwarder::start(engine.config(), servers, subscribers);
         engine.subscribe(forwarder.events());
         engine.scan_all(Trigger::Start);
@@ -222,17 +222,13 @@ fn cannot(what: &str, error: &std::io::Error) -> Exit {
 }
 
 fn watch_plan(config: &Config) -> WatchPlan {
-    let kind = |path: &Path| {
-        if config.drop_folders.iter().any(|drop| drop == path) {
-            RootKind::Drop
-        } else {
-            RootKind::Model
-        }
-    };
+    let roots = discover::roots(config).map(|path| {
+        let is_drop = config.drop_folders.contains(path);
+        let kind = if is_drop { RootKind::Drop } else { RootKind::Model };
+        WatchRoot { path: path.clone(), kind }
+    });
     WatchPlan {
-        roots: discover::roots(config)
-            .map(|path| WatchRoot { path: path.clone(), kind: kind(path) })
-            .collect(),
+        roots: roots.collect(),
         ignore: vec![config.store.clone(), config.state_dir.clone()],
         mode: config.watch_mode,
         poll_interval: config.poll_interval,

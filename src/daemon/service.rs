@@ -86,7 +86,8 @@ impl ServiceNotifier {
         }
         if self.status_at.is_some_and(|due| due <= now) {
             self.status_at = None;
-            let mut line = issues.line(engine.models(), engine.building());
+            let reconciler = engine.reconciler();
+            let mut line = issues.line(reconciler.models(), reconciler.running());
             if let Some(error) = &self.config_error {
                 line = format!("{}; {line}", invalid_config(error));
             }

@@ -57,7 +57,7 @@ impl Daemon {
         self.notifier.finishing();
         // Before the store is released: later the socket would be the next daemon's.
         let control = self.control.close();
-        // Commands that were not begun go with the engine, and their clients hear of it.
+        // Commands that were not begun are dropped with the engine, and their clients get an answer.
         drop((self.engine, self.inbox, self.questions));
         let mut forwarded = pin!(self.forwarder.finish());
         loop {

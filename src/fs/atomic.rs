@@ -8,17 +8,14 @@ use std::path::{Path, PathBuf};
 pub const NEW_SUFFIX: &str = ".new";
 
 /// Replaces the file at `path` in one step: readers see the old content or the new. The new content
-/// survives a power cut.
-///
-/// # Errors
-/// When it cannot be written; the old content is then still there.
+/// survives a power cut. If that fails, the old content is still there.
 pub fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
     replace(path, content)?;
     sync_folder(path.parent().unwrap_or(Path::new(".")))
 }
 
-/// The same, but does not flush the folder: a power cut leaves the old content or the new. The content
-/// is flushed before it gets its name, or a power cut could leave the name without it.
+/// The same, but does not flush the folder: a power cut leaves the old content or the new. The
+/// content is flushed before it gets its name, or a power cut could leave the name without it.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let staged = staged_for(path);
     let written = create(&staged).and_then(|mut file| {

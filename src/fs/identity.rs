@@ -17,9 +17,6 @@ pub struct NodeId {
 
 impl NodeId {
     /// That of what is at `path`. Links are not followed.
-    ///
-    /// # Errors
-    /// When `lstat` fails.
     pub fn at(path: &Path) -> io::Result<Self> {
         Ok(Self::of(&path.symlink_metadata()?))
     }
@@ -42,8 +39,8 @@ pub struct Identity {
     pub ino: u64,
     /// Its length in bytes; 0 for a folder.
     pub size: u64,
-    /// When its content changed, in nanoseconds since 1970. For a folder, when it was made, where the
-    /// file system knows: a server that loads from a folder leaves its caches in it.
+    /// When its content changed, in nanoseconds since 1970. For a folder, when it was made, where
+    /// the file system knows: a server that loads from a folder leaves its caches in it.
     pub mtime: i64,
 }
 
@@ -52,9 +49,6 @@ impl Identity {
     pub const NONE: Self = Self { ino: 0, size: 0, mtime: 0 };
 
     /// The identity of what is at `path`, if anything is. Links are not followed.
-    ///
-    /// # Errors
-    /// When `lstat` fails.
     pub fn at(path: &Path) -> io::Result<Option<Self>> {
         Ok(Stat::at(path)?.map(|stat| stat.identity))
     }
@@ -65,8 +59,8 @@ impl Identity {
     }
 }
 
-/// An identity, and what shows that nothing has touched the file since: a change of content, mode or
-/// owner, a rename and a new link all move `ctime`, and no process can set it.
+/// An identity, and what shows that nothing has touched the file since: a change of content, mode
+/// or owner, a rename and a new link all move `ctime`, and no process can set it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
     /// Which file or folder it is.
@@ -81,9 +75,6 @@ pub struct Stat {
 
 impl Stat {
     /// That of what is at `path`, if anything is. Links are not followed.
-    ///
-    /// # Errors
-    /// When `lstat` fails.
     pub fn at(path: &Path) -> io::Result<Option<Self>> {
         match path.symlink_metadata() {
             Ok(metadata) => Ok(Some(Self::from(&metadata))),
@@ -93,9 +84,6 @@ impl Stat {
     }
 
     /// That of an open file.
-    ///
-    /// # Errors
-    /// When `fstat` fails.
     pub fn of(file: &File) -> io::Result<Self> {
         Ok(Self::from(&file.metadata()?))
     }
@@ -122,8 +110,8 @@ fn nanos(seconds: i64, nanos: i64) -> i64 {
     seconds.saturating_mul(1_000_000_000) + nanos
 }
 
-/// File timestamps advance in steps of up to 10 ms on common kernels; a file that changed this shortly
-/// before it was listed can change again without a new timestamp.
+/// File timestamps advance in steps of up to 10 ms on common kernels; a file that changed this
+/// shortly before it was listed can change again without a new timestamp.
 const STEP: i64 = 50_000_000;
 /// The same for file systems that count whole (FAT: two) seconds.
 const COARSE_STEP: i64 = 2_000_000_000;

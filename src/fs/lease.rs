@@ -1,9 +1,9 @@
 //! Asks the kernel whether a file is still open for writing.
 //!
-//! `fcntl(F_SETLEASE, F_RDLCK)` is granted only while no process has the file open for writing or maps
-//! it writable (`fcntl(2)`, "Leases"); otherwise it fails with `EAGAIN`. It needs the file's owner or
-//! `CAP_LEASE`, and a file system with leases. Where it fails for such a reason the answer is
-//! [`Writers::Unknown`], and close-write events and unchanged stats have to do.
+//! `fcntl(F_SETLEASE, F_RDLCK)` is granted only while no process has the file open for writing or
+//! maps it writable (`fcntl(2)`, "Leases"); otherwise it fails with `EAGAIN`. It needs the file's
+//! owner or `CAP_LEASE`, and a file system with leases. Where it fails for such a reason the answer
+//! is [`Writers::Unknown`], and close-write events and unchanged stats have to do.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -23,12 +23,12 @@ pub enum Writers {
 }
 
 /// Asks about a file that was opened for reading only, and closes it. Closing ends the lease
-/// (`fcntl(2)`: when every descriptor of the same opening is closed), so a process that opens the file
-/// for writing waits no longer than this call takes.
+/// (`fcntl(2)`: when every descriptor of the same opening is closed), so a process that opens the
+/// file for writing waits no longer than this call takes.
 ///
-/// The file is taken by value so that no second descriptor of it can be left, and `F_UNLCK` costs no
-/// call. A process forked by another thread between lease and close would keep a descriptor until it
-/// executes something: marwatch does not fork, and this is one reason why.
+/// The file is taken by value so that no second descriptor of it can be left, and `F_UNLCK` costs
+/// no call. A process forked by another thread between lease and close would keep a descriptor
+/// until it executes something: marwatch does not fork, and this is one reason why.
 pub fn writers(file: File) -> Writers {
     answer(set_lease(&file, libc::F_RDLCK))
 }
@@ -53,8 +53,8 @@ fn answer(lease: Result<(), i32>) -> Writers {
 /// Whether no process but this one has the file open, and this one has opened it once, for writing.
 /// False if the kernel does not say.
 ///
-/// `F_WRLCK` is granted only then; a mapping of the file counts as well, since it holds it open. The
-/// lease is given back at once, so the answer holds for this moment.
+/// `F_WRLCK` is granted only then; a mapping of the file counts as well, since it holds it open.
+/// The lease is given back at once, so the answer holds for this moment.
 pub fn is_ours_alone(file: &File) -> bool {
     let granted = set_lease(file, libc::F_WRLCK).is_ok();
     if granted {

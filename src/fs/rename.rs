@@ -6,9 +6,6 @@ use rustix::fs::{CWD, RenameFlags, renameat, renameat_with};
 use rustix::io::Errno;
 
 /// Renames a file or folder, and fails with [`Errno::EXIST`] if the new name is taken.
-///
-/// # Errors
-/// When the name is taken, or the rename fails.
 pub fn rename_new(from: &Path, to: &Path) -> Result<(), Errno> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         // Some network file systems do not have the flag. What comes to the name between the check
@@ -23,11 +20,8 @@ pub fn rename_new(from: &Path, to: &Path) -> Result<(), Errno> {
     }
 }
 
-/// Exchanges the names of two files or folders in one step.
-///
-/// # Errors
-/// With [`Errno::INVAL`] or [`Errno::NOSYS`] where the file system cannot exchange, as some network
-/// file systems.
+/// Exchanges the names of two files or folders in one step. Some network file systems cannot:
+/// [`Errno::INVAL`] or [`Errno::NOSYS`].
 pub fn exchange(one: &Path, other: &Path) -> Result<(), Errno> {
     renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)
 }

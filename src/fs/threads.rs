@@ -7,11 +7,12 @@ use std::panic;
 use std::sync::OnceLock;
 use std::thread::{self, ScopedJoinHandle};
 
-/// Threads that ask the kernel about files at the same time, at most: more wait for each other there.
+/// Threads that ask the kernel about files at the same time, at most: more wait for each other
+/// there.
 pub const MOST_THREADS: usize = 4;
 
-/// The number of threads that can run at the same time. Read once: the answer depends on the limits of
-/// control groups, which takes a dozen system calls, and seldom changes while a program runs.
+/// The number of threads that can run at the same time. Read once: the answer depends on the limits
+/// of control groups, which takes a dozen system calls, and seldom changes while a program runs.
 pub fn processors() -> usize {
     static PROCESSORS: OnceLock<usize> = OnceLock::new();
     *PROCESSORS.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))

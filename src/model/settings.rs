@@ -118,10 +118,15 @@ pub enum ArchiveFormat {
 impl ArchiveFormat {
     /// The file name under which a model of this form is published.
     pub fn file_name(self, name: &ModelName) -> String {
+        format!("{name}{}", self.suffix())
+    }
+
+    /// The end of that name.
+    pub(crate) fn suffix(self) -> &'static str {
         match self {
-            ArchiveFormat::Default => format!("{name}.mar"),
-            ArchiveFormat::Tgz => format!("{name}.tar.gz"),
-            ArchiveFormat::NoArchive => name.to_string(),
+            ArchiveFormat::Default => ".mar",
+            ArchiveFormat::Tgz => ".tar.gz",
+            ArchiveFormat::NoArchive => "",
         }
     }
 }

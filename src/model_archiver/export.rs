@@ -1,13 +1,14 @@
 //! From the command line to an archive in its place.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::args::Args;
+use super::error::ExportError;
 use super::order::{Order, shown};
 use super::place::{Existing, write_manifest};
-use crate::archive::verify::VerifyError;
+use crate::archive::pack::Before;
 use crate::archive::{Control, PackError, Profile, plan, probe};
 use crate::config::{Limits, PackDefaults};
 use crate::model::problem::{Code, Problem, Severity};
@@ -16,70 +17,13 @@ use crate::pipeline::validate::{check_handler, gather};
 use crate::source::files::ListedFiles;
 use crate::source::partial;
 use crate::source::snapshot;
-use crate::source::snapshot::{Request, Snapshot, SnapshotError, Transfers};
+use crate::source::snapshot::{Request, Snapshot, Transfers};
 use crate::store::PublishError;
-use crate::store::staging::Before;
-use crate::text::chain;
 use crate::text::printable;
 
 /// No limits but those of the archive format.
 const UNLIMITED: Limits =
     Limits { total_size: u64::MAX, file_size: u64::MAX, files: usize::MAX, depth: usize::MAX };
-
-/// Why there is no new archive. An existing one is unchanged.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ExportError {
-    /// The input is refused, for all these reasons.
-    #[error("the input is refused")]
-    Refused(Vec<String>),
-    /// The model changed.
-    #[error(
-        "the model changed while it was packed; run the command again when nothing writes to it"
-    )]
-    Moved,
-    /// A folder of the model cannot be listed.
-    #[error(transparent)]
-    List(SnapshotError),
-    /// A file of the model cannot be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    /// Packing failed.
-    #[error(transparent)]
-    Pack(PackError),
-    /// The archive was not written as planned.
-    #[error(transparent)]
-    Verify(VerifyError),
-    /// The export folder cannot be written.
-    #[error("cannot write to {}", path.display())]
-    Write {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    /// Another process put an archive there.
-    #[error("{} appeared or changed while the archive was made; it is not replaced", path.display())]
-    Taken { path: PathBuf },
-    /// The archive could not be put in its place.
-    #[error(transparent)]
-    Publish(PublishError),
-    /// A signal asked to stop.
-    #[error("interrupted; no archive was made")]
-    Interrupted,
-}
-
-impl ExportError {
-    /// The messages, one for each reason.
-    pub(super) fn lines(&self) -> Vec<String> {
-        match self {
-            ExportError::Refused(reasons) => reasons.clone(),
-            error => vec![printable(&chain(error))],
-        }
-    }
-}
 
 /// Makes the archive for `args`.
 pub(super) fn export(

@@ -5,6 +5,7 @@
 //! read. `docs/model-archiver.md` lists the differences to the Python command, with reasons.
 
 mod args;
+mod error;
 mod export;
 mod interrupt;
 mod order;
@@ -15,7 +16,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use args::{Args, ArgsError, HELP, usage};
-use export::{ExportError, export};
+use error::ExportError;
+use export::export;
 use interrupt::Interrupt;
 
 /// The input is refused, or the archive could not be made.

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use super::args::Args;
-use super::export::ExportError;
+use super::error::ExportError;
 use super::place::Place;
 use crate::model::handler::HandlerError;
 use crate::model::{Handler, ModelName};

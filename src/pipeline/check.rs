@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::validate::{gather, validate};
-use super::{exclude_of, request};
+use super::{exclude_of, listing_request};
 use crate::config::{Config, SETTINGS_FILE};
 use crate::model::manifest::MANIFEST_PATH;
 use crate::model::problem::{Code, Problem};
@@ -81,7 +81,7 @@ fn try_check(
     checked.name.clone_from(&resolved.name);
     let settings = &resolved.settings;
     let exclude = exclude_of(settings);
-    let snapshot = snapshot::take(&opened, &request(&exclude, config, settings))
+    let snapshot = snapshot::take(&opened, &listing_request(&exclude, config, settings))
         .map_err(|error| (error.path, error.source))?;
     let closed = all_unreadable(&opened, &snapshot);
     if !closed.is_empty() {

@@ -130,12 +130,12 @@ impl Changes {
     }
 }
 
-/// What 0.1.0 noted for a model without settings.
+/// The fingerprint that 0.1.0 noted for a model with these settings.
 #[cfg(test)]
-pub(super) fn legacy_hashes(config: &Config) -> ([u8; 32], [u8; 32]) {
-    let settings = Settings::default();
-    let build = legacy::build_hash(&settings, ArchiveFormat::Default, config);
-    (build, legacy::pack_hash(&Profile::from(config.pack)))
+pub(super) fn of_0_1_0(settings: &Settings, config: &Config) -> BuildFingerprint {
+    let format = settings.archive_format.unwrap_or_default();
+    let build = legacy::build_hash(settings, format, config);
+    BuildFingerprint::Hashes { build, pack: legacy::pack_hash(&Profile::from(config.pack)) }
 }
 
 /// The hashes that marwatch 0.1.0 kept in the place of the parts.

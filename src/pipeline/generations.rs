@@ -16,9 +16,8 @@ use crate::store::hidden_folder;
 
 /// What is known of models that are gone.
 #[derive(Debug)]
-pub struct Ended {
+pub struct LastGenerations {
     log: PathBuf,
-    keep: usize,
     known: Mutex<Known>,
 }
 
@@ -30,11 +29,11 @@ struct Known {
     logged: Option<HashMap<String, u64>>,
 }
 
-impl Ended {
+impl LastGenerations {
     /// The models of the store that is configured.
     pub fn of(config: &Config) -> Self {
         let log = hidden_folder(&config.store).join(RESULTS_FILE);
-        Self { log, keep: config.results.keep, known: Mutex::default() }
+        Self { log, known: Mutex::default() }
     }
 
     /// A model has gone.
@@ -48,7 +47,7 @@ impl Ended {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let Known { here, logged } = &mut *known;
         let logged = logged.get_or_insert_with(|| {
-            last_generations(&self.log, self.keep).unwrap_or_else(|error| {
+            last_generations(&self.log).unwrap_or_else(|error| {
                 tracing::warn!(path = %self.log.display(), %error, "cannot read the results log; generations may begin anew");
                 HashMap::new()
             })

@@ -5,12 +5,12 @@ pub mod command;
 pub mod compare;
 mod fingerprint;
 pub mod generations;
-pub(crate) mod orders;
 pub mod preflight;
 mod publish;
 pub mod report;
 mod reporting;
 pub mod reuse;
+pub(crate) mod rollback;
 mod serve;
 mod stage_snapshot;
 #[cfg(test)]
@@ -18,7 +18,7 @@ mod tests;
 pub mod validate;
 mod why;
 
-use stage_snapshot::{exclude_of, request};
+use stage_snapshot::{exclude_of, listing_request};
 
 use std::cell::{Cell, RefCell};
 use std::error::Error;
@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::archive::Digest;
-use crate::archive::pack::Packed;
+use crate::archive::pack::{Before, Packed};
 use crate::archive::plan::{Profile, plan};
 use crate::archive::probe::probe;
 use crate::archive::{Control, PackError};
@@ -39,7 +39,7 @@ use crate::failpoints::{Protection, is_disabled};
 use crate::fs::identity::Identity;
 use crate::model::problem::{Problem, any_error};
 use crate::model::{ArchiveFormat, Exclude, ModelName, Serve, Settings};
-use crate::reconcile::{End, OrderKind, Ticket};
+use crate::reconcile::{BuildRequest, Command, End};
 use crate::results::Stage;
 use crate::results::catalog;
 use crate::results::catalog::CatalogEntry;
@@ -52,30 +52,29 @@ use crate::source::readiness::Asked;
 use crate::source::resolve::Resolved;
 use crate::source::snapshot;
 use crate::source::snapshot::Snapshot;
-use crate::store::staging::Before;
 use crate::store::{ModelState, Parts, Staged, Store, Verified};
 use crate::text::chain;
 use check::all_unreadable;
 use fingerprint::Changes;
-use generations::Ended;
+use generations::LastGenerations;
 use preflight::Preflight;
-use report::{Halt, Laps, Report};
+use report::{BuildError, Report, StageTimer};
 use reuse::Kept;
 use validate::{ValidModel, gather, validate};
 
 /// What every build needs: the configuration, the store, and a way to be stopped.
 #[derive(Clone)]
-pub struct Workshop {
+pub struct Builder {
     /// The configuration that holds.
     pub config: Arc<Config>,
     /// The store.
-    pub store: Arc<Store>,
+    pub(crate) store: Arc<Store>,
     /// Set to stop what is under way.
     pub cancelled: Arc<AtomicBool>,
     /// Is told how many bytes of which model are packed.
     pub progress: OnProgress,
     /// The last generations of models that are gone.
-    pub ended: Arc<Ended>,
+    pub generations: Arc<LastGenerations>,
     /// Servers that an archive has to pass before it is published.
     pub gate: Option<Arc<dyn Preflight>>,
 }
@@ -96,7 +95,7 @@ pub struct Progress {
 #[derive(Debug, Clone)]
 pub struct Job {
     /// What is to be built, and why.
-    pub ticket: Ticket,
+    pub request: BuildRequest,
     /// What is known of the model.
     pub known: Option<Arc<ModelState>>,
     /// What the catalog says of its archive: by that it is known as ours if the state was lost.
@@ -125,12 +124,15 @@ impl Job {
     }
 }
 
-impl Workshop {
+impl Builder {
     /// Looks at the model, and builds it if that is called for.
     pub fn build(&self, mut job: Job) -> Report {
         job.forget_what_is_stale();
-        let name = job.ticket.name.as_ref().map_or_else(
-            || job.ticket.folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        let name = job.request.name.as_ref().map_or_else(
+            || {
+                let folder = job.request.folder.as_ref().and_then(|folder| folder.file_name());
+                folder.unwrap_or_default().to_string_lossy().into_owned()
+            },
             ToString::to_string,
         );
         let last_generation = self.last_generation(&job);
@@ -139,10 +141,10 @@ impl Workshop {
         let _entered = span.enter();
         let distrusted = job.distrusted();
         let mut attempt = Attempt {
-            shop: self,
+            builder: self,
             job: distrusted.as_ref().unwrap_or(&job),
             last_generation,
-            laps: Laps::start(),
+            timer: StageTimer::start(),
             cost: Cell::default(),
             problems: vec![],
             closed: RefCell::default(),
@@ -152,12 +154,12 @@ impl Workshop {
         };
         // A build that panics must end too, or its model and its place would be lost without a word.
         let result = panic::catch_unwind(AssertUnwindSafe(|| attempt.carry_out()));
-        let result = result.unwrap_or_else(|_| Err(Halt::Failed(attempt.panicked())));
+        let result = result.unwrap_or_else(|_| Err(BuildError::Failed(attempt.panicked())));
         attempt.report(name, result)
     }
 }
 
-impl Workshop {
+impl Builder {
     /// The generation of the archive that was published last; 0 if there was none. What is known can
     /// be older than the catalog, where it could not be written. Where neither tells of the model, the
     /// history is asked: one that comes back must not give new archives the numbers of old ones.
@@ -165,18 +167,20 @@ impl Workshop {
         let known = job.known.as_ref().map(|known| known.archive.generation);
         let known = known.max(job.listed.as_ref().map(|listed| listed.generation));
         let asked = || {
-            let name = job.ticket.name.as_ref()?;
-            Some(self.store.history().newest_generation(name).max(self.ended.generation(name)))
+            let name = job.request.name.as_ref()?;
+            Some(
+                self.store.history().newest_generation(name).max(self.generations.generation(name)),
+            )
         };
         known.or_else(asked).unwrap_or(0)
     }
 }
 
 struct Attempt<'a> {
-    shop: &'a Workshop,
+    builder: &'a Builder,
     job: &'a Job,
     last_generation: u64,
-    laps: Laps,
+    timer: StageTimer,
     cost: Cell<Cost>,
     problems: Vec<Problem>,
     /// Files that may not be read, once that has ended the attempt.
@@ -238,7 +242,7 @@ struct Seen {
 }
 
 impl Job {
-    /// The same, but for an order to pack everything anew: nothing is taken from what is known of the
+    /// The same, but for an command to pack everything anew: nothing is taken from what is known of the
     /// archive but its number.
     fn distrusted(&self) -> Option<Job> {
         // One that is held is refused.
@@ -249,7 +253,7 @@ impl Job {
         let mut job = self.clone();
         if let Some(known) = &mut job.known {
             let known = Arc::make_mut(known);
-            known.archive.identity = Identity { ino: 0, size: 0, mtime: 0 };
+            known.archive.identity = Identity::NONE;
             known.archive.ctime = None;
             known.fingerprint = None;
         }
@@ -257,32 +261,32 @@ impl Job {
     }
 
     fn is_rebuild(&self) -> bool {
-        self.ticket.order.as_ref().is_some_and(|order| order.kind == OrderKind::Rebuild)
+        self.request.command.as_ref().is_some_and(|command| command.command == Command::Rebuild)
     }
 }
 
 impl Attempt<'_> {
     /// What was ordered, or what a change asks for.
-    fn carry_out(&mut self) -> Result<Done, Halt> {
-        match &self.job.ticket.order {
-            Some(order) => self.serve(&order.name, order.kind),
+    fn carry_out(&mut self) -> Result<Done, BuildError> {
+        match &self.job.request.command {
+            Some(command) => self.serve(&command.name, command.command),
             None => self.run(),
         }
     }
 
-    fn run(&mut self) -> Result<Done, Halt> {
+    fn run(&mut self) -> Result<Done, BuildError> {
         let mut seen = self.snapshot()?;
         if !any_error(&seen.resolved.problems) {
             self.serve = Some(seen.settings.serve.clone());
         }
         let compared = self.compare(&mut seen);
-        self.laps.done(Stage::Snapshot);
+        self.timer.done(Stage::Snapshot);
         if let Some(done) = compared? {
             return Ok(done);
         }
         let model = self.validate(&seen)?;
         let standing = self.standing(&model, &seen)?;
-        self.laps.done(Stage::Validate);
+        self.timer.done(Stage::Validate);
         let (verified, packed) = self.pack(&model, &seen)?;
         self.why = self.reasons(&seen, &packed);
         self.pass_gate(&model, &seen, &verified)?;
@@ -297,7 +301,7 @@ impl Attempt<'_> {
     }
 
     fn panicked(&self) -> record::Failure {
-        let reached = self.laps.times.last().map_or(Stage::Snapshot, |lap| lap.stage.next());
+        let reached = self.timer.times.last().map_or(Stage::Snapshot, |time| time.stage.next());
         record::Failure {
             stage: reached,
             message: "marwatch met an error of its own; standard error says where".into(),
@@ -305,7 +309,7 @@ impl Attempt<'_> {
         }
     }
 
-    fn validate(&mut self, seen: &Seen) -> Result<ValidModel, Halt> {
+    fn validate(&mut self, seen: &Seen) -> Result<ValidModel, BuildError> {
         let evidence =
             gather(&seen.folder, &seen.snapshot, &seen.settings).map_err(|(path, source)| {
                 let path = seen.folder.path().join(path.as_path());
@@ -324,31 +328,35 @@ impl Attempt<'_> {
                 // Half a file has problems that the whole one has not.
                 self.unmoved(seen)?;
                 let fingerprint = self.fingerprint(seen);
-                Err(Halt::Rejected { problems: place(problems), fingerprint })
+                Err(BuildError::Rejected { problems: place(problems), fingerprint })
             }
         }
     }
 
     /// Packs the archive, on what the one before holds of it already where there is one.
-    fn pack(&mut self, model: &ValidModel, seen: &Seen) -> Result<(Verified, Packed), Halt> {
+    fn pack(&mut self, model: &ValidModel, seen: &Seen) -> Result<(Verified, Packed), BuildError> {
         match self.try_pack(model, seen) {
-            Err(Trouble::Full(halt)) => {
-                if !self.shop.store.make_room(self.shop.config.history) {
-                    return Err(halt);
+            Err(PackFailure::Full(error)) => {
+                if !self.builder.store.make_room(self.builder.config.history) {
+                    return Err(error);
                 }
                 tracing::info!(
                     "the disk is full; removed spares and what the histories do not keep"
                 );
-                self.try_pack(model, seen).map_err(Trouble::into_halt)
+                self.try_pack(model, seen).map_err(PackFailure::into_error)
             }
-            done => done.map_err(Trouble::into_halt),
+            done => done.map_err(PackFailure::into_error),
         }
     }
 
-    fn try_pack(&mut self, model: &ValidModel, seen: &Seen) -> Result<(Verified, Packed), Trouble> {
+    fn try_pack(
+        &mut self,
+        model: &ValidModel,
+        seen: &Seen,
+    ) -> Result<(Verified, Packed), PackFailure> {
         if let Some(previous) = self.previous(model, seen) {
             match self.pack_on(Some(&previous), model, seen) {
-                Err(Trouble::Before(error)) => {
+                Err(PackFailure::Before(error)) => {
                     // Damaged where no stat shows it, or on a disk that fails.
                     let error = chain(&*error);
                     tracing::warn!(error, "the archive before is of no use; packing everything");
@@ -369,7 +377,7 @@ impl Attempt<'_> {
         if !is_kept || !is_like_it {
             return None;
         }
-        self.shop.store.open_published(model.name(), &known.archive)
+        self.builder.store.open_published(model.name(), &known.archive)
     }
 
     fn pack_on(
@@ -377,11 +385,11 @@ impl Attempt<'_> {
         previous: Option<&File>,
         model: &ValidModel,
         seen: &Seen,
-    ) -> Result<(Verified, Packed), Trouble> {
-        let shop = self.shop;
+    ) -> Result<(Verified, Packed), PackFailure> {
+        let builder = self.builder;
         let total = seen.snapshot.total_size();
-        let folder = &self.job.ticket.folder;
-        let progress = |done: u64| (shop.progress)(folder, Progress { done, total });
+        let folder = seen.folder.path();
+        let progress = |done: u64| (builder.progress)(folder, Progress { done, total });
         let control = self.control(&progress);
         let source = ListedFiles::new(&seen.folder, &seen.snapshot, seen.listed);
         let (carried, inputs) = match self.kept.as_ref().filter(|_| previous.is_some()) {
@@ -394,10 +402,10 @@ impl Attempt<'_> {
         let methods = probe(&inputs, &seen.profile, &source, &control)
             .map_err(|error| self.pack_failed(seen, Stage::Plan, &error))?;
         let plan = plan(manifest, &inputs, &methods, carried);
-        self.laps.done(Stage::Plan);
-        let spare = self.job.known.as_deref().and_then(|known| known.spare.as_ref());
+        self.timer.done(Stage::Plan);
+        let spare = self.job.known.as_deref().and_then(|known| known.recycled.as_ref());
         let spare = spare.filter(|_| previous.is_some());
-        let spare = spare.and_then(|note| Some((shop.store.take_spare(model.name(), note)?, note)));
+        let spare = spare.and_then(|note| Some((builder.store.recycle(model.name(), note)?, note)));
         let on_spare = spare.map(|(staged, note)| {
             let before = Before { previous, in_place: &note.large };
             let packed = staged.pack(&plan, &seen.profile, &source, before, &control);
@@ -416,35 +424,37 @@ impl Attempt<'_> {
             Some(done) => done,
         };
         let packed = match packed {
-            Err(error @ PackError::Previous { .. }) => return Err(Trouble::Before(error.into())),
+            Err(error @ PackError::Previous { .. }) => {
+                return Err(PackFailure::Before(error.into()));
+            }
             Err(error @ PackError::Write { .. }) if error.is_full() => {
-                return Err(Trouble::Full(self.pack_failed(seen, Stage::Pack, &error)));
+                return Err(PackFailure::Full(self.pack_failed(seen, Stage::Pack, &error)));
             }
             packed => packed.map_err(|error| self.pack_failed(seen, Stage::Pack, &error))?,
         };
         self.spend(packed.cost);
-        self.laps.done(Stage::Pack);
+        self.timer.done(Stage::Pack);
         self.unmoved(seen)?;
         let verified = match staged.verify(&packed, control.durable) {
-            Err(error) if previous.is_some() => return Err(Trouble::Before(error.into())),
+            Err(error) if previous.is_some() => return Err(PackFailure::Before(error.into())),
             verified => verified.map_err(|error| self.failed_in_staging(Stage::Verify, &error))?,
         };
         if let Some((previous, known)) = previous.zip(self.job.known.as_deref())
-            && !self.shop.store.is_published(previous, &known.archive)
+            && !known.archive.is_untouched(previous)
         {
             let moved = "it was written to while it was carried over";
-            return Err(Trouble::Before(moved.into()));
+            return Err(PackFailure::Before(moved.into()));
         }
-        self.laps.done(Stage::Verify);
+        self.timer.done(Stage::Verify);
         Ok((verified, packed))
     }
 
     /// A new place for the archive.
-    fn stage(&self, model: &ValidModel, seen: &Seen) -> Result<Staged, Halt> {
-        let staging = self.shop.store.staging();
+    fn stage(&self, model: &ValidModel, seen: &Seen) -> Result<Staged, BuildError> {
+        let staging = self.builder.store.staging();
         staging.stage(model.name(), seen.format).map_err(|source| {
             let path = staging.folder().to_owned();
-            Halt::failed(Stage::Pack, &At { path, source })
+            BuildError::failed(Stage::Pack, &At { path, source })
         })
     }
 
@@ -454,86 +464,86 @@ impl Attempt<'_> {
     {
         let threads = crate::fs::threads::processors();
         let durable = !is_disabled(Protection::ArchiveFlush);
-        Control { threads, durable, cancelled: &self.shop.cancelled, progress }
+        Control { threads, durable, cancelled: &self.builder.cancelled, progress }
     }
 
-    fn pack_failed(&self, seen: &Seen, stage: Stage, error: &PackError) -> Halt {
-        if self.shop.cancelled.load(Ordering::Relaxed) {
-            return Halt::Quietly(End::Stopped);
+    fn pack_failed(&self, seen: &Seen, stage: Stage, error: &PackError) -> BuildError {
+        if self.builder.cancelled.load(Ordering::Relaxed) {
+            return BuildError::Quietly(End::Stopped);
         }
         match error {
             PackError::Write { .. } => {
-                let halt = self.failed_in_staging(stage, error);
-                self.moved_or(seen, halt)
+                let error = self.failed_in_staging(stage, error);
+                self.moved_or(seen, error)
             }
             _ => self.read_failed(seen, stage, error),
         }
     }
 
     /// A failure that is not about the model but about the archive that is made of it.
-    fn failed_in_staging(&self, stage: Stage, error: &(dyn Error + 'static)) -> Halt {
-        let mut halt = Halt::failed(stage, error);
-        if let Halt::Failed(failure) = &mut halt {
-            let staging = self.shop.store.staging().folder().display();
+    fn failed_in_staging(&self, stage: Stage, error: &(dyn Error + 'static)) -> BuildError {
+        let mut error = BuildError::failed(stage, error);
+        if let BuildError::Failed(failure) = &mut error {
+            let staging = self.builder.store.staging().folder().display();
             failure.message = format!("{staging}: {}", failure.message);
         }
-        halt
+        error
     }
 
     /// Something of the model could not be read, or not be packed.
-    fn read_failed(&self, seen: &Seen, stage: Stage, error: &(dyn Error + 'static)) -> Halt {
+    fn read_failed(&self, seen: &Seen, stage: Stage, error: &(dyn Error + 'static)) -> BuildError {
         if files::is_moved(error) {
-            return Halt::Unstable;
+            return BuildError::Unstable;
         }
         if is_denied(error) {
             let closed = all_unreadable(&seen.folder, &seen.snapshot).into_iter();
             let closed = closed.map(|problem| problem.under(seen.folder.path()));
             self.closed.borrow_mut().extend(closed);
         }
-        self.moved_or(seen, Halt::failed(stage, error))
+        self.moved_or(seen, BuildError::failed(stage, error))
     }
 
     /// Looks at the whole model again: anything but the same listing, or a writer, means that what
     /// was read may never have been a state of the model.
-    fn unmoved(&self, seen: &Seen) -> Result<(), Halt> {
+    fn unmoved(&self, seen: &Seen) -> Result<(), BuildError> {
         if is_disabled(Protection::Recheck) {
             return Ok(());
         }
-        let request = request(&seen.exclude, &self.shop.config, &seen.settings);
+        let request = listing_request(&seen.exclude, &self.builder.config, &seen.settings);
         let again = snapshot::take(&seen.folder, &request)
-            .map_err(|error| Halt::failed(Stage::Verify, &error))?;
+            .map_err(|error| BuildError::failed(Stage::Verify, &error))?;
         let is_written = || seen.asked.is_written_since(&seen.folder, &again, seen.listed);
-        if again != seen.snapshot || is_written() { Err(Halt::Unstable) } else { Ok(()) }
+        if again != seen.snapshot || is_written() { Err(BuildError::Unstable) } else { Ok(()) }
     }
 
     /// Whatever went wrong with a model that moved, went wrong because it moved.
-    fn moved_or(&self, seen: &Seen, halt: Halt) -> Halt {
-        self.unmoved(seen).err().unwrap_or(halt)
+    fn moved_or(&self, seen: &Seen, error: BuildError) -> BuildError {
+        self.unmoved(seen).err().unwrap_or(error)
     }
 }
 
 /// Why an archive could not be made.
-enum Trouble {
+enum PackFailure {
     /// For a reason that ends the attempt.
-    Halt(Halt),
+    BuildError(BuildError),
     /// As the disk is full.
-    Full(Halt),
+    Full(BuildError),
     /// The archive before is not what it was taken for.
     Before(Box<dyn Error + Send + Sync>),
 }
 
-impl Trouble {
-    fn into_halt(self) -> Halt {
+impl PackFailure {
+    fn into_error(self) -> BuildError {
         match self {
-            Trouble::Halt(halt) | Trouble::Full(halt) => halt,
-            Trouble::Before(error) => Halt::failed(Stage::Pack, &*error),
+            PackFailure::BuildError(error) | PackFailure::Full(error) => error,
+            PackFailure::Before(error) => BuildError::failed(Stage::Pack, &*error),
         }
     }
 }
 
-impl From<Halt> for Trouble {
-    fn from(halt: Halt) -> Self {
-        Trouble::Halt(halt)
+impl From<BuildError> for PackFailure {
+    fn from(error: BuildError) -> Self {
+        PackFailure::BuildError(error)
     }
 }
 

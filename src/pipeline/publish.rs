@@ -8,7 +8,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::compare;
-use super::report::Halt;
+use super::report::BuildError;
 use super::validate::ValidModel;
 use super::{At, Attempt, Done, New, Seen};
 use crate::archive::pack::Packed;
@@ -21,9 +21,8 @@ use crate::model::problem::{Code, Problem};
 use crate::model::{ArchiveFormat, ModelName};
 use crate::results::Stage;
 use crate::results::catalog::CatalogEntry;
-use crate::store::publish::PublishError;
 use crate::store::state::{ArchiveState, KnownFile};
-use crate::store::{BuildFingerprint, ModelState, Publication, Verified};
+use crate::store::{BuildFingerprint, ModelState, Publication, PublishError, Verified};
 
 /// What stands in an archive's place.
 #[derive(Debug, Clone, Copy)]
@@ -48,10 +47,11 @@ impl Attempt<'_> {
         &self,
         model: &ValidModel,
         seen: &Seen,
-    ) -> Result<Option<Standing>, Halt> {
-        let path = self.shop.store.place(model.name(), seen.format);
-        let found = Identity::at(&path)
-            .map_err(|source| Halt::failed(Stage::Publish, &At { path: path.clone(), source }))?;
+    ) -> Result<Option<Standing>, BuildError> {
+        let path = self.builder.store.place(model.name(), seen.format);
+        let found = Identity::at(&path).map_err(|source| {
+            BuildError::failed(Stage::Publish, &At { path: path.clone(), source })
+        })?;
         let Some(found) = found else { return Ok(None) };
         let is_ours = self.job.is_rebuild() || self.is_ours(&path, found);
         Ok(Some(if is_ours { Standing::Ours(found) } else { Standing::Foreign(found) }))
@@ -61,8 +61,8 @@ impl Attempt<'_> {
     pub(super) fn is_ours(&self, path: &Path, found: Identity) -> bool {
         let known = self.job.known.as_deref();
         known.is_some_and(|k| k.archive.identity == found && !has_strangers(path, k))
-            || self.shop.store.is_marked(path, &found)
-            || self.shop.config.adopt
+            || self.builder.store.is_marked(path, &found)
+            || self.builder.config.adopt
             || self.has_our_content(path)
     }
 
@@ -73,14 +73,14 @@ impl Attempt<'_> {
         inspect::inspect(path).is_ok_and(|inspection| inspection.digest == Some(ours))
     }
 
-    pub(super) fn foreign(&self, path: &Path, seen: &Seen) -> Halt {
+    pub(super) fn foreign(&self, path: &Path, seen: &Seen) -> BuildError {
         let problem = Problem::error(
             Code::ArchiveForeign,
             path,
             "the store holds an archive of this name that marwatch did not build, or that was changed since",
             "move it away, give the model another name, or set `adopt: true` to have it replaced",
         );
-        Halt::Rejected { problems: vec![problem], fingerprint: self.fingerprint(seen) }
+        BuildError::Rejected { problems: vec![problem], fingerprint: self.fingerprint(seen) }
     }
 
     pub(super) fn publish(
@@ -90,11 +90,11 @@ impl Attempt<'_> {
         verified: Verified,
         packed: Packed,
         standing: Option<Standing>,
-    ) -> Result<Done, Halt> {
-        let store = &self.shop.store;
+    ) -> Result<Done, BuildError> {
+        let store = &self.builder.store;
         let known = self.job.known.as_deref();
         let failed =
-            |error: &(dyn std::error::Error + 'static)| Halt::failed(Stage::Publish, error);
+            |error: &(dyn std::error::Error + 'static)| BuildError::failed(Stage::Publish, error);
         let name = model.name().clone();
         let sha256 = self.sha256(&verified)?;
         let place = store.place(&name, seen.format);
@@ -112,7 +112,7 @@ impl Attempt<'_> {
             let mut state = state_of(seen, &packed, standing.identity(), generation, sha256);
             if let Some(known) = known {
                 state.history.clone_from(&known.history);
-                state.spare.clone_from(&known.spare);
+                state.recycled.clone_from(&known.recycled);
             }
             match (sameness, known) {
                 (Sameness::Untouched, Some(known)) => {
@@ -148,13 +148,12 @@ impl Attempt<'_> {
             Some(Standing::Ours(identity)) => Some(identity),
             None => None,
         };
-        let config = &self.shop.config;
+        let config = &self.builder.config;
         // By what the archive will be known again, the store sees.
-        let nothing = Identity { ino: 0, size: 0, mtime: 0 };
-        let mut next = state_of(seen, &packed, nothing, self.last_generation + 1, sha256);
+        let mut next = state_of(seen, &packed, Identity::NONE, self.last_generation + 1, sha256);
         if let Some(known) = known {
             next.history.clone_from(&known.history);
-            next.spare.clone_from(&known.spare);
+            next.recycled.clone_from(&known.recycled);
         }
         let as_listed = self.as_listed();
         let known = known.or(as_listed.as_ref());
@@ -164,10 +163,10 @@ impl Attempt<'_> {
             PublishError::Foreign { path } => self.foreign(&path, seen),
             error => failed(&error),
         })?;
-        self.laps.done(Stage::Publish);
+        self.timer.done(Stage::Publish);
         let published = store.retire(live);
         let state = published.state;
-        self.laps.done(Stage::Retire);
+        self.timer.done(Stage::Retire);
         let listed = catalog_entry(model, seen, &state, clock::timestamp());
         // What is known of one that is held, or was until somebody resumed, does not tell what it had.
         let is_told = |known: &ModelState| known.held.is_none() && !known.files.is_empty();
@@ -178,9 +177,9 @@ impl Attempt<'_> {
     }
 
     /// The SHA-256 of a staged archive, where configured.
-    pub(super) fn sha256(&self, verified: &Verified) -> Result<Option<String>, Halt> {
-        let file = verified.file().filter(|_| self.shop.config.archive_sha256);
-        file.map(sha256_of).transpose().map_err(|error| Halt::failed(Stage::Publish, &error))
+    pub(super) fn sha256(&self, verified: &Verified) -> Result<Option<String>, BuildError> {
+        let file = verified.file().filter(|_| self.builder.config.archive_sha256);
+        file.map(sha256_of).transpose().map_err(|error| BuildError::failed(Stage::Publish, &error))
     }
 
     /// Whether the archive that stands in the place already holds just what the new one does. It then
@@ -239,13 +238,13 @@ impl Attempt<'_> {
             Some(known) => known.archive.identity == found,
             None => self.job.listed.is_some() && self.has_our_content(place),
         };
-        !is_last && self.shop.store.is_marked(place, &found)
+        !is_last && self.builder.store.is_marked(place, &found)
     }
 
     /// Notes what is known. Not being able to costs a full look later, and nothing else.
     pub(super) fn save(&self, name: &ModelName, state: &ModelState) {
-        if let Err(error) = self.shop.store.states().save(name, state) {
-            tracing::warn!(%error, folder = %self.shop.config.state_dir.display(), "cannot write the state");
+        if let Err(error) = self.builder.store.states().save(name, state) {
+            tracing::warn!(%error, folder = %self.builder.config.state_dir.display(), "cannot write the state");
         }
     }
 }
@@ -333,7 +332,7 @@ fn state_of(
             sha256,
         },
         history: Vec::new(),
-        spare: None,
+        recycled: None,
         held: None,
     }
 }

@@ -17,9 +17,9 @@ use crate::text::chain;
 /// The outcome of one build attempt, or of a look that needed none.
 #[derive(Debug)]
 pub struct Report {
-    /// The model's folder.
-    pub folder: PathBuf,
-    /// The name that it was thought to claim.
+    /// The model's folder; `None` for a command about a model that has none.
+    pub folder: Option<PathBuf>,
+    /// The name that it was expected to claim.
     pub name: Option<ModelName>,
     /// How it ended, for the reconciler.
     pub end: End,
@@ -32,9 +32,9 @@ pub struct Report {
     /// How the model's settings want it to be served, where that was seen and the model is good.
     pub serve: Option<Serve>,
     /// What it took.
-    pub took: Took,
-    /// What whoever has ordered it is told.
-    pub served: Option<Served>,
+    pub stats: BuildStats,
+    /// The answer to the command, if it was for one.
+    pub answered: Option<Answered>,
 }
 
 /// A build report as an onlooker sees it.
@@ -49,25 +49,25 @@ pub struct Summary {
     /// Its record, where something was attempted.
     pub record: Option<Record>,
     /// What it took.
-    pub took: Took,
+    pub stats: BuildStats,
     /// How long ago the first of the changes was that it was for, if it was for changes.
     pub since_change: Option<Duration>,
     /// The generation whose content is held in the store whatever the folder holds, if one is.
     pub held: Option<u64>,
 }
 
-/// The end of an order.
+/// A command that was answered.
 #[derive(Debug)]
-pub struct Served {
-    /// Its number.
+pub struct Answered {
+    /// Identifies the client.
     pub number: u64,
-    /// What became of it.
+    /// The answer.
     pub answer: Result<Answer, Refusal>,
 }
 
 /// What a build, or a look that needed none, took.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Took {
+pub struct BuildStats {
     /// How long each stage took that was reached, in milliseconds, in the order of the stages.
     pub stages_ms: Vec<StageTime>,
     /// What was read and written; all zero where stats told enough.
@@ -76,7 +76,7 @@ pub struct Took {
 
 /// Why a build did not get to its end.
 #[derive(Debug)]
-pub(super) enum Halt {
+pub(super) enum BuildError {
     /// Nothing was attempted, and nothing is recorded.
     Quietly(End),
     /// The model is refused.
@@ -89,18 +89,18 @@ pub(super) enum Halt {
     Refused(Refusal),
 }
 
-impl Halt {
+impl BuildError {
     /// A failure of `stage` for the reason that `error` gives, with all its causes.
     pub(super) fn failed(stage: Stage, error: &(dyn std::error::Error + 'static)) -> Self {
-        Halt::Failed(Failure { stage, message: chain(error), help: help(error) })
+        BuildError::Failed(Failure { stage, message: chain(error), help: help(error) })
     }
 
     pub(super) fn outcome(&self) -> Option<Outcome> {
         match self {
-            Halt::Quietly(_) | Halt::Refused(_) => None,
-            Halt::Rejected { .. } => Some(Outcome::Rejected),
-            Halt::Unstable => Some(Outcome::Unstable),
-            Halt::Failed(_) => Some(Outcome::Failed),
+            BuildError::Quietly(_) | BuildError::Refused(_) => None,
+            BuildError::Rejected { .. } => Some(Outcome::Rejected),
+            BuildError::Unstable => Some(Outcome::Unstable),
+            BuildError::Failed(_) => Some(Outcome::Failed),
         }
     }
 }
@@ -134,12 +134,12 @@ fn help(error: &(dyn std::error::Error + 'static)) -> Option<String> {
 
 /// The times of the stages that were reached.
 #[derive(Debug, Default)]
-pub(super) struct Laps {
+pub(super) struct StageTimer {
     watch: Option<crate::clock::Stopwatch>,
     pub(super) times: Vec<StageTime>,
 }
 
-impl Laps {
+impl StageTimer {
     pub(super) fn start() -> Self {
         Self { watch: Some(crate::clock::Stopwatch::start()), times: Vec::with_capacity(6) }
     }

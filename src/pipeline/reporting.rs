@@ -3,20 +3,20 @@
 use std::sync::Arc;
 
 use super::command::{Answer, Refusal};
-use super::report::{Halt, Report, Served, Took};
+use super::report::{Answered, BuildError, BuildStats, Report};
 use super::{Attempt, Done};
-use crate::reconcile::{End, Order, OrderKind};
+use crate::reconcile::{Command, End, PendingCommand};
 use crate::results::record;
 use crate::results::record::Cost;
 use crate::results::{Outcome, Record, Stage};
 
 impl Attempt<'_> {
-    pub(super) fn report(self, model: String, result: Result<Done, Halt>) -> Report {
-        let folder = self.job.ticket.folder.clone();
-        let name = self.job.ticket.name.clone();
+    pub(super) fn report(self, model: String, result: Result<Done, BuildError>) -> Report {
+        let folder = self.job.request.folder.clone();
+        let name = self.job.request.name.clone();
         let mut record = self.blank_record(model);
         let mut refused = None;
-        let is_good = matches!(result, Ok(_) | Err(Halt::Quietly(End::UpToDate)));
+        let is_good = matches!(result, Ok(_) | Err(BuildError::Quietly(End::UpToDate)));
         let (end, outcome, learned, listed) = match result {
             Ok(Done::Published(new)) => {
                 record.previous_digest = record.digest.take();
@@ -40,10 +40,10 @@ impl Attempt<'_> {
                 record.of_generation = new.state.held.as_ref().map(|held| held.of);
                 record.failure = new.not_durable.map(not_durable);
                 let learned = Some((new.name, Arc::new(new.state)));
-                (End::Served, Some(Outcome::RolledBack), learned, Some(new.listed))
+                (End::CommandDone, Some(Outcome::RolledBack), learned, Some(new.listed))
             }
             Ok(Done::Resumed { name, state }) => {
-                (End::Served, None, Some((name, Arc::new(*state))), None)
+                (End::CommandDone, None, Some((name, Arc::new(*state))), None)
             }
             Ok(Done::Unchanged { name, state, touched, listed }) => {
                 record.describe(&name, &state.archive);
@@ -52,30 +52,30 @@ impl Attempt<'_> {
                 let listed = listed.map(|entry| *entry);
                 (End::UpToDate, touched.then_some(Outcome::Unchanged), learned, listed)
             }
-            Err(halt) => {
-                let outcome = halt.outcome();
-                let end = match halt {
-                    Halt::Quietly(end) => end,
-                    Halt::Rejected { problems, fingerprint } => {
+            Err(error) => {
+                let outcome = error.outcome();
+                let end = match error {
+                    BuildError::Quietly(end) => end,
+                    BuildError::Rejected { problems, fingerprint } => {
                         record.problems = problems;
-                        End::Refused(fingerprint)
+                        End::Rejected(fingerprint)
                     }
-                    Halt::Unstable => End::Moved,
-                    Halt::Failed(failure) => {
+                    BuildError::Unstable => End::Unstable,
+                    BuildError::Failed(failure) => {
                         record.failure = Some(failure);
-                        if self.is_rebuilding() { End::Failed } else { End::Served }
+                        if self.is_rebuilding() { End::Failed } else { End::CommandDone }
                     }
-                    Halt::Refused(refusal) => {
+                    BuildError::Refused(refusal) => {
                         refused = Some(refusal);
-                        End::Served
+                        End::CommandDone
                     }
                 };
                 (end, outcome, None, None)
             }
         };
-        let took = Took { stages_ms: self.laps.times, cost: self.cost.get() };
-        record.stages_ms.clone_from(&took.stages_ms);
-        record.cost = (took.cost != Cost::default()).then_some(took.cost);
+        let stats = BuildStats { stages_ms: self.timer.times, cost: self.cost.get() };
+        record.stages_ms.clone_from(&stats.stages_ms);
+        record.cost = (stats.cost != Cost::default()).then_some(stats.cost);
         // Not of one that was packed to find that its content is the same.
         if matches!(outcome, Some(Outcome::Published | Outcome::Rejected | Outcome::Failed))
             && !record.recovered
@@ -86,31 +86,32 @@ impl Attempt<'_> {
         if let Some(record) = &record {
             crate::results::log_line::record(record);
         }
-        let order = self.job.ticket.order.as_ref();
-        let served = order.map(|order| Served {
-            number: order.number,
+        let command = self.job.request.command.as_ref();
+        let answered = command.map(|command| Answered {
+            number: command.number,
             answer: match refused {
                 Some(refusal) => Err(refusal),
-                None => answer(order, &end, record.as_ref()),
+                None => answer(command, &end, record.as_ref()),
             },
         });
         let serve = self.serve.filter(|_| is_good);
-        Report { folder, name, end, record, learned, listed, serve, took, served }
+        Report { folder, name, end, record, learned, listed, serve, stats, answered }
     }
 
-    /// Whether what failed is to be tried again: an order is not, unless a build is what it asks for.
+    /// Whether what failed is to be tried again: an command is not, unless a build is what it asks for.
     fn is_rebuilding(&self) -> bool {
-        let order = self.job.ticket.order.as_ref();
-        order.is_none_or(|order| order.kind == OrderKind::Rebuild)
+        let command = self.job.request.command.as_ref();
+        command.is_none_or(|command| command.command == Command::Rebuild)
     }
 
     pub(super) fn blank_record(&self, model: String) -> Record {
-        let ticket = &self.job.ticket;
-        let mut record = Record::new(model, ticket.folder.clone(), ticket.trigger);
+        let request = &self.job.request;
+        let mut record =
+            Record::new(model, request.folder.clone().unwrap_or_default(), request.trigger);
         record.generation = self.last_generation;
         record.problems.clone_from(&self.problems);
         record.problems.extend(self.closed.take());
-        if let (Some(known), Some(name)) = (&self.job.known, &self.job.ticket.name) {
+        if let (Some(known), Some(name)) = (&self.job.known, &self.job.request.name) {
             record.describe(name, &known.archive);
         }
         record
@@ -122,8 +123,8 @@ fn not_durable(message: String) -> record::Failure {
 }
 
 /// What whoever has ordered something is told, given how it ended.
-fn answer(order: &Order, end: &End, record: Option<&Record>) -> Result<Answer, Refusal> {
-    let name = &order.name;
+fn answer(command: &PendingCommand, end: &End, record: Option<&Record>) -> Result<Answer, Refusal> {
+    let name = &command.name;
     let refuse = |message: String, help: &str| Err(Refusal { message, help: help.into() });
     let done = |message: String| Ok(Answer { message, record: record.cloned() });
     if let Some(record) = record {
@@ -153,16 +154,16 @@ fn answer(order: &Order, end: &End, record: Option<&Record>) -> Result<Answer, R
         };
     }
     match end {
-        End::Served => done(format!("`{name}` is held no longer; its folder is looked at")),
+        End::CommandDone => done(format!("`{name}` is held no longer; its folder is looked at")),
         End::Waiting(waiting) => {
             refuse(format!("`{name}` is not at rest: {waiting}"), waiting.help())
         }
-        End::Fresh => refuse(
+        End::JustChanged => refuse(
             format!("`{name}` has changed a moment ago"),
             "ask again when nothing writes to its folder",
         ),
         End::UpToDate => done(format!("`{name}` is as its folder is")),
-        End::Refused(_) => {
+        End::Rejected(_) => {
             refuse(format!("`{name}` is rejected, as before"), "its last record says why")
         }
         End::Gone => refuse(

@@ -1,6 +1,6 @@
 //! What running servers want of an archive: that it tells what it holds, and that it works there.
 
-use super::report::Halt;
+use super::report::BuildError;
 use super::validate::ValidModel;
 use super::{Attempt, Seen};
 use crate::archive::hash::hash;
@@ -24,7 +24,7 @@ impl Attempt<'_> {
         control: &Control<'_>,
     ) -> Result<Vec<u8>, PackError> {
         let mut manifest = model.manifest().clone();
-        if self.shop.config.servers.is_empty() {
+        if self.builder.config.servers.is_empty() {
             return Ok(manifest.to_bytes());
         }
         let hashes = hash(inputs, source, control)?;
@@ -46,10 +46,10 @@ impl Attempt<'_> {
         model: &ValidModel,
         seen: &Seen,
         verified: &Verified,
-    ) -> Result<(), Halt> {
-        let (Some(gate), Some(file)) = (&self.shop.gate, verified.file()) else { return Ok(()) };
+    ) -> Result<(), BuildError> {
+        let (Some(gate), Some(file)) = (&self.builder.gate, verified.file()) else { return Ok(()) };
         let Err(refusal) =
-            gate.pass(model.name(), file, &seen.settings.serve, &self.shop.cancelled)
+            gate.pass(model.name(), file, &seen.settings.serve, &self.builder.cancelled)
         else {
             return Ok(());
         };
@@ -58,6 +58,6 @@ impl Attempt<'_> {
         let help =
             "mend what the server says; its log has the whole of it. What it serves is untouched";
         let problem = Problem::error(Code::ServerRefused, seen.folder.path(), message, help);
-        Err(Halt::Rejected { problems: vec![problem], fingerprint: self.fingerprint(seen) })
+        Err(BuildError::Rejected { problems: vec![problem], fingerprint: self.fingerprint(seen) })
     }
 }

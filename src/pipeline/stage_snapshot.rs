@@ -7,7 +7,7 @@ use super::check::{settings_file, unreadable};
 use super::compare;
 use super::fingerprint;
 use super::fingerprint::Changes;
-use super::report::Halt;
+use super::report::BuildError;
 use super::reuse::Kept;
 use super::{At, Attempt, Done, Seen};
 use crate::archive::hash::hash;
@@ -30,17 +30,19 @@ use crate::source::snapshot::{Request, Transfers};
 use crate::store::{BuildFingerprint, ModelState};
 
 impl Attempt<'_> {
-    pub(super) fn snapshot(&mut self) -> Result<Seen, Halt> {
-        let ticket = &self.job.ticket;
-        let config = &self.shop.config;
+    pub(super) fn snapshot(&mut self) -> Result<Seen, BuildError> {
+        let request = &self.job.request;
+        let config = &self.builder.config;
+        let Some(path) = &request.folder else { return Err(BuildError::Quietly(End::Gone)) };
         let failed =
-            |error: &(dyn std::error::Error + 'static)| Halt::failed(Stage::Snapshot, error);
-        let folder =
-            discover::open(&ticket.folder, config).map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Halt::Quietly(End::Gone),
-                _ => failed(&At { path: ticket.folder.clone(), source: error }),
-            })?;
-        let configured = config.entry(&ticket.folder).map(|entry| entry.settings.clone());
+            |error: &(dyn std::error::Error + 'static)| BuildError::failed(Stage::Snapshot, error);
+        let folder = discover::open(path, config).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                BuildError::Quietly(End::Gone)
+            }
+            _ => failed(&At { path: path.clone(), source: error }),
+        })?;
+        let configured = config.entry(path).map(|entry| entry.settings.clone());
         let texts = self.job.known.as_deref().map(|known| known.settings.as_slice());
         let resolved = resolve(&folder, &configured.unwrap_or_default(), texts.unwrap_or_default());
         let resolved = resolved.map_err(|source| {
@@ -50,17 +52,17 @@ impl Attempt<'_> {
             }
             failed(&At { path, source })
         })?;
-        if resolved.name != ticket.name && resolved.name.is_some() {
-            return Err(Halt::Quietly(End::Renamed(resolved.name)));
+        if resolved.name != request.name && resolved.name.is_some() {
+            return Err(BuildError::Quietly(End::Renamed(resolved.name)));
         }
         let settings = resolved.settings.clone();
         let exclude = exclude_of(&settings);
         let listed = i64::try_from(clock::timestamp().as_nanosecond()).unwrap_or(i64::MAX);
-        let snapshot = snapshot::take(&folder, &request(&exclude, config, &settings));
+        let snapshot = snapshot::take(&folder, &listing_request(&exclude, config, &settings));
         let snapshot = snapshot.map_err(|error| {
             // Removed since it was opened: no failure, and nothing to try again.
-            if error.source.kind() == io::ErrorKind::NotFound && error.path == ticket.folder {
-                return Halt::Quietly(End::Gone);
+            if error.source.kind() == io::ErrorKind::NotFound && error.path == *path {
+                return BuildError::Quietly(End::Gone);
             }
             if error.source.kind() == io::ErrorKind::PermissionDenied {
                 self.problems.push(unreadable(&error.path, &error.source));
@@ -76,7 +78,7 @@ impl Attempt<'_> {
         let last = self.job.known.as_deref().and_then(|known| known.fingerprint.as_ref());
         let changes =
             last.map(|last| Changes::since(last, &parts, &settings, format, &profile, config));
-        let name = ticket.name.clone();
+        let name = request.name.clone();
         Ok(Seen {
             folder,
             resolved,
@@ -94,16 +96,20 @@ impl Attempt<'_> {
     }
 
     /// Whether anything is to be done, and whether the model is at rest if so.
-    pub(super) fn compare(&mut self, seen: &mut Seen) -> Result<Option<Done>, Halt> {
+    pub(super) fn compare(&mut self, seen: &mut Seen) -> Result<Option<Done>, BuildError> {
         let job = self.job;
-        let ticket = &job.ticket;
+        let request = &job.request;
         // It goes through the whole listing, so it is made only where somebody asks for it.
-        if let Some(refused) = ticket.refused.filter(|refused| *refused == self.fingerprint(seen)) {
-            return Err(Halt::Quietly(End::Refused(refused)));
+        if let Some(refused) = request.rejected.filter(|refused| *refused == self.fingerprint(seen))
+        {
+            return Err(BuildError::Quietly(End::Rejected(refused)));
         }
-        if !ticket.rivals.is_empty() {
+        if !request.rivals.is_empty() {
             let fingerprint = self.fingerprint(seen);
-            return Err(Halt::Rejected { problems: vec![self.name_taken(seen)], fingerprint });
+            return Err(BuildError::Rejected {
+                problems: vec![self.name_taken(seen)],
+                fingerprint,
+            });
         }
         // What is wrong with settings or listing need not show in the files that would be packed.
         let is_wrong = any_error(&seen.resolved.problems) || any_error(&seen.snapshot.problems);
@@ -116,7 +122,7 @@ impl Attempt<'_> {
             // What was refused is as it was published again: whoever was told is told. One that is held
             // may be as wrong as it was.
             let is_held = known.is_some_and(|known| known.held.is_some());
-            let touched = ticket.refused.is_some() && !is_held;
+            let touched = request.rejected.is_some() && !is_held;
             let texts = &seen.resolved.texts;
             let is_new = |known: &ModelState| texts.iter().any(|t| !known.settings.contains(t));
             return match (known, &seen.name) {
@@ -129,7 +135,7 @@ impl Attempt<'_> {
                     }
                     Ok(Some(Done::Unchanged { name, state, touched, listed: None }))
                 }
-                _ => Err(Halt::Quietly(End::UpToDate)),
+                _ => Err(BuildError::Quietly(End::UpToDate)),
             };
         }
         seen.asked = self.at_rest(seen)?;
@@ -146,7 +152,7 @@ impl Attempt<'_> {
         }
         self.unmoved(seen)?;
         let mut state = self.as_seen(known, seen);
-        let mut touched = ticket.refused.is_some() && known.held.is_none();
+        let mut touched = request.rejected.is_some() && known.held.is_none();
         for (known, file) in state.files.iter_mut().zip(&seen.snapshot.files) {
             touched |= known.id != file.id;
             known.id = file.id;
@@ -167,7 +173,7 @@ impl Attempt<'_> {
 
     /// What has the content that it had: by stat, and where that leaves a doubt by reading it. None
     /// where the archive before is of no use.
-    fn keep<'k>(&self, seen: &Seen, known: &'k ModelState) -> Result<Option<Kept<'k>>, Halt> {
+    fn keep<'k>(&self, seen: &Seen, known: &'k ModelState) -> Result<Option<Kept<'k>>, BuildError> {
         let is_held = known.held.is_some();
         if !is_held && !seen.changes.as_ref().is_some_and(Changes::is_packed_alike) {
             return Ok(None);
@@ -182,34 +188,34 @@ impl Attempt<'_> {
         Ok(Some(kept.by_content(&hashes)))
     }
 
-    pub(super) fn at_rest(&self, seen: &Seen) -> Result<Asked, Halt> {
-        let ticket = &self.job.ticket;
-        if let Some(min_age) = ticket.min_age {
+    pub(super) fn at_rest(&self, seen: &Seen) -> Result<Asked, BuildError> {
+        let request = &self.job.request;
+        if let Some(min_age) = request.min_age {
             let newest = seen.snapshot.files.iter().map(|file| file.id.ctime).max().unwrap_or(0);
-            if is_fresh(seen.listed.saturating_sub(newest), min_age, ticket.trigger) {
-                return Err(Halt::Quietly(End::Fresh));
+            if is_fresh(seen.listed.saturating_sub(newest), min_age, request.trigger) {
+                return Err(BuildError::Quietly(End::JustChanged));
             }
         }
         let marker = seen.settings.ready_marker.as_deref();
         let asked = match readiness::by_listing(&seen.snapshot, marker) {
             Some(waiting) => Err(waiting),
-            None => readiness::by_writers(&seen.folder, &seen.snapshot, &ticket.unclosed),
+            None => readiness::by_writers(&seen.folder, &seen.snapshot, &request.unclosed),
         };
-        asked.map_err(|waiting| Halt::Quietly(End::Waiting(waiting)))
+        asked.map_err(|waiting| BuildError::Quietly(End::Waiting(waiting)))
     }
 
     pub(super) fn is_in_store(&self, known: &ModelState, seen: &Seen) -> bool {
         let Some(name) = &seen.name else { return false };
         (known.archive.format == seen.format || known.held.is_some())
-            && known.folder == self.job.ticket.folder
-            && Identity::at(&self.shop.store.place(name, known.archive.format))
+            && known.folder == seen.folder.path()
+            && Identity::at(&self.builder.store.place(name, known.archive.format))
                 .is_ok_and(|found| found == Some(known.archive.identity))
     }
 
     pub(super) fn fingerprint(&self, seen: &Seen) -> Fingerprint {
-        let ticket = &self.job.ticket;
+        let request = &self.job.request;
         let standing = seen.name.as_ref().and_then(|name| {
-            Identity::at(&self.shop.store.place(name, seen.format)).ok().flatten()
+            Identity::at(&self.builder.store.place(name, seen.format)).ok().flatten()
         });
         let mut hasher = blake3::Hasher::new();
         let mut add = |text: String| {
@@ -217,8 +223,8 @@ impl Attempt<'_> {
             hasher.update(&[0]);
         };
         // With what decides whether a foreign archive is replaced, so that a reload takes effect.
-        let adopt = self.shop.config.adopt;
-        add(format!("{:?} {:?} {standing:?} {adopt}", seen.parts, ticket.rivals));
+        let adopt = self.builder.config.adopt;
+        add(format!("{:?} {:?} {standing:?} {adopt}", seen.parts, request.rivals));
         add(format!("{:?} {:?}", seen.resolved.problems, seen.settings.serve));
         for file in seen.snapshot.files.iter().chain(&seen.snapshot.settings) {
             add(format!("{:?}", file));
@@ -229,11 +235,11 @@ impl Attempt<'_> {
 
     pub(super) fn name_taken(&self, seen: &Seen) -> Problem {
         let rivals: Vec<_> =
-            self.job.ticket.rivals.iter().map(|path| path.display().to_string()).collect();
+            self.job.request.rivals.iter().map(|path| path.display().to_string()).collect();
         let name = seen.name.as_ref().map(ModelName::as_str).unwrap_or_default();
         Problem::error(
             Code::NameTaken,
-            self.job.ticket.folder.clone(),
+            seen.folder.path(),
             format!("the name `{name}` is also claimed by {}", rivals.join(" and ")),
             "give one of them another name (`name:` in .mar.yaml), or remove one",
         )
@@ -273,7 +279,7 @@ pub(crate) fn exclude_of(settings: &Settings) -> Exclude {
     Exclude::new(patterns, settings.ready_marker.as_deref()).unwrap_or_else(|_| Exclude::built_in())
 }
 
-pub(crate) fn request<'a>(
+pub(crate) fn listing_request<'a>(
     exclude: &'a Exclude,
     config: &'a Config,
     settings: &'a Settings,

@@ -33,12 +33,15 @@ impl Attempt<'_> {
         if known.held.is_none() {
             match &seen.changes {
                 Some(changes) => why.extend(changes.parts().iter().map(part_reason)),
-                None if !self.job.is_rebuild() => {
+                None if self.job.is_rebuild() => {}
+                // The end of a hold forgets the files too.
+                None if known.files.is_empty() => {
                     why.push("the earlier archive is no longer held".to_owned());
-                    // Nothing is known of its files either.
                     return why;
                 }
-                None => {}
+                None => {
+                    why.push("a power cut may have damaged the archive in the store".to_owned());
+                }
             }
         } else if !known.held.as_ref().is_some_and(|held| held.is_against(&seen.resolved.said)) {
             why.push("the settings in its folder changed".to_owned());
@@ -50,7 +53,7 @@ impl Attempt<'_> {
     /// What is wrong with the archive in the store, if anything is.
     fn archive_reason(&self, known: &ModelState, seen: &Seen) -> Option<String> {
         let name = seen.name.as_ref()?;
-        let place = self.shop.store.place(name, known.archive.format);
+        let place = self.builder.store.place(name, known.archive.format);
         match Identity::at(&place).ok()? {
             Some(found) if found == known.archive.identity => None,
             Some(_) => Some("the archive in the store was not the one published last".to_owned()),

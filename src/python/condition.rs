@@ -1,10 +1,12 @@
-//! The few conditions whose outcome on import is known.
+//! The few conditions whose value during the import is known.
 
 use ruff_python_ast::{BoolOp, CmpOp, Expr, Number, UnaryOp};
 
-/// Whether a condition holds while the server imports the module, where that is certain:
-/// `TYPE_CHECKING` is false, `__name__` is not `"__main__"`, constants are what they are.
-pub(super) fn truth(test: &Expr) -> Option<bool> {
+use super::targets::{last_name, name};
+
+/// The value of a condition while the server imports the module, if it is certain: `TYPE_CHECKING` is
+/// false, `__name__` is not `"__main__"`, constants have their value.
+pub fn truth(test: &Expr) -> Option<bool> {
     match test {
         Expr::BooleanLiteral(literal) => Some(literal.value),
         Expr::NumberLiteral(literal) => match &literal.value {
@@ -12,8 +14,7 @@ pub(super) fn truth(test: &Expr) -> Option<bool> {
             _ => None,
         },
         Expr::NoneLiteral(_) => Some(false),
-        Expr::Name(name) if name.id.as_str() == "TYPE_CHECKING" => Some(false),
-        Expr::Attribute(attribute) if attribute.attr.as_str() == "TYPE_CHECKING" => Some(false),
+        _ if last_name(test) == Some("TYPE_CHECKING") => Some(false),
         Expr::UnaryOp(unary) if unary.op == UnaryOp::Not => truth(&unary.operand).map(|it| !it),
         Expr::BoolOp(operation) => {
             let decisive = operation.op == BoolOp::Or;
@@ -27,7 +28,7 @@ pub(super) fn truth(test: &Expr) -> Option<bool> {
         Expr::Compare(compare) => {
             let ([op], [right]) = (&compare.ops[..], &compare.comparators[..]) else { return None };
             let is_main = |a: &Expr, b: &Expr| {
-                matches!(a, Expr::Name(name) if name.id.as_str() == "__name__")
+                name(a) == Some("__name__")
                     && matches!(b, Expr::StringLiteral(text) if text.value.to_str() == "__main__")
             };
             if !is_main(&compare.left, right) && !is_main(right, &compare.left) {

@@ -1,26 +1,26 @@
-//! An upper bound of how deep a module's syntax tree can be, from its tokens alone.
+//! An upper bound of the depth of a module's syntax tree, from its tokens alone.
 //!
-//! A tree is dropped and walked recursively, so `a.a.a.…` of a megabyte would end the daemon with a
-//! stack overflow instead of a refused model. The bound decides beforehand on which stack the tree
-//! may live. Python's own compiler gives up at some 3,000 to 6,000 levels.
+//! A tree is dropped and walked recursively, so a megabyte of `a.a.a.…` would end the daemon with a
+//! stack overflow instead of a refused model. The bound decides first which stack the tree needs.
+//! Python's compiler gives up at 3,000 to 6,000 levels.
 
-use ruff_python_ast::token::TokenKind;
+use ruff_python_ast::token::TokenKind as T;
 use ruff_python_parser::Mode;
 use ruff_python_parser::lexer::lex;
 
-/// Depth that any thread's stack can take.
+/// Depth for which any thread's stack is large enough.
 const SHALLOW: usize = 400;
-/// Depth up to which a stack is made to measure: four times what Python compiles. An unclosed
-/// bracket makes the rest of the file one expression for the lexer, so this is reached by mistakes.
+/// The greatest depth for which a stack is made: four times what Python compiles. Mistakes reach it,
+/// because an unclosed bracket makes the rest of the file one expression for the lexer.
 const DEEPEST: usize = 25_000;
-/// Stack for one level: the frames of a walk or a drop, generously and unoptimised.
+/// Stack for one level: the frames of a walk or a drop, with a margin, without optimisation.
 const STACK_PER_LEVEL: usize = 8 * 1024;
 
-/// Runs `look` with a stack that fits the tree of `text`; `None` when no sensible stack does.
-pub(super) fn with_room<T: Send>(text: &str, look: impl FnOnce() -> T + Send) -> Option<T> {
+/// Runs `check` with a stack that fits the tree of `text`; `None` if that stack would be too large.
+pub fn with_room<T: Send>(text: &str, check: impl FnOnce() -> T + Send) -> Option<T> {
     let depth = bound(text);
     if depth <= SHALLOW {
-        return Some(look());
+        return Some(check());
     }
     if depth > DEEPEST {
         return None;
@@ -29,14 +29,14 @@ pub(super) fn with_room<T: Send>(text: &str, look: impl FnOnce() -> T + Send) ->
         std::thread::Builder::new()
             .name("python-syntax".to_owned())
             .stack_size(STACK_PER_LEVEL * depth)
-            .spawn_scoped(scope, look)
+            .spawn_scoped(scope, check)
             .ok()?
             .join()
             .ok()
     })
 }
 
-/// One open bracket: operators since its last comma, and the most between two commas.
+/// An open bracket: operators since its last comma, and the most between two commas.
 #[derive(Default)]
 struct Level {
     chain: usize,
@@ -49,9 +49,9 @@ impl Level {
     }
 }
 
-/// Every level of the tree costs at least one bracket, operator, keyword or indentation; commas and
-/// line ends begin a sibling. What a closed bracket held counts for the rest of its segment, since
-/// `f(…).a.b` wraps what stands before.
+/// Every level of the tree takes at least one bracket, operator, keyword or indentation; commas and
+/// line ends begin a sibling. The content of a closed bracket counts for the rest of its segment, since
+/// `f(…).a.b` wraps the part before it.
 fn bound(text: &str) -> usize {
     let mut lexer = lex(text, Mode::Module);
     let mut levels = vec![Level::default()];
@@ -61,49 +61,39 @@ fn bound(text: &str) -> usize {
         let inside = levels.len() > 1;
         let Some(level) = levels.last_mut() else { return deepest };
         match kind {
-            TokenKind::EndOfFile => return deepest,
-            TokenKind::Indent => indent += 1,
-            TokenKind::Dedent => indent = indent.saturating_sub(1),
-            TokenKind::Newline | TokenKind::Semi => {
+            T::EndOfFile => return deepest,
+            T::Indent => indent += 1,
+            T::Dedent => indent = indent.saturating_sub(1),
+            T::Newline | T::Semi => {
                 levels.truncate(1);
                 levels[0] = Level::default();
                 outer = 0;
             }
-            TokenKind::Comma => {
+            T::Comma => {
                 level.longest = level.depth();
                 level.chain = 0;
             }
-            TokenKind::Lpar
-            | TokenKind::Lsqb
-            | TokenKind::Lbrace
-            | TokenKind::FStringStart
-            | TokenKind::TStringStart => {
+            T::Lpar | T::Lsqb | T::Lbrace | T::FStringStart | T::TStringStart => {
                 level.chain += 1;
                 outer += level.chain;
                 levels.push(Level::default());
             }
-            TokenKind::Rpar
-            | TokenKind::Rsqb
-            | TokenKind::Rbrace
-            | TokenKind::FStringEnd
-            | TokenKind::TStringEnd
-                if inside =>
-            {
+            T::Rpar | T::Rsqb | T::Rbrace | T::FStringEnd | T::TStringEnd if inside => {
                 let inner = levels.pop().map_or(0, |level| level.depth());
                 if let Some(level) = levels.last_mut() {
                     outer = outer.saturating_sub(level.chain);
                     level.chain += inner;
                 }
             }
-            TokenKind::Name
-            | TokenKind::Int
-            | TokenKind::Float
-            | TokenKind::Complex
-            | TokenKind::String
-            | TokenKind::FStringMiddle
-            | TokenKind::TStringMiddle
-            | TokenKind::Comment
-            | TokenKind::NonLogicalNewline => {}
+            T::Name
+            | T::Int
+            | T::Float
+            | T::Complex
+            | T::String
+            | T::FStringMiddle
+            | T::TStringMiddle
+            | T::Comment
+            | T::NonLogicalNewline => {}
             _ => level.chain += 1,
         }
         if let Some(level) = levels.last() {
@@ -117,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn siblings_do_not_add_up() {
+    fn siblings_do_not_add_to_the_depth() {
         let table = format!("x = [{}]\n", "f(1, 2), a.b, ".repeat(10_000));
         assert!(bound(&table) < 10);
         let lines = "x = a.b(c)\nif x:\n    y = 1\n".repeat(1_000);
@@ -125,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn chains_and_nests_are_counted() {
+    fn the_bound_covers_chains_and_nesting() {
         for (text, depth) in [
             ("a".to_owned() + &".a".repeat(900), 900),
             ("(".repeat(900) + &")".repeat(900), 900),
@@ -141,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stack_fits_the_tree_or_there_is_none() {
+    fn the_stack_fits_the_tree_or_the_module_is_not_checked() {
         let parse = |text: &str| with_room(text, || drop(ruff_python_parser::parse_module(text)));
         for unit in [".a", "()", " + 1", "[0]"] {
             assert!(parse(&("a".to_owned() + &unit.repeat(DEEPEST - 9))).is_some(), "{unit}");

@@ -2,126 +2,72 @@
 //!
 //! `model_loader.MmsModelLoader.load` (1.1.11): FUNCTION, by default `handle`, is taken with
 //! `hasattr(module, FUNCTION)` and called as `FUNCTION(None, context)` once at load time, then as
-//! `FUNCTION(data, context)`. Whatever FUNCTION is, if the module lacks it the server falls back to
+//! `FUNCTION(data, context)`. If the module lacks FUNCTION, whatever it is, the server falls back to
 //! classes: it lists `inspect.getmembers(module)` for classes whose `__module__` is this module, **by
-//! name**, so that an alias, a base class, an exception or a `namedtuple` counts as well; there must
-//! be exactly one. It is made without arguments, and both `handle` and `initialize` are fetched with
-//! a plain `getattr`, so that either one missing fails the load. `initialize(context)` is then called
-//! inside a `try`: a wrong signature there is logged, and the model served without being initialised.
+//! name**, so that an alias, a base class, an exception or a `namedtuple` counts, too; there must be
+//! exactly one. It is instantiated without arguments, and both `handle` and `initialize` are fetched
+//! with a plain `getattr`, so that the load fails if either is missing. `initialize(context)` is then
+//! called inside a `try`: a wrong signature there is logged, and the model is served uninitialised.
 //!
-//! Two answers are stricter than the server. That wrong signature is an error here. And a function
-//! that is named has to be there, as the specification says: the fallback would serve a class under
-//! a name that nobody defined. `handle` alone is excused with a warning, since naming it and naming
-//! nothing are the same to the server.
+//! Two answers are stricter than the server's. That wrong signature is an error here. And a named
+//! function must exist, as the specification says: the fallback would serve a class under a name that
+//! is not defined. For `handle` this is only a warning, since naming it and naming nothing are the
+//! same to the server.
 
-use ruff_text_size::{Ranged, TextSize};
+use ruff_text_size::Ranged;
 
-use super::callable::{Fault, entry};
+use super::callable::entry;
+use super::finding::{DEFAULT, Finding};
 use super::members::{Member, Module};
 use super::namespace::Binding;
 use super::nearest::nearest;
 use super::service_class::{check_classes, only_class};
-use super::signature::short;
+use super::signature::{name_of, short};
 use super::value::Value;
 use crate::model::Handler;
 use crate::model::problem::{Code, Severity};
 
-/// A fault and its weight; without a place when it concerns the module as a whole.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Finding {
-    pub(super) severity: Severity,
-    pub(super) code: Code,
-    pub(super) at: Option<TextSize>,
-    pub(super) message: String,
-    pub(super) help: String,
-}
-
-impl From<Fault> for Finding {
-    fn from(fault: Fault) -> Self {
-        Self {
-            severity: Severity::Error,
-            code: fault.code,
-            at: Some(fault.at),
-            message: fault.message,
-            help: fault.help,
-        }
-    }
-}
-
-impl Finding {
-    pub(super) fn error(code: Code, at: Option<TextSize>, message: String, help: String) -> Self {
-        Self { severity: Severity::Error, code, at, message, help }
-    }
-
-    pub(super) fn undecided(at: Option<TextSize>, message: String) -> Self {
-        Self {
-            severity: Severity::Warning,
-            code: Code::HandlerUndecided,
-            at,
-            message,
-            help: "load the model once on a test server to be sure".to_owned(),
-        }
-    }
-
-    pub(super) fn is_error(&self) -> bool {
-        self.severity == Severity::Error
-    }
-}
-
-/// What FUNCTION is when the handler names none.
-pub(super) const DEFAULT: &str = "handle";
-
-/// Checks what the server would take as the handler's entry point.
-pub(super) fn check(handler: &Handler, module: &Module<'_>) -> Vec<Finding> {
+/// Checks what the server would use as the handler's entry point.
+pub fn check(handler: &Handler, module: &Module<'_>) -> Vec<Finding> {
     let name = handler.function().unwrap_or(DEFAULT);
     if let Some(binding) = module.names.get(name) {
         return check_function(name, binding, module);
     }
-    let doubt = doubt(name, module);
+    let undefined = format!("the module defines no `{}`", short(name));
+    let doubt = doubt(name, module)
+        .map(|doubt| vec![Finding::undecided(None, format!("{undefined}, but {doubt}"))]);
     if name != DEFAULT {
-        return vec![match doubt {
-            Some(doubt) => Finding::undecided(None, no_function(name) + ", but " + doubt),
-            None => missing_function(handler, name, module),
-        }];
+        return doubt.unwrap_or_else(|| vec![missing_function(handler, name, undefined, module)]);
     }
     let mut findings = check_classes(handler, module);
     let refused = findings.iter().any(Finding::is_error);
     match doubt {
-        Some(doubt) if refused => {
-            vec![Finding::undecided(None, no_function(name) + ", but " + doubt)]
-        }
+        Some(doubt) if refused => return doubt,
         None if !refused && handler.function().is_some() => {
-            let written = handler.module();
-            findings.push(Finding {
-                severity: Severity::Warning,
-                code: Code::HandlerEntryPoint,
-                at: only_class(module).map(|class| class.name.start()),
-                message: format!(
-                    "{}; the server falls back to the class of the module",
-                    no_function(name)
+            let finding = Finding::error(
+                Code::HandlerEntryPoint,
+                only_class(module).map(|class| class.name.start()),
+                format!("{undefined}; the server falls back to the class of the module"),
+                format!(
+                    "write `{}` as the handler, or add `def handle(data, context)`",
+                    handler.module()
                 ),
-                help: format!(
-                    "write `{written}` as the handler, or add `def handle(data, context)`"
-                ),
-            });
-            findings
+            );
+            findings.push(Finding { severity: Severity::Warning, ..finding });
         }
-        _ => findings,
+        _ => {}
     }
+    findings
 }
 
-fn no_function(name: &str) -> String {
-    format!("the module defines no `{}`", short(name))
-}
-
-/// Why a name that no statement binds may be there all the same.
+/// Why a name may exist although no statement binds it.
 fn doubt(name: &str, module: &Module<'_>) -> Option<&'static str> {
     if module.stars {
-        Some("`from … import *` may bring it")
+        Some("`from … import *` may import it")
     } else if module.facts.globals.contains(name) {
-        Some("a function declares it `global` and may bind it")
+        Some("a function declares it `global` and may define it")
     } else if module.facts.dynamic {
-        Some("names are bound through `globals()`, `exec` or `sys.modules`")
+        Some("names are defined through `globals()`, `exec` or `sys.modules`")
     } else if module.names.contains_key("__getattr__") {
         Some("the module has a `__getattr__`")
     } else {
@@ -135,26 +81,29 @@ fn check_function(name: &str, binding: &Binding<'_>, module: &Module<'_>) -> Vec
         binding.values.iter().map(|value| module.call(value, entry(name))).collect();
     let certain = !rebound && faults.iter().all(Option::is_some);
     let mut findings: Vec<Finding> = Vec::new();
-    for fault in faults.into_iter().flatten() {
-        let mut finding = Finding::from(fault);
+    for mut finding in faults.into_iter().flatten() {
         if !certain {
             finding.severity = Severity::Warning;
-            finding.message.push_str(" (in one of the branches that bind it)");
+            finding.message.push_str(" (in one of the branches that define it)");
         }
         if !findings.contains(&finding) {
             findings.push(finding);
         }
     }
     if findings.is_empty() && binding.conditional {
-        let at = binding.values.first().map(|value| value.1);
-        let message = format!("`{}` is bound only under a condition", short(name));
-        findings.push(Finding::undecided(at, message));
+        let message = format!("`{}` is defined only under a condition", short(name));
+        findings.push(Finding::undecided(binding.place(), message));
     }
     findings
 }
 
-/// The error of a function that is named and not there, with the best advice that the module gives.
-fn missing_function(handler: &Handler, name: &str, module: &Module<'_>) -> Finding {
+/// The error of a named function that does not exist, with the best advice that the module gives.
+fn missing_function(
+    handler: &Handler,
+    name: &str,
+    undefined: String,
+    module: &Module<'_>,
+) -> Finding {
     let written = handler.module();
     let functions = || {
         module.names.iter().filter(|(_, binding)| {
@@ -163,43 +112,36 @@ fn missing_function(handler: &Handler, name: &str, module: &Module<'_>) -> Findi
             })
         })
     };
-    let near = nearest(name, functions().map(|(name, _)| *name));
-    let fitting = || {
-        functions().filter(|(name, binding)| {
+    let fitting: Vec<_> = functions()
+        .filter(|(name, binding)| {
             binding.values.iter().all(|value| module.call(value, entry(name)).is_none())
         })
-    };
+        .collect();
     let class = only_class(module);
-    let has = |class, name: &str| matches!(module.member(class, name), Member::Found(..));
+    let with_method = class.filter(|class| matches!(module.member(class, name), Member::Found(..)));
     let by_class = || !check_classes(handler, module).iter().any(Finding::is_error);
-    let mut at = class.filter(|&class| has(class, name)).map(|class| class.name.start());
-    let help = if let Some(near) = near {
-        at = place(near, module);
+    let name = short(name);
+    let mut at = with_method.map(|class| class.name.start());
+    let help = if let Some(near) = nearest(&name, functions().map(|(name, _)| *name)) {
+        at = module.place(near);
         format!("did you mean `{written}:{near}`?")
-    } else if let Some(class) = class.filter(|&class| has(class, name)) {
-        let (class, name) = (short(class.name.as_str()), short(name));
+    } else if let Some(class) = with_method.map(name_of) {
         if by_class() {
             format!(
-                "it is a method of `{class}`: write `{written}` as the handler and the server calls `{class}.handle`"
+                "it is a method of `{class}`: write `{written}` as the handler, and the server calls `{class}.handle`"
             )
         } else {
             format!(
                 "it is a method of `{class}`: add `_service = {class}()` and `def {name}(data, context): return _service.{name}(data, context)`"
             )
         }
-    } else if let Some(class) = class.filter(|_| by_class()) {
-        let class = short(class.name.as_str());
-        format!("write `{written}` as the handler if the server is to call `{class}.handle`")
-    } else if let Some((only, _)) = fitting().next().filter(|_| fitting().count() == 1) {
-        at = place(only, module);
-        format!("write `{written}:{}`, or add `def {}(data, context)`", short(only), short(name))
+    } else if let Some(class) = class.filter(|_| by_class()).map(name_of) {
+        format!("write `{written}` as the handler if the server should call `{class}.handle`")
+    } else if let [(only, _)] = fitting[..] {
+        at = module.place(only);
+        format!("write `{written}:{}`, or add `def {name}(data, context)`", short(only))
     } else {
-        format!("add `def {}(data, context)` at the top level of the module", short(name))
+        format!("add `def {name}(data, context)` at the top level of the module")
     };
-    Finding::error(Code::HandlerEntryPoint, at, no_function(name), help)
-}
-
-/// Where a name of the module is bound.
-pub(super) fn place(name: &str, module: &Module<'_>) -> Option<TextSize> {
-    module.names.get(name)?.values.first().map(|value| value.1)
+    Finding::error(Code::HandlerEntryPoint, at, undefined, help)
 }

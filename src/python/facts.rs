@@ -1,26 +1,27 @@
-//! What a module says about names from elsewhere than where they are bound: `global` in functions,
+//! Names that are bound in other ways than by a statement in their scope: `global` in functions,
 //! `globals()[…] = …`, attributes set on a class from outside, `self.x = …`.
 
 use std::collections::BTreeSet;
 
 use ruff_python_ast::visitor::{Visitor, walk_expr, walk_stmt};
-use ruff_python_ast::{Expr, ExprCall, ExprNamed, Stmt, StmtClassDef, StmtFunctionDef};
+use ruff_python_ast::{Expr, ExprNamed, Stmt, StmtClassDef, StmtFunctionDef};
 
 use super::signature;
+use super::targets::name;
 
-/// Gathered over a whole module, functions included, whether they run or not.
+/// Collected over a whole module, including functions, whether they run or not.
 #[derive(Debug, Default)]
-pub(super) struct Facts<'a> {
+pub struct Facts<'a> {
     /// Names that some function declares `global`.
-    pub(super) globals: BTreeSet<&'a str>,
-    /// Whether names may be bound in ways that no reader sees: `globals()`, `exec`, `sys.modules`.
-    pub(super) dynamic: bool,
+    pub globals: BTreeSet<&'a str>,
+    /// Whether names may be bound dynamically: by `globals()`, `exec`, `sys.modules`.
+    pub dynamic: bool,
     /// Names whose attributes are set from outside: `Service.handle = …`, `setattr(Service, …)`.
-    pub(super) patched: BTreeSet<&'a str>,
+    pub patched: BTreeSet<&'a str>,
 }
 
 impl<'a> Facts<'a> {
-    pub(super) fn of(body: &'a [Stmt]) -> Self {
+    pub fn of(body: &'a [Stmt]) -> Self {
         let mut facts = Self::default();
         facts.visit_body(body);
         facts
@@ -56,18 +57,22 @@ impl<'a> Visitor<'a> for Facts<'a> {
                 return self.visit_expr(&compare.left);
             }
             Expr::Attribute(attribute) if attribute.ctx.is_store() => {
-                if let Expr::Name(name) = &*attribute.value {
-                    self.patched.insert(name.id.as_str());
-                }
+                self.patched.extend(name(&attribute.value));
             }
             Expr::Subscript(subscript) => {
                 self.dynamic |= subscript.ctx.is_store()
                     && matches!(&*subscript.value, Expr::Call(call)
-                        if matches!(called(call), Some("locals" | "vars")));
+                        if matches!(name(&call.func), Some("locals" | "vars")));
                 self.dynamic |= is_attribute(&subscript.value, "sys", "modules")
-                    && matches!(&*subscript.slice, Expr::Name(name) if name.id.as_str() == "__name__");
+                    && name(&subscript.slice) == Some("__name__");
             }
-            Expr::Call(call) => self.call(call),
+            Expr::Call(call) => match name(&call.func) {
+                Some("exec" | "execfile") => self.dynamic = true,
+                Some("setattr") => {
+                    self.patched.extend(call.arguments.args.first().and_then(name));
+                }
+                _ => {}
+            },
             _ => {}
         }
         self.dynamic |= is_namespace(expression);
@@ -75,39 +80,18 @@ impl<'a> Visitor<'a> for Facts<'a> {
     }
 }
 
-impl<'a> Facts<'a> {
-    fn call(&mut self, call: &'a ExprCall) {
-        match called(call) {
-            Some("exec" | "execfile") => self.dynamic = true,
-            Some("setattr") => {
-                if let Some(Expr::Name(name)) = call.arguments.args.first() {
-                    self.patched.insert(name.id.as_str());
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-fn called(call: &ExprCall) -> Option<&str> {
-    match &*call.func {
-        Expr::Name(name) => Some(name.id.as_str()),
-        _ => None,
-    }
-}
-
-/// `globals()`. `locals()` and `vars()` are the same at module level, but almost always read.
+/// `globals()`. `locals()` and `vars()` are the same at module level, but are nearly always read.
 fn is_namespace(expression: &Expr) -> bool {
-    matches!(expression, Expr::Call(call) if called(call) == Some("globals"))
+    matches!(expression, Expr::Call(call) if name(&call.func) == Some("globals"))
 }
 
-fn is_attribute(expression: &Expr, object: &str, attribute: &str) -> bool {
-    matches!(expression, Expr::Attribute(it) if it.attr.as_str() == attribute
-        && matches!(&*it.value, Expr::Name(name) if name.id.as_str() == object))
+pub fn is_attribute(expression: &Expr, object: &str, attribute: &str) -> bool {
+    matches!(expression, Expr::Attribute(it)
+        if it.attr.as_str() == attribute && name(&it.value) == Some(object))
 }
 
-/// The `:=` that evaluating the expression runs, innermost first; not those inside a `lambda`.
-pub(super) fn assigned_in_expression(expression: &Expr) -> Vec<&ExprNamed> {
+/// The `:=` that are run with the expression, innermost first; not those inside a `lambda`.
+pub fn assigned_in_expression(expression: &Expr) -> Vec<&ExprNamed> {
     struct Named<'a>(Vec<&'a ExprNamed>);
     impl<'a> Visitor<'a> for Named<'a> {
         fn visit_expr(&mut self, expression: &'a Expr) {
@@ -125,42 +109,40 @@ pub(super) fn assigned_in_expression(expression: &Expr) -> Vec<&ExprNamed> {
 }
 
 /// Whether a method of the class sets the attribute `name` on its instance.
-pub(super) fn sets_on_instance(class: &StmtClassDef, name: &str) -> bool {
+pub fn sets_on_instance(class: &StmtClassDef, attribute: &str) -> bool {
     struct Sets<'n> {
         this: &'n str,
-        name: &'n str,
+        attribute: &'n str,
         found: bool,
     }
     impl<'a> Visitor<'a> for Sets<'_> {
         fn visit_expr(&mut self, expression: &'a Expr) {
-            let this = |expression: &Expr| matches!(expression, Expr::Name(name) if name.id.as_str() == self.this);
-            let hit = match expression {
-                Expr::Attribute(attribute) => {
-                    (attribute.ctx.is_store()
-                        && this(&attribute.value)
-                        && attribute.attr.as_str() == self.name)
-                        || (this(&attribute.value) && attribute.attr.as_str() == "__dict__")
+            let is_this = |it: &Expr| name(it) == Some(self.this);
+            self.found |= match expression {
+                Expr::Attribute(attribute) if is_this(&attribute.value) => {
+                    let set = attribute.attr.as_str();
+                    set == "__dict__" || (attribute.ctx.is_store() && set == self.attribute)
                 }
                 Expr::Call(call) => {
-                    called(call) == Some("setattr") && call.arguments.args.first().is_some_and(this)
+                    let first = call.arguments.args.first();
+                    name(&call.func) == Some("setattr") && first.is_some_and(is_this)
                 }
                 _ => false,
             };
-            self.found |= hit;
             walk_expr(self, expression);
         }
     }
     class.body.iter().any(|member| {
         let Stmt::FunctionDef(method) = member else { return false };
         let Some(this) = signature::first(&method.parameters) else { return false };
-        let mut sets = Sets { this, name, found: false };
+        let mut sets = Sets { this, attribute, found: false };
         sets.visit_body(&method.body);
         sets.found
     })
 }
 
-/// Whether calling the function gives a generator instead of running it.
-pub(super) fn is_generator(function: &StmtFunctionDef) -> bool {
+/// Whether calling the function returns a generator instead of running it.
+pub fn is_generator(function: &StmtFunctionDef) -> bool {
     struct Yields(bool);
     impl<'a> Visitor<'a> for Yields {
         fn visit_stmt(&mut self, statement: &'a Stmt) {

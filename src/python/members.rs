@@ -1,5 +1,5 @@
-//! What an instance of a class has, as far as the module tells: own members, those of base classes
-//! of the same module, attributes that methods set.
+//! The attributes of an instance, as far as the module shows: members of the class, those of base
+//! classes in the same module, and attributes that methods set.
 
 use std::collections::BTreeMap;
 
@@ -8,37 +8,45 @@ use ruff_text_size::{Ranged, TextSize};
 
 use super::facts::{Facts, sets_on_instance};
 use super::namespace::{Names, of_class};
-use super::signature::short;
+use super::signature::{name_of, short};
+use super::targets::{last_name, name};
 use super::value::{Bound, Value};
 
-/// The names of a module and what else it says of them.
-pub(super) struct Module<'a> {
-    pub(super) names: Names<'a>,
-    pub(super) facts: Facts<'a>,
-    /// What the bases of each class are worth, by the place of the class's name.
-    pub(super) bases: BTreeMap<TextSize, Vec<Vec<Value<'a>>>>,
-    /// Whether `from … import *` may have brought names.
-    pub(super) stars: bool,
+/// A module: its names, and what else is known of them.
+pub struct Module<'a> {
+    pub names: Names<'a>,
+    pub facts: Facts<'a>,
+    /// The values of the bases of each class, by the place of the class's name.
+    pub bases: BTreeMap<TextSize, Vec<Vec<Value<'a>>>>,
+    /// Whether `from … import *` may bind names.
+    pub stars: bool,
+}
+
+impl Module<'_> {
+    /// Where a name of the module is bound.
+    pub fn place(&self, name: &str) -> Option<TextSize> {
+        self.names.get(name)?.place()
+    }
 }
 
 /// An attribute of an instance.
-pub(super) enum Member<'a> {
-    /// Its possible values, and whether it may be absent after all.
+pub enum Member<'a> {
+    /// Its possible values, and whether it may be absent nevertheless.
     Found(Vec<Bound<'a>>, bool),
-    /// Certainly not there; a call would raise `AttributeError`.
+    /// Certainly absent: a call would raise `AttributeError`.
     Missing,
-    /// Not to be told from this module, for this reason.
+    /// This module does not show it, for this reason.
     Undecided(String),
 }
 
 impl<'a> Module<'a> {
     /// Looks `name` up as `getattr(instance, name)` would.
-    pub(super) fn member(&self, class: &'a StmtClassDef, name: &str) -> Member<'a> {
+    pub fn member(&self, class: &'a StmtClassDef, name: &str) -> Member<'a> {
         self.member_within(class, name, &mut Vec::new())
     }
 
     /// Whether attributes are set from outside on an instance that has a name.
-    pub(super) fn patches_instance(&self, class: &StmtClassDef) -> bool {
+    pub fn patches_instance(&self, class: &StmtClassDef) -> bool {
         let is_one =
             |value: &Value<'_>| matches!(value, Value::Instance(it) if std::ptr::eq(*it, class));
         self.facts
@@ -57,11 +65,11 @@ impl<'a> Module<'a> {
         /// Families of base classes larger than this are not followed.
         const MOST: usize = 50;
         if seen.iter().any(|&before| std::ptr::eq(before, class)) {
-            // Reached over another base, its members were looked at then.
+            // Its members were checked when it was reached through another base.
             return Member::Missing;
         }
         if seen.len() == MOST {
-            return Member::Undecided(format!("`{}` has too many bases to follow", of(class)));
+            return Member::Undecided(format!("`{}` has too many base classes", name_of(class)));
         }
         seen.push(class);
         let own = of_class(class, &self.names);
@@ -72,7 +80,7 @@ impl<'a> Module<'a> {
             }
             return Member::Found(values, binding.conditional);
         }
-        if !is_dunder(name) && sets_on_instance(class, name) {
+        if !name.starts_with("__") && sets_on_instance(class, name) {
             return Member::Found(vec![(Value::Unknown, class.name.start())], false);
         }
         if let Some(reason) = self.elsewhere(class, &own) {
@@ -96,14 +104,14 @@ impl<'a> Module<'a> {
                 Base::Local(base) => self.member_within(base, name, seen),
                 Base::Foreign => Member::Undecided(format!(
                     "`{}` inherits from `{}`, which is not in this module",
-                    of(class),
+                    name_of(class),
                     spelled(base),
                 )),
             };
             match found {
                 Member::Missing => {}
                 Member::Undecided(reason) => undecided = undecided.or(Some(reason)),
-                // A base before it that is not known may have its own.
+                // An unknown base before it may have its own.
                 Member::Found(values, _) if undecided.is_some() => {
                     let at = values.first().map_or(class.name.start(), |value| value.1);
                     return Member::Found(vec![(Value::Unknown, at)], false);
@@ -114,59 +122,57 @@ impl<'a> Module<'a> {
         undecided.map_or(Member::Missing, Member::Undecided)
     }
 
-    /// Why attributes of the class may come from elsewhere than its bodies and bases.
+    /// Why attributes of the class may come from elsewhere than its body and bases.
     fn elsewhere(&self, class: &StmtClassDef, own: &Names<'a>) -> Option<String> {
         let name = class.name.as_str();
         let decorated = !class.decorator_list.iter().all(|it| keeps_attributes(&it.expression));
-        let class = of(class);
+        let class = name_of(class);
         if own.contains_key("__getattr__") || own.contains_key("__getattribute__") {
-            Some(format!("`{class}` makes up its attributes in `__getattr__`"))
+            Some(format!("`{class}` defines `__getattr__`"))
         } else if decorated {
             Some(format!("a decorator may give `{class}` other attributes"))
         } else if self.facts.patched.contains(name) {
-            Some(format!("attributes of `{class}` are set from outside of its body"))
+            Some(format!("attributes of `{class}` are set outside its body"))
         } else {
             None
         }
     }
 
-    /// A base class as it is written, and what it was worth there.
+    /// A base class: its expression, and the values of it.
     fn base(&self, written: &Expr, values: &[Value<'a>]) -> Base<'a> {
         if let [Value::Class(class)] = values {
             return Base::Local(class);
         }
-        let (name, bare) = match written {
-            Expr::Name(name) => (name.id.as_str(), true),
-            Expr::Attribute(attribute) => (attribute.attr.as_str(), false),
-            // `Generic[T]`; of a subscripted class of this module the value is not known.
-            Expr::Subscript(subscript) => return self.base(&subscript.value, &[Value::Unknown]),
-            _ => return Base::Foreign,
-        };
+        // `Generic[T]`; the value of a subscripted class of this module is not known.
+        if let Expr::Subscript(subscript) = written {
+            return self.base(&subscript.value, &[Value::Unknown]);
+        }
+        let Some(name) = last_name(written) else { return Base::Foreign };
         let unknown = matches!(values, [Value::Unknown]);
         if unknown && is_plain_import(name) {
             return Base::Plain;
         }
-        if unknown && bare && !self.stars && !self.names.contains_key(name) && is_builtin(name) {
+        if unknown
+            && written.is_name_expr()
+            && !self.stars
+            && !self.names.contains_key(name)
+            && is_builtin(name)
+        {
             return Base::Plain;
         }
         Base::Foreign
     }
 }
 
-/// Decorators of the standard library that add no plain attribute.
+/// Decorators of the standard library that add no method that matters here.
 fn keeps_attributes(decorator: &Expr) -> bool {
-    match decorator {
-        Expr::Name(name) => {
-            matches!(name.id.as_str(), "final" | "total_ordering" | "runtime_checkable")
-        }
-        Expr::Attribute(attribute) => matches!(attribute.attr.as_str(), "final" | "total_ordering"),
-        _ => false,
-    }
+    name(decorator) == Some("runtime_checkable")
+        || matches!(last_name(decorator), Some("final" | "total_ordering"))
 }
 
 enum Base<'a> {
     Local(&'a StmtClassDef),
-    /// Known to have neither a `handle` nor an `initialize`, nor a constructor with arguments.
+    /// Certainly has no `handle`, no `initialize`, and no constructor with arguments.
     Plain,
     Foreign,
 }
@@ -178,27 +184,17 @@ fn is_plain_import(name: &str) -> bool {
 
 fn is_builtin(name: &str) -> bool {
     matches!(name, "object" | "dict" | "list" | "set" | "tuple" | "str" | "int" | "float" | "bytes")
+        || matches!(name, "Exception" | "BaseException")
         || name.ends_with("Error")
         || name.ends_with("Warning")
-        || matches!(name, "Exception" | "BaseException")
 }
 
-fn is_dunder(name: &str) -> bool {
-    name.starts_with("__")
-}
-
-fn of(class: &StmtClassDef) -> String {
-    short(class.name.as_str())
-}
-
-/// A base class as its author wrote it, where that is short.
+/// A base class as it is written, if that is short.
 fn spelled(base: &Expr) -> String {
-    match base {
-        Expr::Name(name) => short(name.id.as_str()),
-        Expr::Attribute(attribute) => match &*attribute.value {
-            Expr::Name(name) => short(&format!("{}.{}", name.id, attribute.attr)),
-            _ => short(&format!("….{}", attribute.attr)),
-        },
-        _ => "…".to_owned(),
+    match (base, last_name(base)) {
+        (Expr::Attribute(attribute), Some(last)) => {
+            short(&format!("{}.{last}", name(&attribute.value).unwrap_or("…")))
+        }
+        (_, last) => short(last.unwrap_or("…")),
     }
 }

@@ -1,11 +1,11 @@
-//! What names a body of statements leaves behind, without running it.
+//! The names that a body of statements binds, found without running it.
 //!
-//! The body is walked in order as Python would run it, every name mapped to the values that it may
-//! then have: branches are walked apart and joined, loops run no time or once, a `try` may break off
-//! anywhere. What cannot be known is `Value::Unknown`, never a guess; a name that only some of the
-//! ways bind is *conditional*.
+//! The body is walked in the order in which Python would run it, and every name is mapped to the values
+//! that it may have: branches are walked separately and joined, loops run never or once, a `try` may
+//! break off anywhere. A value that cannot be known is `Value::Unknown`, never a guess; a name that only
+//! some paths bind is *conditional*.
 //!
-//! A branch records only what it changes and looks through to the scope around it, so the cost stays
+//! A branch records only what it changes and refers to the scope around it, so the cost stays
 //! proportional to the source.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,20 +18,25 @@ use super::walk::Walk;
 
 /// The values that a name may have.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Binding<'a> {
+pub struct Binding<'a> {
     /// Empty when the name was deleted.
-    pub(super) values: Vec<Bound<'a>>,
-    /// Whether some way through the body leaves the name unbound.
-    pub(super) conditional: bool,
+    pub values: Vec<Bound<'a>>,
+    /// Whether some path through the body leaves the name unbound.
+    pub conditional: bool,
 }
 
 impl<'a> Binding<'a> {
-    pub(super) fn of(values: Vec<Value<'a>>, at: TextSize) -> Self {
+    pub fn of(values: Vec<Value<'a>>, at: TextSize) -> Self {
         Self { values: values.into_iter().map(|value| (value, at)).collect(), conditional: false }
     }
 
+    /// Where it was bound.
+    pub fn place(&self) -> Option<TextSize> {
+        self.values.first().map(|value| value.1)
+    }
+
     fn merge(&mut self, other: Binding<'a>) {
-        /// More alternatives than any author writes: nothing is known then.
+        /// With more alternatives than any author writes, the value is unknown.
         const MOST: usize = 8;
         self.conditional |= other.conditional || other.values.is_empty();
         for value in other.values {
@@ -46,55 +51,63 @@ impl<'a> Binding<'a> {
 }
 
 /// Names and their bindings.
-pub(super) type Names<'a> = BTreeMap<&'a str, Binding<'a>>;
+pub type Names<'a> = BTreeMap<&'a str, Binding<'a>>;
 
 /// What the walk saw besides names.
 #[derive(Debug, Default)]
-pub(super) struct Seen<'a> {
+pub struct Seen<'a> {
     /// Modules of `from … import *`.
-    pub(super) stars: Vec<TextSize>,
+    pub stars: Vec<TextSize>,
     /// Relative imports that run whenever the module is imported.
-    pub(super) relative_imports: Vec<(TextSize, &'a str)>,
+    pub relative_imports: Vec<(TextSize, &'a str)>,
     /// `return` outside of a function.
-    pub(super) stray_returns: Vec<TextSize>,
-    /// What the bases of each class were worth where it was defined, by the place of its name.
-    pub(super) bases: BTreeMap<TextSize, Vec<Vec<Value<'a>>>>,
-    /// Where the body always leaves with an exception.
-    pub(super) raises: Option<TextSize>,
+    pub stray_returns: Vec<TextSize>,
+    /// The values of the bases of each class where it was defined, by the place of its name.
+    pub bases: BTreeMap<TextSize, Vec<Vec<Value<'a>>>>,
+    /// Where the body always raises an exception.
+    pub raises: Option<TextSize>,
 }
 
 /// Walks a module.
-pub(super) fn of_module(body: &[Stmt]) -> (Names<'_>, Seen<'_>) {
-    let mut walk = Walk { seen: Seen::default(), guarded: 0 };
-    let mut scope = Scope { around: None, globals: None, changes: Names::new() };
+pub fn of_module(body: &[Stmt]) -> (Names<'_>, Seen<'_>) {
+    names_of(body, None, 0)
+}
+
+/// Walks a class of the module whose names are `globals`.
+pub fn of_class<'a>(class: &'a StmtClassDef, globals: &Names<'a>) -> Names<'a> {
+    names_of(&class.body, Some(globals), 1).0
+}
+
+fn names_of<'a>(
+    body: &'a [Stmt],
+    globals: Option<&Names<'a>>,
+    guarded: usize,
+) -> (Names<'a>, Seen<'a>) {
+    let mut walk = Walk { seen: Seen::default(), guarded };
+    let mut scope = Scope { around: None, globals, changes: Names::new() };
     walk.body(body, &mut scope);
     scope.changes.retain(|_, binding| !binding.values.is_empty());
     (scope.changes, walk.seen)
 }
 
-/// Walks a class of the module whose names are `globals`.
-pub(super) fn of_class<'a>(class: &'a StmtClassDef, globals: &Names<'a>) -> Names<'a> {
-    let mut walk = Walk { seen: Seen::default(), guarded: 1 };
-    let mut scope = Scope { around: None, globals: Some(globals), changes: Names::new() };
-    walk.body(&class.body, &mut scope);
-    scope.changes.retain(|_, binding| !binding.values.is_empty());
-    scope.changes
-}
-
-/// One branch: what it changed so far, over what it began with.
-pub(super) struct Scope<'p, 'a> {
-    pub(super) around: Option<&'p Scope<'p, 'a>>,
-    /// For the body of a class: the names of its module.
-    pub(super) globals: Option<&'p Names<'a>>,
-    pub(super) changes: Names<'a>,
+/// One branch: its changes so far, over the scope in which it began.
+pub struct Scope<'p, 'a> {
+    pub around: Option<&'p Scope<'p, 'a>>,
+    /// In the body of a class: the names of its module.
+    pub globals: Option<&'p Names<'a>>,
+    pub changes: Names<'a>,
 }
 
 impl<'a> Scope<'_, 'a> {
-    pub(super) fn bind(&mut self, name: &'a str, binding: Binding<'a>) {
+    pub fn bind(&mut self, name: &'a str, binding: Binding<'a>) {
         self.changes.insert(name, binding);
     }
 
-    pub(super) fn local(&self, name: &str) -> Option<&Binding<'a>> {
+    pub fn bind_one(&mut self, name: &'a str, value: Value<'a>, at: TextSize) {
+        self.bind(name, Binding::of(vec![value], at));
+    }
+
+    pub fn local(&self, name: &str) -> Option<&Binding<'a>> {
         let mut scope = self;
         loop {
             if let Some(binding) = scope.changes.get(name) {
@@ -104,35 +117,26 @@ impl<'a> Scope<'_, 'a> {
         }
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&Binding<'a>> {
+    pub fn get(&self, name: &str) -> Option<&Binding<'a>> {
         let local = self.local(name).filter(|binding| !binding.values.is_empty());
         local.or_else(|| self.globals?.get(name))
     }
 
-    pub(super) fn branch(&self) -> Scope<'_, 'a> {
+    pub fn branch(&self) -> Scope<'_, 'a> {
         Scope { around: Some(self), globals: self.globals, changes: Names::new() }
     }
 
-    /// Takes over what each of the branches changed; a name that one of them left alone keeps what
-    /// it had as one of its values.
-    pub(super) fn join(&mut self, branches: Vec<Names<'a>>) {
+    /// Takes over the changes of all branches. A name that one of them did not change keeps its old
+    /// values, too.
+    pub fn join(&mut self, branches: Vec<Names<'a>>) {
         let names: BTreeSet<&'a str> = branches.iter().flat_map(|b| b.keys().copied()).collect();
         for name in names {
             let before = self.local(name).cloned().unwrap_or_default();
-            let mut merged: Option<Binding<'a>> = None;
+            let mut merged = Binding::default();
             for branch in &branches {
-                let binding = branch.get(name).unwrap_or(&before).clone();
-                match &mut merged {
-                    None => {
-                        let conditional = binding.conditional || binding.values.is_empty();
-                        merged = Some(Binding { conditional, ..binding });
-                    }
-                    Some(merged) => merged.merge(binding),
-                }
+                merged.merge(branch.get(name).unwrap_or(&before).clone());
             }
-            if let Some(merged) = merged {
-                self.bind(name, merged);
-            }
+            self.bind(name, merged);
         }
     }
 }

@@ -1,25 +1,25 @@
 //! Which file of a model the server imports for a handler.
 //!
-//! Read in the server (1.1.11), and observed with eleven layouts: a worker runs in the model's folder, and its `PYTHONPATH` is
-//! `HEAD:$PYTHONPATH:MODEL_FOLDER[:SERVER_HOME]` (`WorkerLifeCycle.getEnvString`). HEAD is meant to
-//! be the folder of the handler file, and is, when the handler has both a `/` and a `:`: for
-//! `pkg/mod:f` it is `pkg`. Otherwise HEAD is the module part as it stands, so `mod:f` and `mod`
-//! look into a folder `mod/` first, and `pkg/mod` *without* a function never looks into `pkg/`.
-//! HEAD is relative; the worker's folder makes it a folder of the model.
+//! From the source of the server (1.1.11), and tried with eleven layouts: a worker runs in the model's
+//! folder, and its `PYTHONPATH` is `HEAD:$PYTHONPATH:MODEL_FOLDER[:SERVER_HOME]`
+//! (`WorkerLifeCycle.getEnvString`). HEAD is meant to be the folder of the handler file, and is so if the
+//! handler has both a `/` and a `:`: for `pkg/mod:f` it is `pkg`. Otherwise HEAD is the whole module
+//! part, so `mod:f` and `mod` search a folder `mod/` first, and `pkg/mod` *without* a function never
+//! searches `pkg/`. HEAD is relative to the worker's folder, so it is a folder of the model.
 //!
-//! What is imported is the part behind the last `/`, without a trailing `.py`
-//! (`model_loader.MmsModelLoader.load`), by `importlib.import_module`: `lstm-service` is then a
-//! fine name, dots lead into packages, and a folder with an `__init__.py` hides a module beside it.
+//! The server imports the part behind the last `/`, without a trailing `.py`
+//! (`model_loader.MmsModelLoader.load`), with `importlib.import_module`: `lstm-service` is then a valid
+//! name, dots lead into packages, and a folder with an `__init__.py` hides a module beside it.
 
 use crate::model::problem::{Code, Problem};
 use crate::model::{EntryPath, Handler};
 
 use super::nearest::nearest;
 
-/// Which files of the model the server could import for this handler, best first: the first that
-/// exists is the one. Entry paths such as `mod.py`, `pkg/mod.py` or `mod/__init__.py`; empty when
-/// the name can never be imported. Modules outside the model (the server's own packages, compiled
-/// extensions) are not among them.
+/// The files of the model that the server would import for this handler, in its order: it takes the
+/// first that exists. Entry paths like `mod.py`, `pkg/mod.py` or `mod/__init__.py`; empty if the name
+/// can never be imported. Modules outside the model (the server's packages, compiled extensions) are
+/// not included.
 pub fn module_candidates(handler: &Handler) -> Vec<EntryPath> {
     let written = handler.module();
     let head = match written.rsplit_once('/') {
@@ -35,16 +35,16 @@ pub fn module_candidates(handler: &Handler) -> Vec<EntryPath> {
         .collect()
 }
 
-/// The name that the server imports, unless no module can have it.
-pub(super) fn import_name(handler: &Handler) -> Option<&str> {
+/// The name that the server imports, if a module can have it.
+pub fn import_name(handler: &Handler) -> Option<&str> {
     let written = handler.module();
     let written = written.strip_suffix(".py").unwrap_or(written);
     let name = written.rsplit('/').next().unwrap_or(written);
     name.split('.').all(|part| !part.is_empty()).then_some(name)
 }
 
-/// The problem of a handler none of whose [`module_candidates`] is in the model. `files` are the
-/// files of the model; from its Python modules comes the suggestion.
+/// The problem if none of the [`module_candidates`] of a handler is in the model. `files` are the files
+/// of the model, from which the suggestion comes.
 pub fn module_missing<'a>(
     handler: &Handler,
     files: impl IntoIterator<Item = &'a EntryPath>,
@@ -56,7 +56,7 @@ pub fn module_missing<'a>(
     let wanted = import_name(handler).unwrap_or(handler.module());
     let last = |module: &&str| module.rsplit('/').next() == Some(wanted);
     let help = if let Some(elsewhere) = modules.iter().copied().find(last) {
-        // The server looks into a folder only when a function is named.
+        // The server searches the folder only if the handler names a function.
         let function = if function.is_empty() { ":handle" } else { &function };
         format!("the module is in a folder: write `{elsewhere}{function}`")
     } else if let Some(near) =
@@ -73,7 +73,9 @@ pub fn module_missing<'a>(
             let message = format!("the module of the handler `{handler}` is not in the model");
             (expected.as_path().to_owned(), message)
         }
-        None => ("".into(), format!("the handler `{handler}` names no importable module")),
+        None => {
+            ("".into(), format!("the handler `{handler}` names no module that can be imported"))
+        }
     };
     Problem::error(Code::HandlerModuleMissing, path, message, help)
 }
@@ -87,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn candidates_in_the_order_of_the_servers_path() {
+    fn candidates_come_in_the_order_of_the_servers_path() {
         for (text, expected) in [
             ("mod:f", vec!["mod/mod/__init__.py", "mod/mod.py", "mod/__init__.py", "mod.py"]),
             ("mod", vec!["mod/mod/__init__.py", "mod/mod.py", "mod/__init__.py", "mod.py"]),
@@ -130,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_module_says_where_it_is() {
+    fn a_missing_module_is_reported_with_its_place() {
         let files =
             ["service.py", "code/infer.py", "weights.bin"].map(|p| EntryPath::parse(p).unwrap());
         for (text, path, help) in [

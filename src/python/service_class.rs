@@ -1,20 +1,20 @@
-//! The fallback of the server where there is no function: exactly one class, and that a service.
-//! The rules and their source stand at the top of `entry_point`.
+//! The server's fallback if there is no function: exactly one class, which must be a service. The rules
+//! are at the top of `entry_point`.
 
 use ruff_python_ast::StmtClassDef;
 use ruff_text_size::Ranged;
 
-use super::callable::{Call, entry, quoted};
-use super::entry_point::{DEFAULT, Finding, place};
+use super::callable::{Call, entry};
+use super::finding::{DEFAULT, Finding};
 use super::members::{Member, Module};
 use super::namespace::{Binding, of_class};
 use super::nearest::nearest;
-use super::signature::short;
+use super::signature::{name_of, quoted, short};
 use super::value::Value;
 use crate::model::Handler;
 use crate::model::problem::{Code, Severity};
 
-/// The classes that the server would count, by name, and whether each is certainly one.
+/// The names that the server would count as classes, and whether each certainly is one.
 fn classes<'m, 'a>(
     module: &'m Module<'a>,
 ) -> impl Iterator<Item = (&'a str, &'m Binding<'a>, bool)> {
@@ -27,82 +27,76 @@ fn classes<'m, 'a>(
     })
 }
 
-/// The class of a module that has no other.
-pub(super) fn only_class<'a>(module: &Module<'a>) -> Option<&'a StmtClassDef> {
-    let mut classes = classes(module);
-    match (&classes.next()?.1.values[..], classes.next()) {
-        ([(Value::Class(class), _)], None) => Some(class),
+/// The definition of a class, if a name certainly stands for it.
+fn definition<'a>(binding: &Binding<'a>) -> Option<&'a StmtClassDef> {
+    match binding.values[..] {
+        [(Value::Class(class), _)] => Some(class),
         _ => None,
     }
 }
 
-/// The fallback: exactly one class, and that a service.
-pub(super) fn check_classes(handler: &Handler, module: &Module<'_>) -> Vec<Finding> {
+/// The class of a module that has no other.
+pub fn only_class<'a>(module: &Module<'a>) -> Option<&'a StmtClassDef> {
+    let mut classes = classes(module);
+    let first = definition(classes.next()?.1);
+    first.filter(|_| classes.next().is_none())
+}
+
+/// Checks that there is exactly one class, and that it is a service.
+pub fn check_classes(handler: &Handler, module: &Module<'_>) -> Vec<Finding> {
     let mut counted: Vec<_> = classes(module).collect();
-    counted.sort_by_key(|class| class.1.values.first().map(|value| value.1));
-    let certain = counted.iter().filter(|class| class.2).count();
+    counted.sort_by_key(|class| class.1.place());
     match &counted[..] {
         [] => vec![no_class(handler, module)],
         [(_, binding, is_certain)] => {
             let mut findings = check_class_binding(binding, module);
             if !is_certain && findings.is_empty() {
-                let at = binding.values.first().map(|value| value.1);
-                let message = "the only class of the module is bound only under a condition";
-                findings.push(Finding::undecided(at, message.to_owned()));
+                let message = "the only class of the module is defined only under a condition";
+                findings.push(Finding::undecided(binding.place(), message));
             }
             findings
         }
-        _ => {
+        [_, second, ..] => {
             let names = quoted(counted.iter().map(|class| class.0));
-            let at = counted[1].1.values.first().map(|value| value.1);
-            if certain <= 1 {
+            let at = second.1.place();
+            if counted.iter().filter(|class| class.2).count() <= 1 {
                 let message = format!(
-                    "how many of the classes {names} the module ends up with cannot be told, and the server wants exactly one"
+                    "the module may define one or more of the classes {names}, and the server needs exactly one"
                 );
                 return vec![Finding::undecided(at, message)];
             }
             let message = format!(
-                "the module defines no `handle` and {} classes, {names}, where the server wants exactly one",
+                "the module defines no `handle` but {} classes, {names}; the server needs exactly one",
                 counted.len(),
             );
-            vec![Finding::error(
-                Code::HandlerEntryPoint,
-                at,
-                message,
-                one_class_help(&counted, module),
-            )]
+            let help = one_class_help(&counted, module);
+            vec![Finding::error(Code::HandlerEntryPoint, at, message, help)]
         }
     }
 }
 
 fn one_class_help(counted: &[(&str, &Binding<'_>, bool)], module: &Module<'_>) -> String {
-    let definition = |binding: &Binding<'_>| match binding.values[..] {
-        [(Value::Class(class), _)] => Some(class.name.start()),
-        _ => None,
-    };
-    let first = definition(counted[0].1);
-    if first.is_some() && counted.iter().all(|class| definition(class.1) == first) {
-        return "the server counts names: remove the alias".to_owned();
+    let start = |binding: &Binding<'_>| definition(binding).map(|class| class.name.start());
+    let first = start(counted[0].1);
+    if first.is_some() && counted.iter().all(|class| start(class.1) == first) {
+        return "remove the alias: the server counts names".to_owned();
     }
-    let service = counted.iter().find_map(|(name, binding, _)| match binding.values[..] {
-        [(Value::Class(class), _)] => {
-            matches!(module.member(class, DEFAULT), Member::Found(..)).then_some(*name)
-        }
-        _ => None,
-    });
-    let service = short(service.unwrap_or(counted[0].0));
+    let is_service = |binding: &Binding<'_>| {
+        definition(binding)
+            .is_some_and(|class| matches!(module.member(class, DEFAULT), Member::Found(..)))
+    };
+    let service = counted.iter().find(|class| is_service(class.1)).unwrap_or(&counted[0]);
     format!(
-        "add `_service = {service}()` and a function `def handle(data, context)` that calls it, or move the other classes into a module of their own"
+        "add `_service = {}()` and a function `def handle(data, context)` that calls it, or move the other classes to another module",
+        short(service.0)
     )
 }
 
 fn no_class(handler: &Handler, module: &Module<'_>) -> Finding {
-    let produced = module.names.values().find_map(|binding| {
-        binding.values.iter().find(|(value, _)| *value == Value::Produced).map(|value| value.1)
-    });
+    let mut values = module.names.values().flat_map(|binding| &binding.values);
     let message = "the module defines neither a function `handle` nor a class";
-    if let Some(at) = produced {
-        return Finding::undecided(Some(at), format!("{message}, unless a call returns one"));
+    if let Some((_, at)) = values.find(|(value, _)| *value == Value::Produced) {
+        return Finding::undecided(Some(*at), format!("{message}, unless a call returns one"));
     }
     let functions = module.names.iter().filter_map(|(name, binding)| {
         let is_function =
@@ -110,47 +104,35 @@ fn no_class(handler: &Handler, module: &Module<'_>) -> Finding {
         binding.values.iter().all(|(value, _)| is_function(value)).then_some(*name)
     });
     let written = handler.module();
-    let (at, help) = match nearest(DEFAULT, functions.clone()) {
-        Some(near) => (
-            place(near, module),
-            format!("rename `{near}` to `handle`, or write `{written}:{near}`"),
-        ),
-        None => {
-            let fitting: Vec<_> = functions
-                .filter(|name| {
-                    let values = &module.names[name].values;
-                    values.iter().all(|value| module.call(value, entry(name)).is_none())
-                })
-                .collect();
-            match fitting[..] {
-                [only] => (place(only, module), format!("write `{written}:{}`", short(only))),
-                _ => (
-                    None,
-                    "add `def handle(data, context)` at the top level of the module".to_owned(),
-                ),
-            }
-        }
+    let fits = |name: &&str| {
+        let values = &module.names[name].values;
+        values.iter().all(|value| module.call(value, entry(name)).is_none())
     };
-    Finding::error(Code::HandlerEntryPoint, at, message.to_owned(), help)
+    let (at, help) = if let Some(near) = nearest(DEFAULT, functions.clone()) {
+        (module.place(near), format!("rename `{near}` to `handle`, or write `{written}:{near}`"))
+    } else if let [only] = functions.filter(fits).collect::<Vec<_>>()[..] {
+        (module.place(only), format!("write `{written}:{}`", short(only)))
+    } else {
+        (None, "add `def handle(data, context)` at the top level of the module".to_owned())
+    };
+    Finding::error(Code::HandlerEntryPoint, at, message, help)
 }
 
 /// One name, and the class or classes that it may stand for.
 fn check_class_binding(binding: &Binding<'_>, module: &Module<'_>) -> Vec<Finding> {
-    let alternatives: Vec<_> = binding
-        .values
-        .iter()
-        .map(|(value, at)| match value {
-            Value::Class(class) => check_class(class, module),
+    let check = |(value, at): &(Value<'_>, _)| {
+        let message = match value {
+            Value::Class(class) => return check_class(class, module),
             Value::MadeClass => {
-                let message = "the only class of the module is made by a call, so its methods are not known";
-                vec![Finding::undecided(Some(*at), message.to_owned())]
+                "a call makes the only class of the module, so its methods are not known"
             }
             _ => {
-                let message = "the only class of the module may be replaced by one from elsewhere, which the server does not count";
-                vec![Finding::undecided(Some(*at), message.to_owned())]
+                "a class of another module, which the server does not count, may replace the only class of this one"
             }
-        })
-        .collect();
+        };
+        vec![Finding::undecided(Some(*at), message)]
+    };
+    let alternatives: Vec<_> = binding.values.iter().map(check).collect();
     let certain = alternatives.iter().all(|findings| findings.iter().any(Finding::is_error));
     let mut findings: Vec<_> = alternatives.into_iter().flatten().collect();
     if !certain {
@@ -162,14 +144,14 @@ fn check_class_binding(binding: &Binding<'_>, module: &Module<'_>) -> Vec<Findin
 /// The rules for the one class: constructible, `handle` and `initialize` callable.
 fn check_class<'a>(class: &'a StmtClassDef, module: &Module<'a>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let name = short(class.name.as_str());
+    let name = name_of(class);
     let at = Some(class.name.start());
     let mut undecided = Vec::new();
     let methods: [(Call<'_>, &str); 2] = [
         (entry("handle"), "calls with the data of every batch"),
         (
             Call { name: "initialize", arguments: &["context"], returns: false },
-            "fetches when it loads the model, even if there is nothing to do",
+            "needs when it loads the model, even if it does nothing",
         ),
     ];
     for (call, purpose) in methods {
@@ -181,10 +163,10 @@ fn check_class<'a>(class: &'a StmtClassDef, module: &Module<'a>) -> Vec<Finding>
                     continue;
                 }
                 match module.call_member(class, &values, call.name, call) {
-                    Some(fault) => findings.push(fault.into()),
+                    Some(fault) => findings.push(fault),
                     None if conditional => {
                         let message =
-                            format!("`{name}.{}` is bound only under a condition", call.name);
+                            format!("`{name}.{}` is defined only under a condition", call.name);
                         findings.push(Finding::undecided(values.first().map(|it| it.1), message));
                     }
                     None => {}
@@ -207,12 +189,12 @@ fn check_class<'a>(class: &'a StmtClassDef, module: &Module<'a>) -> Vec<Finding>
     }
     if let Some((_, reason)) = undecided.first() {
         let names = quoted(undecided.iter().map(|it| it.0));
-        let message = format!("whether `{name}` has {names} cannot be told: {reason}");
+        let message = format!("it is not certain that `{name}` has {names}: {reason}");
         findings.push(Finding::undecided(at, message));
     }
     if let Member::Found(values, false) = module.member(class, "__init__") {
         let call = Call { name: "__init__", arguments: &[], returns: false };
-        findings.extend(module.call_member(class, &values, "__init__", call).map(Finding::from));
+        findings.extend(module.call_member(class, &values, "__init__", call));
     }
     findings
 }

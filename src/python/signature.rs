@@ -1,80 +1,62 @@
-//! Whether a parameter list can be called with so many positional arguments.
+//! Parameter lists, and names in messages.
 
-use std::fmt::Write;
+use ruff_python_ast::{ParameterWithDefault, Parameters, StmtClassDef};
 
-use ruff_python_ast::Parameters;
-
-/// How a parameter list and a call miss each other.
+/// Why a parameter list does not fit a call.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Misfit<'a> {
+pub enum Misfit<'a> {
     /// Parameters without a default that the call leaves empty.
     Unfilled(Vec<&'a str>),
-    /// It takes at most so many.
+    /// It takes at most so many arguments.
     TooMany(usize),
-    /// Keyword-only parameters without a default: a positional call can never fill them.
+    /// Keyword-only parameters without a default, which a positional call never fills.
     KeywordOnly(Vec<&'a str>),
 }
 
-/// What keeps `parameters` from being called with `given` positional arguments.
-pub(super) fn misfit(parameters: &Parameters, given: usize) -> Option<Misfit<'_>> {
+/// Why `parameters` do not take `given` positional arguments.
+pub fn misfit(parameters: &Parameters, given: usize) -> Option<Misfit<'_>> {
+    fn required<'a>(
+        parameters: impl Iterator<Item = &'a ParameterWithDefault>,
+    ) -> Option<Vec<&'a str>> {
+        let required = parameters.filter(|it| it.default.is_none());
+        let names: Vec<_> = required.map(|it| it.parameter.name.as_str()).collect();
+        (!names.is_empty()).then_some(names)
+    }
     let positional = || parameters.posonlyargs.iter().chain(&parameters.args);
-    let unfilled: Vec<_> = positional()
-        .skip(given)
-        .filter(|parameter| parameter.default.is_none())
-        .map(|parameter| parameter.parameter.name.as_str())
-        .collect();
-    if !unfilled.is_empty() {
+    if let Some(unfilled) = required(positional().skip(given)) {
         return Some(Misfit::Unfilled(unfilled));
     }
     let most = positional().count();
     if most < given && parameters.vararg.is_none() {
         return Some(Misfit::TooMany(most));
     }
-    let keywords: Vec<_> = parameters
-        .kwonlyargs
-        .iter()
-        .filter(|parameter| parameter.default.is_none())
-        .map(|parameter| parameter.parameter.name.as_str())
-        .collect();
-    (!keywords.is_empty()).then_some(Misfit::KeywordOnly(keywords))
+    required(parameters.kwonlyargs.iter()).map(Misfit::KeywordOnly)
 }
 
 /// The name of the first positional parameter.
-pub(super) fn first(parameters: &Parameters) -> Option<&str> {
+pub fn first(parameters: &Parameters) -> Option<&str> {
     let parameter = parameters.posonlyargs.iter().chain(&parameters.args).next()?;
     Some(parameter.parameter.name.as_str())
 }
 
-/// The parameter list as its author would recognise it: `(self, data, *args, context=…)`.
-pub(super) fn render(parameters: &Parameters) -> String {
-    let mut parts = Vec::new();
-    let mut push = |prefix: &str, name: &str, default: bool| {
-        let mut part = format!("{prefix}{}", short(name));
-        if default {
-            let _ = write!(part, "=…");
-        }
-        parts.push(part);
+/// The parameter list in the form of the source: `(self, data, *args, context=…)`.
+pub fn render(parameters: &Parameters) -> String {
+    let plain = |it: &ParameterWithDefault| {
+        let default = if it.default.is_some() { "=…" } else { "" };
+        short(it.parameter.name.as_str()) + default
     };
-    for parameter in &parameters.posonlyargs {
-        push("", parameter.parameter.name.as_str(), parameter.default.is_some());
+    let mut parts: Vec<String> = parameters.posonlyargs.iter().map(plain).collect();
+    if !parts.is_empty() {
+        parts.push("/".to_owned());
     }
-    if !parameters.posonlyargs.is_empty() {
-        push("/", "", false);
-    }
-    for parameter in &parameters.args {
-        push("", parameter.parameter.name.as_str(), parameter.default.is_some());
-    }
+    parts.extend(parameters.args.iter().map(plain));
     match &parameters.vararg {
-        Some(vararg) => push("*", vararg.name.as_str(), false),
-        None if !parameters.kwonlyargs.is_empty() => push("*", "", false),
+        Some(vararg) => parts.push(format!("*{}", short(vararg.name.as_str()))),
+        None if !parameters.kwonlyargs.is_empty() => parts.push("*".to_owned()),
         None => {}
     }
-    for parameter in &parameters.kwonlyargs {
-        push("", parameter.parameter.name.as_str(), parameter.default.is_some());
-    }
-    if let Some(kwarg) = &parameters.kwarg {
-        push("**", kwarg.name.as_str(), false);
-    }
+    parts.extend(parameters.kwonlyargs.iter().map(plain));
+    parts.extend(parameters.kwarg.iter().map(|kwarg| format!("**{}", short(kwarg.name.as_str()))));
     const MOST: usize = 8;
     if parts.len() > MOST {
         parts.truncate(MOST);
@@ -83,12 +65,32 @@ pub(super) fn render(parameters: &Parameters) -> String {
     format!("({})", parts.join(", "))
 }
 
-/// A name cut to what a message can bear.
-pub(super) fn short(name: &str) -> String {
+/// A name, shortened for a message.
+pub fn short(name: &str) -> String {
     const MOST: usize = 60;
     match name.char_indices().nth(MOST) {
         Some((end, _)) => format!("{}…", &name[..end]),
         None => name.to_owned(),
+    }
+}
+
+pub fn name_of(class: &StmtClassDef) -> String {
+    short(class.name.as_str())
+}
+
+/// `a`, `b` and `c`; only the first few of many.
+pub fn quoted(names: impl IntoIterator<Item: AsRef<str>>) -> String {
+    const MOST: usize = 6;
+    let quote = |name: &str| format!("`{}`", short(name));
+    let mut names: Vec<_> = names.into_iter().map(|name| quote(name.as_ref())).collect();
+    if names.len() > MOST {
+        let more = names.len() - (MOST - 1);
+        names.truncate(MOST - 1);
+        names.push(format!("{more} more"));
+    }
+    match names.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        _ => names.concat(),
     }
 }
 
@@ -99,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_with_two_positional_arguments() {
+    fn parameter_lists_that_take_two_positional_arguments_fit() {
         for (list, fits) in [
             ("(data, context)", true),
             ("(data, context=None)", true),

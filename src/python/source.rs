@@ -1,54 +1,50 @@
 //! From the bytes of a module to its text: byte order mark, coding cookie (PEP 263), lines.
 //!
-//! Identifiers, keywords and operators of almost all handlers are ASCII, so a single-byte encoding
-//! needs no table: each byte becomes the character of the same number, which keeps lines, columns
-//! and the structure exact and touches only the text inside strings and comments.
+//! Identifiers, keywords and operators of nearly all handlers are ASCII, so a single-byte encoding needs
+//! no table: each byte becomes the character with the same number, which keeps lines, columns and the
+//! structure exact and only changes the text inside strings and comments.
 
 use std::borrow::Cow;
+use std::path::Path;
 
-/// What Python reads a source as.
+use crate::model::problem::{Code, Problem};
+
+/// How Python decodes a source.
 #[derive(Debug, PartialEq, Eq)]
 enum Encoding {
     Utf8,
     Ascii,
-    /// Any encoding that agrees with ASCII below 0x80 and needs one byte a character.
+    /// Any encoding that agrees with ASCII below 0x80 and has one byte per character.
     SingleByte,
-    /// A cookie that is not known here.
+    /// The cookie names an encoding that marwatch does not know.
     Unknown(String),
 }
 
 /// A decoded source.
 #[derive(Debug)]
-pub(super) struct Decoded<'a> {
-    pub(super) text: Cow<'a, str>,
-    /// The coding cookie that is not known, with its line.
-    pub(super) unknown_cookie: Option<(String, u32)>,
+pub struct Decoded<'a> {
+    pub text: Cow<'a, str>,
+    /// The warning about an unknown coding cookie.
+    pub unknown_cookie: Option<Problem>,
 }
 
-/// Why a source is no text, where (line and column from 1), and how to mend it.
-#[derive(Debug)]
-pub(super) struct DecodeFault {
-    pub(super) line: u32,
-    pub(super) column: u32,
-    pub(super) message: String,
-    pub(super) help: &'static str,
-}
-
-const SAVE_AS_UTF8: &str = "save the file as UTF-8, or declare its encoding in the first line: `# -*- coding: latin-1 -*-`";
-
-/// Decodes a module as Python does. Without a cookie the encoding is UTF-8, for Python 2 ASCII.
-pub(super) fn decode(source: &[u8], python2: bool) -> Result<Decoded<'_>, DecodeFault> {
+/// Decodes a module as Python does. Without a cookie the encoding is UTF-8, for Python 2 ASCII. `path`
+/// is the file in problems.
+pub fn decode<'a>(
+    source: &'a [u8],
+    python2: bool,
+    path: &Path,
+) -> Result<Decoded<'a>, Box<Problem>> {
+    let error = |line, message: &str, help: &str| {
+        Err(Box::new(Problem::error(Code::HandlerSyntax, path, message, help).at(line, 1)))
+    };
     let (bytes, bom) = match source.strip_prefix(b"\xEF\xBB\xBF") {
         Some(rest) => (rest, true),
         None => (source, false),
     };
     if bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF") {
-        return Err(DecodeFault {
-            line: 1,
-            column: 1,
-            message: "the file is UTF-16, which Python does not read".to_owned(),
-            help: "save the file as UTF-8",
-        });
+        let message = "the file is UTF-16, which Python does not read";
+        return error(1, message, "save the file as UTF-8");
     }
     let cookie = cookie(bytes);
     let cookie_line = cookie.as_ref().map_or(1, |&(_, line)| line);
@@ -58,48 +54,43 @@ pub(super) fn decode(source: &[u8], python2: bool) -> Result<Decoded<'_>, Decode
         None => Encoding::Utf8,
     };
     if bom && encoding != Encoding::Utf8 {
-        return Err(DecodeFault {
-            line: cookie_line,
-            column: 1,
-            message: "the file begins with a UTF-8 byte order mark and declares another encoding"
-                .to_owned(),
-            help: "remove the coding line",
-        });
+        let message = "the file begins with a UTF-8 byte order mark and declares another encoding";
+        return error(cookie_line, message, "remove the coding line");
     }
-    let utf8 = std::str::from_utf8(bytes);
-    let text = match (&encoding, utf8) {
+    let bad_byte = |at, encoding| Err(Box::new(bad_byte(bytes, at, encoding, path)));
+    let text = match (&encoding, std::str::from_utf8(bytes)) {
         (Encoding::SingleByte, _) | (Encoding::Unknown(_), Err(_)) => {
             Cow::Owned(bytes.iter().copied().map(char::from).collect())
         }
-        (Encoding::Ascii, Ok(text)) => match bytes.iter().position(|byte| !byte.is_ascii()) {
-            Some(at) => return Err(bad_byte(bytes, at, "ASCII")),
-            None => Cow::Borrowed(text),
-        },
-        (Encoding::Ascii, Err(fault)) => return Err(bad_byte(bytes, fault.valid_up_to(), "ASCII")),
-        (Encoding::Utf8 | Encoding::Unknown(_), Ok(text)) => Cow::Borrowed(text),
-        (Encoding::Utf8, Err(fault)) => return Err(bad_byte(bytes, fault.valid_up_to(), "UTF-8")),
+        (Encoding::Ascii, _) if !bytes.is_ascii() => {
+            let at = bytes.iter().position(|byte| !byte.is_ascii()).unwrap_or_default();
+            return bad_byte(at, "ASCII");
+        }
+        (_, Ok(text)) => Cow::Borrowed(text),
+        (_, Err(fault)) => return bad_byte(fault.valid_up_to(), "UTF-8"),
     };
     let unknown_cookie = match encoding {
-        Encoding::Unknown(name) => Some((name, cookie_line)),
+        Encoding::Unknown(name) => {
+            let message = format!("marwatch does not know the encoding `{name}`");
+            let help = "save the file as UTF-8 and remove the coding line, unless the server's Python knows the encoding";
+            Some(Problem::warning(Code::HandlerSyntax, path, message, help).at(cookie_line, 1))
+        }
         _ => None,
     };
     Ok(Decoded { text, unknown_cookie })
 }
 
-/// The fault of a byte at `at`, before which everything is valid UTF-8.
-fn bad_byte(bytes: &[u8], at: usize, encoding: &str) -> DecodeFault {
+/// The problem of a byte at `at`, before which everything is valid UTF-8.
+fn bad_byte(bytes: &[u8], at: usize, encoding: &str, path: &Path) -> Problem {
     let before = String::from_utf8_lossy(&bytes[..at]);
     let (line, column) = Lines::new(&before).position(before.len());
-    DecodeFault {
-        line,
-        column,
-        message: format!("the byte 0x{:02X} is not {encoding}", bytes[at]),
-        help: SAVE_AS_UTF8,
-    }
+    let message = format!("the byte 0x{:02X} is not {encoding}", bytes[at]);
+    let help = "save the file as UTF-8, or declare its encoding in the first line: `# -*- coding: latin-1 -*-`";
+    Problem::error(Code::HandlerSyntax, path, message, help).at(line, column)
 }
 
-/// The coding cookie of PEP 263 and its line: in a comment of the first line, or of the second one
-/// when the first holds nothing but a comment.
+/// The coding cookie of PEP 263 and its line: in a comment on the first line, or on the second one if the
+/// first has nothing but a comment.
 fn cookie(bytes: &[u8]) -> Option<(String, u32)> {
     let mut rest = bytes;
     for number in 1..=2 {
@@ -135,7 +126,7 @@ fn cookie_in(comment: &[u8]) -> Option<String> {
     })
 }
 
-/// Python's aliases, as far as sources use them.
+/// The encoding with this name; Python's aliases as far as sources use them.
 fn encoding(name: &str) -> Encoding {
     let plain = name.to_ascii_lowercase().replace('_', "-");
     match plain.as_str() {
@@ -156,14 +147,14 @@ fn encoding(name: &str) -> Encoding {
     }
 }
 
-/// Where the lines of a text begin. Lines end as Python ends them: `\n`, `\r\n` or `\r`.
-pub(super) struct Lines<'a> {
+/// Where the lines of a text begin. As in Python, lines end with `\n`, `\r\n` or `\r`.
+pub struct Lines<'a> {
     text: &'a str,
     starts: Vec<usize>,
 }
 
 impl<'a> Lines<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
+    pub fn new(text: &'a str) -> Self {
         let bytes = text.as_bytes();
         let ends = bytes.iter().enumerate().filter(|&(at, &byte)| {
             byte == b'\n' || (byte == b'\r' && bytes.get(at + 1) != Some(&b'\n'))
@@ -172,8 +163,8 @@ impl<'a> Lines<'a> {
         Self { text, starts }
     }
 
-    /// Line and column of a byte offset, both from 1, the column in characters.
-    pub(super) fn position(&self, offset: usize) -> (u32, u32) {
+    /// Line and column of a byte offset, both counted from 1, the column in characters.
+    pub fn position(&self, offset: usize) -> (u32, u32) {
         let mut offset = offset.min(self.text.len());
         while !self.text.is_char_boundary(offset) {
             offset -= 1;
@@ -184,8 +175,8 @@ impl<'a> Lines<'a> {
         (u32::try_from(line).unwrap_or(u32::MAX), u32::try_from(column).unwrap_or(u32::MAX))
     }
 
-    /// The text of a line, counted from 1; empty when there is no such line.
-    pub(super) fn text(&self, line: u32) -> &'a str {
+    /// The text of a line, counted from 1; empty if there is no such line.
+    pub fn text(&self, line: u32) -> &'a str {
         let index = line.saturating_sub(1) as usize;
         let start = self.starts.get(index).copied().unwrap_or(self.text.len());
         let end = self.starts.get(index + 1).copied().unwrap_or(self.text.len());
@@ -200,8 +191,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn encodings_as_python_reads_them() {
-        let text = |source: &[u8]| decode(source, false).map(|decoded| decoded.text.into_owned());
+    fn sources_are_decoded_as_python_does() {
+        let text = |source: &[u8]| {
+            decode(source, false, Path::new("")).map(|decoded| decoded.text.into_owned())
+        };
         assert_eq!(text("é".as_bytes()).unwrap(), "é");
         assert_eq!(text(b"\xEF\xBB\xBFx = 1").unwrap(), "x = 1");
         assert_eq!(text(b"# coding: latin-1\n'\xE9'").unwrap(), "# coding: latin-1\n'é'");
@@ -210,7 +203,7 @@ mod tests {
             Some('\'')
         );
         let fault = text(b"# \xC3\xA9\nab\xE9").unwrap_err();
-        assert_eq!((fault.line, fault.column), (2, 3));
+        assert_eq!((fault.line, fault.column), (Some(2), Some(3)));
         assert!(text(b"x\n\n# coding: latin-1\n'\xE9'").is_err(), "a cookie in the third line");
         assert!(text(b"x = 1\n# coding: latin-1\n'\xE9'").is_err(), "a cookie behind code");
         assert!(text(b"# coding: ascii\n'\xC3\xA9'").is_err());
@@ -219,20 +212,23 @@ mod tests {
     }
 
     #[test]
-    fn python_2_reads_ascii_unless_told_otherwise() {
-        assert!(decode("'é'".as_bytes(), true).is_err());
-        assert!(decode("# coding: utf-8\n'é'".as_bytes(), true).is_ok());
-        assert!(decode("\u{feff}'é'".as_bytes(), true).is_ok());
+    fn python_2_reads_ascii_unless_the_source_declares_otherwise() {
+        let python2 = |source: &str| decode(source.as_bytes(), true, Path::new("")).is_ok();
+        assert!(!python2("'é'"));
+        assert!(python2("# coding: utf-8\n'é'"));
+        assert!(python2("\u{feff}'é'"));
     }
 
     #[test]
-    fn an_unknown_cookie_is_named_with_its_line() {
-        let decoded = decode(b"#!/usr/bin/python\n# coding: klingon\n'\xE9'\n", false).unwrap();
-        assert_eq!(decoded.unknown_cookie, Some(("klingon".to_owned(), 2)));
+    fn an_unknown_cookie_is_reported_with_its_line() {
+        let source = b"#!/usr/bin/python\n# coding: klingon\n'\xE9'\n";
+        let warning = decode(source, false, Path::new("")).unwrap().unknown_cookie.unwrap();
+        assert!(warning.message.contains("`klingon`"));
+        assert_eq!(warning.line, Some(2));
     }
 
     #[test]
-    fn positions_count_characters() {
+    fn columns_count_characters() {
         let lines = Lines::new("é = 1\r\nb\rc\n");
         assert_eq!(lines.position(0), (1, 1));
         assert_eq!(lines.position(1), (1, 1), "inside a character");
@@ -245,7 +241,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_decode_or_are_refused(bytes: Vec<u8>, python2: bool) {
-            let _ = decode(&bytes, python2);
+            let _ = decode(&bytes, python2, Path::new(""));
         }
     }
 }

@@ -1,20 +1,21 @@
-//! Syntax errors, said so that the line can be found.
+//! Syntax errors, with their place.
 
 use std::path::Path;
 
 use ruff_python_ast::ModModule;
-use ruff_python_ast::token::{TokenKind, Tokens};
+use ruff_python_ast::token::{TokenKind as T, Tokens};
 use ruff_python_parser::{LexicalErrorType, ParseErrorType, Parsed};
 use ruff_text_size::{Ranged, TextSize};
 
 use super::source::Lines;
 use super::{MAX_SYNTAX_ERRORS, TEST_IT};
 use crate::model::problem::{Code, Problem, Severity};
+use crate::text::printable;
 
-/// The first syntax errors of a module. What only a newer Python understands is none: which one the
-/// server runs is not known. `lenient`: the server may read the text in another way than Python 3;
-/// then they are warnings, and that nothing else can be checked is one more.
-pub(super) fn problems(
+/// The first syntax errors of a module. Syntax of newer Pythons is no error, since the server's version
+/// is not known. With `lenient`, the server may read the text differently from Python 3: the errors
+/// are warnings, and another warning says that nothing else can be checked.
+pub fn problems(
     parsed: &Parsed<ModModule>,
     path: &Path,
     lines: &Lines<'_>,
@@ -52,16 +53,16 @@ pub(super) fn problems(
     problems
 }
 
-/// The innermost bracket that is open at the end: the end is where the parser notices, the bracket
-/// is what has to be mended.
+/// The innermost bracket that is open at the end: the parser notices it at the end, but it is the bracket
+/// that must be fixed.
 fn unclosed(tokens: &Tokens) -> Option<(TextSize, char)> {
     let mut open = Vec::new();
     for token in tokens {
         match token.kind() {
-            TokenKind::Lpar => open.push((token.start(), '(')),
-            TokenKind::Lsqb => open.push((token.start(), '[')),
-            TokenKind::Lbrace => open.push((token.start(), '{')),
-            TokenKind::Rpar | TokenKind::Rsqb | TokenKind::Rbrace => {
+            T::Lpar => open.push((token.start(), '(')),
+            T::Lsqb => open.push((token.start(), '[')),
+            T::Lbrace => open.push((token.start(), '{')),
+            T::Rpar | T::Rsqb | T::Rbrace => {
                 open.pop();
             }
             _ => {}
@@ -70,18 +71,13 @@ fn unclosed(tokens: &Tokens) -> Option<(TextSize, char)> {
     open.pop()
 }
 
-/// A message of the parser in our form: begun in lower case, on one line, without characters that a
-/// terminal would act on.
+/// A message of the parser in our form: lower case at the beginning, one line, no control characters.
 fn plain(message: &str) -> String {
     let mut chars = message.chars();
-    let first = chars.next().map(|first| match chars.clone().next() {
-        Some(second) if second.is_lowercase() => first.to_ascii_lowercase(),
-        _ => first,
-    });
-    first
-        .into_iter()
-        .chain(chars)
-        .take(200)
-        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
-        .collect()
+    let first = chars.next();
+    // Not the first letter of an abbreviation.
+    let lower = chars.clone().next().is_some_and(char::is_lowercase);
+    let first = first.map(|c| if lower { c.to_ascii_lowercase() } else { c });
+    let message: String = first.into_iter().chain(chars).take(200).collect();
+    printable(&message)
 }

@@ -1,25 +1,22 @@
-//! Indentation in which tabs and spaces do not agree: `TabError` in Python 3.
+//! Indentation with inconsistent tabs and spaces: `TabError` in Python 3.
 //!
 //! Python measures each indentation twice, with tab stops every eight columns and every column
-//! (`tok_get_normal_mode` in CPython's tokenizer); if the two do not tell the same story, the
-//! module does not compile. The parser refuses some of these and accepts others.
+//! (`tok_get_normal_mode` in CPython's tokenizer); if the two disagree, the module does not compile.
+//! The parser refuses some of these modules and accepts others.
 
-use ruff_python_ast::token::{TokenKind, Tokens};
+use ruff_python_ast::token::{TokenKind as T, Tokens};
 use ruff_text_size::{Ranged, TextSize};
 
-/// The first line whose indentation depends on how wide a tab is: where its text begins.
-pub(super) fn inconsistent(tokens: &Tokens, text: &str) -> Option<TextSize> {
+/// Where the text begins of the first line whose indentation depends on the width of a tab.
+pub fn inconsistent(tokens: &Tokens, text: &str) -> Option<TextSize> {
     let mut levels = vec![(0, 0)];
     let mut begins = true;
     for token in tokens {
         match token.kind() {
-            TokenKind::Newline => begins = true,
+            T::Newline => begins = true,
             // None of these begins a logical line.
-            TokenKind::NonLogicalNewline
-            | TokenKind::Comment
-            | TokenKind::Indent
-            | TokenKind::Dedent => {}
-            TokenKind::EndOfFile => return None,
+            T::NonLogicalNewline | T::Comment | T::Indent | T::Dedent => {}
+            T::EndOfFile => return None,
             _ if begins => {
                 begins = false;
                 if !fits(&mut levels, columns(&text[..token.start().to_usize()])) {
@@ -42,7 +39,7 @@ fn columns(before: &str) -> (usize, usize) {
     })
 }
 
-/// Goes to the level of an indentation; false where the two measures lead to different ones.
+/// Goes to the level of an indentation. Returns false if the two measures disagree about it.
 fn fits(levels: &mut Vec<(usize, usize)>, (wide, narrow): (usize, usize)) -> bool {
     while levels.len() > 1 && levels.last().is_some_and(|level| wide < level.0) {
         levels.pop();

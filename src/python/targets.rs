@@ -1,10 +1,24 @@
-//! The names that targets and patterns bind.
+//! The names in expressions, targets and patterns.
 
-use ruff_python_ast::{Expr, Identifier, Pattern};
+use ruff_python_ast::visitor::{Visitor, walk_pattern};
+use ruff_python_ast::{Expr, Pattern};
 use ruff_text_size::{Ranged, TextSize};
 
+/// The expression, if it is a plain name.
+pub fn name(expression: &Expr) -> Option<&str> {
+    expression.as_name_expr().map(|name| name.id.as_str())
+}
+
+/// The same, or the last part of a dotted name.
+pub fn last_name(expression: &Expr) -> Option<&str> {
+    match expression {
+        Expr::Attribute(attribute) => Some(attribute.attr.as_str()),
+        other => name(other),
+    }
+}
+
 /// The elements of a tuple or list.
-pub(super) fn elements(expression: &Expr) -> &[Expr] {
+pub fn elements(expression: &Expr) -> &[Expr] {
     match expression {
         Expr::Tuple(tuple) => &tuple.elts,
         Expr::List(list) => &list.elts,
@@ -13,48 +27,29 @@ pub(super) fn elements(expression: &Expr) -> &[Expr] {
 }
 
 /// The names that a target binds, however nested.
-pub(super) fn names_in(target: &Expr) -> Vec<&str> {
+pub fn names_in(target: &Expr) -> Vec<&str> {
     match target {
-        Expr::Name(name) => vec![name.id.as_str()],
         Expr::Starred(starred) => names_in(&starred.value),
-        _ => elements(target).iter().flat_map(names_in).collect(),
+        _ => name(target).into_iter().chain(elements(target).iter().flat_map(names_in)).collect(),
     }
 }
 
 /// The names that a pattern captures.
-pub(super) fn captured(pattern: &Pattern) -> Vec<(&str, TextSize)> {
-    let named = |name: &'_ Option<Identifier>| name.as_ref().map(Ranged::start);
-    let mut names = Vec::new();
-    let mut open = vec![pattern];
-    while let Some(pattern) = open.pop() {
-        let name = match pattern {
-            Pattern::MatchValue(_) | Pattern::MatchSingleton(_) => &None,
-            Pattern::MatchSequence(sequence) => {
-                open.extend(&sequence.patterns);
-                &None
-            }
-            Pattern::MatchMapping(mapping) => {
-                open.extend(&mapping.patterns);
-                &mapping.rest
-            }
-            Pattern::MatchClass(class) => {
-                open.extend(&class.arguments.patterns);
-                open.extend(class.arguments.keywords.iter().map(|keyword| &keyword.pattern));
-                &None
-            }
-            Pattern::MatchStar(star) => &star.name,
-            Pattern::MatchAs(bound) => {
-                open.extend(bound.pattern.as_deref());
-                &bound.name
-            }
-            Pattern::MatchOr(either) => {
-                open.extend(&either.patterns);
-                &None
-            }
-        };
-        if let (Some(name), Some(at)) = (name.as_ref(), named(name)) {
-            names.push((name.as_str(), at));
+pub fn captured(pattern: &Pattern) -> Vec<(&str, TextSize)> {
+    struct Captured<'a>(Vec<(&'a str, TextSize)>);
+    impl<'a> Visitor<'a> for Captured<'a> {
+        fn visit_pattern(&mut self, pattern: &'a Pattern) {
+            let name = match pattern {
+                Pattern::MatchMapping(mapping) => &mapping.rest,
+                Pattern::MatchStar(star) => &star.name,
+                Pattern::MatchAs(bound) => &bound.name,
+                _ => &None,
+            };
+            self.0.extend(name.iter().map(|name| (name.as_str(), name.start())));
+            walk_pattern(self, pattern);
         }
     }
-    names
+    let mut captured = Captured(Vec::new());
+    captured.visit_pattern(pattern);
+    captured.0
 }

@@ -1,54 +1,58 @@
-//! What an expression may be worth, as far as its text tells.
+//! The value of an expression, as far as its text shows.
+
+use std::mem::{self, Discriminant};
+use std::ptr;
 
 use ruff_python_ast::{Expr, ExprLambda, Stmt, StmtClassDef, StmtFunctionDef};
 use ruff_text_size::TextSize;
 
 use super::namespace::Scope;
+use super::targets::last_name;
 
-/// What may be behind a name.
+/// A value that a name may have.
 #[derive(Debug, Clone)]
-pub(super) enum Value<'a> {
+pub enum Value<'a> {
     Function(&'a StmtFunctionDef),
     Lambda(&'a ExprLambda),
     Class(&'a StmtClassDef),
-    /// A class that a call makes here, as `namedtuple("Point", "x y")` does.
+    /// A class that a call makes here, for example `namedtuple("Point", "x y")`.
     MadeClass,
     Instance(&'a StmtClassDef),
-    /// An attribute of an instance, looked up when it is judged.
+    /// An attribute of an instance, looked up when it is checked.
     Method(&'a StmtClassDef, &'a str),
-    /// Something that is certainly not callable, in words: "None", "a string".
+    /// Certainly not callable; in words: "None", "a string".
     Inert(&'static str),
-    /// What a function of this module returned; it could even be a class of this module.
+    /// The result of a function of this module; it could even be a class of this module.
     Produced,
     Unknown,
 }
 
-/// Identity, as `is` in Python: the tree's own equality would compare whole bodies.
+/// Identity, like `is` in Python: the tree's own equality would compare whole bodies.
 impl PartialEq for Value<'_> {
     fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Value::Function(a), Value::Function(b)) => std::ptr::eq(*a, *b),
-            (Value::Lambda(a), Value::Lambda(b)) => std::ptr::eq(*a, *b),
-            (Value::Class(a), Value::Class(b)) | (Value::Instance(a), Value::Instance(b)) => {
-                std::ptr::eq(*a, *b)
-            }
-            (Value::Method(a, name), Value::Method(b, other)) => {
-                std::ptr::eq(*a, *b) && name == other
-            }
-            (Value::Inert(a), Value::Inert(b)) => a == b,
-            (Value::MadeClass, Value::MadeClass)
-            | (Value::Produced, Value::Produced)
-            | (Value::Unknown, Value::Unknown) => true,
-            _ => false,
-        }
+        self.identity() == other.identity()
+    }
+}
+
+impl Value<'_> {
+    fn identity(&self) -> (Discriminant<Self>, *const (), &str) {
+        let (node, text) = match *self {
+            Value::Function(def) => (ptr::from_ref(def).cast(), ""),
+            Value::Lambda(lambda) => (ptr::from_ref(lambda).cast(), ""),
+            Value::Class(class) | Value::Instance(class) => (ptr::from_ref(class).cast(), ""),
+            Value::Method(class, name) => (ptr::from_ref(class).cast(), name),
+            Value::Inert(what) => (ptr::null(), what),
+            Value::MadeClass | Value::Produced | Value::Unknown => (ptr::null(), ""),
+        };
+        (mem::discriminant(self), node, text)
     }
 }
 
 /// A value and where it was bound.
-pub(super) type Bound<'a> = (Value<'a>, TextSize);
+pub type Bound<'a> = (Value<'a>, TextSize);
 
-/// What an expression may be worth.
-pub(super) fn evaluate<'a>(expression: &'a Expr, scope: &Scope<'_, 'a>) -> Vec<Value<'a>> {
+/// The values that an expression may have.
+pub fn evaluate<'a>(expression: &'a Expr, scope: &Scope<'_, 'a>) -> Vec<Value<'a>> {
     let inert = |what| vec![Value::Inert(what)];
     match expression {
         Expr::Lambda(lambda) => vec![Value::Lambda(lambda)],
@@ -77,7 +81,7 @@ pub(super) fn evaluate<'a>(expression: &'a Expr, scope: &Scope<'_, 'a>) -> Vec<V
         Expr::StringLiteral(_) | Expr::FString(_) => inert("a string"),
         Expr::BytesLiteral(_) => inert("bytes"),
         Expr::NumberLiteral(_) => inert("a number"),
-        Expr::BooleanLiteral(_) => inert("a truth value"),
+        Expr::BooleanLiteral(_) => inert("a boolean"),
         Expr::List(_) | Expr::ListComp(_) => inert("a list"),
         Expr::Dict(_) | Expr::DictComp(_) => inert("a dictionary"),
         Expr::Set(_) | Expr::SetComp(_) => inert("a set"),
@@ -87,7 +91,7 @@ pub(super) fn evaluate<'a>(expression: &'a Expr, scope: &Scope<'_, 'a>) -> Vec<V
     }
 }
 
-/// Whether calling the class gives an instance of it: nothing decorates, makes or overrides it.
+/// Whether calling the class certainly returns an instance of it.
 fn plain_instances(class: &StmtClassDef) -> bool {
     class.decorator_list.is_empty()
         && class.arguments.as_ref().is_none_or(|arguments| arguments.keywords.is_empty())
@@ -96,24 +100,8 @@ fn plain_instances(class: &StmtClassDef) -> bool {
         )
 }
 
-/// Calls that make a class of the calling module (they take `__module__` from their caller).
+/// Calls that make a class of the calling module: they take `__module__` from their caller.
 fn makes_class(function: &Expr) -> bool {
-    let name = match function {
-        Expr::Name(name) => name.id.as_str(),
-        Expr::Attribute(attribute) => attribute.attr.as_str(),
-        _ => return false,
-    };
-    matches!(
-        name,
-        "namedtuple"
-            | "NamedTuple"
-            | "TypedDict"
-            | "Enum"
-            | "IntEnum"
-            | "StrEnum"
-            | "Flag"
-            | "IntFlag"
-            | "make_dataclass"
-            | "new_class"
-    )
+    const MAKERS: &str = "namedtuple NamedTuple TypedDict Enum IntEnum StrEnum Flag IntFlag make_dataclass new_class";
+    last_name(function).is_some_and(|name| MAKERS.split(' ').any(|maker| maker == name))
 }

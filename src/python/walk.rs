@@ -1,60 +1,51 @@
-//! The walk over statements in the order in which Python would run them.
+//! Walks over statements in the order in which Python would run them.
 
 use ruff_python_ast::{ElifElseClause, ExceptHandler, Expr, Stmt, StmtMatch, StmtTry};
 use ruff_text_size::{Ranged, TextSize};
 
 use super::condition::truth;
-use super::facts::assigned_in_expression;
+use super::facts::{assigned_in_expression, is_attribute};
 use super::namespace::{Binding, Names, Scope, Seen};
-use super::targets::{captured, elements, names_in};
+use super::targets::{captured, elements, name, names_in};
 use super::value::{Value, evaluate};
 
-/// How a body ends.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    Falls,
-    /// By an exception, always.
-    Raises(TextSize),
-}
+/// Where a body always raises an exception, if it does.
+type Raises = Option<TextSize>;
 
-pub(super) struct Walk<'a> {
-    pub(super) seen: Seen<'a>,
-    /// How many branches, loops and `try` stand around: what is said there may not run.
-    pub(super) guarded: usize,
+pub struct Walk<'a> {
+    pub seen: Seen<'a>,
+    /// The number of branches, loops and `try` around the statement: inside them it may not run.
+    pub guarded: usize,
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn body(&mut self, body: &'a [Stmt], scope: &mut Scope<'_, 'a>) -> End {
+    pub fn body(&mut self, body: &'a [Stmt], scope: &mut Scope<'_, 'a>) -> Raises {
         for statement in body {
-            match statement {
-                // Rare at module level, and then only the rest of one turn of a loop is skipped.
-                Stmt::Break(_) | Stmt::Continue(_) => return End::Falls,
-                _ => {
-                    let end = self.statement(statement, scope);
-                    if let End::Raises(at) = end {
-                        if self.guarded == 0 {
-                            self.seen.raises = Some(at);
-                        }
-                        return end;
-                    }
+            // Rare at module level, and it only skips the rest of one iteration.
+            if matches!(statement, Stmt::Break(_) | Stmt::Continue(_)) {
+                return None;
+            }
+            if let Some(at) = self.statement(statement, scope) {
+                if self.guarded == 0 {
+                    self.seen.raises = Some(at);
                 }
+                return Some(at);
             }
         }
-        End::Falls
+        None
     }
 
-    fn statement(&mut self, statement: &'a Stmt, scope: &mut Scope<'_, 'a>) -> End {
+    fn statement(&mut self, statement: &'a Stmt, scope: &mut Scope<'_, 'a>) -> Raises {
         let at = statement.start();
         match statement {
             Stmt::FunctionDef(def) => {
-                let at = def.name.start();
-                scope.bind(&def.name, Binding::of(vec![Value::Function(def)], at));
+                scope.bind_one(&def.name, Value::Function(def), def.name.start());
             }
             Stmt::ClassDef(def) => {
                 let at = def.name.start();
                 let bases = def.bases().iter().map(|base| evaluate(base, scope)).collect();
                 self.seen.bases.insert(at, bases);
-                scope.bind(&def.name, Binding::of(vec![Value::Class(def)], at));
+                scope.bind_one(&def.name, Value::Class(def), at);
             }
             Stmt::Assign(assign) => {
                 self.expression(&assign.value, scope);
@@ -81,7 +72,7 @@ impl<'a> Walk<'a> {
                         Some(name) => name.as_str(),
                         None => alias.name.split('.').next().unwrap_or_default(),
                     };
-                    scope.bind(name, Binding::of(vec![Value::Inert("a module")], alias.start()));
+                    scope.bind_one(name, Value::Inert("a module"), alias.start());
                 }
             }
             Stmt::ImportFrom(import) => {
@@ -95,16 +86,16 @@ impl<'a> Walk<'a> {
                         continue;
                     }
                     let name = alias.asname.as_ref().unwrap_or(&alias.name);
-                    scope.bind(name, Binding::of(vec![Value::Unknown], alias.start()));
+                    scope.bind_one(name, Value::Unknown, alias.start());
                 }
             }
             Stmt::Expr(expression) => {
                 self.expression(&expression.value, scope);
                 if is_exit(&expression.value, scope) {
-                    return End::Raises(at);
+                    return Some(at);
                 }
             }
-            Stmt::Raise(_) => return End::Raises(at),
+            Stmt::Raise(_) => return Some(at),
             Stmt::Return(_) => self.seen.stray_returns.push(at),
             Stmt::If(choice) => {
                 let clauses = std::iter::once((Some(&*choice.test), &choice.body[..])).chain(
@@ -140,7 +131,7 @@ impl<'a> Walk<'a> {
                         self.assign(target, None, scope);
                     }
                 }
-                // The context may swallow what the body raises, as `contextlib.suppress` does.
+                // The context may suppress exceptions of the body, as `contextlib.suppress` does.
                 self.guarded += 1;
                 self.body(&with.body, scope);
                 self.guarded -= 1;
@@ -154,10 +145,10 @@ impl<'a> Walk<'a> {
             | Stmt::Continue(_)
             | Stmt::IpyEscapeCommand(_) => {}
         }
-        End::Falls
+        None
     }
 
-    /// `:=` in an expression that the body evaluates.
+    /// Binds the `:=` in an expression that is evaluated.
     fn expression(&mut self, expression: &'a Expr, scope: &mut Scope<'_, 'a>) {
         for named in assigned_in_expression(expression) {
             self.assign(&named.target, Some(&named.value), scope);
@@ -174,7 +165,7 @@ impl<'a> Walk<'a> {
                 if elements(target).len() == value.map_or(0, |value| elements(value).len())
                     && !elements(target).iter().any(Expr::is_starred_expr) =>
             {
-                // All values are taken before the first name is bound: `a, b = b, a`.
+                // All values are evaluated before the first name is bound: `a, b = b, a`.
                 let values = value.map_or(&[][..], elements);
                 let mut taken = Vec::new();
                 for (target, value) in elements(target).iter().zip(values) {
@@ -192,7 +183,7 @@ impl<'a> Walk<'a> {
             }
             _ => {
                 for name in names_in(target) {
-                    scope.bind(name, Binding::of(vec![Value::Unknown], target.start()));
+                    scope.bind_one(name, Value::Unknown, target.start());
                 }
             }
         }
@@ -204,7 +195,7 @@ impl<'a> Walk<'a> {
         clauses: impl Iterator<Item = (Option<&'a Expr>, &'a [Stmt])>,
         at: TextSize,
         scope: &mut Scope<'_, 'a>,
-    ) -> End {
+    ) -> Raises {
         let mut branches = Vec::new();
         let mut complete = false;
         for (test, body) in clauses {
@@ -218,58 +209,38 @@ impl<'a> Walk<'a> {
             if known == Some(true) && branches.is_empty() && test.is_some() {
                 return self.body(body, scope);
             }
-            branches.extend(self.branch(body, scope));
+            branches.extend(self.branch(body, scope.branch()));
             if known == Some(true) {
                 complete = true;
                 break;
             }
         }
-        if !complete {
-            branches.push(Names::new());
-        }
-        if branches.is_empty() {
-            return End::Raises(at);
-        }
-        scope.join(branches);
-        End::Falls
+        join(branches, complete, at, scope)
     }
 
-    fn cases(&mut self, choice: &'a StmtMatch, at: TextSize, scope: &mut Scope<'_, 'a>) -> End {
+    fn cases(&mut self, choice: &'a StmtMatch, at: TextSize, scope: &mut Scope<'_, 'a>) -> Raises {
         let mut branches = Vec::new();
         let mut complete = false;
         for case in &choice.cases {
             let mut branch = scope.branch();
             for (name, at) in captured(&case.pattern) {
-                branch.bind(name, Binding::of(vec![Value::Unknown], at));
+                branch.bind_one(name, Value::Unknown, at);
             }
-            self.guarded += 1;
-            let end = self.body(&case.body, &mut branch);
-            self.guarded -= 1;
-            if end == End::Falls {
-                branches.push(branch.changes);
-            }
+            branches.extend(self.branch(&case.body, branch));
             complete |= case.guard.is_none() && case.pattern.is_irrefutable();
         }
-        if !complete {
-            branches.push(Names::new());
-        }
-        if branches.is_empty() {
-            return End::Raises(at);
-        }
-        scope.join(branches);
-        End::Falls
+        join(branches, complete, at, scope)
     }
 
-    /// What a branch changes; nothing when it always raises.
-    fn branch(&mut self, body: &'a [Stmt], scope: &Scope<'_, 'a>) -> Option<Names<'a>> {
-        let mut branch = scope.branch();
+    /// The changes of a branch; none if it always raises.
+    fn branch(&mut self, body: &'a [Stmt], mut branch: Scope<'_, 'a>) -> Option<Names<'a>> {
         self.guarded += 1;
         let end = self.body(body, &mut branch);
         self.guarded -= 1;
-        (end == End::Falls).then_some(branch.changes)
+        end.is_none().then_some(branch.changes)
     }
 
-    /// A body that runs no time or more.
+    /// A body that runs never or more often.
     fn maybe(&mut self, body: &'a [Stmt], target: Option<&'a Expr>, scope: &mut Scope<'_, 'a>) {
         let mut branch = scope.branch();
         if let Some(target) = target {
@@ -282,23 +253,23 @@ impl<'a> Walk<'a> {
         scope.join(vec![Names::new(), changes]);
     }
 
-    fn attempt(&mut self, attempt: &'a StmtTry, at: TextSize, scope: &mut Scope<'_, 'a>) -> End {
+    fn attempt(&mut self, attempt: &'a StmtTry, at: TextSize, scope: &mut Scope<'_, 'a>) -> Raises {
         let mut tried = scope.branch();
         self.guarded += 1;
         let end = self.body(&attempt.body, &mut tried);
         let broken_off = tried.changes.clone();
         let mut branches = Vec::new();
-        if end == End::Falls && self.body(&attempt.orelse, &mut tried) == End::Falls {
+        if end.is_none() && self.body(&attempt.orelse, &mut tried).is_none() {
             branches.push(tried.changes);
         }
         for ExceptHandler::ExceptHandler(handler) in &attempt.handlers {
             let mut branch = scope.branch();
-            // The body may have come to any point before it raised.
+            // The body may have reached any point before it raised.
             branch.join(vec![Names::new(), broken_off.clone()]);
             if let Some(name) = &handler.name {
-                branch.bind(name, Binding::of(vec![Value::Unknown], name.start()));
+                branch.bind_one(name, Value::Unknown, name.start());
             }
-            if self.body(&handler.body, &mut branch) == End::Falls {
+            if self.body(&handler.body, &mut branch).is_none() {
                 if let Some(name) = &handler.name {
                     branch.bind(name, Binding::default());
                 }
@@ -306,25 +277,30 @@ impl<'a> Walk<'a> {
             }
         }
         self.guarded -= 1;
-        if branches.is_empty() {
-            return End::Raises(at);
-        }
-        scope.join(branches);
-        self.body(&attempt.finalbody, scope)
+        join(branches, true, at, scope).or_else(|| self.body(&attempt.finalbody, scope))
     }
 }
 
-/// `exit()`, `sys.exit()` and their like.
+/// Joins the branches of which one runs; or none, unless they are `complete`.
+fn join<'a>(
+    mut branches: Vec<Names<'a>>,
+    complete: bool,
+    at: TextSize,
+    scope: &mut Scope<'_, 'a>,
+) -> Raises {
+    if !complete {
+        branches.push(Names::new());
+    }
+    if branches.is_empty() {
+        return Some(at);
+    }
+    scope.join(branches);
+    None
+}
+
+/// `exit()`, `quit()` or `sys.exit()`.
 fn is_exit(expression: &Expr, scope: &Scope<'_, '_>) -> bool {
     let Expr::Call(call) = expression else { return false };
-    match &*call.func {
-        Expr::Name(name) => {
-            matches!(name.id.as_str(), "exit" | "quit") && scope.get(name.id.as_str()).is_none()
-        }
-        Expr::Attribute(attribute) => {
-            matches!(&*attribute.value, Expr::Name(name) if name.id.as_str() == "sys")
-                && attribute.attr.as_str() == "exit"
-        }
-        _ => false,
-    }
+    let builtin = name(&call.func).filter(|name| matches!(*name, "exit" | "quit"));
+    builtin.is_some_and(|name| scope.get(name).is_none()) || is_attribute(&call.func, "sys", "exit")
 }

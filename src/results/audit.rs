@@ -1,9 +1,9 @@
-//! What is wrong with a store as a whole: every archive in it read back, those in the history too,
-//! and held against the catalog and the rules by which the server takes a store.
+//! Reads a whole store back, the history included, and checks it against the catalog and against
+//! the rules by which the server loads a store.
 //!
-//! It only reads, and holds no lock: a daemon may go on publishing meanwhile. What seems to be wrong
-//! with an archive that was replaced while it was read is looked at again, and what the catalog says
-//! otherwise a while later too: the archive takes its place before the catalog names it.
+//! An audit only reads and holds no lock, so a daemon may publish at the same time. An archive
+//! takes its place before the catalog names it, so what seems wrong is read again after a pause if
+//! the catalog may have lagged behind or has changed since.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
+use strum::IntoStaticStr;
 
 use super::catalog::CatalogEntry;
 use super::{CATALOG_FILE, Catalog};
@@ -21,93 +22,79 @@ use crate::clock;
 use crate::fs::threads::in_shares;
 use crate::model::ModelName;
 use crate::model::problem::{Code, Problem, Severity};
-use crate::store::{History, hidden_folder};
+use crate::store::{History, Kept, hidden_folder};
+use crate::text::chain;
 
-/// A file name in the store, and the model of which the catalog says that it has it.
-type Place = (String, Option<String>);
-
-/// What was found there.
-type Finding = (Audited, Vec<Problem>);
-
-/// How often an archive is looked at again that is replaced while it is read.
+/// How often an archive is read at most.
 const ROUNDS: usize = 3;
 
-/// How long the catalog may take to name what has taken its place.
+/// The longest time for which the catalog may lag behind the archives.
 const CATALOG_LAG: Duration = Duration::from_millis(500);
 
-/// What was found.
 #[derive(Debug, Default, PartialEq, Serialize)]
 pub struct Audit {
-    /// The archives in the store, by their file names.
+    /// By file name.
     pub archives: Vec<Audited>,
-    /// How many archives of the history were read.
+    /// Number of archives in the history that were read.
     pub history: usize,
-    /// Bytes of all archives that were read.
     pub bytes: u64,
-    /// What is wrong, the store's archives first.
+    /// Errors first.
     pub problems: Vec<Problem>,
-    /// Models whose archive is missing or damaged and can be packed anew from their folders.
+    /// Models whose archive is missing or damaged. They can be packed again from their folders.
     pub repairable: BTreeSet<String>,
 }
 
-/// One archive in the store.
+/// An archive in the store.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Audited {
-    /// Its file name.
     pub archive: String,
-    /// The model, where the catalog names it.
+    /// From the catalog, like the generation.
     pub model: Option<String>,
-    /// Its generation, where the catalog names it.
     pub generation: Option<u64>,
-    /// What its manifest calls the model.
     pub manifest_name: Option<String>,
-    /// Bytes of it.
     pub bytes: u64,
-    /// The digest of what it holds; none where it is damaged.
+    /// Absent if the archive is damaged.
     pub digest: Option<Digest>,
-    /// What is to be thought of it.
     pub verdict: Verdict,
 }
 
-/// What is to be thought of an archive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// Whether an archive is good, or what is wrong with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Verdict {
-    /// It is whole, and what was published.
+    /// It is intact, and as published.
     Good,
-    /// It is whole, and no catalog tells of it.
+    /// It is intact, but not in the catalog.
     Unlisted,
-    /// It is whole, but not what was published.
+    /// It is intact, but not as published.
     Changed,
-    /// It is not whole, or the server would not take it.
+    /// It is damaged, or the server would refuse it.
     Damaged,
-    /// It is not there.
     Missing,
 }
 
 impl Verdict {
-    /// The verdict as it is written.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Verdict::Good => "good",
-            Verdict::Unlisted => "unlisted",
-            Verdict::Changed => "changed",
-            Verdict::Damaged => "damaged",
-            Verdict::Missing => "missing",
-        }
+        self.into()
     }
 }
 
-/// Reads the store at `root`: everything, or only what belongs to the models `only`.
-///
-/// # Errors
-/// When the store or its catalog cannot be read at all.
+/// A file name in the store, and the model to which the catalog assigns it.
+type Place = (String, Option<String>);
+
+type Finding = (Audited, Vec<Problem>);
+
+type Models = BTreeMap<String, CatalogEntry>;
+
+/// Audits the store at `root`: everything, or only the models `only`. Fails only if the store or
+/// its catalog cannot be read.
 pub fn audit(root: &Path, only: &BTreeSet<String>) -> io::Result<Audit> {
     let mut audit = Audit::default();
-    let listed = catalog(root)?;
+    let models = catalog(root)?;
     let is_wanted = |name: &str| only.is_empty() || only.contains(name);
     let mut places: BTreeMap<String, Option<String>> = BTreeMap::new();
-    for (name, entry) in listed.iter().filter(|(name, _)| is_wanted(name)) {
+    for (name, entry) in models.iter().filter(|(name, _)| is_wanted(name)) {
         places.insert(entry.archive.clone(), Some(name.clone()));
     }
     if only.is_empty() {
@@ -115,14 +102,13 @@ pub fn audit(root: &Path, only: &BTreeSet<String>) -> io::Result<Audit> {
             if is_archive(root, &file) {
                 places.entry(file).or_insert(None);
             } else {
-                audit.problems.push(stray(root, &file));
+                audit.problems.push(stray(root.join(file)));
             }
         }
     }
     let places: Vec<Place> = places.into_iter().collect();
-    let read = read_all(root, &places);
-    for (audited, problems) in once_settled(root, places, read, &|| clock::pause(CATALOG_LAG)) {
-        // Taken away meanwhile, and the catalog names it no longer.
+    for (audited, problems) in read(root, &places, models, &|| clock::pause(CATALOG_LAG)) {
+        // Removed during the audit: the catalog no longer names it either.
         if audited.verdict == Verdict::Missing && audited.generation.is_none() {
             continue;
         }
@@ -141,12 +127,12 @@ pub fn audit(root: &Path, only: &BTreeSet<String>) -> io::Result<Audit> {
     Ok(audit)
 }
 
-fn catalog(root: &Path) -> io::Result<BTreeMap<String, CatalogEntry>> {
+fn catalog(root: &Path) -> io::Result<Models> {
     let catalog = Catalog::read(&hidden_folder(root).join(CATALOG_FILE))?;
     Ok(catalog.map(|catalog| catalog.models).unwrap_or_default())
 }
 
-/// What the server sees in a store.
+/// The names in a store that the server sees.
 fn visible(root: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(root)? {
@@ -159,114 +145,82 @@ fn visible(root: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Whether the server takes it for a model: a file of the right name, or any folder with a manifest.
+/// Whether the server takes it for a model: a file by its suffix, a folder by its manifest.
 fn is_archive(root: &Path, file: &str) -> bool {
     let path = root.join(file);
     let is_named = [".mar", ".model", ".tar.gz"].iter().any(|suffix| file.ends_with(suffix));
     if path.is_dir() { path.join("MAR-INF/MANIFEST.json").exists() } else { is_named }
 }
 
-fn stray(root: &Path, file: &str) -> Problem {
-    let path = root.join(file);
+fn stray(path: PathBuf) -> Problem {
     if path.is_dir() {
-        Problem::error(
-            Code::StoreStray,
-            path,
-            "the server tries every visible folder of a store as a model, and this one has no manifest",
-            "move it out of the store, or give it a name that begins with a dot",
-        )
+        let message = "the server tries every visible folder in a store as a model, and this one has no manifest";
+        let help = "move it out of the store, or rename it so that its name begins with a dot";
+        Problem::error(Code::StoreStray, path, message, help)
     } else {
-        Problem::warning(
-            Code::StoreStray,
-            path,
-            "this is no model archive; the server passes it over",
-            "move it out of the store",
-        )
+        let message = "this is not a model archive; the server ignores it";
+        Problem::warning(Code::StoreStray, path, message, "move it out of the store")
     }
 }
 
-fn read_all(root: &Path, places: &[Place]) -> Vec<Finding> {
-    in_shares(places, 1, |share| {
-        share.iter().map(|(file, name)| settled(root, file, name.as_deref())).collect()
-    })
-}
-
-/// What was `read` of `places`, those looked at again of which the catalog may only not have told yet.
-fn once_settled(
-    root: &Path,
-    places: Vec<Place>,
-    mut read: Vec<Finding>,
-    pause: &dyn Fn(),
-) -> Vec<Finding> {
+/// Reads the archives, and reads those again that seem wrong but may only have been published or
+/// removed in the meantime.
+fn read(root: &Path, places: &[Place], mut models: Models, pause: &dyn Fn()) -> Vec<Finding> {
+    let entry = |models: &Models, place: &Place| models.get(place.1.as_ref()?).cloned();
+    let read_all = |places: &[&Place], models: &Models| {
+        in_shares(places, 1, |share| {
+            share.iter().map(|place| examine(root, place, entry(models, place).as_ref())).collect()
+        })
+    };
+    let mut found: Vec<Finding> = read_all(&places.iter().collect::<Vec<_>>(), &models);
     for _ in 1..ROUNDS {
-        let is_behind =
-            |(audited, _): &Finding| matches!(audited.verdict, Verdict::Changed | Verdict::Missing);
-        let behind: Vec<usize> = (0..read.len()).filter(|&i| is_behind(&read[i])).collect();
-        if behind.is_empty() {
+        let Ok(newer) = catalog(root) else { break };
+        let is_uncertain = |&i: &usize| match found[i].0.verdict {
+            Verdict::Good => false,
+            Verdict::Changed | Verdict::Missing => true,
+            Verdict::Damaged | Verdict::Unlisted => {
+                entry(&models, &places[i]) != entry(&newer, &places[i])
+            }
+        };
+        let uncertain: Vec<usize> = (0..places.len()).filter(is_uncertain).collect();
+        if uncertain.is_empty() {
             break;
         }
         pause();
-        let again: Vec<Place> = behind.iter().map(|&i| places[i].clone()).collect();
-        for (i, found) in behind.into_iter().zip(read_all(root, &again)) {
-            read[i] = found;
+        models = catalog(root).unwrap_or(newer);
+        let again: Vec<&Place> = uncertain.iter().map(|&i| &places[i]).collect();
+        for (i, finding) in uncertain.into_iter().zip(read_all(&again, &models)) {
+            found[i] = finding;
         }
     }
-    read
+    found
 }
 
-/// One archive, looked at until the catalog says the same of it before and after.
-fn settled(root: &Path, file: &str, name: Option<&str>) -> (Audited, Vec<Problem>) {
-    let entry = || catalog(root).ok().and_then(|mut models| models.remove(name?));
-    let mut before = entry();
-    let mut looked = look(root, file, name, before.as_ref());
-    for _ in 1..ROUNDS {
-        if looked.0.verdict == Verdict::Good {
-            break;
-        }
-        let after = entry();
-        if after == before {
-            break;
-        }
-        looked = look(root, file, name, after.as_ref());
-        before = after;
-    }
-    looked
-}
-
-fn look(
-    root: &Path,
-    file: &str,
-    name: Option<&str>,
-    entry: Option<&CatalogEntry>,
-) -> (Audited, Vec<Problem>) {
+fn examine(root: &Path, (file, name): &Place, entry: Option<&CatalogEntry>) -> Finding {
     let path = root.join(file);
     let mut audited = Audited {
-        archive: file.to_owned(),
-        model: name.map(ToOwned::to_owned),
+        archive: file.clone(),
+        model: name.clone(),
         generation: entry.map(|entry| entry.generation),
         manifest_name: None,
         bytes: 0,
         digest: None,
         verdict: Verdict::Damaged,
     };
-    let missing = path.symlink_metadata().is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
-    if missing {
+    if path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
         audited.verdict = Verdict::Missing;
-        let problem = Problem::error(
-            Code::ArchiveMissing,
-            path,
-            "the catalog names it, and it is not there",
-            "have it packed anew by `marwatch verify --repair` or `marwatch build`",
-        );
-        return (audited, vec![problem]);
+        let message = "the catalog names this archive, but it does not exist";
+        let help = "run `marwatch verify --repair` or `marwatch build` to pack it again";
+        return (audited, vec![Problem::error(Code::ArchiveMissing, path, message, help)]);
     }
     let inspection = match inspect(&path) {
         Ok(inspection) => inspection,
         Err(error) => {
-            let message = crate::text::chain(&error);
-            let help =
-                "let marwatch's user read it; have it packed anew by `marwatch verify --repair`";
-            return (audited, vec![Problem::error(Code::ArchiveDamaged, path, message, help)]);
+            let help = "give marwatch's user read access, or pack it again with `marwatch verify --repair`";
+            return (
+                audited,
+                vec![Problem::error(Code::ArchiveDamaged, path, chain(&error), help)],
+            );
         }
     };
     audited.bytes = inspection.bytes;
@@ -279,108 +233,99 @@ fn look(
         .cloned()
         .map(|problem| Problem { path: within(&path, &problem.path), ..problem })
         .collect();
-    if !inspection.is_good() {
-        return (audited, problems);
-    }
-    let Some(entry) = entry else {
-        audited.verdict = Verdict::Unlisted;
-        if inspection.form != Form::Folder || name.is_none() {
-            problems.push(Problem::warning(
-                Code::ArchiveForeign,
-                path,
-                "the server takes it, and it is none that marwatch has published",
-                "leave it if it is wanted; marwatch never touches it",
-            ));
-        }
-        return (audited, problems);
+    let digest = inspection.digest.map(|digest| digest.to_string());
+    audited.verdict = match entry {
+        _ if !inspection.is_good() => Verdict::Damaged,
+        None => Verdict::Unlisted,
+        Some(entry) if digest.as_ref() == Some(&entry.digest) => Verdict::Good,
+        Some(_) => Verdict::Changed,
     };
-    if inspection.digest.map(|digest| digest.to_string()) == Some(entry.digest.clone()) {
-        audited.verdict = Verdict::Good;
-        return (audited, problems);
+    match (audited.verdict, entry) {
+        (Verdict::Unlisted, _) if inspection.form != Form::Folder || name.is_none() => {
+            let message = "the server loads this archive, but marwatch did not publish it";
+            let help = "leave it if you want it; marwatch never touches it";
+            problems.push(Problem::warning(Code::ArchiveForeign, path, message, help));
+        }
+        (Verdict::Changed, Some(CatalogEntry { generation, .. })) => {
+            let message =
+                format!("it is intact, but not generation {generation} as marwatch published it");
+            let help = "leave it if it was replaced on purpose; otherwise move it away and run `marwatch build`";
+            problems.push(Problem::error(Code::ArchiveForeign, path, message, help));
+        }
+        _ => {}
     }
-    audited.verdict = Verdict::Changed;
-    problems.push(Problem::error(
-        Code::ArchiveForeign,
-        path,
-        format!("it is whole, but not generation {} that marwatch has published", entry.generation),
-        "if somebody has put it there on purpose leave it; otherwise move it away and run `marwatch build`",
-    ));
     (audited, problems)
 }
 
-/// Inspections name an archive, or a file in it.
+/// The path of a problem, which names an archive or a file in it.
 fn within(archive: &Path, path: &Path) -> PathBuf {
     if path.starts_with(archive) { path.to_owned() } else { archive.join(path) }
 }
 
 fn names_used_twice(root: &Path, archives: &[Audited]) -> Vec<Problem> {
     let mut by_name: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for audited in archives {
-        // The server looks into no other files.
-        if let Some(name) =
-            audited.manifest_name.as_deref().filter(|_| !audited.archive.ends_with(".tar.gz"))
-        {
+    // The server reads no names in `.tar.gz` files.
+    for audited in archives.iter().filter(|audited| !audited.archive.ends_with(".tar.gz")) {
+        if let Some(name) = &audited.manifest_name {
             by_name.entry(name).or_default().push(&audited.archive);
         }
     }
     let twice = by_name.into_iter().filter(|(_, archives)| archives.len() > 1);
-    twice
-        .map(|(name, archives)| {
-            let all = archives.join(" and ");
-            Problem::error(
-                Code::StoreNameTwice,
-                root,
-                format!("{all} all call their model `{name}`: a server that is to load all models does not start"),
-                "take all but one out of the store, or give them other names",
-            )
-        })
-        .collect()
+    let problem = |(name, archives): (&str, Vec<&str>)| {
+        let all = archives.join(" and ");
+        Problem::error(
+            Code::StoreNameTwice,
+            root,
+            format!(
+                "{all} all have the model name `{name}`: a server that loads all models does not start"
+            ),
+            "move all but one out of the store, or rename the models",
+        )
+    };
+    twice.map(problem).collect()
 }
 
 fn read_history(root: &Path, is_wanted: impl Fn(&str) -> bool, audit: &mut Audit) {
     let history = History::of(&hidden_folder(root));
-    let models: Vec<ModelName> =
-        history.models().into_iter().filter(|name| is_wanted(name.as_str())).collect();
-    let kept: Vec<_> = models.iter().flat_map(|name| history.list(name)).collect();
-    let read = in_shares(&kept, 1, |share| {
-        let look = |kept: &crate::store::Kept| {
-            let found = inspect(&kept.path);
-            // It has left the history meanwhile.
-            if !kept.path.exists() {
-                return None;
-            }
-            let bytes = found.as_ref().map_or(0, |found| found.bytes);
-            let reason = match found {
-                Err(error) => Some(crate::text::chain(&error)),
-                Ok(found) if !found.is_good() => {
-                    let first = found.problems.iter().find(|problem| problem.is_error());
-                    first.map(|problem| format!("{}: {}", problem.code, problem.message))
-                }
-                Ok(found) => match (&kept.digest, found.digest) {
-                    (Some(said), Some(digest)) if !digest.digits().starts_with(said) => {
-                        Some("its content is not what it was published with".to_owned())
-                    }
-                    _ => None,
-                },
-            };
-            Some((bytes, reason))
-        };
-        share.iter().map(look).collect()
-    });
-    for (kept, (bytes, reason)) in
-        kept.iter().zip(read).filter_map(|(kept, read)| Some((kept, read?)))
-    {
+    let models = history.models().into_iter().filter(|name| is_wanted(name.as_str()));
+    let kept: Vec<Kept> = models.flat_map(|name: ModelName| history.list(&name)).collect();
+    let read = in_shares(&kept, 1, |share| share.iter().map(examine_kept).collect());
+    for (bytes, problem) in read.into_iter().flatten() {
         audit.history += 1;
         audit.bytes += bytes;
-        if let Some(reason) = reason {
-            // One that marwatch did not build is kept as it came.
-            let severity = if kept.digest.is_some() { Severity::Error } else { Severity::Warning };
-            let help = "it cannot be put back; remove it";
-            let message = format!("kept as generation {}: {reason}", kept.generation);
-            let problem = Problem::error(Code::ArchiveDamaged, &kept.path, message, help);
-            audit.problems.push(Problem { severity, ..problem });
-        }
+        audit.problems.extend(problem);
     }
+}
+
+/// The size of an archive in the history, and its problem; `None` if it has left the history.
+fn examine_kept(kept: &Kept) -> Option<(u64, Option<Problem>)> {
+    let found = inspect(&kept.path);
+    if !kept.path.exists() {
+        return None;
+    }
+    let bytes = found.as_ref().map_or(0, |found| found.bytes);
+    let reason = match found {
+        Err(error) => Some(chain(&error)),
+        Ok(found) if !found.is_good() => {
+            let first = found.problems.iter().find(|problem| problem.is_error());
+            first.map(|problem| format!("{}: {}", problem.code, problem.message))
+        }
+        Ok(found) => match (&kept.digest, found.digest) {
+            (Some(published), Some(digest)) if !digest.digits().starts_with(published) => {
+                Some("its content is not as published".to_owned())
+            }
+            _ => None,
+        },
+    };
+    let problem = reason.map(|reason| {
+        // An archive that marwatch did not build is kept as it was.
+        let severity = if kept.digest.is_some() { Severity::Error } else { Severity::Warning };
+        let message = format!("kept as generation {}: {reason}", kept.generation);
+        let help = "no rollback can use it; remove it";
+        let problem = Problem::error(Code::ArchiveDamaged, &kept.path, message, help);
+        Problem { severity, ..problem }
+    });
+    Some((bytes, problem))
 }
 
 #[cfg(test)]
@@ -409,21 +354,19 @@ mod tests {
     }
 
     #[test]
-    fn what_the_catalog_is_late_to_tell_is_waited_for() {
+    fn an_audit_waits_for_a_catalog_that_lags_behind() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
         let path = hidden_folder(root).join(CATALOG_FILE);
         fs::create_dir_all(hidden_folder(root)).unwrap();
         let mut catalog = Catalog::empty(Timestamp::UNIX_EPOCH);
-        // Two that are not there: a model that was removed, and one whose archive was lost.
+        // Neither archive exists: one model was removed, the archive of the other was lost.
         for name in ["removed", "lost"] {
             catalog.models.insert(name.into(), entry(&format!("{name}.mar")));
         }
         catalog.write(&path).unwrap();
         let place = |name: &str| (format!("{name}.mar"), Some(name.to_owned()));
         let places = vec![place("lost"), place("removed")];
-        let read = read_all(root, &places);
-        assert!(read.iter().all(|(found, _)| found.verdict == Verdict::Missing));
         let pauses = Cell::new(0);
         let pause = || {
             pauses.set(pauses.get() + 1);
@@ -431,11 +374,11 @@ mod tests {
             catalog.models.remove("removed");
             catalog.write(&path).unwrap();
         };
-        let read = once_settled(root, places, read, &pause);
+        let read = read(root, &places, catalog.models.clone(), &pause);
         assert_eq!(pauses.get(), ROUNDS - 1);
-        let told: Vec<_> =
+        let verdicts: Vec<_> =
             read.iter().map(|(found, _)| (found.verdict, found.generation)).collect();
-        assert_eq!(told, [(Verdict::Missing, Some(1)), (Verdict::Missing, None)]);
+        assert_eq!(verdicts, [(Verdict::Missing, Some(1)), (Verdict::Missing, None)]);
         let audit = audit(root, &BTreeSet::new()).unwrap();
         let files: Vec<_> = audit.archives.iter().map(|found| found.archive.as_str()).collect();
         assert_eq!((files, audit.repairable.len()), (vec!["lost.mar"], 1));

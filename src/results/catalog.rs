@@ -1,7 +1,7 @@
 //! The catalog: what the store holds now.
 //!
 //! The one file that a server or a script needs to pick up new archives. It is replaced
-//! atomically, and only ever names archives that are durable.
+//! atomically, and names only archives that are durable.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,6 +11,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 use crate::fs::write_atomically;
 use crate::model::{Batching, Runtime, Serve};
@@ -18,7 +19,7 @@ use crate::model::{Batching, Runtime, Serve};
 /// The version of the catalog's schema.
 pub const SCHEMA: u32 = 1;
 
-/// `catalog.json`: what marwatch has published and is in the store.
+/// `catalog.json`: the archives in the store that marwatch published.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(title = "marwatch catalog")]
 pub struct Catalog {
@@ -36,51 +37,51 @@ pub struct Catalog {
 pub struct CatalogEntry {
     /// The archive, relative to the store.
     pub archive: String,
-    /// Bytes of the archive.
+    /// Size of the archive in bytes.
     pub bytes: u64,
     /// Digest of its content, `b3:` and 64 hexadecimal digits.
     pub digest: String,
-    /// SHA-256 of the archive file, where `archive_sha256` is set.
+    /// SHA-256 of the archive file, with `archive_sha256: true`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub sha256: Option<String>,
-    /// How many archives of this name were published so far.
+    /// Number of archives published under this name so far.
     pub generation: u64,
-    /// The author's version of the model.
+    /// The model's `version` setting.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub version: Option<String>,
-    /// The entry point.
+    /// The handler, `module[:function]`.
     pub handler: String,
-    /// Which interpreter runs it.
+    /// The runtime.
     pub runtime: Runtime,
     /// When it was published, RFC 3339 in UTC.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub published: Timestamp,
-    /// Set while an earlier archive is in the store again and its folder is not published.
+    /// Present after a rollback, until the folder changes or `marwatch resume` runs.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub held: Option<Held>,
-    /// How the model's settings want it to be served, where they say that.
+    /// The model's settings for servers, if it has any.
     #[serde(skip_serializing_if = "Serve::is_empty", default)]
     pub serve: Serve,
-    /// What the servers that are configured make of it, by the addresses of their management APIs.
+    /// What each configured server does with the archive, by the address of its management API.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub servers: BTreeMap<String, ServerStatus>,
 }
 
-/// What a server makes of an archive.
+/// What a server does with an archive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServerStatus {
-    /// How it stands.
+    /// Whether the server serves the archive, or why not.
     pub state: ServingState,
-    /// The generation of the archive that it was told to serve.
+    /// Generation of the archive that the server should serve.
     #[serde(default)]
     pub generation: u64,
     /// The version in that archive.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub version: Option<String>,
-    /// How it was told to serve it, beside the number of workers, where it was told.
+    /// The batching that marwatch registered the model with, if it did.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub told: Option<Batching>,
-    /// Why it does not.
+    /// Why the server does not serve it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<String>,
     /// Since when, RFC 3339 in UTC.
@@ -88,39 +89,33 @@ pub struct ServerStatus {
     pub since: Timestamp,
 }
 
-/// How it stands with an archive on a server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Whether a server serves an archive, or why not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum ServingState {
-    /// It serves it.
+    /// The server serves it.
     Serving,
-    /// It refused it in a trial, and goes on with the one before.
+    /// The server refused it in a trial and keeps serving the previous archive.
     Refused,
-    /// It refused it, and serves the one before again.
+    /// The server refused it and serves the previous archive again.
     RolledBack,
-    /// It refused it, and serves nothing under the name.
+    /// The server refused it and serves no archive of the model.
     Failed,
-    /// It does not answer, or contradicts itself; it is asked again.
+    /// The server does not answer, or its answers contradict each other; marwatch retries.
     Unreachable,
-    /// It was told to serve it no longer. Only in records: the catalog has no such model.
+    /// The model was removed from the server. Only in records: the catalog has no such model.
     Withdrawn,
 }
 
 impl ServingState {
     /// The state as the catalog writes it.
     pub fn as_str(self) -> &'static str {
-        match self {
-            ServingState::Serving => "serving",
-            ServingState::Refused => "refused",
-            ServingState::RolledBack => "rolled_back",
-            ServingState::Failed => "failed",
-            ServingState::Unreachable => "unreachable",
-            ServingState::Withdrawn => "withdrawn",
-        }
+        self.into()
     }
 }
 
-/// Why a model's folder is not published: somebody has rolled it back.
+/// The rollback that holds an earlier archive in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Held {
     /// The earlier generation whose content the archive has.
@@ -131,15 +126,15 @@ pub struct Held {
 }
 
 impl Catalog {
-    /// A catalog of nothing.
+    /// An empty catalog.
     pub fn empty(time: Timestamp) -> Self {
         Self { schema: SCHEMA, time, models: BTreeMap::new() }
     }
 
-    /// Reads the catalog at `path`; `None` where there is none or it is of another version.
+    /// Reads the catalog at `path`; `None` if there is none, or if its schema has another version.
     ///
     /// # Errors
-    /// When it is there and cannot be read.
+    /// When it exists and cannot be read.
     pub fn read(path: &Path) -> io::Result<Option<Self>> {
         match fs::read(path) {
             Ok(bytes) => Ok(serde_json::from_slice::<Self>(&bytes)
@@ -153,7 +148,7 @@ impl Catalog {
     /// Replaces the catalog at `path`, atomically and durably.
     ///
     /// # Errors
-    /// When it cannot be written; the old one is then still there.
+    /// When it cannot be written; the old one then stays.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let mut bytes = serde_json::to_vec_pretty(self)?;
         bytes.push(b'\n');

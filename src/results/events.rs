@@ -1,17 +1,17 @@
-//! What has become of the store, for everything that follows it: hooks, subscribers, servers.
+//! Changes in the store, for hooks, subscribers and servers.
 
 use super::Record;
 use super::catalog::CatalogEntry;
 
-/// Something that whoever wants to know is told.
+/// A change in the store, sent once results log and catalog have it.
 #[derive(Debug)]
 pub enum StoreEvent {
-    /// What came of an attempt.
+    /// A new record.
     Record(Box<Record>),
     /// The store holds this archive of a model.
     Listed(String, Box<CatalogEntry>),
-    /// The store holds no archive of a model any more.
+    /// The store no longer holds an archive of a model.
     Delisted(String),
-    /// The archive of a model was removed when nobody could be told.
+    /// The archive of a model was removed while marwatch did not run; servers may still serve it.
     Gone(String, Box<CatalogEntry>),
 }

@@ -1,21 +1,21 @@
-//! Reading the results log as it grows, over its rotation.
+//! Reads the results log as it grows, across rotations.
 
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::Record;
-use super::log::numbered;
 use crate::fs::identity::NodeId;
 
-/// The files that were put aside and are looked for. More are not made by any sensible setting.
-const MOST_ASIDE: usize = 100;
+/// Numbers missing among the rotated files after which no more are expected. A crash in the middle
+/// of a rotation leaves a gap.
+const MAX_MISSING: usize = 16;
 
-/// A reader of the log that goes on where it stopped.
+/// A reader of the log that continues where it stopped.
 #[derive(Debug)]
 pub struct Follower {
     path: PathBuf,
-    /// The file that was read last, and how far.
+    /// The file that was read last, and up to where.
     open: Option<(File, u64)>,
 }
 
@@ -25,24 +25,20 @@ impl Follower {
         Self { path, open: None }
     }
 
-    /// Hands on each record that was added since the last call, the oldest first; at the first call
-    /// all that there are, those included that were put aside. What is torn is no record.
-    ///
-    /// # Errors
-    /// When a file is there and cannot be read.
+    /// Calls `take` with each record added since the last call, the oldest first; at the first call
+    /// with all records, those in rotated files included. Torn lines are skipped.
     pub fn read(&mut self, mut take: impl FnMut(Record)) -> io::Result<()> {
         let newer = match &mut self.open {
-            None => self.aside(None)?,
+            None => rotated(&self.path, None)?,
             Some((file, at)) => {
                 *at = read_from(file, *at, &mut take)?;
-                let id = id(file)?;
-                if is_at(&self.path, id) {
+                let open = NodeId::of(&file.metadata()?);
+                if NodeId::at(&self.path).is_ok_and(|current| current == open) {
                     return Ok(());
                 }
-                // It was put aside, and others perhaps behind it. What was still added to it before is
-                // the last.
+                // The file was rotated, others perhaps after it, and may have grown before that.
                 read_from(file, *at, &mut take)?;
-                self.aside(Some(id))?
+                rotated(&self.path, Some(open))?
             }
         };
         for path in newer.into_iter().chain([self.path.clone()]) {
@@ -57,30 +53,40 @@ impl Follower {
         }
         Ok(())
     }
-
-    /// The files that were put aside after this one, or all, the oldest first.
-    fn aside(&self, after: Option<NodeId>) -> io::Result<Vec<PathBuf>> {
-        let mut found = Vec::new();
-        for number in 1..=MOST_ASIDE {
-            let path = numbered(&self.path, number);
-            match fs::symlink_metadata(&path) {
-                Ok(metadata) if after == Some(NodeId::of(&metadata)) => break,
-                Ok(_) => found.push(path),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-                Err(error) => return Err(error),
-            }
-        }
-        found.reverse();
-        Ok(found)
-    }
 }
 
-/// Reads the whole lines from `at` on, and says where the next one begins.
+/// The name of a rotated file of the log at `path`.
+pub(super) fn numbered(path: &Path, number: usize) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(format!(".{number}"));
+    PathBuf::from(name)
+}
+
+/// The rotated files, the oldest first; only those newer than `after` if that is one of them.
+fn rotated(path: &Path, after: Option<NodeId>) -> io::Result<Vec<PathBuf>> {
+    let (mut found, mut missing) = (Vec::new(), 0);
+    for number in 1.. {
+        let path = numbered(path, number);
+        match NodeId::at(&path) {
+            Ok(id) if after == Some(id) => break,
+            Ok(_) => found.push(path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => missing += 1,
+            Err(error) => return Err(error),
+        }
+        if missing == MAX_MISSING {
+            break;
+        }
+    }
+    found.reverse();
+    Ok(found)
+}
+
+/// Reads the complete lines from `at` on; returns where the next line begins.
 fn read_from(file: &mut File, at: u64, take: &mut impl FnMut(Record)) -> io::Result<u64> {
-    // What a failed write had left was cut off.
+    // The writer cuts off what a failed write leaves.
     let mut at = at.min(file.metadata()?.len());
     file.seek(SeekFrom::Start(at))?;
-    let mut reader = BufReader::new(file.take(u64::MAX));
+    let mut reader = BufReader::new(file);
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -93,14 +99,6 @@ fn read_from(file: &mut File, at: u64, take: &mut impl FnMut(Record)) -> io::Res
             take(record);
         }
     }
-}
-
-fn id(file: &File) -> io::Result<NodeId> {
-    Ok(NodeId::of(&file.metadata()?))
-}
-
-fn is_at(path: &Path, id: NodeId) -> bool {
-    NodeId::at(path).is_ok_and(|there| there == id)
 }
 
 #[cfg(test)]
@@ -119,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn each_record_comes_once_whatever_is_put_aside_meanwhile() {
+    fn each_record_is_read_once_across_rotations() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("results.jsonl");
         let mut follower = Follower::new(path.clone());
@@ -134,17 +132,21 @@ mod tests {
             }
         };
         add("abcd");
-        assert!(path.with_file_name("results.jsonl.1").exists(), "it was put aside");
+        assert!(path.with_file_name("results.jsonl.1").exists(), "the log was rotated");
         assert_eq!(read(&mut follower), "abcd");
         assert_eq!(read(&mut follower), "");
         add("e");
         assert_eq!(read(&mut follower), "e");
         add("fghijklm");
         assert_eq!(read(&mut follower), "fghijklm");
+        // A crash in the middle of a rotation.
+        std::fs::rename(path.with_file_name("results.jsonl.1"), dir.path().join("away")).unwrap();
+        let models = read(&mut Follower::new(path));
+        assert!(models.starts_with("abcd") && models.ends_with('m'), "{models}");
     }
 
     #[test]
-    fn half_a_line_is_read_when_it_is_whole() {
+    fn an_unfinished_line_is_read_once_it_is_complete() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("results.jsonl");
         let record = Record::new("a".into(), "/m".into(), Trigger::Change);
@@ -156,7 +158,7 @@ mod tests {
         assert_eq!(read(&mut follower), "");
         file.write_all(&line.as_bytes()[20..]).unwrap();
         assert_eq!(read(&mut follower), "a");
-        // A failed write was cut off, and the next one stands there.
+        // A failed write was cut off, and the next one is in its place.
         let length = file.metadata().unwrap().len();
         file.write_all(b"half").unwrap();
         assert_eq!(read(&mut follower), "");

@@ -1,10 +1,11 @@
-//! `results.jsonl`: appended, rotated by size, never rewritten.
+//! `results.jsonl`: appended to and rotated by size, never rewritten.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use super::follow::{Follower, numbered};
 use super::{Outcome, Record};
 use crate::config::ResultsLog;
 use crate::failpoints::{Protection, is_disabled};
@@ -12,32 +13,33 @@ use crate::fs::identity::NodeId;
 use crate::fs::sync_folder;
 use crate::text::printable_json;
 
-/// The results log. One owner appends to it; anybody may read it.
+/// The results log. One owner appends to it; any process may read it.
 #[derive(Debug)]
 pub struct Log {
     path: PathBuf,
     rotation: ResultsLog,
+    /// The open file and its length.
     open: Option<(File, u64)>,
-    /// Which file cannot be trusted beyond which length, after a failed write.
+    /// After a failed write: the file, and the length up to which it can be trusted.
     doubtful: Option<(NodeId, u64)>,
 }
 
-/// What records tell of archives that came and went.
+/// What the log says about archives and removals.
 #[derive(Debug, Default)]
 pub struct RecordedHistory {
     /// Models, and the generations that were in the store.
     archives: HashSet<(String, u64)>,
-    /// The models that were removed and did not come back, and their generations.
+    /// Models that were removed and have not come back, and their generations.
     removals: HashMap<String, u64>,
 }
 
 impl Log {
-    /// The log at `path`; it is opened when the first record comes.
+    /// The log at `path`, which the first record opens.
     pub fn new(path: PathBuf, rotation: ResultsLog) -> Self {
         Self { path, rotation, open: None, doubtful: None }
     }
 
-    /// Takes over other limits.
+    /// Sets other limits.
     pub fn set_rotation(&mut self, rotation: ResultsLog) {
         self.rotation = rotation;
     }
@@ -45,18 +47,18 @@ impl Log {
     /// Appends records, one line each, and makes them durable together.
     ///
     /// # Errors
-    /// When they cannot be written, or not made durable. None of them is then in the log, or will be
-    /// when the next ones are appended; the caller keeps them and tries again.
+    /// When they cannot be written or flushed. Then none of them is in the log after the next
+    /// append; the caller keeps them and tries again.
     pub fn append(&mut self, records: &[&Record]) -> io::Result<()> {
         let mut lines = Vec::new();
         for record in records {
-            // Read with `tail` too, and names of files and folders are whatever somebody likes.
+            // People also read the log with `tail`, and names of files may contain anything.
             lines.extend_from_slice(printable_json(&serde_json::to_string(record)?).as_bytes());
             lines.push(b'\n');
         }
         let written = self.write(&lines);
         if written.is_err() {
-            // Open it anew next time: whatever was written in part is then cut off.
+            // Opening it again cuts off what was written in part.
             self.open = None;
         }
         written
@@ -69,7 +71,7 @@ impl Log {
         {
             self.rotate()?;
         }
-        // Moved or removed by somebody: what is written there would be seen by nobody.
+        // No reader finds what is written to a file that was moved or removed.
         let is_lost = |(file, _): &(File, u64)| !is_at(file, &self.path);
         if self.open.as_ref().is_none_or(is_lost) {
             self.open = Some(open(&self.path, self.doubtful)?);
@@ -80,11 +82,10 @@ impl Log {
             if is_disabled(Protection::RecordFlush) { Ok(()) } else { file.sync_data() }
         };
         if let Err(error) = file.write_all(lines).and_then(|()| flush(file)) {
-            // Half a line is no record, and what is not durable is written again: a disk that fails
+            // Half a line is no record, and what is not durable is written again: a failing disk
             // must leave neither.
             if file.set_len(*length).is_err() {
-                self.doubtful =
-                    file.metadata().ok().map(|metadata| (NodeId::of(&metadata), *length));
+                self.doubtful = file.metadata().ok().map(|found| (NodeId::of(&found), *length));
             }
             return Err(error);
         }
@@ -92,17 +93,17 @@ impl Log {
         Ok(())
     }
 
-    /// What the log tells of, those included that were put aside.
+    /// What the log says, rotated files included.
     ///
     /// # Errors
-    /// When a file of it is there and cannot be read.
+    /// When a file of it exists and cannot be read.
     pub fn recorded(&self) -> io::Result<RecordedHistory> {
         let mut history = RecordedHistory::default();
-        read(&self.path, self.rotation.keep, |record| history.add(record))?;
+        Follower::new(self.path.clone()).read(|record| history.add(record))?;
         Ok(history)
     }
 
-    /// `results.jsonl` becomes `results.jsonl.1`, that one `.2` and so on; the oldest goes.
+    /// Renames `results.jsonl` to `results.jsonl.1`, that to `.2` and so on; removes the oldest.
     fn rotate(&mut self) -> io::Result<()> {
         self.open = None;
         for number in (1..self.rotation.keep).rev() {
@@ -117,46 +118,21 @@ impl Log {
     }
 }
 
-/// The highest generation of each model that the log at `path` tells of, those of its files included
-/// that were put aside.
+/// The highest generation of each model in the log at `path`, rotated files included.
 ///
 /// # Errors
-/// When a file of it is there and cannot be read.
-pub fn last_generations(path: &Path, keep: usize) -> io::Result<HashMap<String, u64>> {
+/// When a file of it exists and cannot be read.
+pub fn last_generations(path: &Path) -> io::Result<HashMap<String, u64>> {
     let mut last = HashMap::new();
-    read(path, keep, |record| {
+    Follower::new(path.to_owned()).read(|record| {
         let last = last.entry(record.model).or_default();
         *last = record.generation.max(*last);
     })?;
     Ok(last)
 }
 
-/// Reads all records, the oldest first. What is torn tells of nothing.
-fn read(path: &Path, keep: usize, mut take: impl FnMut(Record)) -> io::Result<()> {
-    let aside = (1..=keep).rev().map(|number| numbered(path, number));
-    for path in aside.chain([path.to_owned()]) {
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
-        for line in BufReader::new(file).split(b'\n') {
-            if let Ok(record) = serde_json::from_slice(&line?) {
-                take(record);
-            }
-        }
-    }
-    Ok(())
-}
-
-pub(super) fn numbered(path: &Path, number: usize) -> PathBuf {
-    let mut name = path.to_owned().into_os_string();
-    name.push(format!(".{number}"));
-    PathBuf::from(name)
-}
-
 impl RecordedHistory {
-    /// Whether a record has told what this one does.
+    /// Whether the log has a record that says the same as this one.
     pub fn has(&self, record: &Record) -> bool {
         if record.outcome == Outcome::Removed {
             return self.removals.get(&record.model) == Some(&record.generation);
@@ -172,13 +148,13 @@ impl RecordedHistory {
                 self.archives.insert((record.model, record.generation));
             }
             Outcome::Rejected | Outcome::Unstable | Outcome::Failed => {}
-            // They tell of servers, not of the store.
+            // About servers, not the store.
             Outcome::Served | Outcome::NotServed | Outcome::Withdrawn => {}
         }
     }
 }
 
-/// Whether the file at `path` is the one that is open.
+/// Whether `path` is the open file.
 fn is_at(file: &File, path: &Path) -> bool {
     let open = file.metadata();
     open.is_ok_and(|open| NodeId::at(path).is_ok_and(|there| there == NodeId::of(&open)))
@@ -191,12 +167,12 @@ fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens the log for appending; cuts off a last line that a crash has left unfinished, and what is
+/// Opens the log for appending. Cuts off a last line that a crash left unfinished, and what is
 /// `doubtful`.
 fn open(path: &Path, doubtful: Option<(NodeId, u64)>) -> io::Result<(File, u64)> {
     let open = || OpenOptions::new().read(true).append(true).create(true).open(path);
     let mut file = match (open(), path.parent()) {
-        // Somebody has cleaned the store: its folder is made anew.
+        // The store was cleared: create its hidden folder again.
         (Err(error), Some(folder)) if error.kind() == io::ErrorKind::NotFound => {
             fs::create_dir_all(folder)?;
             open()?
@@ -211,12 +187,12 @@ fn open(path: &Path, doubtful: Option<(NodeId, u64)>) -> io::Result<(File, u64)>
         file.set_len(trusted)?;
         length = trusted;
     }
-    let whole = end_of_last_line(&mut file, length)?;
-    if whole < length {
-        tracing::warn!(path = %path.display(), bytes = length - whole, "cut off a record that a crash had left unfinished");
-        file.set_len(whole)?;
+    let complete = end_of_last_line(&mut file, length)?;
+    if complete < length {
+        tracing::warn!(path = %path.display(), bytes = length - complete, "removed a record that a crash left unfinished");
+        file.set_len(complete)?;
     }
-    Ok((file, whole))
+    Ok((file, complete))
 }
 
 fn end_of_last_line(file: &mut File, length: u64) -> io::Result<u64> {
@@ -253,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_a_record() {
+    fn each_record_is_a_line() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("results.jsonl");
         let mut log = Log::new(path.clone(), ResultsLog { max_size: 1 << 20, keep: 1 });
@@ -263,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unfinished_line_is_cut_off() {
+    fn an_unfinished_line_is_cut_off_before_the_next_record() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("results.jsonl");
         let rotation = ResultsLog { max_size: 1 << 20, keep: 1 };
@@ -277,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn rotation_keeps_as_many_as_configured() {
+    fn rotation_keeps_as_many_files_as_configured() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("results.jsonl");
         let mut log = Log::new(path.clone(), ResultsLog { max_size: 10, keep: 2 });
@@ -291,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_doubtful_is_cut_off_before_it_is_written_again() {
+    fn a_record_that_may_not_be_durable_is_cut_off_before_it_is_written_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("results.jsonl");
         let mut log = Log::new(path.clone(), ResultsLog { max_size: 1 << 20, keep: 1 });
@@ -303,7 +279,7 @@ mod tests {
         log.doubtful = Some((NodeId::at(&path).unwrap(), trusted));
         log.append(&[&record("b")]).unwrap();
         assert_eq!(models(&path), ["a", "b"]);
-        // Another file has come instead: nothing of it is doubtful.
+        // Nothing in another file is doubtful.
         log.doubtful = Some((NodeId::at(&path).unwrap(), trusted));
         log.open = None;
         fs::copy(&path, dir.path().join("copy")).unwrap();
@@ -318,19 +294,21 @@ mod tests {
         let path = dir.path().join("results.jsonl");
         let mut log = Log::new(path.clone(), ResultsLog { max_size: 10, keep: 4 });
         let of = |outcome, generation| Record { outcome, generation, ..record("m") };
-        let (came, went) = (of(Outcome::Published, 7), of(Outcome::Removed, 7));
-        assert!(!log.recorded().unwrap().has(&came));
-        log.append(&[&came]).unwrap();
+        let (published, removed) = (of(Outcome::Published, 7), of(Outcome::Removed, 7));
+        assert!(!log.recorded().unwrap().has(&published));
+        log.append(&[&published]).unwrap();
         log.append(&[&of(Outcome::Failed, 8)]).unwrap();
         let history = log.recorded().unwrap();
         assert!(
-            history.has(&came) && !history.has(&went) && !history.has(&of(Outcome::Published, 8))
+            history.has(&published)
+                && !history.has(&removed)
+                && !history.has(&of(Outcome::Published, 8))
         );
-        log.append(&[&went]).unwrap();
-        assert!(log.recorded().unwrap().has(&went));
-        // It is back, and goes once more.
+        log.append(&[&removed]).unwrap();
+        assert!(log.recorded().unwrap().has(&removed));
+        // The model comes back and is removed again.
         log.append(&[&of(Outcome::Unchanged, 7)]).unwrap();
-        assert!(!log.recorded().unwrap().has(&went));
-        assert_eq!(last_generations(&path, 4).unwrap()["m"], 8);
+        assert!(!log.recorded().unwrap().has(&removed));
+        assert_eq!(last_generations(&path).unwrap()["m"], 8);
     }
 }

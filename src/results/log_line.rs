@@ -1,7 +1,8 @@
-//! One line in the log for each record, at the level that it deserves.
+//! One line in the log for each record, at the level that its outcome deserves, and one for each of
+//! its problems.
 //!
-//! What carries `outcome` and `message_id` is the one line that tells the outcome: in the journal it
-//! is found by them. They are left out of lines for people, who read it anyway.
+//! Only the line that reports the outcome has `outcome` and `message_id`, by which the journal
+//! finds it. Lines for people leave them out.
 
 use super::catalog::ServingState;
 use super::server_report::ServerResult;
@@ -10,57 +11,47 @@ use super::{Outcome, Record, Trigger};
 /// The target of these lines in log filters.
 pub const TARGET: &str = module_path!();
 
-/// Logs what came of an attempt; problems get a line each.
+/// Logs a record.
 pub fn record(record: &Record) {
-    let ms = (record.took_ms() * 10.0).round() / 10.0;
     let archive = record.archive.as_deref().unwrap_or_default();
     let (outcome, message_id) = (record.outcome.as_str(), record.outcome.message_id());
+    // The level of an event is fixed at compile time.
+    macro_rules! log {
+        ($level:ident, $($fields_and_text:tt)+) => {
+            tracing::$level!(outcome, message_id, $($fields_and_text)+)
+        };
+    }
     match record.outcome {
         Outcome::Published => {
             let bytes = record.bytes.unwrap_or_default();
             let digest = record.digest.as_deref().map(short).unwrap_or_default();
             let why = (!record.why.is_empty()).then(|| record.why.join("; "));
-            let why = why.as_deref();
-            tracing::info!(outcome, message_id, archive, bytes, digest, ms, why, "published");
+            let (ms, why) = (record.took_ms(), why.as_deref());
+            log!(info, archive, bytes, digest, ms, why, "published");
         }
-        Outcome::Unchanged => {
-            tracing::info!(outcome, message_id, archive, "touched, but its content is unchanged");
-        }
+        Outcome::Unchanged => log!(info, archive, "touched, but its content is unchanged"),
         Outcome::Rejected if record.archive.is_some() => {
-            tracing::error!(
-                outcome,
-                message_id,
-                archive,
-                "rejected; the archive in the store stays as it is"
-            );
+            log!(error, archive, "rejected; the archive in the store stays as it is");
         }
-        Outcome::Rejected => {
-            tracing::error!(outcome, message_id, "rejected; there is no archive of it");
-        }
+        Outcome::Rejected => log!(error, "rejected; the store has no archive of it"),
         Outcome::Unstable => {
-            tracing::warn!(
-                outcome,
-                message_id,
-                "not at rest; nothing is published, and it is looked at again"
-            );
+            log!(warn, "not settled; nothing was published, and marwatch will try again");
         }
-        // Its failure says it.
+        // Reported with the failure below.
         Outcome::Failed => {}
-        Outcome::Removed => tracing::info!(outcome, message_id, archive, "removed"),
+        Outcome::Removed => log!(info, archive, "removed"),
         Outcome::RolledBack => {
             let of = record.of_generation.unwrap_or_default();
-            tracing::warn!(
-                outcome,
-                message_id,
+            log!(
+                warn,
                 archive,
                 of,
-                "rolled back; it stays until its folder changes or somebody resumes"
+                "rolled back; the archive stays until the folder changes or `marwatch resume` runs"
             );
         }
-        // These tell of a server.
         Outcome::Served | Outcome::NotServed | Outcome::Withdrawn => {
             if let Some(server) = &record.server {
-                on_server(record, server);
+                server_result(record, server);
             }
         }
     }
@@ -68,7 +59,7 @@ pub fn record(record: &Record) {
         let help = failure.help.as_deref().unwrap_or("see the message");
         let stage = failure.stage.as_str();
         if record.outcome == Outcome::Failed {
-            tracing::error!(outcome, message_id, stage, help, "failed: {}", failure.message);
+            log!(error, stage, help, "failed: {}", failure.message);
         } else {
             tracing::error!(stage, help, "failed: {}", failure.message);
         }
@@ -82,50 +73,47 @@ pub fn record(record: &Record) {
     }
 }
 
-fn on_server(record: &Record, on: &ServerResult) {
+fn server_result(record: &Record, result: &ServerResult) {
     let (outcome, message_id) = (record.outcome.as_str(), record.outcome.message_id());
-    let (model, generation, server) = (&record.model, record.generation, &on.management);
-    let version = on.version.as_deref().filter(|_| on.state != ServingState::Withdrawn);
-    let why = on.error.as_deref().unwrap_or_default();
-    // The level of an entry is known when it is compiled.
-    macro_rules! say {
+    let (model, generation, server) = (&record.model, record.generation, &result.management);
+    let version = result.version.as_deref().filter(|_| result.state != ServingState::Withdrawn);
+    let why = result.error.as_deref().unwrap_or_default();
+    macro_rules! log {
         ($level:ident, $($text:tt)+) => {
             tracing::$level!(outcome, message_id, model, generation, server, version, $($text)+)
         };
     }
-    match on.state {
-        ServingState::Serving => {
-            let is_drift = record.trigger == Trigger::Server;
-            match on.found.as_deref() {
-                Some(found) if !is_drift => {
-                    say!(info, "{found}; the server serves it as is wanted now");
-                }
-                Some(found) => {
-                    say!(warn, "{found}; the server serves the archive in the store again");
-                }
-                None if is_drift => say!(info, "the server serves the archive in the store again"),
-                None => say!(info, "the server serves the new archive"),
-            }
+    // Whether the server had changed without marwatch.
+    let is_drift = record.trigger == Trigger::Server;
+    match (result.state, result.found.as_deref()) {
+        (ServingState::Serving, Some(found)) if is_drift => {
+            log!(warn, "{found}; the server serves the archive in the store again");
         }
-        ServingState::Refused => say!(
+        (ServingState::Serving, Some(found)) => {
+            log!(info, "{found}; the server now serves it as configured");
+        }
+        (ServingState::Serving, None) if is_drift => {
+            log!(info, "the server serves the archive in the store again");
+        }
+        (ServingState::Serving, None) => log!(info, "the server serves the new archive"),
+        (ServingState::Refused, _) => log!(
             error,
-            "the server refused the archive in a trial and goes on with the one before: {why}"
+            "the server refused the archive in a trial and keeps serving the previous one: {why}"
         ),
-        ServingState::RolledBack => {
-            say!(error, "the server refused the archive and serves the one before again: {why}");
+        (ServingState::RolledBack, _) => {
+            log!(error, "the server refused the archive and serves the previous one again: {why}");
         }
-        ServingState::Failed => say!(
-            error,
-            "the server refused the archive, and there is none before that it takes: {why}"
-        ),
-        ServingState::Unreachable => {
-            say!(warn, "the server cannot be told of the archive; trying again: {why}");
+        (ServingState::Failed, _) => {
+            log!(error, "the server refused the archive and serves none of the model: {why}");
         }
-        ServingState::Withdrawn => say!(info, "removed from the server"),
+        (ServingState::Unreachable, _) => {
+            log!(warn, "the server did not take the archive; marwatch will try again: {why}");
+        }
+        (ServingState::Withdrawn, _) => log!(info, "removed from the server"),
     }
 }
 
-/// Enough of a digest to tell two apart by eye.
+/// The first digits of a digest, enough to tell two apart by eye.
 fn short(digest: &str) -> &str {
     digest.get(..15).unwrap_or(digest)
 }

@@ -1,22 +1,22 @@
-//! What marwatch tells others: one record a build attempt, and the catalog of the store.
+//! What marwatch writes for others: a record of each build attempt, and the catalog of the store.
 //!
 //! Both are documented in `docs/results.md`; their JSON Schemas are generated from the types here.
 
-pub mod audit;
+pub(crate) mod audit;
 pub mod catalog;
-pub mod events;
-pub mod follow;
+pub(crate) mod events;
+pub(crate) mod follow;
 pub mod log;
-pub mod log_line;
-pub mod record;
-pub mod server_report;
-pub mod writer;
+pub(crate) mod log_line;
+pub(crate) mod record;
+pub(crate) mod server_report;
+pub(crate) mod writer;
 
 pub use catalog::Catalog;
 pub use record::{Outcome, Record, Stage, Trigger};
-pub use writer::ResultsWriter;
+pub(crate) use writer::ResultsWriter;
 
-/// The name of the results log in the store's hidden folder.
+/// File name of the results log, in the store's hidden folder.
 pub const RESULTS_FILE: &str = "results.jsonl";
-/// The name of the catalog in the store's hidden folder.
+/// File name of the catalog, in the store's hidden folder.
 pub const CATALOG_FILE: &str = "catalog.json";

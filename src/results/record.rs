@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strum::IntoStaticStr;
+use strum::{IntoStaticStr, VariantArray};
 
 pub use crate::archive::{CarriedOver, Cost};
 use crate::clock;
@@ -19,7 +19,7 @@ use crate::store::state::ArchiveState;
 pub const SCHEMA: u32 = 1;
 
 /// One line of `results.jsonl`: the result of one build attempt, or of one change on a server.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(title = "marwatch record")]
 pub struct Record {
     /// Version of this schema.
@@ -36,8 +36,8 @@ pub struct Record {
     pub outcome: Outcome,
     /// What caused the attempt.
     pub trigger: Trigger,
-    /// Why the model was packed, in words, for example `service.py changed`; absent for records that
-    /// packed nothing.
+    /// Why the model was packed, in words, for example `service.py changed`; names at most three
+    /// files. Absent for records that packed nothing.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub why: Vec<String>,
     /// Whether the next start wrote the record, because marwatch was killed or the disk refused the
@@ -86,7 +86,18 @@ pub struct Record {
 
 /// How an attempt ended, or what changed on a server.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, IntoStaticStr,
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    IntoStaticStr,
+    VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
@@ -100,6 +111,7 @@ pub enum Outcome {
     /// The model did not settle: it changed while it was read, or is still being written.
     Unstable,
     /// marwatch could not build the model; `failure` says why. marwatch retries.
+    #[default]
     Failed,
     /// The model's folder is gone; `on_remove` decides whether the archive stays.
     Removed,
@@ -114,25 +126,20 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Outcomes of build attempts.
-    pub const OF_ATTEMPTS: [Outcome; 7] = [
-        Outcome::Published,
-        Outcome::Unchanged,
-        Outcome::Rejected,
-        Outcome::Unstable,
-        Outcome::Failed,
-        Outcome::Removed,
-        Outcome::RolledBack,
-    ];
-    /// Outcomes of records about servers.
-    pub const OF_SERVERS: [Outcome; 3] = [Outcome::Served, Outcome::NotServed, Outcome::Withdrawn];
+    /// All outcomes.
+    pub const ALL: &[Outcome] = Outcome::VARIANTS;
+
+    /// Whether it is an outcome of a record about a server, rather than of a build attempt.
+    pub fn is_of_server(self) -> bool {
+        matches!(self, Outcome::Served | Outcome::NotServed | Outcome::Withdrawn)
+    }
 
     /// The outcome as records write it.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 
-    /// The `MESSAGE_ID` of the journal entry that reports it; `systemd/marwatch.catalog` explains each.
+    /// The `MESSAGE_ID` of its journal entries; `systemd/marwatch.catalog` explains each.
     pub fn message_id(self) -> &'static str {
         match self {
             Outcome::Published => "9f3dcc412b2c4b48bc228ccd5089a08b",
@@ -150,10 +157,11 @@ impl Outcome {
 }
 
 /// What caused an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Trigger {
     /// The first pass after the start.
+    #[default]
     Start,
     /// A change in the model's folder.
     Change,
@@ -167,7 +175,7 @@ pub enum Trigger {
     Request,
     /// The store changed, and the server follows it.
     Store,
-    /// The server changed without marwatch: it went away, came back, or had something else registered.
+    /// The server changed without marwatch: it went away, came back, or had another registration.
     Server,
 }
 
@@ -185,6 +193,7 @@ pub enum Trigger {
     Deserialize,
     JsonSchema,
     IntoStaticStr,
+    VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
@@ -207,20 +216,11 @@ pub enum Stage {
 
 impl Stage {
     /// All stages, in their order.
-    pub const ALL: [Stage; 7] = [
-        Stage::Snapshot,
-        Stage::Validate,
-        Stage::Plan,
-        Stage::Pack,
-        Stage::Verify,
-        Stage::Publish,
-        Stage::Retire,
-    ];
+    pub const ALL: &[Stage] = Stage::VARIANTS;
 
     /// The next stage; the last one after itself.
     pub fn next(self) -> Stage {
-        let mut later = Stage::ALL.into_iter().filter(|&stage| stage > self);
-        later.next().unwrap_or(Stage::Retire)
+        Stage::ALL.iter().copied().find(|&stage| stage > self).unwrap_or(Stage::Retire)
     }
 
     /// The stage as records write it.
@@ -275,29 +275,7 @@ impl fmt::Display for Failure {
 impl Record {
     /// A record whose outcome is `failed`, and whose other fields are empty.
     pub fn new(model: String, folder: PathBuf, trigger: Trigger) -> Self {
-        Self {
-            schema: SCHEMA,
-            time: clock::timestamp(),
-            model,
-            folder,
-            outcome: Outcome::Failed,
-            trigger,
-            why: vec![],
-            recovered: false,
-            generation: 0,
-            of_generation: None,
-            archive: None,
-            bytes: None,
-            digest: None,
-            previous_digest: None,
-            sha256: None,
-            entries: None,
-            cost: None,
-            stages_ms: vec![],
-            problems: vec![],
-            failure: None,
-            server: None,
-        }
+        Self { schema: SCHEMA, time: clock::timestamp(), model, folder, trigger, ..Self::default() }
     }
 
     /// Duration of the attempt in milliseconds, rounded to a tenth.

@@ -1,8 +1,8 @@
-//! What servers make of the archives in the store: when that is worth a record.
+//! Reports about servers: which of them are news, and the record of each.
 //!
-//! A server is asked again and again; only what has changed since the last answer is recorded. The
-//! catalog says what that was, so that neither a restart of marwatch nor a server that stays away
-//! writes anything.
+//! marwatch asks a server again and again, and records only what changed since the last answer. The
+//! catalog keeps that answer, so neither a restart of marwatch nor a server that stays down causes
+//! a record.
 
 use std::path::PathBuf;
 
@@ -13,47 +13,45 @@ use super::catalog::{CatalogEntry, ServerStatus, ServingState};
 use super::{Outcome, Record, Trigger};
 use crate::model::ModelName;
 
-/// How it stands with a model on a server.
+/// What a record says about a server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServerResult {
-    /// The address of its management API.
+    /// Address of the server's management API.
     pub management: String,
-    /// How it stands.
+    /// Whether the server serves the archive, or why not.
     pub state: ServingState,
-    /// The version in the archive that the server was told to serve.
+    /// Version in the archive that the server should serve.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub version: Option<String>,
-    /// What was there instead of what was served before, where that had to be mended.
+    /// What the server had instead of what it served before, if marwatch had to correct that.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub found: Option<String>,
-    /// Why it does not serve it.
+    /// Why the server does not serve it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<String>,
 }
 
-/// What came of handing a model over to a server.
+/// The result of bringing a model to a server, or of checking it there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerReport {
-    /// The model's name.
     pub model: ModelName,
-    /// The address of the server's management API.
+    /// Address of the server's management API.
     pub server: String,
-    /// What was there instead, where something had to be done.
+    /// What the server had instead, if marwatch had to correct it.
     pub found: Option<String>,
-    /// Whether that was because other terms are wanted than before.
+    /// Whether the store or the configuration asked for the change.
     pub is_asked: bool,
-    /// How it stands now.
     pub status: ServerStatus,
 }
 
 impl ServerReport {
-    /// Whether it says the same as `before`: all but when.
+    /// Whether it says the same as `before`, apart from the time.
     pub fn is_same_as(&self, before: &ServerStatus) -> bool {
         *before == ServerStatus { since: before.since, ..self.status.clone() }
     }
 
-    /// The record of it, if it tells anything new. `entry` is what the catalog says of the model, and
-    /// `folder` where it comes from, where either is known.
+    /// The record of it, if it is news. `entry` is the model's in the catalog, and `folder` the
+    /// model's folder, if known.
     pub fn record(&self, entry: Option<&CatalogEntry>, folder: Option<PathBuf>) -> Option<Record> {
         let before = entry.and_then(|entry| entry.servers.get(&self.server));
         if !self.is_news(before) {
@@ -64,7 +62,7 @@ impl ServerReport {
         let had_it = before.filter(|before| before.version == version);
         let is_by_itself = had_it.is_some() && !self.is_asked;
         let trigger = if is_by_itself { Trigger::Server } else { Trigger::Store };
-        // Of a server that was not known to serve it, nothing else was expected.
+        // `found` is news only of a server that was known to serve the archive.
         let had_it = had_it.filter(|before| before.state == ServingState::Serving);
         let found = self.found.clone().filter(|_| had_it.is_some());
         let mut record = Record::new(self.model.to_string(), folder.unwrap_or_default(), trigger);
@@ -78,7 +76,7 @@ impl ServerReport {
             | ServingState::Unreachable => Outcome::NotServed,
         };
         record.generation = generation;
-        // What was published meanwhile is not what this tells of.
+        // The report may be about an archive that was replaced since.
         if let Some(entry) = entry.filter(|entry| entry.generation == generation) {
             record.archive = Some(entry.archive.clone());
             record.bytes = Some(entry.bytes);
@@ -96,12 +94,12 @@ impl ServerReport {
         let is_same =
             (before.state, before.generation, &before.version) == (*state, *generation, version);
         match self.status.state {
-            // What had to be mended is told each time.
+            // Each correction is news.
             ServingState::Serving => !is_same || self.found.is_some(),
-            // One that was refused is not offered again by itself: each of these is a new attempt.
+            // A refused archive is not offered again by itself, so each of these is a new attempt.
             ServingState::Refused | ServingState::RolledBack | ServingState::Withdrawn => true,
             ServingState::Failed => !is_same,
-            // While it is away, it does not matter what it does not get.
+            // While the server is down, it does not matter which archive it does not get.
             ServingState::Unreachable => before.state != ServingState::Unreachable,
         }
     }
@@ -121,7 +119,7 @@ mod tests {
         ServerStatus { state, generation: 2, version, told: None, error, since }
     }
 
-    fn handed(state: ServingState, version: &str, found: Option<&str>) -> ServerReport {
+    fn report(state: ServingState, version: &str, found: Option<&str>) -> ServerReport {
         ServerReport {
             model: ModelName::parse("m").unwrap(),
             server: SERVER.into(),
@@ -131,7 +129,7 @@ mod tests {
         }
     }
 
-    /// A catalog's entry of generation 2, with what a server made of it.
+    /// A catalog entry of generation 2, with the status of a server.
     fn entry(before: ServerStatus) -> CatalogEntry {
         CatalogEntry {
             archive: "m.mar".into(),
@@ -150,12 +148,12 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_new_is_recorded() {
+    fn only_news_about_a_server_is_recorded() {
         use ServingState::{Failed, Refused, RolledBack, Serving, Unreachable};
         let drift = Some("it was not registered");
-        // What was, what is, what was found; outcome and trigger.
+        // The state before and now, what was found; outcome and trigger.
         let (served, not_served) = (Outcome::Served, Outcome::NotServed);
-        for (before, now, found, told) in [
+        for (before, now, found, expected) in [
             ((Serving, "1"), (Serving, "1"), None, None),
             ((Serving, "1"), (Serving, "1"), drift, Some((served, Trigger::Server))),
             ((Serving, "1"), (Serving, "2"), Some("1"), Some((served, Trigger::Store))),
@@ -171,35 +169,35 @@ mod tests {
             ((Failed, "2"), (Failed, "2"), drift, None),
         ] {
             let mut entry = entry(super::tests::served(before.0, before.1));
-            let record = handed(now.0, now.1, found).record(Some(&entry), None);
+            let record = report(now.0, now.1, found).record(Some(&entry), None);
             let found = record.as_ref().map(|record| (record.outcome, record.trigger));
-            assert_eq!(found, told, "{before:?} {now:?}");
-            // What was published as it was before is another archive all the same.
+            assert_eq!(found, expected, "{before:?} {now:?}");
+            // An archive with the same version but a new generation is another archive.
             let before = entry.servers.values_mut().next().unwrap();
             before.generation = 1;
-            let is_told = handed(now.0, now.1, None).record(Some(&entry), None).is_some();
-            assert_eq!(is_told, told.is_some() || now.0 != Unreachable, "{now:?}");
+            let is_recorded = report(now.0, now.1, None).record(Some(&entry), None).is_some();
+            assert_eq!(is_recorded, expected.is_some() || now.0 != Unreachable, "{now:?}");
         }
     }
 
     #[test]
-    fn a_record_names_the_archive_that_it_tells_of() {
+    fn a_record_about_a_server_names_the_archive_it_was_given() {
         let entry = entry(served(ServingState::Serving, "1"));
-        let handed = handed(ServingState::Refused, "1", Some("version 0"));
-        let record = handed.record(Some(&entry), Some("/models/m".into())).unwrap();
+        let report = report(ServingState::Refused, "1", Some("version 0"));
+        let record = report.record(Some(&entry), Some("/models/m".into())).unwrap();
         assert_eq!((record.generation, record.archive.as_deref()), (2, Some("m.mar")));
         let on = record.server.unwrap();
         assert_eq!((on.management.as_str(), on.error.as_deref()), (SERVER, Some("why")));
         assert_eq!((on.version.as_deref(), on.found.as_deref()), (Some("1"), Some("version 0")));
-        // What somebody asked for is not what a server did by itself.
-        let asked = ServerReport { is_asked: true, ..handed.clone() };
+        // The server did not change without marwatch.
+        let asked = ServerReport { is_asked: true, ..report.clone() };
         assert_eq!(asked.record(Some(&entry), None).unwrap().trigger, Trigger::Store);
-        // Where it was not served before, nothing else was to be found.
-        let new = super::tests::handed(ServingState::Serving, "2", Some("version 1"));
+        // The server did not serve it before, so `found` is no news.
+        let new = super::tests::report(ServingState::Serving, "2", Some("version 1"));
         assert_eq!(new.record(Some(&entry), None).unwrap().server.unwrap().found, None);
-        // The store is further meanwhile.
-        let late = ServerStatus { generation: 1, ..handed.status.clone() };
-        let late = ServerReport { status: late, ..handed };
+        // A newer archive was published since.
+        let late = ServerStatus { generation: 1, ..report.status.clone() };
+        let late = ServerReport { status: late, ..report };
         let record = late.record(Some(&entry), None).unwrap();
         assert_eq!((record.generation, record.archive, record.digest), (1, None, None));
     }

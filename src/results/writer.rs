@@ -1,11 +1,11 @@
 //! The thread that owns the results log and the catalog.
 //!
 //! Flushing to disk can take long and must never delay a build or the daemon's loop. The thread
-//! takes messages off a channel and writes what has gathered: records first, then the catalog, so
-//! that the catalog never names an archive without a record. Hooks, subscribers and servers are told
-//! only after both are written, so each of them finds the record that it was told of. If the disk
-//! refuses, everything is kept and retried: publishing never stops, and nothing is lost while
-//! marwatch runs.
+//! takes messages off a channel and writes them in batches: records first, then the catalog, so
+//! that the catalog never names an archive without a record. Hooks, subscribers and servers are
+//! notified only after both are written, so each of them finds the record that it hears of. If the
+//! disk refuses, the thread keeps everything and retries: publishing never stops, and nothing is
+//! lost while marwatch runs.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -28,14 +28,14 @@ use crate::failpoints::{Protection, is_disabled};
 use crate::fs::sweep_staged_for;
 use crate::model::Serve;
 
-/// Delay before a failed write is retried.
+/// Time until a failed write is retried.
 const RETRY: Duration = Duration::from_secs(5);
 /// A missing catalog waits this long for the first message, so that the first archive of a store
-/// does not write it twice.
+/// does not cause a second write.
 const FIRST_CATALOG: Duration = Duration::from_millis(200);
-/// Records kept while the disk refuses them. Beyond it the oldest are dropped, with an error in the
-/// log.
-const MOST_KEPT: usize = 10_000;
+/// Records kept while the disk refuses them. Beyond that the oldest are dropped, with an error in
+/// the log.
+const MAX_KEPT: usize = 10_000;
 
 /// A handle to the thread. Dropping it writes what is left and ends the thread.
 #[derive(Debug)]
@@ -44,18 +44,16 @@ pub struct ResultsWriter {
     thread: Option<JoinHandle<()>>,
 }
 
-/// A change of the catalog.
 #[derive(Debug)]
 pub enum CatalogChange {
-    /// The store holds this archive of a model.
     List(String, Box<CatalogEntry>),
-    /// The store holds no archive of a model.
+    /// The store no longer holds an archive of a model.
     Delist(String),
     /// A model is no longer held.
     Release(String),
-    /// How a model is to be served.
+    /// Other settings for the servers of a model.
     SetServe(String, Box<Serve>),
-    /// Only these servers are configured, by their management addresses.
+    /// These servers are configured, by their management addresses, and no others.
     KeepServers(Vec<String>),
 }
 
@@ -73,7 +71,8 @@ struct PendingRecord {
     record: Box<Record>,
     /// Whether an earlier run may have written it to the log.
     doubtful: bool,
-    /// A file that tells the next start of a missing record; removed once the record is written.
+    /// A file from which the next start sees that the record is missing; removed once it is
+    /// written.
     reminder: Option<PathBuf>,
 }
 
@@ -96,7 +95,7 @@ impl ResultsWriter {
     }
 
     /// Writes a record, and in the same step the change of the catalog that belongs to it. Then
-    /// removes `reminder`, which would tell the next start that the record is missing.
+    /// removes `reminder`, from which the next start would see that the record is missing.
     pub fn record(&self, record: Record, change: Option<CatalogChange>, reminder: Option<PathBuf>) {
         let record = PendingRecord { record: record.into(), doubtful: false, reminder };
         self.send(Message::Record(record, change));
@@ -109,23 +108,21 @@ impl ResultsWriter {
         self.send(Message::Record(record, None));
     }
 
-    /// Changes the catalog.
     pub fn change(&self, change: CatalogChange) {
         self.send(Message::Catalog(change));
     }
 
-    /// Notes in the catalog what a server reports of a model, and records it if that is new. `folder`
-    /// is the model's, if known.
+    /// Updates the catalog with a report about a server, and records the report if it is news.
+    /// `folder` is the model's, if known.
     pub fn report(&self, report: Box<ServerReport>, folder: Option<PathBuf>) {
         self.send(Message::Server(report, folder));
     }
 
-    /// Sends a listener every archive in the catalog, and from now on everything that is written.
+    /// Sends `listener` every archive in the catalog, and then all that is written.
     pub fn subscribe(&self, listener: UnboundedSender<StoreEvent>) {
         self.send(Message::Subscribe(listener));
     }
 
-    /// Sets other limits of the log.
     pub fn set_rotation(&self, rotation: ResultsLog) {
         self.send(Message::Rotation(rotation));
     }
@@ -153,13 +150,13 @@ struct WriterState {
     catalog: Catalog,
     catalog_changed: bool,
     records: Vec<PendingRecord>,
-    /// Records that the log has and that the listener has not been told of.
-    written: Vec<Box<Record>>,
-    /// Models whose listing has changed since the listener was told.
+    /// Records in the log that have not been sent to the listener yet.
+    written: Vec<StoreEvent>,
+    /// Models whose listing has changed since the listener was notified.
     relisted: BTreeSet<String>,
-    /// Until then nothing is written without a message.
+    /// Without a message, nothing is written before this moment.
     idle_until: Option<Moment>,
-    /// When a failed write is retried, whatever messages come before.
+    /// When a failed write is retried, whatever messages arrive before.
     retry_at: Option<Moment>,
     clock: Clock,
     listener: Option<UnboundedSender<StoreEvent>>,
@@ -182,7 +179,7 @@ impl WriterState {
         }
     }
 
-    /// Takes one message, or writes if there is none; false at the end.
+    /// Takes one message, or writes if there is none. False when no more can come.
     fn turn(&mut self, inbox: &Receiver<Message>) -> bool {
         let is_written = self.records.is_empty() && !self.catalog_changed;
         let message = if is_written {
@@ -263,7 +260,7 @@ impl WriterState {
     }
 
     fn keep(&mut self, record: PendingRecord) {
-        if self.records.len() == MOST_KEPT {
+        if self.records.len() == MAX_KEPT {
             log_dropped(&self.records.remove(0));
         }
         self.records.push(record);
@@ -271,7 +268,7 @@ impl WriterState {
 
     fn report(&mut self, report: ServerReport, folder: Option<PathBuf>) {
         let entry = self.catalog.models.get(report.model.as_str());
-        // Of a model that was removed in between, only its withdrawal is worth a record.
+        // The model was removed before the report arrived: only its withdrawal gets a record.
         if entry.is_none() && report.status.state != ServingState::Withdrawn {
             return;
         }
@@ -288,8 +285,8 @@ impl WriterState {
         }
     }
 
-    /// Writes what is left. A failed write is retried once; records that still cannot be written are
-    /// dropped, with an error in the log.
+    /// Writes what is left. A failed write is retried once; records that still cannot be written
+    /// are dropped, with an error in the log.
     fn finish(&mut self) {
         self.write();
         if self.retry_at.is_some() {
@@ -332,15 +329,18 @@ impl WriterState {
         }
         for record in self.records.drain(..) {
             remove_reminder(record.reminder);
-            self.written.push(record.record);
+            // An earlier run may have sent what this one recovers.
+            if !record.record.recovered {
+                self.written.push(StoreEvent::Record(record.record));
+            }
         }
-        // Bounded like the records themselves, while the catalog alone cannot be written.
-        let excess = self.written.len().saturating_sub(MOST_KEPT);
+        // Bounded like the records, for when only the catalog cannot be written.
+        let excess = self.written.len().saturating_sub(MAX_KEPT);
         self.written.drain(..excess);
         Ok(())
     }
 
-    /// Drops the doubtful records that an earlier run has written to the log.
+    /// Drops doubtful records that an earlier run wrote to the log.
     fn drop_recorded(&mut self) -> io::Result<()> {
         if !self.records.iter().any(|entry| entry.doubtful) {
             return Ok(());
@@ -358,7 +358,7 @@ impl WriterState {
                     model,
                     outcome,
                     generation,
-                    "a record that the last run could not write is written now"
+                    "writing a record that the last run could not write"
                 );
             }
             self.records.push(entry);
@@ -375,17 +375,16 @@ impl WriterState {
         Ok(())
     }
 
-    /// Tells the listener what log and catalog say now.
+    /// Sends the listener what log and catalog have gained.
     fn notify(&mut self) {
         let (written, relisted) =
             (std::mem::take(&mut self.written), std::mem::take(&mut self.relisted));
         let Some(listener) = &self.listener else { return };
-        let records = written.into_iter().map(StoreEvent::Record);
         let listings = relisted.into_iter().map(|model| match self.catalog.models.get(&model) {
             Some(entry) => StoreEvent::Listed(model, Box::new(entry.clone())),
             None => StoreEvent::Delisted(model),
         });
-        for event in records.chain(listings) {
+        for event in written.into_iter().chain(listings) {
             // Fails only at shutdown.
             let _ = listener.send(event);
         }

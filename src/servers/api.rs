@@ -1,10 +1,8 @@
-//! The management API of a Multi-Model-Server, as far as a swap needs it.
+//! The management API of a Multi-Model-Server, as far as swaps and trials need it.
 //!
-//! What it answers when is written down in `docs/server.md`.
+//! `docs/server.md` describes when it answers what.
 
 mod secrets;
-
-pub use secrets::ApiError;
 
 use std::fs;
 use std::sync::Arc;
@@ -14,21 +12,23 @@ use reqwest::header::HeaderMap;
 use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 
-use super::swap::{Answer, Live};
+use super::answer::{Answer, Live};
+use super::registration::Registration;
 use super::worker_log::Mark;
 use crate::config::Server;
 use crate::model::{Batching, ModelName, Probe};
 use crate::text::chain;
+use secrets::ApiError;
 
-/// How long a connection may take to stand.
+/// The time limit for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
-/// A question that needs no work is answered sooner than one that starts workers.
+/// The time limit for requests that start no workers.
 const QUICK: Duration = Duration::from_secs(15);
-/// Models on a page of the list, which is also the most that the server gives.
+/// Models on a page of the list: the most that the server gives.
 const PAGE: usize = 100;
-/// Pages that are read: a server that goes on without end is none.
+/// The most pages to read, in case a server goes on without end.
 const MOST_PAGES: usize = 1000;
-/// What is shown of an error's text.
+/// The most characters to show of an error's text.
 const MOST_SHOWN: usize = 2000;
 
 /// A client of one server.
@@ -38,19 +38,6 @@ pub struct Api {
     server: Arc<Server>,
     /// Sent with each request to the management API.
     secrets: HeaderMap,
-}
-
-/// An archive to be registered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Registration {
-    /// Where the archive is, relative to the model store.
-    pub url: String,
-    /// The name to register it under.
-    pub name: String,
-    /// Its workers.
-    pub workers: usize,
-    /// Beside them.
-    pub batching: Batching,
 }
 
 #[derive(Deserialize)]
@@ -85,25 +72,25 @@ struct Named {
 }
 
 #[derive(Deserialize)]
-struct Said {
+struct ErrorBody {
     message: Option<String>,
     #[serde(rename = "type")]
     kind: Option<String>,
 }
 
 impl Api {
-    /// A client of `server`. The files that it names are read now.
+    /// A client of `server`. Reads the files that its settings name.
     ///
     /// # Errors
     /// See [`ApiError`].
     pub fn new(server: Arc<Server>) -> Result<Self, ApiError> {
-        // Whoever was first has installed the same one.
+        // Fails after the first time, when the same provider is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let secrets = secrets::of(&server)?;
         let mut client = Client::builder()
             .connect_timeout(CONNECT)
             .no_proxy()
-            // A server that was restarted has closed what stood.
+            // A restarted server has closed its connections.
             .pool_idle_timeout(Duration::from_secs(20))
             .redirect(reqwest::redirect::Policy::none());
         if let Some(path) = &server.ca_file {
@@ -115,7 +102,6 @@ impl Api {
         Ok(Self { client, server, secrets })
     }
 
-    /// The server.
     pub fn server(&self) -> &Server {
         &self.server
     }
@@ -125,13 +111,13 @@ impl Api {
         self.client.request(method, url).timeout(timeout).headers(self.secrets.clone())
     }
 
-    /// What is registered under a name.
+    /// Asks what is registered under a name.
     pub async fn describe(&self, name: &ModelName) -> Answer {
         let request = self.request(Method::GET, &format!("/models/{name}"), self.quick());
         let response = match request.send().await {
             Ok(response) if response.status() == StatusCode::NOT_FOUND => return Answer::Absent,
             Ok(response) if response.status().is_success() => response,
-            other => return answer(other).await,
+            other => return answer_of(other).await,
         };
         let text = match response.bytes().await {
             Ok(text) => text,
@@ -147,7 +133,7 @@ impl Api {
     /// The names of all models, page by page.
     ///
     /// # Errors
-    /// What kept the server from telling them.
+    /// Why the server does not list them.
     pub async fn list(&self) -> Result<Vec<String>, String> {
         let mut names = Vec::new();
         let mut path = format!("/models?limit={PAGE}");
@@ -167,39 +153,38 @@ impl Api {
         Ok(names)
     }
 
-    /// Registers an archive and waits until its workers are up.
-    pub async fn register(&self, what: &Registration) -> Answer {
+    /// Registers the archive at `url`, relative to the model store, and waits until its workers are up.
+    pub async fn register(&self, name: &str, url: &str, registration: &Registration) -> Answer {
+        let Registration { workers, batching, .. } = registration;
         let mut query = vec![
-            ("url", what.url.clone()),
-            ("model_name", what.name.clone()),
-            ("initial_workers", what.workers.to_string()),
+            ("url", url.to_owned()),
+            ("model_name", name.to_owned()),
+            ("initial_workers", workers.to_string()),
             ("synchronous", "true".to_owned()),
         ];
-        if let Some(size) = what.batching.batch_size {
+        if let Some(size) = batching.batch_size {
             query.push(("batch_size", size.to_string()));
         }
-        if let Some(delay) = what.batching.max_batch_delay {
+        if let Some(delay) = batching.max_batch_delay {
             query.push(("max_batch_delay", delay.as_millis().to_string()));
         }
-        if let Some(timeout) = what.batching.response_timeout {
-            // Minutes in a query.
+        if let Some(timeout) = batching.response_timeout {
+            // The server counts in minutes.
             query.push(("response_timeout", timeout.as_secs().div_ceil(60).max(1).to_string()));
         }
         let path = format!("/models?{}", encoded(&query));
-        let before = self.server.worker_log.as_deref().map(Mark::at_end);
-        match answer(self.request(Method::POST, &path, self.server.timeout).send().await).await {
-            Answer::Refused(why) => Answer::Refused(match before {
-                Some(before) => match before.traceback(&what.name).await {
-                    Some(said) => format!("{why}; its worker: {said}"),
-                    None => why,
-                },
-                None => why,
-            }),
-            answer => answer,
+        let log = self.server.worker_log.as_deref().map(Mark::at_end);
+        let answer = self.request(Method::POST, &path, self.server.timeout).send().await;
+        match (answer_of(answer).await, log) {
+            (Answer::Refused(why), Some(log)) => match log.traceback(name).await {
+                Some(traceback) => Answer::Refused(format!("{why}; its worker: {traceback}")),
+                None => Answer::Refused(why),
+            },
+            (answer, _) => answer,
         }
     }
 
-    /// Has as many workers as are wanted.
+    /// Sets the number of a model's workers.
     pub async fn scale(&self, name: &ModelName, workers: usize) -> Answer {
         let query = [
             ("min_worker", workers.to_string()),
@@ -207,16 +192,16 @@ impl Api {
             ("synchronous", "true".to_owned()),
         ];
         let path = format!("/models/{name}?{}", encoded(&query));
-        answer(self.request(Method::PUT, &path, self.server.timeout).send().await).await
+        answer_of(self.request(Method::PUT, &path, self.server.timeout).send().await).await
     }
 
     /// Unregisters a name.
     pub async fn unregister(&self, name: &str) -> Answer {
         let path = format!("/models/{name}");
-        answer(self.request(Method::DELETE, &path, self.server.timeout).send().await).await
+        answer_of(self.request(Method::DELETE, &path, self.server.timeout).send().await).await
     }
 
-    /// Sends a probe to a model; good without one where no address is known to send it to.
+    /// Sends a probe to a model; good if no address is known to send it to.
     pub async fn probe(&self, name: &str, probe: &Probe) -> Answer {
         let server = &self.server;
         let Some(inference) = &server.inference else { return Answer::Good };
@@ -239,8 +224,8 @@ impl Api {
             Ok(response) if response.status().as_u16() == probe.expect_status => Answer::Good,
             Ok(response) => {
                 let (wanted, got) = (probe.expect_status, response.status());
-                let said = said(response).await;
-                Answer::Refused(format!("the probe was answered by {got}, not {wanted}: {said}"))
+                let text = error_text(response).await;
+                Answer::Refused(format!("the probe was answered by {got}, not {wanted}: {text}"))
             }
             Err(error) => Answer::Lost(chain(&error.without_url())),
         }
@@ -278,32 +263,32 @@ fn encoded(query: &[(&str, String)]) -> String {
     text.and_then(|url| url.query().map(str::to_owned)).unwrap_or_default()
 }
 
-async fn answer(response: Result<Response, reqwest::Error>) -> Answer {
+async fn answer_of(response: Result<Response, reqwest::Error>) -> Answer {
     match response {
         Ok(response) => match response.status() {
             status if status.is_success() => Answer::Good,
             StatusCode::NOT_FOUND => Answer::Absent,
             StatusCode::CONFLICT => Answer::Taken,
-            // A proxy in between says that the server did not answer it, or either has too much to do:
-            // nothing that the archive could be blamed for.
+            // A proxy got no answer from the server, or one of them is overloaded: not the archive's
+            // fault.
             status @ (StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::GATEWAY_TIMEOUT
             | StatusCode::TOO_MANY_REQUESTS) => {
-                Answer::Lost(format!("{status}: {}", said(response).await))
+                Answer::Lost(format!("{status}: {}", error_text(response).await))
             }
-            status => Answer::Refused(format!("{status}: {}", said(response).await)),
+            status => Answer::Refused(format!("{status}: {}", error_text(response).await)),
         },
         Err(error) => Answer::Lost(chain(&error.without_url())),
     }
 }
 
-/// What the server says of an error: its own words where it is its usual JSON.
-async fn said(response: Response) -> String {
+/// The text of an error: the server's own words, if it answers with its usual JSON.
+async fn error_text(response: Response) -> String {
     let text = response.text().await.unwrap_or_default();
-    let words = serde_json::from_str::<Said>(&text).ok().and_then(|said| {
-        let message = said.message?;
-        Some(said.kind.map_or(message.clone(), |kind| format!("{kind}: {message}")))
+    let words = serde_json::from_str::<ErrorBody>(&text).ok().and_then(|body| {
+        let message = body.message?;
+        Some(body.kind.map_or(message.clone(), |kind| format!("{kind}: {message}")))
     });
     let words = words.unwrap_or_else(|| text.trim().to_owned());
     words.chars().take(MOST_SHOWN).collect()

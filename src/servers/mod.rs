@@ -1,104 +1,98 @@
-//! Running servers are made to serve what the store holds.
+//! Keeps running servers true to the store.
 //!
-//! A server never looks at an archive again once it has loaded it. For each model and each server
-//! that is configured, [`Handover`] compares the version that the server names with the one in the
-//! store's archive, after each publish, at the start, and on a slow timer, and has [`swap`] mend what
-//! differs. Nothing is remembered that the server could not be asked: one that was restarted, or that
-//! was down, gets back what it should have.
+//! A server never looks at an archive again once it has loaded it. For each model and each configured
+//! server, [`Servers`] compares the version that the server reports with the one in the store's
+//! archive: after each publish, at the start, and on a slow timer. [`swap`] mends a difference.
+//! Nothing is remembered that the server could be asked for, so a server that was down or restarted
+//! gets back what it should have.
 //!
-//! Only names that are in marwatch's catalog are ever touched.
+//! Only names in marwatch's catalog are ever touched.
 
-pub mod api;
+mod answer;
+mod api;
+mod archives;
 mod deliver;
-pub mod gate;
-mod offer;
-mod standing;
-pub mod swap;
+pub mod preflight;
+mod registration;
+mod server;
+mod state;
+mod swap;
 mod tidy;
 mod trial;
-mod wanted;
 mod worker_log;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::oneshot;
-use tokio::task::{self, JoinSet};
+use tokio::sync::{RwLock, oneshot};
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use crate::clock;
 use crate::config::{Config, Retry};
 use crate::model::ModelName;
 use crate::pipeline::command::{Command, CommandRequest};
-use crate::reconcile::OrderKind;
 use crate::results::catalog::{CatalogEntry, ServerStatus, ServingState};
 use crate::results::server_report::ServerReport;
 use crate::sink::Sink;
 use crate::text::chain;
 use api::Api;
-use deliver::{Delivered, Delivery, Gaps, Heard, Target, deliver};
-use standing::{Model, Pace, state_of};
+use deliver::{Delivery, Target, deliver, withdraw_all};
+use server::DeliveryRequest;
+use state::{LAST_RETRY, Model, ServerOutcome};
 use swap::Verdict;
 
-/// The longest wait after a server did not answer, whatever `retry.max` says: asking costs nothing.
-const LAST_RETRY: Duration = Duration::from_secs(60);
-/// Models that are handed over at the same time.
+/// The most deliveries at the same time.
 const MOST_RUNNING: usize = 4;
 
-/// What servers report, and what the store has to do about it.
+/// The models in the store, and the servers that should serve them.
 #[derive(Debug)]
-pub enum Output {
-    /// A server serves an archive, or does not.
-    Report(Box<ServerReport>),
-    /// A server refused an archive: the store goes back to the one before.
-    Command(CommandRequest),
-}
-
-/// What is to be served where.
-#[derive(Debug)]
-pub struct Handover {
+pub struct Servers {
     store: PathBuf,
-    servers: Vec<Api>,
+    apis: Vec<Api>,
     rolling: bool,
     retry: Retry,
     models: BTreeMap<ModelName, Model>,
-    running: JoinSet<Delivered>,
-    /// Of which model each task is, should it panic.
-    tasks: HashMap<task::Id, ModelName>,
+    deliveries: JoinSet<Delivery>,
     /// Servers on which trials may have been left behind.
     untidy: BTreeSet<String>,
-    /// Those that are looked through, with whether they are tidy now.
+    /// Searches for such trials; each yields its server, and whether none is left.
     tidying: JoinSet<(String, bool)>,
-    outbox: Sink<Output>,
-    gaps: Gaps,
+    reports: Sink<Box<ServerReport>>,
+    commands: Sink<CommandRequest>,
+    gaps: Arc<RwLock<()>>,
 }
 
-impl Handover {
-    /// For these servers; what they do is told to `outbox`.
-    pub fn new(config: &Config, outbox: Sink<Output>) -> Self {
+impl Servers {
+    /// For the servers of a configuration. `reports` receives what they serve; `commands` has the store
+    /// go back to the archive before one that they refuse.
+    pub fn new(
+        config: &Config,
+        reports: Sink<Box<ServerReport>>,
+        commands: Sink<CommandRequest>,
+    ) -> Self {
         trial::sweep(&config.store);
-        let mut handover = Self {
+        let mut servers = Self {
             store: config.store.clone(),
-            servers: Vec::new(),
+            apis: Vec::new(),
             rolling: false,
             retry: config.retry,
             models: BTreeMap::new(),
-            running: JoinSet::new(),
-            tasks: HashMap::new(),
+            deliveries: JoinSet::new(),
             untidy: BTreeSet::new(),
             tidying: JoinSet::new(),
-            outbox,
-            gaps: Gaps::default(),
+            reports,
+            commands,
+            gaps: Arc::default(),
         };
-        handover.reconfigure(config);
-        handover
+        servers.reconfigure(config);
+        servers
     }
 
-    /// Goes over to other servers, and asks all of them.
+    /// Takes another configuration, and asks all its servers.
     pub fn reconfigure(&mut self, config: &Config) {
-        let servers = config.servers.iter().filter_map(|server| {
+        let apis = config.servers.iter().filter_map(|server| {
             let api = Api::new(Arc::new(server.clone()));
             api.inspect_err(|error| {
                 let error = chain(error);
@@ -106,13 +100,13 @@ impl Handover {
             })
             .ok()
         });
-        self.servers = servers.collect();
-        self.untidy = urls(&self.servers).map(str::to_owned).collect();
+        self.apis = apis.collect();
+        self.untidy = urls(&self.apis).map(str::to_owned).collect();
         self.rolling = config.rolling;
         self.retry = config.retry;
         let now = Instant::now();
         for model in self.models.values_mut() {
-            model.set_servers(urls(&self.servers), now);
+            model.set_servers(urls(&self.apis), now);
             model.is_due_now(now);
             model.forgive();
         }
@@ -123,9 +117,8 @@ impl Handover {
         let Ok(name) = ModelName::parse(model) else { return };
         let now = Instant::now();
         let model = self.models.entry(name).or_insert_with(|| Model::new(entry.clone()));
-        model.set_servers(urls(&self.servers), now);
-        // Whoever publishes again what was refused has mended the server; but not marwatch itself,
-        // when it puts the one before back.
+        model.set_servers(urls(&self.apis), now);
+        // With a new archive the server may be mended too; a rollback mends nothing.
         if entry.held.is_none() && entry.generation != model.entry.generation {
             model.forgive();
         }
@@ -135,8 +128,7 @@ impl Handover {
         model.is_due_now(now);
     }
 
-    /// The store holds no archive of a model any more: servers that serve the last one are told to
-    /// end that.
+    /// The store holds no archive of a model any more: servers that serve the last one end that.
     pub fn delisted(&mut self, model: &str) {
         let Ok(name) = ModelName::parse(model) else { return };
         if let Some(model) = self.models.get_mut(&name) {
@@ -145,8 +137,7 @@ impl Handover {
         }
     }
 
-    /// The archive of a model was removed before marwatch was started: the same, unless it is there
-    /// again.
+    /// The archive of a model was removed before the start: the same, unless the model is back.
     pub fn gone(&mut self, model: &str, entry: CatalogEntry) {
         let is_back = ModelName::parse(model).is_ok_and(|name| self.models.contains_key(&name));
         if !is_back {
@@ -155,22 +146,19 @@ impl Handover {
         }
     }
 
-    /// Waits until something is to be done, and does it.
+    /// Waits for the next thing to do, and does it.
     pub async fn turn(&mut self) {
-        if self.servers.is_empty() && self.running.is_empty() {
+        if self.apis.is_empty() && self.deliveries.is_empty() {
             return std::future::pending().await;
         }
-        let due = self.begin();
+        let due = self.start_deliveries();
         tokio::select! {
-            Some(done) = self.running.join_next_with_id() => match done {
-                Ok((task, delivered)) => {
-                    self.tasks.remove(&task);
-                    self.delivered(delivered);
-                }
-                Err(error) => self.broken(&error),
+            Some(done) = self.deliveries.join_next_with_id() => match done {
+                Ok((_, delivery)) => self.delivered(delivery),
+                Err(error) => self.panicked(&error),
             },
             Some(done) = self.tidying.join_next() => {
-                // Of one that was not, the next answer reminds.
+                // The next answer of a server that is still untidy has it tidied again.
                 if let Ok((server, false)) = done {
                     self.untidy.insert(server);
                 }
@@ -179,129 +167,126 @@ impl Handover {
         }
     }
 
-    /// Waits until each model that was taken from a server has a successor there, and lets go of all
-    /// else: the next start compares again.
-    pub async fn finish(mut self) {
-        self.gaps.close();
-        while self.gaps.are_open() && self.running.join_next().await.is_some() {}
+    /// Waits until each model that was taken from a server has a successor there, and drops all else:
+    /// the next start compares again.
+    pub async fn finish(self) {
+        let _closed = self.gaps.write().await;
     }
 
-    /// Begins what is due, and says when something will be.
-    fn begin(&mut self) -> Option<Instant> {
+    /// Starts the deliveries that are due; returns when the next one is.
+    fn start_deliveries(&mut self) -> Option<Instant> {
         let now = Instant::now();
-        // Who has waited longest comes first.
-        let idle = self.models.iter_mut().filter(|(_, model)| !model.is_running);
+        let idle = self.models.iter_mut().filter(|(_, model)| model.running.is_none());
         let mut waiting: Vec<_> =
             idle.filter_map(|(name, model)| Some((model.due()?, name, model))).collect();
+        // The model that has waited longest comes first.
         waiting.sort_by_key(|(due, ..)| *due);
         for (due, name, model) in waiting {
             if due > now {
                 return Some(due);
             }
-            if self.running.len() >= MOST_RUNNING {
-                // The end of one of them tells.
+            if self.deliveries.len() >= MOST_RUNNING {
+                // The end of one of them starts the next.
                 return None;
             }
-            model.is_running = true;
-            let servers = self.servers.iter().filter_map(|api| {
-                let standing = model.servers.get_mut(&api.server().management)?;
-                let is_due = standing.due <= now;
-                let is_lenient = !standing.was_seen;
-                standing.was_seen |= is_due;
-                let is_refused = standing.refused == Some(model.entry.generation);
-                let (told, tolerated) = (standing.told, standing.tolerated);
-                Some(Target { api: api.clone(), is_due, is_refused, is_lenient, told, tolerated })
-            });
-            let delivery = Delivery {
+            let targets: Vec<Target> = self
+                .apis
+                .iter()
+                .filter_map(|api| {
+                    let server = model.servers.get_mut(&api.server().management)?;
+                    Some((api.clone(), server.at_start(now)))
+                })
+                .collect();
+            let request = Arc::new(DeliveryRequest {
                 name: name.clone(),
                 store: self.store.clone(),
                 entry: model.entry.clone(),
-                is_gone: model.is_gone,
-                servers: servers.collect(),
-                rolling: self.rolling,
-                gaps: self.gaps.clone(),
+                gaps: Arc::clone(&self.gaps),
+            });
+            let task = if model.is_gone {
+                self.deliveries.spawn(withdraw_all(request, targets))
+            } else {
+                self.deliveries.spawn(deliver(request, targets, self.rolling))
             };
-            let task = self.running.spawn(deliver(delivery));
-            self.tasks.insert(task.id(), name.clone());
+            model.running = Some(task.id());
         }
         None
     }
 
-    fn delivered(&mut self, delivered: Delivered) {
-        let Delivered { name, version, generation, heard, previous } = delivered;
-        let Some(model) = self.models.get_mut(&name) else { return };
+    fn delivered(&mut self, delivery: Delivery) {
+        let Delivery { request, archives, outcomes } = delivery;
+        let (name, generation) = (&request.name, request.entry.generation);
+        let version = archives.as_ref().and_then(|archives| archives.current.version.clone());
+        let Some(model) = self.models.get_mut(name) else { return };
         let now = Instant::now();
-        model.is_running = false;
-        // Of what was published meanwhile this tells nothing.
+        model.running = None;
+        // Otherwise the outcomes are about an archive that was replaced since.
         let is_current = !std::mem::take(&mut model.is_newer);
         let (mut is_refused, mut is_rolled_back) = (false, false);
         let mut tidied = Vec::new();
-        for heard in heard {
-            let server = heard.server.clone();
-            let api = self.servers.iter().find(|api| api.server().management == server);
-            let (Some(api), Some(standing)) = (api, model.servers.get_mut(&server)) else {
-                // Taken out of the configuration meanwhile.
+        for outcome in outcomes {
+            let url = outcome.server.clone();
+            let api = self.apis.iter().find(|api| api.server().management == url);
+            let (Some(api), Some(server)) = (api, model.servers.get_mut(&url)) else {
+                // Taken out of the configuration since.
                 continue;
             };
-            standing.heard(&heard, generation, is_current, now, pace(api, self.retry));
-            if heard.left_trial || matches!(heard.verdict, Verdict::Unsettled(_)) {
-                self.untidy.insert(server.clone());
-            } else if self.untidy.remove(&server) {
+            let check_interval = api.server().check_interval;
+            server.update(&outcome, generation, is_current, check_interval, self.retry);
+            if outcome.left_trial || matches!(outcome.verdict, Verdict::Unsettled(_)) {
+                self.untidy.insert(url.clone());
+            } else if self.untidy.remove(&url) {
                 tidied.push(api.clone());
             }
-            let told = standing.told;
-            let is_asked = standing.is_asked && heard.had_new;
-            standing.is_asked &= !is_current;
-            let Heard { verdict, found, had_new, .. } = heard;
-            let mut state = state_of(&verdict);
+            let told = server.registered;
+            let is_asked = server.is_asked && outcome.had_new;
+            server.is_asked &= !is_current;
+            let ServerOutcome { verdict, found, had_new, .. } = outcome;
+            let mut state = verdict.state();
             is_rolled_back |= state == ServingState::RolledBack;
-            // Where only its terms were refused, it is served under those that it had.
+            // If only its settings were refused, the archive is served with those before.
             is_refused |= matches!(state, ServingState::Refused | ServingState::Failed) && !had_new;
             if model.is_gone && state == ServingState::Serving {
-                // It was asked to end it.
                 if is_current {
-                    model.servers.remove(&server);
+                    model.servers.remove(&url);
                 }
                 if verdict == Verdict::Already {
                     continue;
                 }
                 state = ServingState::Withdrawn;
             }
-            let error = match verdict {
-                Verdict::Already | Verdict::Swapped => None,
-                Verdict::Refused(why)
-                | Verdict::RolledBack(why)
-                | Verdict::Failed(why)
-                | Verdict::Unsettled(why) => Some(why),
-            };
-            let (version, since) = (version.clone(), clock::timestamp());
+            let (version, error, since) = (version.clone(), verdict.why(), clock::timestamp());
             let status = ServerStatus { state, generation, version, told, error, since };
-            let handed = ServerReport { model: name.clone(), server, found, is_asked, status };
-            self.outbox.send(Output::Report(Box::new(handed)));
+            let report = ServerReport { model: name.clone(), server: url, found, is_asked, status };
+            self.reports.send(Box::new(report));
         }
         let is_over = model.is_gone && is_current && model.servers.is_empty();
-        // Those that keep what they have, and what no server can load.
-        for api in &self.servers {
-            if let Some(standing) = model.servers.get_mut(&api.server().management)
+        // Servers that keep what they have, and archives that no server can load.
+        for api in &self.apis {
+            if let Some(server) = model.servers.get_mut(&api.server().management)
                 && is_current
-                && standing.due <= now
+                && server.due <= now
             {
-                standing.due = now + api.server().check_interval;
+                server.due = now + api.server().check_interval;
             }
         }
         is_rolled_back |= is_refused && model.is_served(generation);
-        if let Some(to) = previous.filter(|_| is_rolled_back && is_current && !model.is_gone) {
-            put_back(&self.outbox, &name, generation, to);
+        if is_rolled_back
+            && is_current
+            && !model.is_gone
+            && let Some(to) = archives.and_then(|archives| archives.previous)
+        {
+            self.put_back(name, generation, to.generation);
         }
         for api in tidied {
             self.tidy(api);
         }
         if is_over {
-            self.models.remove(&name);
+            self.models.remove(name);
         }
     }
 
-    /// Has a server looked through for trials that were left behind.
+    /// Removes the trials that were left behind on a server.
     fn tidy(&mut self, api: Api) {
         let models = self.models.keys().map(ToString::to_string).collect();
         self.tidying.spawn(async move {
@@ -310,44 +295,32 @@ impl Handover {
         });
     }
 
-    /// Takes note of a task that has panicked, which has said so.
-    fn broken(&mut self, error: &task::JoinError) {
-        let name = self.tasks.remove(&error.id());
-        let Some(model) = name.as_ref().and_then(|name| self.models.get_mut(name)) else { return };
-        model.is_running = false;
+    /// A delivery has panicked; the panic is in the log.
+    fn panicked(&mut self, error: &JoinError) {
+        let is_its = |model: &&mut Model| model.running == Some(error.id());
+        let Some(model) = self.models.values_mut().find(is_its) else { return };
+        model.running = None;
         model.is_newer = false;
         let due = Instant::now() + LAST_RETRY;
-        model.servers.values_mut().for_each(|standing| standing.due = due);
+        model.servers.values_mut().for_each(|server| server.due = due);
+    }
+
+    /// Has the store roll back to the archive that is served again.
+    fn put_back(&self, name: &ModelName, from: u64, to: u64) {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::PutBack { from, to };
+        self.commands.send(CommandRequest { name: name.clone(), command, reply });
+        let name = name.clone();
+        tokio::spawn(async move {
+            if let Ok(Err(refusal)) = answer.await {
+                tracing::warn!(model = %name, "the store is not rolled back: {} – {}", refusal.message, refusal.help);
+            }
+        });
     }
 }
 
-fn urls(servers: &[Api]) -> impl Iterator<Item = &str> {
-    servers.iter().map(|api| api.server().management.as_str())
-}
-
-fn pace(api: &Api, retry: Retry) -> Pace {
-    Pace {
-        check: api.server().check_interval,
-        first: retry.initial.min(LAST_RETRY),
-        last: retry.max.min(LAST_RETRY),
-    }
-}
-
-/// Has the store go back to what is served again.
-fn put_back(outbox: &Sink<Output>, name: &ModelName, from: u64, to: u64) {
-    let (reply, answer) = oneshot::channel();
-    let kind = OrderKind::PutBack { from, to };
-    outbox.send(Output::Command(CommandRequest {
-        name: name.clone(),
-        demand: Command::Order(kind),
-        reply,
-    }));
-    let name = name.clone();
-    tokio::spawn(async move {
-        if let Ok(Err(refusal)) = answer.await {
-            tracing::warn!(model = %name, "the store is not rolled back: {} – {}", refusal.message, refusal.help);
-        }
-    });
+fn urls(apis: &[Api]) -> impl Iterator<Item = &str> {
+    apis.iter().map(|api| api.server().management.as_str())
 }
 
 async fn sleep_until(due: Option<Instant>) {

@@ -1,174 +1,160 @@
-//! How a server goes over from one archive to another: a pure state machine.
+//! The swap of one archive for another on one server: a pure state machine.
 //!
-//! [`Swap::next`] takes the answer to the last step and says the next one. The server has no swap
-//! and no alias: a name has to be unregistered before it can be registered again, and a failed
+//! [`Swap::next`] takes the answer to the last step and returns the next step. The server has no
+//! swap and no alias: a name has to be unregistered before it can be registered again, and a failed
 //! registration takes the name down, or leaves it taken by something that does not work. Whatever
-//! is answered at whatever step, and also where no answer comes, the name ends up with the new
-//! archive or with the one before, as long as the server takes either.
+//! the server answers to whatever step, or does not answer, the name ends up with the new archive or
+//! with the one before, as long as the server takes either.
 
-mod words;
+mod steps;
 
-pub use words::{Answer, Live, Step, Terms, Verdict, Which};
+pub use steps::{Step, SwapRequest, Verdict, Which};
 
 use std::time::Duration;
 
+use super::answer::{Answer, Live};
 use crate::model::Batching;
 
-/// Steps after which it is left to the next look: the server contradicts itself.
+/// The most steps of a swap: beyond, the server contradicts itself, and the next check tries again.
 const MOST_STEPS: u32 = 24;
-/// How often each of the two archives is offered. A refusal can be a whim of the moment.
+/// How often each of the two archives is registered. A refusal may be a passing failure.
 const ROUNDS: u32 = 2;
-/// How often an archive is offered of which neither an answer nor a trace is left, before that counts
-/// as a refusal: it may be the archive that the server, or what stands before it, does not survive.
+/// How often in a row an archive is registered that leaves neither an answer nor a trace, before that
+/// counts as a refusal: the server, or a proxy before it, may not survive that archive.
 const MOST_UNANSWERED: u32 = 3;
-/// How often in a row is asked what is there when no answer comes.
+/// How often in a row a question is repeated that gets no answer.
 const MOST_LOST: u32 = 3;
 
-/// A swap that is under way.
+/// A swap under way.
 #[derive(Debug)]
 pub struct Swap {
-    terms: Terms,
+    request: SwapRequest,
     phase: Phase,
     steps: u32,
     /// Answers in a row that did not come.
     lost: u32,
-    /// How often in a row an archive was offered without an answer or a trace.
+    /// How often in a row an archive was registered without an answer or a trace.
     unanswered: u32,
     /// How often the new archive and the one before were refused.
     refusals: (u32, u32),
     /// Why the new archive was refused.
     why: Option<String>,
-    /// What was registered at the beginning.
+    /// The version that was registered at first.
     before: Option<Option<String>>,
-    /// What was not as it should be at the beginning, in words.
-    found: Option<String>,
-    /// What the server says of the new archive where that is not what it is to be told.
-    misfit: Option<Batching>,
-    /// Whether it had the new archive, under whatever terms.
-    had_new: bool,
+    /// What was wrong at first, in words.
+    pub found: Option<String>,
+    /// The settings that the server reported at first for the new archive, if they are not those of
+    /// the request.
+    pub misfit: Option<Batching>,
+    /// Whether the server had the new archive at first, and only its settings were wrong.
+    pub had_new: bool,
     /// How often the end of the trial was not confirmed.
-    untold: u32,
+    unconfirmed: u32,
 }
 
 /// What the last step was for.
 #[derive(Debug, Clone)]
 enum Phase {
-    Look,
-    /// With workers that are ready, or without.
-    Scale(bool),
+    First,
+    Scale {
+        is_ready: bool,
+    },
     Try {
         cleared: bool,
     },
+    /// Removes a trial that was left behind.
     Clear,
     Probe,
     EndTrial(Option<Verdict>),
-    TakeAway,
-    Load(Which),
-    /// After this archive was offered, and no answer came.
+    Unregister,
+    Register(Which),
+    /// Asks what is there, after a registration of this archive that got no answer.
     Recheck(Option<Which>),
     Over(Verdict),
 }
 
 impl Swap {
-    /// A swap that is about to begin, and its first step.
-    pub fn begin(terms: Terms) -> (Self, Step) {
-        let phase = Phase::Look;
-        let (lost, refusals) = (0, (0, 0));
+    /// A new swap, and its first step.
+    pub fn begin(request: SwapRequest) -> (Self, Step) {
         let swap = Self {
-            terms,
-            phase,
+            request,
+            phase: Phase::First,
             steps: 0,
-            lost,
+            lost: 0,
             unanswered: 0,
-            refusals,
+            refusals: (0, 0),
             why: None,
             before: None,
             found: None,
             misfit: None,
             had_new: false,
-            untold: 0,
+            unconfirmed: 0,
         };
         (swap, Step::Describe)
     }
 
-    /// What was not as it should be when the server was asked first, if anything was.
-    pub fn found(&self) -> Option<&str> {
-        self.found.as_deref()
-    }
-
-    /// What the server said at first of the new archive's registration, if it is not what is wanted.
-    pub fn misfit(&self) -> Option<Batching> {
-        self.misfit
-    }
-
-    /// Whether the server had the new archive at the beginning, so that all this was about its terms.
-    pub fn had_new(&self) -> bool {
-        self.had_new
-    }
-
     /// Whether a trial may have been left behind.
     pub fn left_trial(&self) -> bool {
-        self.untold >= MOST_LOST
+        self.unconfirmed >= MOST_LOST
     }
 
-    /// The step that follows the answer to the last one.
+    /// The step after the answer to the last one.
     pub fn next(&mut self, answer: Answer) -> Step {
         self.steps += 1;
         self.phase = match std::mem::replace(&mut self.phase, Phase::Recheck(None)) {
             over @ Phase::Over(_) => over,
-            _ if self.steps >= MOST_STEPS => Phase::Over(Verdict::Unsettled(
-                self.why.clone().unwrap_or_else(|| "its answers contradict each other".into()),
-            )),
-            Phase::Look => self.looked(answer),
-            Phase::Scale(is_ready) => match answer {
+            _ if self.steps >= MOST_STEPS => {
+                let why = self.why.clone();
+                unsettled(why.unwrap_or_else(|| "its answers contradict each other".into()))
+            }
+            Phase::First => self.described(answer),
+            Phase::Scale { is_ready } => match answer {
                 Answer::Good => Phase::Over(Verdict::Already),
-                Answer::Lost(why) => Phase::Over(Verdict::Unsettled(why)),
+                Answer::Lost(why) => unsettled(why),
                 // Fewer workers than wanted are better than none.
-                Answer::Refused(why) if is_ready => Phase::Over(Verdict::Unsettled(format!(
-                    "it does not start as many workers as are wanted: {why}"
-                ))),
+                Answer::Refused(why) if is_ready => {
+                    unsettled(format!("it does not start as many workers as are wanted: {why}"))
+                }
                 // Something that does not work holds the name.
-                _ => Phase::TakeAway,
+                _ => Phase::Unregister,
             },
             Phase::Try { cleared } => self.tried(answer, cleared),
-            // Also where that failed: trying tells.
+            // If that failed, the trial will show it.
             Phase::Clear => Phase::Try { cleared: true },
             Phase::Probe => Phase::EndTrial(fault(answer)),
-            Phase::EndTrial(verdict) if !is_gone(&answer) && self.untold < MOST_LOST => {
-                self.untold += 1;
+            Phase::EndTrial(verdict) if !is_gone(&answer) && self.unconfirmed < MOST_LOST => {
+                self.unconfirmed += 1;
                 Phase::EndTrial(verdict)
             }
-            Phase::EndTrial(None) => Phase::TakeAway,
+            Phase::EndTrial(None) => Phase::Unregister,
             Phase::EndTrial(Some(verdict)) => Phase::Over(verdict),
-            Phase::TakeAway => match answer {
-                Answer::Good | Answer::Absent => self.load(),
-                _ => Phase::Recheck(None),
-            },
-            Phase::Load(which) => self.loaded(which, answer),
+            Phase::Unregister if is_gone(&answer) => self.register(),
+            Phase::Unregister => Phase::Recheck(None),
+            Phase::Register(which) => self.registered(which, answer),
             Phase::Recheck(which) => self.rechecked(which, answer),
         };
         self.phase.step()
     }
 
-    fn looked(&mut self, answer: Answer) -> Phase {
+    fn described(&mut self, answer: Answer) -> Phase {
         match answer {
-            Answer::Live(live) if live.version == self.terms.version => {
-                let wanted = self.terms.workers;
+            Answer::Live(live) if live.version == self.request.version => {
+                let wanted = self.request.registration.workers;
                 self.had_new = true;
-                self.misfit = (!self.says_what_is_wanted(&live)).then_some(live.batching);
-                let is_tolerated = self.misfit == self.terms.tolerated;
-                if self.was_told_otherwise() || (self.misfit.is_some() && !is_tolerated) {
-                    self.found = Some("it was registered under other terms".into());
+                self.misfit = (!self.fits(&live)).then_some(live.batching);
+                let is_tolerated = self.misfit == self.request.tolerated;
+                if self.was_registered_otherwise() || (self.misfit.is_some() && !is_tolerated) {
+                    self.found = Some("it was registered with other settings".into());
                     return self.replace(live);
                 }
                 if live.workers != wanted {
                     self.found = Some(format!("it had {}, not {wanted}", workers(live.workers)));
-                    Phase::Scale(live.ready > 0)
-                } else if live.ready > 0 || self.terms.lenient {
+                    Phase::Scale { is_ready: live.ready > 0 }
+                } else if live.ready > 0 || self.request.lenient {
                     Phase::Over(Verdict::Already)
                 } else {
                     self.found = Some("none of its workers was ready".into());
-                    Phase::TakeAway
+                    Phase::Unregister
                 }
             }
             Answer::Live(live) => {
@@ -180,69 +166,65 @@ impl Swap {
             }
             Answer::Absent => {
                 self.found = Some("it was not registered".into());
-                self.load()
+                self.register()
             }
-            Answer::Refused(why) | Answer::Lost(why) => Phase::Over(Verdict::Unsettled(why)),
-            Answer::Good | Answer::Taken => Phase::Over(Verdict::Unsettled(
-                "it does not say what it serves; is that address a management API?".into(),
-            )),
+            Answer::Refused(why) | Answer::Lost(why) => unsettled(why),
+            Answer::Good | Answer::Taken => {
+                unsettled("it does not say what it serves; is that address a management API?")
+            }
         }
     }
 
     fn replace(&mut self, live: Live) -> Phase {
         self.before = Some(live.version);
-        // What does not work need not be kept until its successor is tried.
-        if self.terms.trial && live.ready > 0 {
+        // A model that does not work need not be kept while its successor is tried.
+        if self.request.trial && live.ready > 0 {
             Phase::Try { cleared: false }
         } else {
-            Phase::TakeAway
+            Phase::Unregister
         }
     }
 
-    /// Whether what the server says of a registration is what it is to be told.
-    fn says_what_is_wanted(&self, live: &Live) -> bool {
-        let (says, wanted) = (live.batching, self.terms.batching);
-        let is_as = |says: Option<u128>, wanted: Option<u128>| {
-            says.is_none() || wanted.is_none() || says == wanted
-        };
+    /// Whether the settings that the server reports are those of the request.
+    fn fits(&self, live: &Live) -> bool {
+        let (reported, wanted) = (live.batching, self.request.registration.batching);
         let ms = |span: Option<Duration>| span.map(|span| span.as_millis());
-        let count = |count: Option<usize>| count.map(|count| count as u128);
-        is_as(count(says.batch_size), count(wanted.batch_size))
-            && is_as(ms(says.max_batch_delay), ms(wanted.max_batch_delay))
+        agree(reported.batch_size, wanted.batch_size)
+            && agree(ms(reported.max_batch_delay), ms(wanted.max_batch_delay))
     }
 
-    /// Whether it was registered under other terms, of which the server does not tell all.
-    fn was_told_otherwise(&self) -> bool {
-        match self.terms.told {
-            Some(told) => told != self.terms.batching,
-            None => self.terms.batching.response_timeout.is_some(),
+    /// Whether the last registration had other settings, of which the server does not report all.
+    fn was_registered_otherwise(&self) -> bool {
+        let wanted = self.request.registration.batching;
+        match self.request.registered {
+            Some(registered) => registered != wanted,
+            None => wanted.response_timeout.is_some(),
         }
     }
 
     fn tried(&mut self, answer: Answer, cleared: bool) -> Phase {
         match answer {
-            Answer::Good if self.terms.probe => Phase::Probe,
+            Answer::Good if self.request.registration.probe.is_some() => Phase::Probe,
             // Left behind by a marwatch that was killed.
             Answer::Taken if !cleared => Phase::Clear,
             answer => Phase::EndTrial(fault(answer)),
         }
     }
 
-    /// Offers the archive whose turn it is: the new one until it is refused, then the one before.
-    fn load(&self) -> Phase {
+    /// Registers the new archive until it is refused, then in turn the one before.
+    fn register(&self) -> Phase {
         let (new, previous) = self.refusals;
-        let has_previous = self.terms.previous.is_some();
+        let has_previous = self.request.previous.is_some();
         if new >= ROUNDS && (previous >= ROUNDS || !has_previous) {
-            let why = self.why.clone().unwrap_or_default();
-            Phase::Over(Verdict::Failed(why))
+            Phase::Over(Verdict::Failed(self.why.clone().unwrap_or_default()))
         } else if new > previous && has_previous {
-            Phase::Load(Which::Previous)
+            Phase::Register(Which::Previous)
         } else {
-            Phase::Load(Which::New)
+            Phase::Register(Which::New)
         }
     }
 
-    fn loaded(&mut self, which: Which, answer: Answer) -> Phase {
+    fn registered(&mut self, which: Which, answer: Answer) -> Phase {
         match answer {
             Answer::Good => {
                 self.lost = 0;
@@ -257,8 +239,8 @@ impl Swap {
                     _ => "it does not find the archive in its model store".to_owned(),
                 };
                 self.refused(which, why);
-                // The name may be taken by what was refused.
-                Phase::TakeAway
+                // The refused archive may hold the name.
+                Phase::Unregister
             }
             Answer::Taken | Answer::Lost(_) | Answer::Live(_) => Phase::Recheck(Some(which)),
         }
@@ -274,27 +256,27 @@ impl Swap {
         }
     }
 
-    /// Finds out the truth after an answer that did not come, or made no sense.
+    /// Finds out where the server stands, after an answer that did not come or made no sense.
     fn rechecked(&mut self, which: Option<Which>, answer: Answer) -> Phase {
         match answer {
             Answer::Live(live) => {
                 self.lost = 0;
                 let version = Some(&live.version);
                 let is_previous =
-                    version == self.terms.previous.as_ref() || version == self.before.as_ref();
+                    version == self.request.previous.as_ref() || version == self.before.as_ref();
                 if live.ready == 0
                     && let Some(which) = which
                 {
-                    // It hangs, or has left its name behind: as good as refused.
+                    // It hangs, or has left its name behind: that counts as a refusal.
                     self.refused(which, "its workers were not ready in time".into());
                 }
-                // Where only the terms differ, the version does not tell whether it was done.
+                // If only the settings differ, the version does not show whether they have changed.
                 let is_undone = which.is_none() && self.had_new;
                 match &self.why {
-                    _ if live.ready == 0 || is_undone => Phase::TakeAway,
-                    _ if live.version == self.terms.version => Phase::Over(Verdict::Swapped),
+                    _ if live.ready == 0 || is_undone => Phase::Unregister,
+                    _ if live.version == self.request.version => Phase::Over(Verdict::Swapped),
                     Some(why) if is_previous => Phase::Over(Verdict::RolledBack(why.clone())),
-                    _ => Phase::TakeAway,
+                    _ => Phase::Unregister,
                 }
             }
             Answer::Absent => {
@@ -302,19 +284,15 @@ impl Swap {
                 if let Some(which) = which {
                     self.unanswered += 1;
                     if self.unanswered >= MOST_UNANSWERED {
-                        self.refused(which, "it gave no answer, again and again".into());
+                        self.refused(which, "it repeatedly gave no answer".into());
                     }
                 }
-                self.load()
+                self.register()
             }
             Answer::Good | Answer::Taken => Phase::Recheck(which),
             Answer::Refused(why) | Answer::Lost(why) => {
                 self.lost += 1;
-                if self.lost < MOST_LOST {
-                    Phase::Recheck(which)
-                } else {
-                    Phase::Over(Verdict::Unsettled(why))
-                }
+                if self.lost < MOST_LOST { Phase::Recheck(which) } else { unsettled(why) }
             }
         }
     }
@@ -323,16 +301,24 @@ impl Swap {
 impl Phase {
     fn step(&self) -> Step {
         match self {
-            Phase::Look | Phase::Recheck(_) => Step::Describe,
-            Phase::Scale(_) => Step::Scale,
+            Phase::First | Phase::Recheck(_) => Step::Describe,
+            Phase::Scale { .. } => Step::Scale,
             Phase::Try { .. } => Step::Register(Which::Trial),
             Phase::Clear | Phase::EndTrial(_) => Step::DropTrial,
             Phase::Probe => Step::Probe,
-            Phase::TakeAway => Step::Unregister,
-            Phase::Load(which) => Step::Register(*which),
+            Phase::Unregister => Step::Unregister,
+            Phase::Register(which) => Step::Register(*which),
             Phase::Over(verdict) => Step::Done(verdict.clone()),
         }
     }
+}
+
+fn unsettled(why: impl Into<String>) -> Phase {
+    Phase::Over(Verdict::Unsettled(why.into()))
+}
+
+fn agree<T: PartialEq>(reported: Option<T>, wanted: Option<T>) -> bool {
+    reported.is_none() || wanted.is_none() || reported == wanted
 }
 
 /// Whether a name that was to be unregistered is free.
@@ -344,19 +330,20 @@ fn workers(count: usize) -> String {
     if count == 1 { "1 worker".into() } else { format!("{count} workers") }
 }
 
-/// What is wrong with a trial, by its answer.
+/// The verdict on a trial that got this answer, if it failed.
 fn fault(answer: Answer) -> Option<Verdict> {
-    match answer {
-        Answer::Good => None,
-        Answer::Refused(why) => Some(Verdict::Refused(why)),
-        // A mount that lags, or rights: nothing that the archive could be blamed for.
-        Answer::Absent => Some(Verdict::Unsettled(
-            "it does not find the trial in its model store; is that the same folder?".into(),
-        )),
-        Answer::Taken => Some(Verdict::Unsettled("the name of the trial is taken".into())),
-        Answer::Lost(why) => Some(Verdict::Unsettled(why)),
-        Answer::Live(_) => Some(Verdict::Unsettled("it gave no answer to the trial".into())),
-    }
+    let why = match answer {
+        Answer::Good => return None,
+        Answer::Refused(why) => return Some(Verdict::Refused(why)),
+        // A mount that lags, or permissions: not the archive's fault.
+        Answer::Absent => {
+            "it does not find the trial in its model store; is that the same folder?".into()
+        }
+        Answer::Taken => "the name of the trial is taken".into(),
+        Answer::Lost(why) => why,
+        Answer::Live(_) => "it gave no answer to the trial".into(),
+    };
+    Some(Verdict::Unsettled(why))
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! What a worker said before it died, from the log of a server on the same machine.
+//! The traceback of a worker that died, from the log of a server on the same machine.
 //!
-//! The server answers `Failed to start workers` and no more; the traceback goes to its log
-//! (`mms_log.log`), line by line, each behind the name of the thread that reads the worker's output:
-//! `W-9000-NAME-stdout`, or `W-NAME-1-stdout` while it starts. With the log configuration that the
-//! server comes with, each line is there twice.
+//! The server answers only `Failed to start workers`; the traceback goes to its log (`mms_log.log`),
+//! line by line, each after the name of the thread that reads the worker's output:
+//! `W-9000-NAME-stdout`, or `W-NAME-1-stdout` while it starts. With the server's default log
+//! configuration each line is there twice.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -11,11 +11,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How much of the log is read at most: its end.
+/// The most bytes to read of the log: its end.
 const MOST_READ: u64 = 1 << 20;
-/// How much of a traceback is shown: its end, which says what went wrong.
+/// The most characters to show of a traceback: its end, which has the error.
 const MOST_SHOWN: usize = 4000;
-/// The threads that write the log can be slower than the answer.
+/// The threads that write the log may be slower than the answer.
 const TRIES: u32 = 10;
 const STEP: Duration = Duration::from_millis(100);
 const BEGINNING: &str = "Traceback (most recent call last):";
@@ -29,14 +29,14 @@ pub(super) struct Mark {
 }
 
 impl Mark {
-    /// The end of the log at `path`; its beginning where it is not there yet.
+    /// The end of the log at `path`; its beginning if it does not exist yet.
     pub(super) fn at_end(path: &Path) -> Self {
         let found = path.metadata().ok();
         let (inode, length) = found.map_or((0, 0), |found| (found.ino(), found.len()));
         Self { path: path.to_owned(), inode, length }
     }
 
-    /// The last traceback of the worker of `model` since then. Waits a little for it.
+    /// The last traceback of a worker of `model` since the mark. Waits a little for it.
     pub(super) async fn traceback(&self, model: &str) -> Option<String> {
         for _ in 0..TRIES {
             match self.read() {
@@ -59,7 +59,7 @@ impl Mark {
         let mut file = File::open(&self.path)?;
         let found = file.metadata()?;
         if !found.is_file() {
-            return Err(io::Error::other("it is no file"));
+            return Err(io::Error::other("it is not a file"));
         }
         let is_same = found.ino() == self.inode && found.len() >= self.length;
         let from = if is_same { self.length } else { 0 };
@@ -71,25 +71,25 @@ impl Mark {
     }
 }
 
-/// The last whole traceback of the worker of `model` in the text of a log, with what went wrong
-/// before it.
+/// The last whole traceback of a worker of `model` in the text of a log, with its last line, the
+/// error, put first.
 fn last_traceback(text: &str, model: &str) -> Option<String> {
-    let mut said: Vec<&str> = Vec::new();
+    let mut lines: Vec<&str> = Vec::new();
     let mut last = "";
     // A line without its end is still being written.
     let (text, _) = text.rsplit_once('\n')?;
     for line in text.lines() {
-        // Said twice.
+        // The second copy.
         if line == last {
             last = "";
             continue;
         }
         last = line;
-        said.extend(said_by(line, model));
+        lines.extend(text_of(line, model));
     }
-    let begin = said.iter().rposition(|line| *line == BEGINNING)?;
-    let traceback = &said[begin..];
-    // What went wrong is the first line that is not indented.
+    let begin = lines.iter().rposition(|line| *line == BEGINNING)?;
+    let traceback = &lines[begin..];
+    // The error is the first line that is not indented.
     let end = traceback.iter().skip(1).position(|line| !line.starts_with(' '))? + 1;
     let whole = traceback[..=end].join("\n");
     let skip = whole.chars().count().saturating_sub(MOST_SHOWN);
@@ -97,9 +97,9 @@ fn last_traceback(text: &str, model: &str) -> Option<String> {
     Some(format!("{}\n{shown}", traceback[end]))
 }
 
-/// What a line of the log says, if it is of the worker of `model`:
-/// `TIME [LEVEL] W-9000-NAME-stdout CLASS - TEXT`.
-fn said_by<'t>(line: &'t str, model: &str) -> Option<&'t str> {
+/// The text of a line of the log, `TIME [LEVEL] W-9000-NAME-stdout CLASS - TEXT`, if a worker of
+/// `model` wrote it.
+fn text_of<'t>(line: &'t str, model: &str) -> Option<&'t str> {
     let (_, rest) = line.split_once("] W-")?;
     let (thread, rest) = rest.split_once(' ')?;
     let (_, text) = rest.split_once(" - ")?;
@@ -140,21 +140,21 @@ mod tests {
     }
 
     #[test]
-    fn the_last_words_of_a_worker_are_found_between_all_others() {
+    fn the_last_traceback_of_a_worker_is_found_among_other_lines() {
         let wanted = "ModuleNotFoundError: No module named 'nosuch'\n\
             Traceback (most recent call last):\n  File \"service.py\", line 1, in <module>\n    \
             import nosuch - at all\nModuleNotFoundError: No module named 'nosuch'";
         assert_eq!(last_traceback(&log(), MODEL).as_deref(), Some(wanted));
         let starting = log().replace(&format!("W-9006-{MODEL}-"), &format!("W-{MODEL}-10-"));
         assert_eq!(last_traceback(&starting, MODEL).as_deref(), Some(wanted));
-        assert_eq!(last_traceback(&log(), "echo"), None, "nobody else's");
+        assert_eq!(last_traceback(&log(), "echo"), None, "another model's");
         assert_eq!(last_traceback(&log(), "trial"), None);
         let cut = log().split("ModuleNotFoundError").next().unwrap().to_owned();
         assert_eq!(last_traceback(&cut, MODEL), None, "it is still being written");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_what_came_since_counts() {
+    async fn only_a_traceback_after_the_mark_counts() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("mms_log.log");
         fs::write(&path, log()).unwrap();
@@ -163,7 +163,7 @@ mod tests {
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(log().replace("nosuch", "other").as_bytes()).unwrap();
         assert!(mark.traceback(MODEL).await.unwrap().contains("named 'other'"));
-        // Put aside, and begun anew.
+        // The log is rotated.
         fs::rename(&path, dir.path().join("mms_log.log.1")).unwrap();
         fs::write(&path, log().replace("nosuch", "third")).unwrap();
         assert!(mark.traceback(MODEL).await.unwrap().contains("named 'third'"));

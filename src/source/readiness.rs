@@ -122,7 +122,7 @@ pub fn by_writers(
     let unanswered = files.iter().zip(&answers).filter(|(_, answer)| **answer == Writers::Unknown);
     Ok(Asked {
         unanswered: unanswered.map(|(path, _)| path.to_path_buf()).collect(),
-        device: folder.device_that_stamps(),
+        device: folder.reliable_ctime_device(),
     })
 }
 
@@ -131,7 +131,7 @@ pub fn by_writers(
 pub struct Asked {
     /// Files of which the kernel would not say.
     unanswered: BTreeSet<PathBuf>,
-    /// See [`Confined::device_that_stamps`].
+    /// See [`Confined::reliable_ctime_device`].
     device: Option<u64>,
 }
 
@@ -147,7 +147,7 @@ impl Asked {
     ///   opened it after that.
     /// - A `write`, a truncation, and the first write to any page through a mapping that is younger
     ///   than the asking set `ctime` to the time of the change before they change anything, on the
-    ///   file systems that [`Confined::device_that_stamps`] tells.
+    ///   file systems that [`Confined::reliable_ctime_device`] tells.
     /// - That time is later than `listed` (but for a step of the kernel's coarse clock), and the file's
     ///   `ctime` is so much earlier than `listed` that the step does not matter: that is what settled
     ///   means. So the `ctime` would differ, and with it the listing.

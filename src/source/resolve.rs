@@ -160,7 +160,7 @@ fn lasting_id(folder: &Confined, file: &File) -> io::Result<Option<FileId>> {
         return Ok(None);
     }
     let id = FileId::of(&file.metadata()?);
-    let lasts = id.is_settled(now) && folder.device_that_stamps() == Some(id.dev);
+    let lasts = id.is_settled(now) && folder.reliable_ctime_device() == Some(id.dev);
     Ok(lasts.then_some(id))
 }
 

@@ -1,4 +1,4 @@
-//! The three sources of a status become one.
+//! Merges the three sources of a status.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -8,14 +8,17 @@ use jiff::Timestamp;
 use super::history::{AttemptHistory, ModelHistory};
 use super::issues::Issue;
 use super::now::{ModelNow, Now};
-use super::{ModelStatus, SCHEMA, State, Status};
+use super::{LastAttempt, ModelStatus, SCHEMA, State, Status};
 use crate::reconcile::Activity;
 use crate::results::catalog::CatalogEntry;
 use crate::results::{Catalog, Outcome};
 
+const FOLDER_GONE: &str = "its folder is gone; its archive stays";
+const NOT_WATCHED: &str = "its folder is gone or no longer watched; its archive stays";
+
 impl Status {
-    /// Puts together what is known. Without `now` nobody runs, and the records tell.
-    pub fn of(
+    /// The merged status. Without `now`, no daemon runs, and catalog and history have to do.
+    pub(crate) fn of(
         store: PathBuf,
         time: Timestamp,
         now: Option<Now>,
@@ -23,26 +26,23 @@ impl Status {
         history: &AttemptHistory,
     ) -> Self {
         let mut archives = catalog.models;
-        let mut models = Vec::new();
-        let daemon = now.map(|now| {
-            models.extend(now.models.into_iter().map(|model| {
-                let archive = archives.get(&model.name).cloned();
-                live(model, archive, history)
-            }));
-            now.daemon
-        });
-        if daemon.is_some() {
-            let seen: BTreeSet<&str> = models.iter().map(|model| &*model.model).collect();
-            let orphans: Vec<String> =
-                archives.keys().filter(|name| !seen.contains(name.as_str())).cloned().collect();
-            for name in orphans {
-                if let Some(entry) = archives.remove(&name) {
-                    models.push(orphan(name, entry, history));
-                }
+        let (daemon, mut models) = match now {
+            None => (None, without_daemon(archives, history)),
+            Some(now) => {
+                let live = |model: ModelNow| {
+                    let archive = archives.get(&model.name).cloned();
+                    live(model, archive, history)
+                };
+                let mut models: Vec<ModelStatus> = now.models.into_iter().map(live).collect();
+                models.iter().for_each(|model| drop(archives.remove(&model.model)));
+                models.extend(archives.into_iter().map(|(name, archive)| {
+                    let history = history.model(&name);
+                    let state = (State::Missing, Some(NOT_WATCHED.to_owned()));
+                    ModelStatus::new(name, state, Some(archive), history)
+                }));
+                (Some(now.daemon), models)
             }
-        } else {
-            models.extend(remembered(archives, history));
-        }
+        };
         models.sort_by(|a, b| (&a.model, &a.folder).cmp(&(&b.model, &b.folder)));
         Self { schema: SCHEMA, time, store, daemon, models }
     }
@@ -50,73 +50,57 @@ impl Status {
 
 /// A model that the daemon knows.
 fn live(now: ModelNow, archive: Option<CatalogEntry>, history: &AttemptHistory) -> ModelStatus {
-    let history = history.model(&now.name);
-    let (state, why) = match now.activity {
+    let reason = now.issue.as_ref().map(|issue| issue.reason.clone());
+    let state = match now.activity {
         Activity::Settling => (State::Settling, now.waiting),
         Activity::Queued => (State::Queued, None),
         Activity::Building => (State::Building, None),
-        Activity::Retrying => (State::Retrying, now.issue.map(|issue| issue.reason)),
+        Activity::Retrying => (State::Retrying, reason),
         Activity::Paused => {
-            (State::Paused, Some(format!("left alone until `marwatch resume {}`", now.name)))
+            (State::Paused, Some(format!("ignored until `marwatch resume {}`", now.name)))
         }
-        Activity::Missing => (State::Missing, Some("its folder is gone; its archive stays".into())),
+        Activity::Missing => (State::Missing, Some(FOLDER_GONE.into())),
         Activity::Idle => match now.issue {
-            Some(issue) => (issue.state, Some(issue.reason)),
-            None => at_rest(archive.as_ref()),
+            Some(issue) => (issue.state, reason),
+            None => idle(archive.as_ref()),
         },
     };
-    let since = now.since.or_else(|| since(state, archive.as_ref(), history));
+    let history = history.model(&now.name);
+    let status = ModelStatus::new(now.name, state, archive, history);
     ModelStatus {
         folder: Some(now.folder),
-        since,
-        why,
+        since: now.since.or(status.since),
         next: now.next,
         progress: now.progress,
-        ..ModelStatus::new(now.name, state, archive, history)
+        ..status
     }
 }
 
-/// An archive whose model is not watched.
-fn orphan(name: String, archive: CatalogEntry, history: &AttemptHistory) -> ModelStatus {
-    let history = history.model(&name);
-    ModelStatus {
-        since: history.map(|history| history.last.time),
-        why: Some("its folder is gone, or watched no longer; its archive stays".into()),
-        ..ModelStatus::new(name, State::Missing, Some(archive), history)
-    }
-}
-
-/// The models of which the catalog and the records tell.
-fn remembered(
+/// The models in catalog and history.
+fn without_daemon(
     mut archives: BTreeMap<String, CatalogEntry>,
     history: &AttemptHistory,
-) -> impl Iterator<Item = ModelStatus> {
+) -> Vec<ModelStatus> {
     let names: BTreeSet<String> =
         archives.keys().cloned().chain(history.models().map(str::to_owned)).collect();
-    names.into_iter().filter_map(move |name| {
+    let of = |name: String| {
         let archive = archives.remove(&name);
         let history = history.model(&name);
-        let issue = history.and_then(|history| Issue::of(&history.last));
         let is_gone = history.is_some_and(|history| history.last.outcome == Outcome::Removed);
-        let (state, why) = match issue {
+        let state = match history.and_then(|history| Issue::of(&history.last)) {
             Some(issue) => (issue.state, Some(issue.reason)),
             None if is_gone && archive.is_none() => return None,
-            None if is_gone => {
-                (State::Missing, Some("its folder is gone; its archive stays".into()))
-            }
-            None => at_rest(archive.as_ref()),
+            None if is_gone => (State::Missing, Some(FOLDER_GONE.into())),
+            None => idle(archive.as_ref()),
         };
-        Some(ModelStatus {
-            folder: history.map(|history| history.last.folder.clone()),
-            since: since(state, archive.as_ref(), history),
-            why,
-            ..ModelStatus::new(name, state, archive, history)
-        })
-    })
+        let folder = history.map(|history| history.last.folder.clone());
+        Some(ModelStatus { folder, ..ModelStatus::new(name, state, archive, history) })
+    };
+    names.into_iter().filter_map(of).collect()
 }
 
-/// How a model is with which nothing is wrong, going by its archive.
-fn at_rest(archive: Option<&CatalogEntry>) -> (State, Option<String>) {
+/// The state of a model without an issue, and its reason.
+fn idle(archive: Option<&CatalogEntry>) -> (State, Option<String>) {
     match archive {
         None => (State::New, None),
         Some(CatalogEntry { held: Some(held), .. }) => {
@@ -130,14 +114,33 @@ fn at_rest(archive: Option<&CatalogEntry>) -> (State, Option<String>) {
     }
 }
 
-fn since(
-    state: State,
-    archive: Option<&CatalogEntry>,
-    history: Option<&ModelHistory>,
-) -> Option<Timestamp> {
-    match state {
-        State::Published => archive.map(|archive| archive.published),
-        State::Held => archive.and_then(|archive| archive.held.as_ref()).map(|held| held.since),
-        _ => history.map(|history| history.last.time),
+impl ModelStatus {
+    /// A status of what catalog and history know.
+    fn new(
+        model: String,
+        (state, why): (State, Option<String>),
+        archive: Option<CatalogEntry>,
+        history: Option<&ModelHistory>,
+    ) -> Self {
+        let last = history.map(|history| &history.last);
+        let held = archive.as_ref().and_then(|archive| archive.held.as_ref());
+        let since = match state {
+            State::Published => archive.as_ref().map(|archive| archive.published),
+            State::Held => held.map(|held| held.since),
+            _ => last.map(|last| last.time),
+        };
+        let times = history.into_iter().flat_map(|history| &history.build_ms);
+        Self {
+            model,
+            folder: None,
+            state,
+            since,
+            why,
+            next: None,
+            progress: None,
+            last: last.map(LastAttempt::of),
+            build_ms: times.copied().collect(),
+            archive,
+        }
     }
 }

@@ -1,13 +1,12 @@
-//! What marwatch and each of its models are doing, put together from three sources that each know a
-//! part of it: the loop (`now`), the catalog of the store, and the records of what was (`history`).
-//!
-//! Where no daemon runs the last two alone still tell most of it.
+//! The status of marwatch and of each model, merged from three sources: the daemon's loop (`now`),
+//! the catalog, and the results log (`history`). If no daemon runs, the other two still know most
+//! of it.
 
-pub mod history;
-pub mod issues;
+pub(crate) mod history;
+pub(crate) mod issues;
 mod merge;
 pub mod metrics;
-pub mod now;
+pub(crate) mod now;
 #[cfg(test)]
 mod tests;
 
@@ -16,191 +15,178 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::model::problem::{Problem, as_text, some_as_text};
 use crate::results::catalog::{CatalogEntry, ServingState};
 use crate::results::record::Failure;
 use crate::results::{Outcome, Record, Trigger};
-use history::ModelHistory;
 
 /// The version of the status's schema.
 pub const SCHEMA: u32 = 1;
 
-/// The answer to `GET /models` and `marwatch status --json`: what everything is doing.
+/// The status of marwatch and its models: the answer to `GET /models` and `marwatch status --json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(title = "marwatch status")]
 pub struct Status {
     /// Version of this schema.
     pub schema: u32,
-    /// When it was so, RFC 3339 in UTC.
+    /// Time of the status, RFC 3339 in UTC.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub time: Timestamp,
     /// The model store.
     #[serde(serialize_with = "as_text")]
     pub store: PathBuf,
-    /// The daemon that holds the store; absent where none runs.
+    /// The daemon that uses the store; absent if none runs.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub daemon: Option<Daemon>,
     /// The models, by name.
     pub models: Vec<ModelStatus>,
 }
 
-/// A daemon that runs.
+/// A running daemon.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Daemon {
-    /// Its process.
+    /// Its process number.
     pub pid: u32,
     /// Its version.
     pub version: String,
     /// When it was started, RFC 3339 in UTC.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub started: Timestamp,
-    /// Whether every watched folder was listed since.
+    /// Whether every watched folder has been listed since the start.
     pub ready: bool,
-    /// Builds that are under way.
+    /// Number of running builds.
     pub building: usize,
-    /// Models that are ready and wait for a place.
+    /// Number of models that wait for a running build to finish.
     pub queued: usize,
-    /// Folders that are watched by the kernel's notifications.
+    /// Number of folders watched through notifications of the kernel.
     pub watches: usize,
-    /// How many a user may watch, where the kernel says.
+    /// Number of folders that a user may watch, if known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub watch_limit: Option<u64>,
 }
 
-/// One model.
+/// A model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelStatus {
-    /// Its name; the folder's name where its settings give none that is valid.
+    /// Its name; the folder's name if the settings give no valid one.
     pub model: String,
-    /// Its folder, where it has one that is known.
+    /// Its folder, if known.
     #[serde(serialize_with = "some_as_text", skip_serializing_if = "Option::is_none", default)]
     pub folder: Option<PathBuf>,
-    /// What it is doing, or how it is.
+    /// What the model is doing, or how its last build ended.
     pub state: State,
-    /// Since when, RFC 3339 in UTC.
+    /// Since when it is in this state, RFC 3339 in UTC.
     #[schemars(with = "Option<String>")]
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub since: Option<Timestamp>,
-    /// What it waits for, or what is wrong with it.
+    /// The reason for the state: what the model waits for, or what is wrong with it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub why: Option<String>,
-    /// When it is looked at or tried again, RFC 3339 in UTC.
+    /// When marwatch scans or retries it, RFC 3339 in UTC.
     #[schemars(with = "Option<String>")]
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub next: Option<Timestamp>,
-    /// How far it is packed.
+    /// Progress of the running build.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub progress: Option<Progress>,
-    /// Its archive in the store, as the catalog tells it.
+    /// Its archive in the store, from the catalog.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub archive: Option<CatalogEntry>,
-    /// The last attempt of which there is a record.
+    /// The last build attempt that has a record.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub last: Option<LastAttempt>,
-    /// How long the last builds took that published, in milliseconds, the oldest first.
+    /// Durations of the last builds that published, in milliseconds, the oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub build_ms: Vec<f64>,
 }
 
-/// How a model is.
+/// What a model is doing, or how its last build ended.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    IntoStaticStr,
+    VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum State {
-    /// Its folder and the store agree.
+    /// The archive in the store has the content of the folder.
     Published,
-    /// An earlier archive is in the store, until its folder changes or somebody resumes.
+    /// An earlier archive is in the store until the folder changes or `marwatch resume` runs.
     Held,
-    /// Nothing came of it yet.
+    /// No build has ended yet.
     New,
-    /// It has changed, and has to come to rest.
+    /// It changed, and marwatch waits until it settles.
     Settling,
-    /// Ready to be built, waiting for a place.
+    /// It is ready, and waits for a running build to finish.
     Queued,
-    /// Being looked at and built.
+    /// It is being scanned or built.
     Building,
-    /// marwatch could not build it, and tries again.
+    /// A build failed; marwatch retries.
     Retrying,
-    /// It did not come to rest; it is looked at again.
+    /// It did not settle; marwatch scans it again.
     Unstable,
-    /// marwatch could not build it.
+    /// A build failed.
     Failed,
-    /// It is refused: something is wrong with it.
+    /// Something is wrong with it; marwatch waits for a change.
     Rejected,
-    /// Somebody wants it left alone.
+    /// `marwatch pause` excludes it.
     Paused,
-    /// Its folder is not there; its archive stays.
+    /// Its folder is gone; the archive stays.
     Missing,
 }
 
 impl State {
-    /// All of them.
-    pub const ALL: [State; 12] = [
-        State::Published,
-        State::Held,
-        State::New,
-        State::Settling,
-        State::Queued,
-        State::Building,
-        State::Retrying,
-        State::Unstable,
-        State::Failed,
-        State::Rejected,
-        State::Paused,
-        State::Missing,
-    ];
+    /// All states.
+    pub const ALL: &[State] = State::VARIANTS;
 
     /// The state as the status writes it.
     pub fn as_str(self) -> &'static str {
-        match self {
-            State::Published => "published",
-            State::Held => "held",
-            State::New => "new",
-            State::Settling => "settling",
-            State::Queued => "queued",
-            State::Building => "building",
-            State::Retrying => "retrying",
-            State::Unstable => "unstable",
-            State::Failed => "failed",
-            State::Rejected => "rejected",
-            State::Paused => "paused",
-            State::Missing => "missing",
-        }
+        self.into()
     }
 
-    /// Whether somebody has to do something.
+    /// Whether the model needs attention.
     pub fn is_bad(self) -> bool {
         matches!(self, State::Retrying | State::Unstable | State::Failed | State::Rejected)
     }
 }
 
-/// How far a model is packed.
+/// Progress of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Progress {
-    /// Bytes of the model that are packed.
+    /// Bytes of the model packed so far.
     pub done: u64,
     /// Bytes of the model.
     pub total: u64,
 }
 
-/// What came of the last attempt.
+/// The last build attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LastAttempt {
     /// When it ended, RFC 3339 in UTC.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub time: Timestamp,
-    /// What came of it.
+    /// How it ended.
     pub outcome: Outcome,
     /// What caused it.
     pub trigger: Trigger,
+    /// Why the model was packed, in words; absent if it was not.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub why: Vec<String>,
     /// How long it took, in milliseconds.
     pub ms: f64,
     /// What is wrong with the model.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub problems: Vec<Problem>,
-    /// What went wrong on marwatch's side.
+    /// What went wrong that is not a mistake in the model.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub failure: Option<Failure>,
 }
@@ -211,7 +197,8 @@ impl LastAttempt {
             time: record.time,
             outcome: record.outcome,
             trigger: record.trigger,
-            ms: history::took(record),
+            why: record.why.clone(),
+            ms: record.took_ms(),
             problems: record.problems.clone(),
             failure: record.failure.clone(),
         }
@@ -219,7 +206,7 @@ impl LastAttempt {
 }
 
 impl Status {
-    /// Whether nobody has to do anything: neither about a model, nor about a server.
+    /// Whether no model needs attention and every server serves the archives in the store.
     pub fn is_well(&self) -> bool {
         self.models.iter().all(|model| !model.state.is_bad() && model.unserved().is_none())
     }
@@ -231,34 +218,12 @@ impl Status {
 }
 
 impl ModelStatus {
-    /// The first server that does not serve its archive, and why.
+    /// The first server that does not serve the archive, and why.
     pub fn unserved(&self) -> Option<String> {
         let servers = &self.archive.as_ref()?.servers;
         let (server, served) =
             servers.iter().find(|(_, served)| served.state != ServingState::Serving)?;
-        let why = served.error.as_deref().unwrap_or("it does not say why");
+        let why = served.error.as_deref().unwrap_or("no reason given");
         Some(format!("{server}: {}: {why}", served.state.as_str()))
-    }
-
-    fn new(
-        model: String,
-        state: State,
-        archive: Option<CatalogEntry>,
-        history: Option<&ModelHistory>,
-    ) -> Self {
-        Self {
-            model,
-            folder: None,
-            state,
-            since: None,
-            why: None,
-            next: None,
-            progress: None,
-            archive,
-            last: history.map(|history| LastAttempt::of(&history.last)),
-            build_ms: history
-                .map(|history| history.build_ms.iter().copied().collect())
-                .unwrap_or_default(),
-        }
     }
 }

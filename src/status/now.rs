@@ -1,4 +1,4 @@
-//! What only the loop knows: what every model is doing at this moment.
+//! What only the daemon's loop knows: what each model is doing now.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,38 +12,32 @@ use crate::pipeline;
 use crate::pipeline::OnProgress;
 use crate::reconcile::Activity;
 
-/// What the loop tells of itself and of its models.
+/// What the loop knows.
 #[derive(Debug, Clone)]
 pub struct Now {
-    /// Of itself.
     pub daemon: Daemon,
-    /// Of its models.
     pub models: Vec<ModelNow>,
 }
 
-/// A model at this moment.
+/// What the loop knows about a model.
 #[derive(Debug, Clone)]
 pub struct ModelNow {
-    /// Its name, or that of its folder.
+    /// The model's name; the folder's if the settings give no valid one.
     pub name: String,
-    /// Its folder.
     pub folder: PathBuf,
-    /// What it is doing.
     pub activity: Activity,
-    /// Since when, where it is known.
+    /// Since when it does that, if known.
     pub since: Option<Timestamp>,
-    /// When it is looked at or tried again.
+    /// When marwatch scans or retries it.
     pub next: Option<Timestamp>,
-    /// What is wrong with it.
     pub issue: Option<Issue>,
-    /// What it was found to wait for.
+    /// What the model waits for, as the last scan found it.
     pub waiting: Option<String>,
-    /// How far it is packed.
     pub progress: Option<Progress>,
 }
 
 impl ModelNow {
-    /// Adds what was seen of it.
+    /// Adds issue, waiting reason and progress.
     pub fn with(mut self, issues: &Issues, underway: &Underway) -> Self {
         self.issue = issues.issue(&self.folder).cloned();
         self.waiting = issues.waiting(&self.folder).map(str::to_owned);
@@ -54,12 +48,12 @@ impl ModelNow {
     }
 }
 
-/// How far builds are that are under way: workers write it, whoever asks reads it.
+/// The progress of running builds, by folder. Workers write it, the loop reads it.
 #[derive(Debug, Clone, Default)]
 pub struct Underway(Arc<Mutex<BTreeMap<PathBuf, Progress>>>);
 
 impl Underway {
-    /// What workers are to call.
+    /// The function that builds call with their progress.
     pub fn on_progress(&self) -> OnProgress {
         let underway = self.clone();
         Arc::new(move |folder, pipeline::Progress { done, total }| {
@@ -67,18 +61,18 @@ impl Underway {
         })
     }
 
-    /// How far the build in `folder` is.
+    /// The progress of the build in `folder`.
     pub fn of(&self, folder: &Path) -> Option<Progress> {
         self.locked(|all| all.get(folder).copied())
     }
 
-    /// The build in `folder` has ended.
+    /// Forgets the build in `folder`, which has ended.
     pub fn ended(&self, folder: &Path) {
         self.locked(|all| all.remove(folder));
     }
 
     fn locked<T>(&self, act: impl FnOnce(&mut BTreeMap<PathBuf, Progress>) -> T) -> T {
-        // Plain data: whatever panicked while it held the lock left it whole.
+        // A panic while the lock was held leaves plain data intact.
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -1,6 +1,8 @@
-//! What is told of models in every state, with a daemon and without.
+//! The status of models in every state, with a daemon and without.
 
 use std::collections::{BTreeMap, VecDeque};
+
+use serde_json::json;
 
 use super::history::AttemptHistory;
 use super::issues::Issue;
@@ -43,7 +45,7 @@ fn record(model: &str, outcome: Outcome) -> Record {
     record
 }
 
-/// What these records tell.
+/// The history of these records.
 fn history(records: &[Record]) -> (tempfile::TempDir, AttemptHistory) {
     let dir = tempfile::tempdir().unwrap();
     let lines = records.iter().map(|record| serde_json::to_string(record).unwrap() + "\n");
@@ -87,13 +89,13 @@ fn status(now: Option<Now>, models: &[(&str, CatalogEntry)], history: &AttemptHi
     Status::of("/store".into(), at(100), now, catalog, history)
 }
 
-fn told(status: &Status) -> Vec<(&str, State, Option<&str>)> {
+fn states(status: &Status) -> Vec<(&str, State, Option<&str>)> {
     let models = status.models.iter();
     models.map(|model| (&*model.model, model.state, model.why.as_deref())).collect()
 }
 
 #[test]
-fn what_the_loop_knows_comes_before_what_was_recorded() {
+fn the_loop_comes_before_the_records() {
     let issue = Issue { state: State::Rejected, model: "b".into(), reason: "b.py:1: no".into() };
     let (_dir, history) =
         history(&[record("a", Outcome::Rejected), record("b", Outcome::Published)]);
@@ -107,28 +109,28 @@ fn what_the_loop_knows_comes_before_what_was_recorded() {
     let held = CatalogEntry { held: Some(Held { of: 2, since: at(5) }), ..entry(3) };
     let status = status(Some(now(models)), &[("a", entry(1)), ("z", held)], &history);
     assert_eq!(
-        told(&status),
+        states(&status),
         [
             ("a", State::Published, None),
             ("b", State::Rejected, Some("b.py:1: no")),
             ("c", State::Building, None),
             ("d", State::Retrying, Some("b.py:1: no")),
-            ("e", State::Paused, Some("left alone until `marwatch resume e`")),
+            ("e", State::Paused, Some("ignored until `marwatch resume e`")),
             (
                 "z",
                 State::Missing,
-                Some("its folder is gone, or watched no longer; its archive stays")
+                Some("its folder is gone or no longer watched; its archive stays")
             ),
         ]
     );
-    assert_eq!(status.models[0].since, Some(at(10)), "since it was published");
-    assert_eq!(status.models[1].since, Some(at(20)), "since its record");
+    assert_eq!(status.models[0].since, Some(at(10)), "since the archive was published");
+    assert_eq!(status.models[1].since, Some(at(20)), "since the last record");
     assert_eq!(status.models[0].last.as_ref().unwrap().outcome, Outcome::Rejected);
     assert!(!status.is_well());
 }
 
 #[test]
-fn without_a_daemon_the_records_tell() {
+fn without_a_daemon_records_and_catalog_give_the_states() {
     let (_dir, history) = history(&[
         record("a", Outcome::Rejected),
         record("b", Outcome::Rejected),
@@ -142,7 +144,7 @@ fn without_a_daemon_the_records_tell() {
     assert!(status.daemon.is_none());
     let why = "content of generation 2, until its folder changes or `marwatch resume`";
     assert_eq!(
-        told(&status),
+        states(&status),
         [
             ("a", State::Rejected, Some("service.py:3: no")),
             ("b", State::Published, None),
@@ -154,7 +156,7 @@ fn without_a_daemon_the_records_tell() {
 }
 
 #[test]
-fn a_server_that_is_behind_is_not_well() {
+fn a_model_that_a_server_does_not_serve_needs_attention() {
     let (_dir, history) = history(&[]);
     let mut entry = entry(1);
     let mut served = ServerStatus {
@@ -176,7 +178,7 @@ fn a_server_that_is_behind_is_not_well() {
 }
 
 #[test]
-fn the_times_of_the_last_builds_are_kept() {
+fn a_history_keeps_the_times_of_the_last_32_builds() {
     let mut records = vec![record("m", Outcome::Rejected)];
     records.extend((0..40).map(|ms| {
         let stage = crate::results::Stage::Pack;
@@ -189,7 +191,16 @@ fn the_times_of_the_last_builds_are_kept() {
 }
 
 #[test]
-fn a_status_is_what_its_schema_says() {
+fn a_status_says_why_the_last_attempt_packed() {
+    let why = vec!["service.py changed".to_owned()];
+    let published = Record { why: why.clone(), ..record("m", Outcome::Published) };
+    let (_dir, history) = history(&[published]);
+    let status = status(None, &[("m", entry(1))], &history);
+    assert_eq!(serde_json::to_value(&status).unwrap()["models"][0]["last"]["why"], json!(why));
+}
+
+#[test]
+fn a_status_matches_its_schema() {
     let (_dir, history) = history(&[record("a", Outcome::Rejected)]);
     let progress = Some(Progress { done: 1, total: 2 });
     let models = vec![ModelNow { progress, ..model("a", Activity::Building) }];

@@ -1,23 +1,22 @@
-//! A store of its own for each test, into which archives are published as a build does it, without
-//! there being a model.
+//! A store for each test, into which archives are published without a build.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::history::Kept;
-use super::publish::{Publication, PublishError, Removed};
-use super::spare::Ground;
-use super::staging::{Staged, Verified};
+use super::recycler::Disk;
 use super::state::{ArchiveState, KnownFile, KnownText};
-use super::{BuildFingerprint, ModelState, Parts, Store};
+use super::{
+    BuildFingerprint, Kept, ModelState, Parts, Publication, PublishError, Removed, Staged, Store,
+    Verified,
+};
 use crate::archive::{Digest, Entry, Method};
 use crate::config::Config;
 use crate::fs::identity::FileId;
 use crate::fs::identity::Identity;
 use crate::model::{ArchiveFormat, EntryPath, ModelName};
 
-/// A store, and what is known of the model `m` in it.
+/// A store, and the state of the model `m` in it.
 pub(super) struct World {
     pub(super) dir: tempfile::TempDir,
     pub(super) config: Config,
@@ -27,14 +26,14 @@ pub(super) struct World {
 }
 
 /// A disk with plenty of room.
-pub(super) fn plenty(_: &Path) -> io::Result<Ground> {
-    Ok(Ground { shares_blocks: false, free: 1 << 40, total: 1 << 41 })
+pub(super) fn plenty(_: &Path) -> io::Result<Disk> {
+    Ok(Disk { shares_blocks: false, free: 1 << 40, total: 1 << 41 })
 }
 
 impl Store {
-    /// From now on as on a disk with plenty of room, where spares are kept.
+    /// As on a disk with plenty of room, where archives are recycled.
     pub(crate) fn assume_plenty(&mut self) {
-        self.survey = plenty;
+        self.recycler.set_disk(plenty);
     }
 }
 
@@ -49,16 +48,16 @@ impl World {
         Self { dir, config, name, state: None, store: None }.reopen()
     }
 
-    /// Ends what is under way, and opens the store anew.
+    /// Waits for the cleaner, and opens the store again.
     pub(super) fn reopen(mut self) -> Self {
         self.store = None;
         let mut store = Store::open(&self.config).unwrap();
-        store.survey = plenty;
+        store.assume_plenty();
         self.store = Some(store);
         self
     }
 
-    /// Ends what is under way.
+    /// Waits for the cleaner.
     pub(super) fn close(mut self) -> Self {
         self.store = None;
         self
@@ -68,8 +67,8 @@ impl World {
         self.store.as_ref().unwrap()
     }
 
-    pub(super) fn set_survey(&mut self, survey: fn(&Path) -> io::Result<Ground>) {
-        self.store.as_mut().unwrap().survey = survey;
+    pub(super) fn set_disk(&mut self, disk: fn(&Path) -> io::Result<Disk>) {
+        self.store.as_mut().unwrap().recycler.set_disk(disk);
     }
 
     pub(super) fn hidden(&self, path: &str) -> PathBuf {
@@ -115,8 +114,7 @@ impl World {
         let known = self.state.as_ref();
         let same_form = known.filter(|known| known.archive.format == format);
         let generation = known.map_or(0, |known| known.archive.generation) + 1;
-        let nothing = Identity { ino: 0, size: 0, mtime: 0 };
-        let mut next = state(&self.name, format, generation, content, nothing);
+        let mut next = state(&self.name, format, generation, content, Identity::NONE);
         next.files = entries.into_iter().map(known_file).collect();
         let publication = self.publication(next, same_form.map(|known| known.archive.identity));
         let published = store.retire(store.publish(verified, publication)?);
@@ -128,7 +126,7 @@ impl World {
         Ok(identity)
     }
 
-    /// An empty place for an archive.
+    /// An empty staged archive.
     pub(super) fn stage(&self, format: ArchiveFormat) -> Staged {
         self.store().staging().stage(&self.name, format).unwrap()
     }
@@ -147,7 +145,7 @@ impl World {
         self
     }
 
-    /// One after which `next` is to be known.
+    /// A publication after which the state is `next`.
     pub(super) fn publication(
         &self,
         mut next: ModelState,
@@ -156,21 +154,20 @@ impl World {
         let known = self.state.as_ref();
         if let Some(known) = known {
             next.history.clone_from(&known.history);
-            next.spare.clone_from(&known.spare);
+            next.recycled.clone_from(&known.recycled);
         }
         Publication { next, expected, known, history: self.config.history, again: None }
     }
 
-    /// Changes what is known of the archive, which need not be there.
+    /// Changes the state of the archive, which need not exist.
     pub(super) fn know(&mut self, change: impl FnOnce(&mut ArchiveState)) {
-        let nothing = Identity { ino: 0, size: 0, mtime: 0 };
-        let state = self
-            .state
-            .get_or_insert_with(|| state(&self.name, ArchiveFormat::Default, 1, "", nothing));
+        let state = self.state.get_or_insert_with(|| {
+            state(&self.name, ArchiveFormat::Default, 1, "", Identity::NONE)
+        });
         change(&mut state.archive);
     }
 
-    /// The `ctime` that the archive is known to have.
+    /// The `ctime` of the archive by its state.
     pub(super) fn ctime(&self) -> Option<i64> {
         self.state.as_ref().unwrap().archive.ctime
     }
@@ -181,7 +178,7 @@ impl World {
     }
 }
 
-/// A large entry at this offset, with data that nobody looks at.
+/// A large entry at this offset. No test reads its data.
 pub(super) fn large(path: &str, data_offset: u64, size: u64) -> Entry {
     Entry { aligned: true, data_offset, size, packed_size: size, ..entry(path) }
 }
@@ -205,7 +202,7 @@ fn known_file(entry: Entry) -> KnownFile {
     KnownFile { id, settled: true, entry }
 }
 
-/// What would be known of an archive of `content`.
+/// The state of an archive of `content`.
 pub(super) fn state(
     name: &ModelName,
     format: ArchiveFormat,
@@ -237,7 +234,7 @@ pub(super) fn state(
             sha256: None,
         },
         history: vec![],
-        spare: None,
+        recycled: None,
         held: None,
     }
 }

@@ -1,27 +1,27 @@
-//! One marwatch a store.
+//! Keeps a store to one marwatch at a time.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock;
 use crate::clock::{Clock, Moment};
+use crate::fs::NodeId;
 
-/// How long a holder that was killed is waited for.
+/// The longest wait for a holder that was killed.
 const MOST_WAIT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Held as long as it lives; the kernel lets go of it when the holder ends, however it ends.
+/// Holds the lock as long as it lives; the kernel releases it when the process ends in any way.
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
     file: Mutex<File>,
 }
 
-/// Why the lock cannot be had.
+/// Why the lock cannot be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another marwatch holds it.
@@ -29,7 +29,7 @@ pub enum LockError {
     Held {
         /// The lock file.
         path: PathBuf,
-        /// The other's process number, where it could be read.
+        /// The other's process number, if it could be read.
         holder: Option<u32>,
     },
     /// The lock file cannot be used.
@@ -37,18 +37,15 @@ pub enum LockError {
     Io {
         /// The lock file.
         path: PathBuf,
-        /// What the system answered.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
 }
 
 impl Lock {
-    /// Takes the lock or says who has it. Waits only for a holder that has been killed already: what
-    /// it was flushing keeps it, and the lock, for a while longer.
-    ///
-    /// # Errors
-    /// As [`LockError`] tells.
+    /// Takes the lock, or names its holder. Waits only for a holder that was killed: what it was
+    /// flushing keeps it, and the lock, for a while longer.
     pub fn take(path: &Path) -> Result<Self, LockError> {
         let error = |source| LockError::Io { path: path.to_owned(), source };
         let mut file = OpenOptions::new()
@@ -73,30 +70,27 @@ impl Lock {
                 Err(TryLockError::Error(source)) => return Err(error(source)),
             }
         }
-        // The number only helps whoever is refused; the lock holds without it.
+        // The number only names the holder in an error; the lock holds without it.
         let written = file
             .set_len(0)
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()));
         if let Err(error) = written {
-            tracing::debug!(%error, "cannot note the process number in the lock file");
+            tracing::debug!(%error, "cannot write the process number into the lock file");
         }
         Ok(Self { path: path.to_owned(), file: Mutex::new(file) })
     }
 
-    /// Makes sure that the lock still keeps others out: whoever removes the file, cleaning the store,
-    /// lets the next marwatch in, which makes another one. It is then taken again.
-    ///
-    /// # Errors
-    /// When another marwatch holds it by now, or it cannot be taken.
+    /// Checks that the lock still keeps others out. A user who removes the file to clean the store
+    /// lets the next marwatch in, which makes another file. The lock is then taken again.
     pub fn hold(&self) -> Result<(), LockError> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let io = |source| LockError::Io { path: self.path.clone(), source };
-        let ours = file.metadata().map(|held| (held.dev(), held.ino())).map_err(io)?;
-        let there = match self.path.symlink_metadata() {
-            Ok(there) => Some((there.dev(), there.ino())),
+        let ours = NodeId::of(&file.metadata().map_err(io)?);
+        let there = match NodeId::at(&self.path) {
+            Ok(there) => Some(there),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            // Taking it again would fail for our own sake.
+            // Taking the lock again would fail, as this process holds it.
             Err(error) => return Err(io(error)),
         };
         if Some(ours) != there {
@@ -116,7 +110,7 @@ fn read_number(file: &mut File) -> Option<u32> {
     text.trim().parse().ok()
 }
 
-/// Whether the process has ended but for its last threads, or for good.
+/// Whether the process has ended, or only its last threads are left.
 fn is_ending(pid: u32) -> bool {
     match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
         Ok(stat) => has_ended(&stat),
@@ -135,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_is_told_who_holds_it() {
+    fn the_error_names_the_holder_of_the_lock() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
         let first = Lock::take(&path).unwrap();
@@ -148,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_file_that_was_removed_is_made_again_unless_somebody_else_did() {
+    fn a_removed_lock_file_is_made_again_unless_another_process_made_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("hidden/lock");
         std::fs::create_dir(path.parent().unwrap()).unwrap();
@@ -165,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_holder_that_was_killed_is_told_from_one_that_runs() {
+    fn a_killed_holder_counts_as_ending_and_a_running_one_does_not() {
         assert!(has_ended("31420 (marwatch) Z 1 2 3"));
         assert!(has_ended("31420 (a) R (b) X 1 2 3"));
         assert!(!has_ended("31420 (marwatch) S 1 2 3"));

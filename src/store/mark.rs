@@ -1,10 +1,10 @@
-//! The mark on an archive by which marwatch knows its own after a power cut.
+//! The mark on an archive by which marwatch recognizes its own after a power cut.
 //!
-//! An extended attribute, `user.marwatch`: the inode of the store, and the identity of the archive
-//! itself. It becomes durable with the archive, by the same flush, so nothing else needs to be
-//! flushed before the archive takes its place; a note in a file of its own would cost another. A
-//! copy has another inode, and what somebody writes into has another time: neither is taken for
-//! ours. Where there are no such attributes, notes are flushed first instead.
+//! An extended attribute, `user.marwatch`: the inode of the store, and the identity of the archive.
+//! The flush of the archive makes it durable, so nothing else has to be flushed before the archive
+//! takes its place; a file beside it would cost another flush. A copy has another inode, and an
+//! archive that was written into has another time: neither is taken for ours. On file systems
+//! without such attributes the state is flushed first instead.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -17,21 +17,18 @@ use crate::fs::identity::Identity;
 
 const NAME: &str = "user.marwatch";
 
-/// The inode of the store, and an archive's own inode, length and time.
+/// The inode of the store, and inode, length and time of the archive.
 type Mark = [u8; 32];
 
-/// Marks a staged archive as one that the store at `root` publishes. Only those of one file: what is
-/// in a folder can change without the folder.
-///
-/// # Errors
-/// When it cannot be marked.
-pub(super) fn set(root: &Path, staged: &Staged, identity: &Identity) -> io::Result<()> {
+/// Marks a staged archive as one that the store at `root` publishes. Only an archive of one file:
+/// the contents of a folder can change without the folder.
+pub fn set(root: &Path, staged: &Staged, identity: &Identity) -> io::Result<()> {
     let file = staged.file().ok_or(io::ErrorKind::Unsupported)?;
     Ok(rustix::fs::fsetxattr(file, NAME, &mark(root, identity)?, XattrFlags::empty())?)
 }
 
 /// Whether the file at `path`, of this identity, was published by the store at `root`.
-pub(super) fn is_set(root: &Path, path: &Path, identity: &Identity) -> bool {
+pub fn is_set(root: &Path, path: &Path, identity: &Identity) -> bool {
     let mut found: Mark = [0; 32];
     let length = rustix::fs::lgetxattr(path, NAME, &mut found);
     length == Ok(found.len()) && mark(root, identity).is_ok_and(|mark| mark == found)
@@ -59,7 +56,7 @@ mod tests {
     use crate::store::fixture::World;
 
     #[test]
-    fn only_an_archive_that_was_published_here_and_left_alone_has_its_mark() {
+    fn only_an_untouched_archive_of_this_store_carries_its_mark() {
         let mut world = World::new_in(with_attributes());
         let identity = world.publish("one").unwrap();
         let root = world.store().root();

@@ -1,442 +1,283 @@
-//! Publishing: the step at which a verified archive takes its place in the store.
+//! Publishing: a verified archive takes its place in the store.
 //!
-//! The order is what keeps Promise 1, and what a power cut leaves after each step:
+//! The order of the steps keeps Promise 1. Each says what a power cut leaves after it:
 //!
-//! 1. What will be known of the archive is written beside what is known, the archive is marked as
-//!    ours and flushed, and the mark with it. *A leftover in staging and one beside the state; the
-//!    next start removes both.*
-//! 2. The archive is exchanged with the old one (or given the name, where there is none). *The old
-//!    archive or the new, complete either way, and known as ours by its mark.*
-//! 3. The old one is moved to the history, what leaves the history goes on to the spare or is
-//!    removed, and what was written in step 1 is flushed and becomes the state. *The same; the next
-//!    start sees which archive stands there and whether what is known of it is whole. If not, the
-//!    model is built once more. Of an old archive that had not arrived in the history, it finds it
-//!    in staging and puts it there.*
-//! 4. The folder of the store is flushed. *The new archive.*
+//! 1. The new state is written to `NAME.next`. The archive is marked as ours and flushed, and the
+//!    mark with it. *The old archive. The next start removes the leftovers in staging and beside
+//!    the state.*
+//! 2. The archive is exchanged with the old one, or gets the name if there is none. *The old
+//!    archive or the new one, complete. Its mark shows that it is ours.*
+//! 3. The old archive is moved to the history, and the one that leaves the history is recycled or
+//!    removed. `NAME.next` is flushed and becomes the state. *The same. The next start compares the
+//!    archive in the store with both states. If neither is whole and of that archive, the model is
+//!    built again. An old archive that is still in staging is moved to the history.*
+//! 4. The store's folder is flushed. *The new archive.*
 //!
-//! A crash of marwatch alone loses less: what was written stays, flushed or not. Where nothing can be
-//! written of what will be known, the mark alone tells that the archive is ours.
+//! A crash of marwatch alone loses less: all that was written stays, flushed or not. If the state
+//! cannot be written, the mark alone shows that the archive is ours.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::RenameFlags;
-
-use super::history::Label;
-use super::mark;
-use super::next::Next;
+use super::history::{HistoryNote, Label, Retired};
 use super::place;
-pub use super::place::PublishError;
-use super::place::{Placed, place_in, rename};
-use super::retire::{Leaving, Retained};
+use super::place::{Placed, PublishError};
+use super::recycler::{RecycledNote, large};
 use super::staging::Verified;
-use super::state::ArchiveState;
-use super::{ModelState, Store};
+use super::state::ModelState;
+use super::states::NextState;
+use super::{Store, mark};
 use crate::config;
 use crate::config::SpareMode;
 use crate::failpoints::{Protection, is_disabled};
-pub use crate::fs::identity::Identity;
+use crate::fs::identity::{Identity, Stat};
 use crate::fs::sync_folder;
 use crate::model::{ArchiveFormat, ModelName};
 
-/// How often an archive is marked anew whose time has moved meanwhile.
+/// Rounds in which an archive is marked whose time moves when it is flushed.
 const MARKED_ROUNDS: usize = 2;
 
-/// An archive that is to take its place.
+/// An archive to publish.
 #[derive(Debug)]
 pub struct Publication<'a> {
-    /// What is to be known of the model once it has; the store adds by what the archive is known
-    /// again, and what is to be remembered of those before it.
+    /// The state of the model with this archive. The store fills in identity, `ctime`, and what it
+    /// keeps of former archives.
     pub next: ModelState,
-    /// What stands in its place as far as the caller knows, and may be replaced; anything else
-    /// there is left alone.
+    /// The archive that is in its place as far as the caller knows, and may be replaced. Any other
+    /// is left alone.
     pub expected: Option<Identity>,
-    /// What is known of the model until then.
+    /// The state until then.
     pub known: Option<&'a ModelState>,
-    /// What becomes of the archive that is replaced.
+    /// What happens to the archive that is replaced.
     pub history: config::History,
-    /// The archive of the history that this one is, where it is one: it leaves the history.
+    /// The archive of the history that is published again, if it is one: it leaves the history.
     pub again: Option<PathBuf>,
 }
 
-/// An archive that has just taken its place. What it has replaced, and what is known of it, is still
-/// to be seen to: [`Store::retire`].
+/// An archive that has just taken its place. [`Store::retire`] sees to the one that it has
+/// replaced.
 #[derive(Debug)]
 #[must_use]
 pub struct Live<'a> {
     name: ModelName,
-    state: ModelState,
-    next: Option<Next>,
+    publication: Publication<'a>,
+    prepared: Option<NextState>,
     placed: Placed,
-    /// What is to become of the archive that stood there.
-    leaving: Option<Leaving>,
-    known: Option<&'a ModelState>,
-    history: config::History,
-    again: Option<PathBuf>,
+    /// What was known of the archive that was there.
+    retired: Option<Retired>,
 }
 
 /// An archive that is in the store.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Published {
-    /// Where it is.
-    pub path: PathBuf,
-    /// What is known of the model now.
     pub state: ModelState,
-    /// Why it may not outlive a power cut, where the folder could not be flushed: the archive is
-    /// live all the same.
+    /// Why it may not survive a power cut, if the folder could not be flushed: the archive is live
+    /// all the same.
     pub not_durable: Option<String>,
 }
 
-/// What became of an archive that was to be removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Removed {
-    /// It is gone.
-    Gone,
-    /// There was none.
-    Absent,
-    /// It is not marwatch's, so it stays.
-    Foreign,
-}
-
 impl Store {
-    /// Where the archive of a model stands.
-    pub fn place(&self, name: &ModelName, format: ArchiveFormat) -> PathBuf {
-        self.root.join(format.file_name(name))
-    }
-
-    /// Makes an archive durable, where configured, and puts it in its place.
-    ///
-    /// # Errors
-    /// When something unexpected stands there, or anything fails before the archive has its place;
-    /// the store is then as it was.
+    /// Makes an archive durable and puts it in its place: steps 1 and 2. If another archive than
+    /// the expected one is there, or anything fails before the archive has its place, the store is
+    /// as it was.
     pub fn publish<'a>(
         &self,
         verified: Verified,
-        publication: Publication<'a>,
+        mut publication: Publication<'a>,
     ) -> Result<Live<'a>, PublishError> {
-        let Publication { next: mut state, expected, known, history, again } = publication;
+        let Publication { next: state, expected, known, history, .. } = &mut publication;
         let (name, format) = (verified.staged.name.clone(), verified.staged.format);
         self.lock.hold()?;
-        // What the last publish could not bring to its end would be forgotten now.
-        self.finish_some(self.states.unfinished_of(&name), history);
-        let next = self.prepare(&name, &verified, &mut state)?;
+        // A new NAME.next would overwrite the one that the last publish could not finish.
+        self.finish(self.states.unfinished_of(&name), *history);
+        let prepared = self.prepare(&name, &verified, state)?;
         let place = self.place(&name, format);
-        let leaving = expected.map(|found| Leaving::of(known, &place, found, &state, &history));
-        match place_in(&self.root, verified, state.archive.identity, expected) {
+        let retired = expected.map(|found| retired(*known, &place, found, state, history));
+        match place::place_in(&self.root, verified, state.archive.identity, *expected) {
             Ok(placed) => {
-                // Of one that is held it is not known what stands where.
+                // The state of a held model does not list the entries of its archive.
                 state.archive.ctime = placed.ctime.filter(|_| state.held.is_none());
-                Ok(Live { name, state, next, placed, leaving, known, history, again })
+                Ok(Live { name, publication, prepared, placed, retired })
             }
             Err(error) => {
-                next.into_iter().for_each(Next::remove);
+                prepared.into_iter().for_each(NextState::remove);
                 Err(error)
             }
         }
     }
 
-    /// Sends what an archive has replaced, in its form or in another, to the history, keeps what is
-    /// known, and flushes the folder. The archive is live, so nothing fails any more.
+    /// Moves the replaced archive, in its form or another, to the history, saves the state, and
+    /// flushes the folder: steps 3 and 4. The archive is live, so nothing fails any more.
     pub fn retire(&self, live: Live<'_>) -> Published {
-        let Live { name, mut state, next, placed, leaving, known, history, again } = live;
+        let Live { name, publication, prepared, placed, retired } = live;
+        let Publication { next: mut state, known, history, again, .. } = publication;
         let format = state.archive.format;
         // Before the history is trimmed: there is room for one more without it.
         if let Some(again) = again {
-            self.remove_later(&again);
+            self.staging.discard(&again);
         }
-        let before = known
-            .map(|known| Retained { history: known.history.clone(), spare: known.spare.clone() });
-        let before = before.unwrap_or_default();
-        let retained = match (placed.old, leaving) {
-            (Some(old), Some(_)) if placed.is_foreign => {
+        let (mut notes, recycled) =
+            known.map_or_else(Default::default, |k| (k.history.clone(), k.recycled.clone()));
+        let recycled = match (placed.old, retired) {
+            (Some(old), Some(retired)) => {
                 let generation = state.archive.generation.saturating_sub(1);
-                let leaving = Leaving::foreign(format, generation);
-                self.retain(&name, old.into_path(), leaving, before, &history)
-            }
-            (Some(old), Some(leaving)) => {
-                self.retain(&name, old.into_path(), leaving, before, &history)
+                let retired = match placed.is_foreign {
+                    true => Retired::foreign(format, generation),
+                    false => retired,
+                };
+                self.retain(&name, old.into_path(), retired, &mut notes, recycled, &history)
             }
             _ => {
                 let wanted = history.spare == SpareMode::Auto && format == ArchiveFormat::Default;
-                let spare = self.still_spare(&name, before.spare, wanted);
-                Retained { history: before.history, spare }
+                self.recycler.still(&self.staging, &name, recycled, wanted)
             }
         };
         let is_alone = known
             .is_none_or(|known| self.retire_other_form(&name, &known.archive, format, history));
-        if is_alone || next.is_none() {
-            self.settle(&name, next, &mut state, retained);
+        if is_alone || prepared.is_none() {
+            self.settle(&name, prepared, &mut state, notes, recycled);
         }
-        let synced =
-            if is_disabled(Protection::FolderFlush) { Ok(()) } else { sync_folder(&self.root) };
+        let synced = match is_disabled(Protection::FolderFlush) {
+            true => Ok(()),
+            false => sync_folder(&self.root),
+        };
         let not_durable =
             synced.err().map(|error| format!("the folder could not be flushed: {error}"));
-        Published { path: placed.path, state, not_durable }
+        Published { state, not_durable }
     }
 
-    /// Whether the archive at `path`, of this identity, is one that this store has published. Also
-    /// one of which the state knows nothing, because a power cut came too early.
+    /// Whether the archive at `path`, of this identity, is one that this store has published. It
+    /// may be one that no state knows, because a power cut came too early.
     pub fn is_marked(&self, path: &Path, identity: &Identity) -> bool {
         mark::is_set(&self.root, path, identity)
     }
 
-    /// Makes the archive durable, and beside it writes what will be known of it. Where that cannot be
-    /// written, the mark on the archive has to do.
-    fn prepare(
+    /// Makes the archive durable, and writes its state to `NAME.next`. If that cannot be written,
+    /// the mark on the archive has to do.
+    pub(super) fn prepare(
         &self,
         name: &ModelName,
         verified: &Verified,
         state: &mut ModelState,
-    ) -> Result<Option<Next>, PublishError> {
-        for round in 0.. {
+    ) -> Result<Option<NextState>, PublishError> {
+        for round in 0..=2 * MARKED_ROUNDS {
             state.archive.identity = place::identity(verified)?;
             let next = self.states.prepare(name, state);
-            // A file system that gives a file its time when it is flushed, as network ones may: once
-            // flushed it keeps it. One that gives it another when it is marked never would.
-            let is_marked = round < MARKED_ROUNDS;
-            let (next, found) = self.flush(verified, state, next, is_marked)?;
+            // Some file systems, as network ones, set a file's time when it is flushed; once
+            // flushed, the file keeps it. One that sets it when a file is marked never comes to an
+            // end, so the last rounds do without a mark.
+            let (next, found) = self.flush(verified, state, next, round < MARKED_ROUNDS)?;
             if found == state.archive.identity {
                 return Ok(next);
             }
-            if let Some(next) = next {
-                next.remove();
-            }
-            if round >= 2 * MARKED_ROUNDS {
-                break;
-            }
+            next.into_iter().for_each(NextState::remove);
         }
-        let source = io::Error::other("it gets another time whenever it is flushed");
+        let source = io::Error::other("each flush gives it another time");
         Err(PublishError::Flush { path: verified.staged.path().to_owned(), source })
     }
 
-    /// Makes the archive durable, together with what tells that it is ours. Says which identity it has
-    /// then, and whether it is marked.
+    /// Makes the archive durable, together with what shows that it is ours: its mark, if it gets
+    /// one, or its state. Returns its identity after that.
     fn flush(
         &self,
         verified: &Verified,
         state: &ModelState,
-        next: io::Result<Next>,
-        is_marked: bool,
-    ) -> Result<(Option<Next>, Identity), PublishError> {
+        next: io::Result<NextState>,
+        with_mark: bool,
+    ) -> Result<(Option<NextState>, Identity), PublishError> {
         let identity = &state.archive.identity;
         let is_marked = is_disabled(Protection::Mark)
-            || is_marked && (self.mark)(&self.root, &verified.staged, identity).is_ok();
-        let next = self.noted(next, is_marked && state.held.is_none())?;
-        // So that the journal commits it with the archive, and the flush that follows later has
-        // little to do.
-        next.iter().for_each(Next::start_flush);
+            || with_mark && (self.mark)(&self.root, &verified.staged, identity).is_ok();
+        let next = match next {
+            Ok(next) => Some(next),
+            // Without mark and state, no start would recognize the archive; without a state, none
+            // would know that it is held.
+            Err(error) if is_marked && state.held.is_none() => {
+                tracing::warn!(%error, folder = %self.states.folder().display(), "cannot prepare the state of the new archive; its mark has to do");
+                None
+            }
+            Err(error) => return Err(self.cannot_prepare(error)),
+        };
+        // The journal then commits it with the archive, and the flush that follows later is short.
+        next.iter().for_each(NextState::start_flush);
         let flushed = place::flush(verified).and_then(|()| match &next {
-            Some(next) if !is_marked => next.flush_all().map_err(|source| self.not_noted(source)),
+            Some(next) if !is_marked => {
+                next.flush_all().map_err(|error| self.cannot_prepare(error))
+            }
             _ => Ok(()),
         });
         match flushed.and_then(|()| place::identity(verified)) {
             Ok(found) => Ok((next, found)),
             Err(error) => {
-                next.into_iter().for_each(Next::remove);
+                next.into_iter().for_each(NextState::remove);
                 Err(error)
             }
         }
     }
 
-    /// What was written of an archive. Not being able to write it stops nothing where its mark is
-    /// `enough`: without either, nobody would know it as ours after a crash, and without a note nobody
-    /// that it is held.
-    fn noted(&self, next: io::Result<Next>, enough: bool) -> Result<Option<Next>, PublishError> {
-        match next {
-            Ok(next) => Ok(Some(next)),
-            Err(error) if enough => {
-                tracing::warn!(%error, folder = %self.states.folder().display(), "cannot note what is published; its mark has to do");
-                Ok(None)
-            }
-            Err(error) => Err(self.not_noted(error)),
-        }
+    fn cannot_prepare(&self, source: io::Error) -> PublishError {
+        PublishError::State { path: self.states.folder().to_owned(), source }
     }
 
-    fn not_noted(&self, source: io::Error) -> PublishError {
-        PublishError::Note { path: self.states.folder().to_owned(), source }
-    }
-
-    /// Makes what was prepared the state. Where there is more to remember than was known then, it is
-    /// written anew. Not being able to costs a full look later, and nothing else.
+    /// Makes the prepared state the state. If more is known than when it was prepared, it is
+    /// written again. If that fails, a later scan reads the whole model, and nothing else happens.
     ///
-    /// The folder is not flushed: a power cut then leaves what was known before with what was
-    /// prepared beside it, which the next start makes the state.
+    /// The folder is not flushed: a power cut then leaves the old state with the prepared one
+    /// beside it, which the next start makes the state.
     fn settle(
         &self,
         name: &ModelName,
-        next: Option<Next>,
+        next: Option<NextState>,
         state: &mut ModelState,
-        retained: Retained,
+        history: Vec<HistoryNote>,
+        recycled: Option<RecycledNote>,
     ) {
-        let is_more = retained.history != state.history || retained.spare != state.spare;
-        state.history = retained.history;
-        state.spare = retained.spare;
+        let is_more = history != state.history || recycled != state.recycled;
+        state.history = history;
+        state.recycled = recycled;
         let settled = match next {
             Some(next) if !is_more => {
                 next.flush().and_then(|()| next.take_effect(state.archive.ctime))
             }
-            next => self.states.save(name, state).map(|()| next.into_iter().for_each(Next::remove)),
+            next => {
+                self.states.save(name, state).map(|()| next.into_iter().for_each(NextState::remove))
+            }
         };
         if let Err(error) = settled {
             tracing::warn!(%error, folder = %self.states.folder().display(), "cannot write the state");
         }
     }
+}
 
-    /// Takes the archive of another form out of the store: it has no place any more. Before the
-    /// state forgets it, so that after a crash it is taken out then. False where it has to be tried
-    /// again.
-    fn retire_other_form(
-        &self,
-        name: &ModelName,
-        old: &ArchiveState,
-        format: ArchiveFormat,
-        history: config::History,
-    ) -> bool {
-        if old.format == format {
-            return true;
-        }
-        // The folder is flushed with the new archive in it.
-        match self.take_out(name, old, history) {
-            Ok(Removed::Gone) => tracing::info!(
-                archive = old.format.file_name(name),
-                "took the archive of the other format out of the store"
-            ),
-            Ok(Removed::Absent) => {}
-            Ok(Removed::Foreign) => tracing::warn!(
-                archive = old.format.file_name(name),
-                "the archive of the other format is not the one that marwatch put there; it stays"
-            ),
-            Err(error) => {
-                tracing::warn!(archive = old.format.file_name(name), %error, "cannot retire the archive of the other format; the next publish or start tries again");
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Brings to an end what a crash has interrupted: where the new archive stands in its place, it
-    /// is known as that.
-    pub(super) fn finish(&self, history: config::History) {
-        self.finish_some(self.states.unfinished(), history);
-    }
-
-    fn finish_some(
-        &self,
-        unfinished: impl IntoIterator<Item = (ModelName, ModelState, Next)>,
-        history: config::History,
-    ) {
-        for (name, state, next) in unfinished {
-            let new = &state.archive;
-            let place = self.place(&name, new.format);
-            let known = self.states.load(&name);
-            let is_at = |place: &Path, identity| {
-                Identity::at(place).is_ok_and(|found| found == Some(identity))
-            };
-            let is_there = is_at(&place, new.identity);
-            // It can be known already, and then more of it is.
-            let is_known = known.as_ref().is_some_and(|k| k.archive.identity == new.identity);
-            // Where the one before is gone too, it was there and was removed since: its generation
-            // is not given again.
-            let was_there = known.as_ref().is_some_and(|known| {
-                !is_at(&self.place(&name, known.archive.format), known.archive.identity)
-                    && known.archive.generation < new.generation
-            });
-            if is_known || !is_there && !was_there {
-                next.remove();
-                continue;
-            }
-            let is_alone = known.is_none_or(|known| {
-                self.retire_other_form(&name, &known.archive, new.format, history)
-            });
-            if !is_alone {
-                continue;
-            }
-            match next.take_effect(None) {
-                Ok(()) => {
-                    tracing::info!(model = %name, "what was published last is known now; it could not be noted then")
-                }
-                Err(error) => tracing::warn!(model = %name, %error, "cannot write the state"),
-            }
-        }
-    }
-
-    /// Takes an archive out of the store if it is still the one that marwatch put there. It goes to
-    /// the history as if it were replaced, so that an accident can be undone.
-    ///
-    /// # Errors
-    /// When it cannot be moved.
-    pub fn remove(
-        &self,
-        name: &ModelName,
-        archive: &ArchiveState,
-        history: config::History,
-    ) -> io::Result<Removed> {
-        let removed = self.take_out(name, archive, history)?;
-        // Before the state is forgotten: it alone tells the next start that an archive that a power cut
-        // has left in staging belongs into the history.
-        if removed == Removed::Gone
-            && let Err(error) = self.history.flush(name).and_then(|()| sync_folder(&self.root))
-        {
-            // It is out of the store all the same. If it comes back, it is removed again.
-            tracing::warn!(folder = %self.root.display(), %error, "a removal may not outlive a power cut: the folder could not be flushed");
-        }
-        Ok(removed)
-    }
-
-    /// Removes an archive, and flushes nothing.
-    fn take_out(
-        &self,
-        name: &ModelName,
-        archive: &ArchiveState,
-        history: config::History,
-    ) -> io::Result<Removed> {
-        let (format, expected) = (archive.format, archive.identity);
-        let path = self.place(name, format);
-        match Identity::at(&path)? {
-            None => return Ok(Removed::Absent),
-            Some(found) if found != expected => return Ok(Removed::Foreign),
-            Some(_) => {}
-        }
-        // First out of sight in one step, so that nobody reads a half-removed folder, and to where
-        // it can be looked at again before anything is done to it.
-        let aside = self.staging.fresh(name, format);
-        fs::rename(&path, &aside)?;
-        let found = Identity::at(&aside);
-        if !found.as_ref().is_ok_and(|found| *found == Some(expected)) {
-            // Somebody has put his own there since it was looked at, or nobody can tell.
-            self.give_back(name, aside, &path, archive, history);
-            return found.map(|_| Removed::Foreign);
-        }
-        let label = Label { format, generation: archive.generation, digest: Some(archive.digest) };
-        // Nothing comes after it that a spare of it could serve.
-        let leaving = Leaving { label, large: Vec::new(), is_foreign: false };
-        let policy = config::History { spare: SpareMode::Off, ..history };
-        let _ = self.retain(name, aside, leaving, Retained::default(), &policy);
-        Ok(Removed::Gone)
-    }
-
-    /// Puts somebody else's archive, which lies `aside` in staging, back to where it was taken from. If
-    /// there is another one by now it is kept: what lies in staging is swept.
-    fn give_back(
-        &self,
-        name: &ModelName,
-        aside: PathBuf,
-        path: &Path,
-        known: &ArchiveState,
-        history: config::History,
-    ) {
-        if let Err(error) = rename(&aside, path, RenameFlags::NOREPLACE) {
-            let error = io::Error::from(error);
-            tracing::error!(path = %path.display(), %error, "took away an archive that somebody has just put there, and cannot put it back; keeping it");
-            let leaving = Leaving::foreign(known.format, known.generation);
-            // Nothing of the model leaves the history for it, and nothing that the state tells changes.
-            let keep = if history.keep == 0 { 0 } else { usize::MAX };
-            let policy = config::History { keep, spare: SpareMode::Off };
-            let _ = self.retain(name, aside, leaving, Retained::default(), &policy);
-        }
-    }
+/// What is known of the archive at `place`, read before anything moves it: a rename moves its
+/// `ctime`, and only the `ctime` shows that nothing was written into it.
+fn retired(
+    known: Option<&ModelState>,
+    place: &Path,
+    found: Identity,
+    next: &ModelState,
+    history: &config::History,
+) -> Retired {
+    let format = next.archive.format;
+    let ours = known.filter(|k| k.archive.identity == found && k.archive.format == format);
+    let may_be_recycled = history.spare == SpareMode::Auto && format == ArchiveFormat::Default;
+    let large = ours.filter(|_| may_be_recycled).map(|known| {
+        let large = large(known.files.iter().map(|file| &file.entry));
+        let is_untouched = || {
+            let stat = Stat::at(place).ok().flatten();
+            let ctime = known.archive.ctime;
+            stat.is_some_and(|s| s.identity == found && Some(s.ctime) == ctime)
+        };
+        if large.is_empty() || is_untouched() { large } else { Vec::new() }
+    });
+    let label = Label {
+        format,
+        // An unknown archive comes after all in the history, like the next one.
+        generation: next.archive.generation.saturating_sub(1),
+        digest: ours.map(|known| known.archive.digest),
+    };
+    Retired { label, large: large.unwrap_or_default(), is_foreign: false }
 }
 
 #[cfg(test)]

@@ -1,92 +1,71 @@
-//! An archive of the history on its way back into the store.
+//! Stages an archive of the history, to be published again.
 //!
-//! It is published as any other: staged, read back, exchanged with what stands in its place. It is
-//! staged by a second name for the same file, not moved, so the history has it until the store
-//! does, whatever happens in between; and nothing of it is copied.
+//! It is published like any other: staged, read back, exchanged with the archive in its place. It
+//! is staged under a second name of the same file, not moved: whatever happens in between, the
+//! history has it until the store does, and nothing is copied.
 
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::Store;
+use super::cleaner::remove;
 use super::history::Kept;
-use super::staging;
-use super::staging::{MOST_IN_THE_WAY, Staged, Verified};
+use super::staging::{Staged, Staging, Verified};
 use crate::archive::inspect::{InspectError, Inspection, inspect};
-use crate::model::ModelName;
+use crate::model::{ArchiveFormat, ModelName};
 
-/// Why an archive of the history does not go back into the store.
+/// Why an archive of the history cannot be published again.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// It cannot be staged.
     #[error("cannot stage {}", kept.path.display())]
     Stage {
-        /// The archive.
         kept: Kept,
-        /// What the system answered.
         #[source]
         source: io::Error,
     },
-    /// It cannot be read.
     #[error(transparent)]
     Read(#[from] InspectError),
-    /// It is not, or no longer, what its name in the history says, or the server would refuse it.
-    #[error("{} is not whole: {reason}", path.display())]
-    NotWhole {
-        /// The archive.
-        path: std::path::PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
+    /// Its content is not what its name says, or the server would refuse it.
+    #[error("{} is damaged: {reason}", path.display())]
+    Damaged { path: PathBuf, reason: String },
 }
 
-impl Store {
-    /// Stages an archive of the history and reads all of it: what it holds, and that it is what its
-    /// name says.
-    ///
-    /// # Errors
-    /// When it cannot be staged or read, or is not whole.
-    pub fn stage_again(
-        &self,
-        name: &ModelName,
-        kept: &Kept,
-    ) -> Result<(Verified, Inspection), RestoreError> {
-        let stage = |source| RestoreError::Stage { kept: kept.clone(), source };
-        let link = || {
-            let path = self.staging.fresh(name, kept.format);
-            (link_tree(&kept.path, &path), path)
-        };
-        let (mut linked, mut path) = link();
-        for _ in 0..MOST_IN_THE_WAY {
-            match &linked {
-                // Something that could not be swept.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                _ => break,
-            }
-            (linked, path) = link();
+/// Stages an archive of the history, and reads all of it.
+pub fn stage(
+    staging: &Staging,
+    name: &ModelName,
+    kept: &Kept,
+) -> Result<(Verified, Inspection), RestoreError> {
+    let link = |path: PathBuf| {
+        let linked = link_tree(&kept.path, &path).and_then(|()| match kept.format {
+            ArchiveFormat::NoArchive => Ok(None),
+            _ => File::open(&path).map(Some),
+        });
+        if linked.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::AlreadyExists) {
+            let _ = remove(&path);
         }
-        if let Err(source) = linked {
-            let _ = staging::remove(&path);
-            return Err(stage(source));
+        Ok(Staged::existing(path, linked?, name, kept.format))
+    };
+    let staged = staging
+        .create(name, kept.format, link)
+        .map_err(|source| RestoreError::Stage { kept: kept.clone(), source })?;
+    let inspection = inspect(staged.path())?;
+    let damaged = |reason: String| RestoreError::Damaged { path: kept.path.clone(), reason };
+    if let Some(problem) = inspection.problems.iter().find(|problem| problem.is_error()) {
+        return Err(damaged(format!("{}: {}", problem.code, problem.message)));
+    }
+    match (&inspection.digest, &kept.digest) {
+        (Some(found), Some(said)) if !found.digits().starts_with(said) => {
+            Err(damaged("its content is not what was published".into()))
         }
-        let staged = Staged::linked(path, name, kept.format).map_err(stage)?;
-        let inspection = inspect(staged.path())?;
-        let not_whole = |reason: String| RestoreError::NotWhole { path: kept.path.clone(), reason };
-        if let Some(problem) = inspection.problems.iter().find(|problem| problem.is_error()) {
-            return Err(not_whole(format!("{}: {}", problem.code, problem.message)));
-        }
-        match (&inspection.digest, &kept.digest) {
-            (Some(found), Some(said)) if !found.digits().starts_with(said) => {
-                Err(not_whole("its content is not what it was published with".into()))
-            }
-            (Some(_), _) => Ok((Verified { staged }, inspection)),
-            (None, _) => Err(not_whole("its content is not certain".into())),
-        }
+        (Some(_), _) => Ok((Verified { staged }, inspection)),
+        (None, _) => Err(damaged("its content cannot be determined".into())),
     }
 }
 
-/// A second name for the file at `from`; of a folder, one for each file in it. Where files can have
-/// but one, a copy. Nothing that is there already is written to: it may be one more name of an archive.
+/// A second name for the file at `from`; for a folder, one for each file in it. Copies the file if
+/// it cannot have a second name. Writes to nothing that is there already: it may be another name of
+/// an archive.
 fn link_tree(from: &Path, to: &Path) -> io::Result<()> {
     for entry in walkdir::WalkDir::new(from) {
         let entry = entry?;
@@ -105,7 +84,6 @@ fn link_tree(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A copy where nothing may be yet.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let mut original = File::open(from)?;
     let mut copy = File::create_new(to)?;
@@ -118,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_copy_is_never_written_over_anything() {
+    fn a_restored_archive_replaces_no_file_in_staging() {
         let dir = tempfile::tempdir().unwrap();
         let (from, to) = (dir.path().join("from"), dir.path().join("to"));
         fs::write(&from, "archive").unwrap();

@@ -1,4 +1,5 @@
-//! Where archives are made: hidden, inside the store, swept at the start.
+//! The staging folder, hidden inside the store: archives are made here, and old ones are removed
+//! from here.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -6,157 +7,136 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 
-use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
-use super::history::{History, Label};
-use super::place::rename;
-use super::state::StateDir;
+use super::cleaner::{Cleaner, remove};
 use crate::archive::pack;
-pub use crate::archive::pack::Before;
-use crate::archive::pack::{Modes, Packed};
+use crate::archive::pack::{Before, Modes, Packed};
 use crate::archive::verify;
 use crate::archive::verify::VerifyError;
-use crate::archive::{Control, PackError};
-use crate::archive::{Plan, Profile, Source};
+use crate::archive::{Control, PackError, Plan, Profile, Source};
 use crate::failpoints::{Protection, is_disabled};
-use crate::fs::identity::Identity;
+use crate::fs::rename_new;
 use crate::model::{ArchiveFormat, ModelName};
 
-/// Bytes from which on flushing an archive while it is read back is worth a thread.
+/// An archive of this size is worth a thread that flushes it while it is read back.
 const LARGE: u64 = 16 << 20;
 
-/// Leftovers that could not be swept, at most, past which a free name is looked for.
-pub(super) const MOST_IN_THE_WAY: usize = 1000;
+/// The number of names that are tried; leftovers that could not be removed may have some.
+const MOST_NAMES: usize = 1000;
+
+/// Begins the names of archives that marwatch did not build and does not remove.
+const FOREIGN: &str = "foreign-";
 
 /// The staging folder.
 #[derive(Debug)]
 pub struct Staging {
     folder: PathBuf,
     next: AtomicU64,
+    cleaner: Cleaner,
 }
 
 impl Staging {
-    /// Takes over the folder and removes what a crash has left in it. What cannot be removed stays
-    /// and is reported; it costs space, nothing else.
-    pub(super) fn sweep(folder: PathBuf) -> Self {
+    /// Takes over the folder, and removes what a crash left in it. What cannot be removed costs
+    /// space, nothing else; the log names it.
+    pub fn open(folder: PathBuf) -> Self {
         let left = fs::read_dir(&folder).into_iter().flatten().flatten();
         for entry in left.filter(|_| !is_disabled(Protection::Sweep)) {
             let path = entry.path();
-            if is_set_aside(&path) {
-                tracing::warn!(path = %path.display(), "somebody else's archive, which came out of the store and could not be kept in the history; move it away");
+            if entry.file_name().as_encoded_bytes().starts_with(FOREIGN.as_bytes()) {
+                tracing::warn!(path = %path.display(), "an archive that marwatch did not build came out of the store and could not be kept in the history; move it away");
                 continue;
             }
             match remove(&path) {
-                Ok(()) => tracing::info!(path = %path.display(), "swept what a crash had left"),
-                Err(error) => tracing::warn!(path = %path.display(), %error, "cannot sweep"),
+                Ok(()) => tracing::info!(path = %path.display(), "removed a leftover of a crash"),
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "cannot remove a leftover of a crash");
+                }
             }
         }
-        Self { folder, next: AtomicU64::new(0) }
+        Self { folder, next: AtomicU64::new(0), cleaner: Cleaner::start() }
     }
 
-    /// The folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// A new, empty place for an archive of this form. It is created as any new file is, so the
-    /// umask decides who may read it, and the server's user can.
-    ///
-    /// # Errors
-    /// When it cannot be created.
+    /// An empty file or folder for an archive of this form. It gets the mode of any new file, so
+    /// the umask decides whether the server's user can read it.
     pub fn stage(&self, name: &ModelName, format: ArchiveFormat) -> io::Result<Staged> {
-        let create = || Staged::create(self.fresh(name, format), name, format, Modes::Fixed);
-        let mut created = create();
-        for _ in 0..MOST_IN_THE_WAY {
-            match &created {
-                // Somebody has cleaned the store: it is made anew.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        self.create(name, format, |path| Staged::create(path, name, format, Modes::Fixed))
+    }
+
+    /// Creates something at a path that nothing has.
+    pub(super) fn create<T>(
+        &self,
+        name: &ModelName,
+        format: ArchiveFormat,
+        create: impl Fn(PathBuf) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut created = create(self.fresh(name, format));
+        for _ in 0..MOST_NAMES {
+            match created.as_ref().map_err(io::Error::kind) {
+                // The store was cleaned.
+                Err(io::ErrorKind::NotFound) if !self.folder.is_dir() => {
                     fs::create_dir_all(&self.folder)?;
                 }
-                // Something that could not be swept.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(io::ErrorKind::AlreadyExists) => {}
                 _ => break,
             }
-            created = create();
+            created = create(self.fresh(name, format));
         }
         created
     }
 
-    /// A path that nothing has, for an archive of a model. Its name says whose it is.
+    /// A new path for an archive of a model. A start tells from the name which model it is of.
     pub(super) fn fresh(&self, name: &ModelName, format: ArchiveFormat) -> PathBuf {
         self.folder.join(format!("{}-{}", self.number(), format.file_name(name)))
-    }
-
-    /// A path that nothing has, for what is to be removed.
-    pub(super) fn aside(&self) -> PathBuf {
-        self.folder.join(format!("{}-removed", self.number()))
-    }
-
-    /// Keeps somebody else's archive, which lies at `path` in here, from being swept.
-    pub(super) fn set_aside(&self, name: &ModelName, path: &Path, format: ArchiveFormat) {
-        let file = format.file_name(name);
-        let aside = (0..).map(|number| self.folder.join(format!("{FOREIGN}{number}-{file}")));
-        for aside in aside {
-            match rename(path, &aside, RenameFlags::NOREPLACE) {
-                Err(Errno::EXIST) => {}
-                Err(error) => {
-                    let error = io::Error::from(error);
-                    tracing::error!(path = %path.display(), %error, "cannot keep it; move it away before the next start");
-                    return;
-                }
-                Ok(()) => {
-                    tracing::warn!(path = %aside.display(), "keeping it there; move it away");
-                    return;
-                }
-            }
-        }
     }
 
     fn number(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
-}
 
-/// Puts archives into the history that a crash has kept from getting there: those that the state
-/// still knows as the last one published, although they lie in staging.
-pub(super) fn rescue(staging: &Path, states: &StateDir, history: &History) {
-    for entry in fs::read_dir(staging).into_iter().flatten().flatten() {
-        let path = entry.path();
-        let file = entry.file_name();
-        let Some((_, file)) = file.to_str().and_then(|file| file.split_once('-')) else { continue };
-        let stem = |suffix| file.strip_suffix(suffix).unwrap_or(file);
-        // Without its suffix, and as it is: a folder's name may end like a file's.
-        let names = [stem(".mar"), stem(".tar.gz"), file];
-        for name in names.into_iter().filter_map(|name| ModelName::parse(name).ok()) {
-            let Some(archive) = states.load(&name).map(|state| state.archive) else { continue };
-            let is_it = archive.format.file_name(&name) == file
-                && Identity::at(&path).is_ok_and(|found| found == Some(archive.identity));
-            let label = Label {
-                format: archive.format,
-                generation: archive.generation,
-                digest: Some(archive.digest),
-            };
-            if is_it {
-                match history.put(&name, &path, &label) {
-                    Ok(_) => {
-                        tracing::info!(model = %name, "kept the archive that a crash had left on its way to the history")
-                    }
-                    Err(error) => {
-                        tracing::warn!(model = %name, %error, "cannot keep an archive in the history")
-                    }
-                }
-                break;
+    /// Removes what is at `path`, if anything is, later. It is moved in here first, so that nothing
+    /// takes what a crash leaves of it for an archive.
+    pub(super) fn discard(&self, path: &Path) {
+        if path.starts_with(&self.folder) {
+            return self.cleaner.remove(path.to_owned());
+        }
+        let aside = self.folder.join(format!("{}-removed", self.number()));
+        match fs::rename(path, &aside) {
+            Ok(()) => self.cleaner.remove(aside),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !path.exists() => {}
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "cannot remove what is no longer needed");
             }
         }
     }
-}
 
-/// Begins the names of what is not marwatch's and is not swept.
-const FOREIGN: &str = "foreign-";
+    pub(super) fn cleaner(&self) -> &Cleaner {
+        &self.cleaner
+    }
 
-fn is_set_aside(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(FOREIGN.as_bytes()))
+    /// Keeps an archive at `path` in here that marwatch did not build: no start removes it.
+    pub(super) fn keep_foreign(&self, name: &ModelName, path: &Path, format: ArchiveFormat) {
+        let file = format.file_name(name);
+        let places = (0..).map(|number| self.folder.join(format!("{FOREIGN}{number}-{file}")));
+        for place in places {
+            match rename_new(path, &place) {
+                Err(Errno::EXIST) => {}
+                Err(error) => {
+                    let error = io::Error::from(error);
+                    tracing::error!(path = %path.display(), %error, "cannot keep this archive, which marwatch did not build; move it away before the next start removes it");
+                    return;
+                }
+                Ok(()) => {
+                    tracing::warn!(path = %place.display(), "keeping an archive here that marwatch did not build; move it away");
+                    return;
+                }
+            }
+        }
+    }
 }
 
 /// An archive that is being made. Dropping it removes it.
@@ -164,20 +144,17 @@ fn is_set_aside(path: &Path) -> bool {
 #[must_use]
 pub struct Staged {
     pub(super) path: PathBuf,
-    file: Option<File>,
+    pub(super) file: Option<File>,
     pub(super) format: ArchiveFormat,
     pub(super) name: ModelName,
-    /// Of the files in a folder; an archive of one file always gets that of any new file.
+    /// The modes of the files in a folder; an archive of one file has the mode of any new file.
     modes: Modes,
     keep: bool,
 }
 
 impl Staged {
-    /// A new, empty place for an archive at `path`, where nothing may be yet.
-    ///
-    /// # Errors
-    /// When it cannot be created.
-    pub(crate) fn create(
+    /// An empty file or folder for an archive, at a `path` that nothing has.
+    pub fn create(
         path: PathBuf,
         name: &ModelName,
         format: ArchiveFormat,
@@ -195,50 +172,28 @@ impl Staged {
         Ok(Staged { path, file, format, name: name.clone(), modes, keep: false })
     }
 
-    /// An archive of one file that lies at `path` already.
-    pub(super) fn taken(path: PathBuf, file: File, name: &ModelName) -> Self {
-        Staged {
-            path,
-            file: Some(file),
-            format: ArchiveFormat::Default,
-            name: name.clone(),
-            modes: Modes::Fixed,
-            keep: false,
-        }
-    }
-
-    /// An archive that lies at `path` already, by a second name of its files: nothing is written to it.
-    ///
-    /// # Errors
-    /// When it cannot be opened; it is then removed.
-    pub(super) fn linked(
+    /// An archive that is at `path` already.
+    pub(super) fn existing(
         path: PathBuf,
+        file: Option<File>,
         name: &ModelName,
         format: ArchiveFormat,
-    ) -> io::Result<Self> {
-        let (name, modes) = (name.clone(), Modes::Fixed);
-        let mut staged = Staged { path, file: None, format, name, modes, keep: false };
-        if format != ArchiveFormat::NoArchive {
-            staged.file = Some(File::open(&staged.path)?);
-        }
-        Ok(staged)
+    ) -> Self {
+        Staged { path, file, format, name: name.clone(), modes: Modes::Fixed, keep: false }
     }
 
-    /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The open file; `None` where the archive is a folder.
+    /// The open file; `None` if the archive is a folder.
     pub fn file(&self) -> Option<&File> {
         self.file.as_ref()
     }
 
-    /// Runs the plan: packs the archive, in the form for which the place was made. What the plan
-    /// carries over comes from the archive `before`. Nothing is flushed to the disk yet.
-    ///
-    /// # Errors
-    /// See [`PackError`]; there is then nothing usable here.
+    /// Packs the archive as planned, in the form for which it was staged. Entries that the plan
+    /// carries over come from the archive `before`. Nothing is flushed to the disk yet. After an
+    /// error the file is of no use.
     pub fn pack(
         &self,
         plan: &Plan,
@@ -256,20 +211,18 @@ impl Staged {
         }
     }
 
-    /// Reads the archive back and holds it against what was packed. What was carried over is only
-    /// looked at from outside: it was read back when it was packed. If the archive is to be
-    /// `durable`, the disk writes a large one meanwhile.
-    ///
-    /// # Errors
-    /// The first difference.
+    /// Reads the archive back and compares it with what was packed. Of what was carried over only
+    /// the headers are read: the data was read back when it was packed. If the archive is to be
+    /// `durable`, the disk writes a large one at the same time.
     pub fn verify(self, packed: &Packed, durable: bool) -> Result<Verified, VerifyError> {
         match &self.file {
             Some(file) if durable && packed.bytes >= LARGE => thread::scope(|scope| {
-                // Where no thread can be had, the flush before publishing does it all.
+                // Without a thread the flush before publishing does all the work.
                 let flush = thread::Builder::new().spawn_scoped(scope, || file.sync_data()).ok();
                 self.read_back(packed)?;
                 match flush.map(ScopedJoinHandle::join) {
-                    // The kernel tells of it once: the flush before publishing would not see it.
+                    // The kernel reports an error once: the flush before publishing would not see
+                    // it.
                     Some(Ok(flushed)) => flushed.map_err(VerifyError::Flush),
                     Some(Err(panic)) => std::panic::resume_unwind(panic),
                     None => Ok(()),
@@ -290,13 +243,13 @@ impl Staged {
         }
     }
 
-    /// Where it is, for whoever takes care of it from now on.
+    /// Its path. The caller removes it.
     pub(super) fn into_path(mut self) -> PathBuf {
         self.keep = true;
         std::mem::take(&mut self.path)
     }
 
-    /// The archive has been moved away or is to stay: dropping removes nothing any more.
+    /// Dropping it removes nothing any more.
     pub(super) fn release(&mut self) {
         self.keep = true;
     }
@@ -307,19 +260,18 @@ impl Drop for Staged {
         if self.keep {
             return;
         }
-        // Nothing is left of it where it took its place by a plain rename.
+        // It is gone if it took its place by a plain rename.
         if let Err(error) = remove(&self.path)
             && error.kind() != io::ErrorKind::NotFound
         {
-            // The next start sweeps it.
-            tracing::warn!(path = %self.path.display(), %error, "cannot remove from staging");
+            tracing::warn!(path = %self.path.display(), %error, "cannot remove from staging; the next start tries again");
         }
     }
 }
 
-/// A staged archive that was read back and found to be what was packed, or what was published
-/// before. Only [`Staged::verify`] and [`Store::stage_again`](super::Store::stage_again) make one, and
-/// only this is published.
+/// A staged archive that was read back: it is what was packed, or what was published before. Only
+/// [`Staged::verify`] and [`restore::stage`](super::restore::stage) make one, and only this is
+/// published.
 #[derive(Debug)]
 #[must_use]
 pub struct Verified {
@@ -327,13 +279,8 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// The open file; `None` where the archive is a folder.
+    /// The open file; `None` if the archive is a folder.
     pub fn file(&self) -> Option<&File> {
         self.staged.file()
     }
-}
-
-/// Removes a file or a folder with all that is in it.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
-    if path.symlink_metadata()?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
 }

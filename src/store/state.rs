@@ -1,33 +1,23 @@
-//! What is known of the models that were built: one file a model, in the state folder.
+//! What is known of a model that was built.
 //!
-//! It lets a restart decide by stats alone that nothing has changed, and tells whether an archive
-//! in the store is marwatch's own. Losing it costs one full look, never a wrong answer: a file
-//! that is damaged or of another version counts as absent.
-//!
-//! `NAME.state` is what holds. While an archive takes its place there is a `NAME.next` beside it,
-//! complete before the archive moves, which becomes the state by a rename. So publishing
-//! writes the state once, and whatever a crash of marwatch leaves, one of the two knows what stands
-//! in the store. After a power cut neither may, and then the mark on the archive tells whose it is.
+//! A restart decides from it by stats alone that nothing has changed, and recognizes marwatch's own
+//! archives. Losing it costs one full scan, never a wrong answer.
 
 pub(crate) mod format;
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use self::format::{Decoded, decode, encode};
 use super::fingerprint::BuildFingerprint;
-use super::retire::HistoryNote;
-use super::spare::SpareNote;
+use super::history::{HistoryNote, Label};
+use super::recycler::RecycledNote;
 use crate::archive::{Digest, Entry};
-use crate::fs::identity::FileId;
-use crate::fs::identity::Identity;
-use crate::fs::threads::in_shares;
-use crate::fs::{NEW_SUFFIX, remove_left, replace};
-use crate::model::{ArchiveFormat, EntryPath, ModelName};
+use crate::failpoints::{Protection, is_disabled};
+use crate::fs::identity::{FileId, Identity, Stat};
+use crate::model::{ArchiveFormat, EntryPath};
 
 /// What is known of one model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,49 +25,49 @@ pub struct ModelState {
     /// The folder that it was built from.
     #[serde(with = "path_bytes")]
     pub folder: PathBuf,
-    /// What the archive was built from besides the files; `None` where that is not known, and the
-    /// model is built again unless the archive is held.
+    /// What the archive was built from besides the files. If it is unknown, the model is built
+    /// again, unless the archive is held.
     pub fingerprint: Option<BuildFingerprint>,
-    /// The settings files that it was built with, as far as they need not be read again while
-    /// their identity is the same. What they say is not kept, only their text: it is laid under what
-    /// the configuration says at each look, so that no answer can be older than the configuration.
+    /// The settings files that it was built with, unless they have to be read again anyway. Their
+    /// text is kept, not their meaning: each scan parses it under the configuration that holds
+    /// then, so no answer is older than the configuration.
     pub settings: Vec<KnownText>,
     /// The files that it was built from, by path.
     pub files: Vec<KnownFile>,
     /// The archive that was published last.
     pub archive: ArchiveState,
-    /// What is known of archives in the history that may become a spare.
+    /// The archives in the history that may be recycled.
     pub history: Vec<HistoryNote>,
-    /// What is known of the spare.
-    pub spare: Option<SpareNote>,
-    /// Set while an earlier archive is in the store again. `files` then say what the folder held when
-    /// it was put there, and nothing of the archive.
+    /// The recycled archive.
+    pub recycled: Option<RecycledNote>,
+    /// Set while an earlier archive is in the store again. `files` are then what the folder held at
+    /// the rollback, and say nothing about the archive.
     pub held: Option<Held>,
 }
 
-/// Why an archive stays although its folder holds something else: somebody has rolled it back. It
-/// stays until the folder changes, or somebody resumes.
+/// A rollback: the archive stays although its folder holds something else, until the folder changes
+/// or a user resumes the model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
-    /// The earlier generation whose content it has.
+    /// The earlier generation with this content.
     pub of: u64,
-    /// Since when.
+    /// The time of the rollback.
     pub since: Timestamp,
-    /// What the folder's own settings files said then: see
-    /// [`Resolved::said`](crate::source::resolve::Resolved::said).
+    /// What the folder's settings files said then: see
+    /// [`Resolved::said`](crate::source::resolve::Resolved::said). Zeros if they could not be read.
     pub said: [u8; 32],
 }
 
 impl Held {
-    /// Whether it is what `said` tells of that it is held against. Where nobody could tell what the
-    /// folder said when it was rolled back, it is whatever it says now.
+    /// Whether it is held against settings files that say `said`. If they could not be read at the
+    /// rollback, it is held against whatever they say now.
     pub fn is_against(&self, said: &[u8; 32]) -> bool {
         self.said == *said || self.said == [0; 32]
     }
 }
 
 impl ModelState {
-    /// What was packed last as `path`.
+    /// The entry that was packed last as `path`.
     pub fn entry(&self, path: &EntryPath) -> Option<&Entry> {
         if *path == self.archive.manifest.path {
             return Some(&self.archive.manifest);
@@ -87,15 +77,15 @@ impl ModelState {
     }
 }
 
-/// The text of a file whose identity can be trusted: it was settled when the file was read, and
-/// nobody had it open for writing.
+/// The text of a file whose identity can be trusted: it was settled when the file was read, and no
+/// process had it open for writing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownText {
     /// The file, in the model.
     pub path: EntryPath,
     /// Its identity before it was read.
     pub id: FileId,
-    /// What was in it.
+    /// Its content.
     pub text: String,
 }
 
@@ -104,8 +94,8 @@ pub struct KnownText {
 pub struct KnownFile {
     /// Its identity then.
     pub id: FileId,
-    /// Whether the identity can be trusted: a file that was changed at almost the same time as it
-    /// was listed could have been changed again without a trace.
+    /// Whether the identity can be trusted: a file that changed at almost the same time as it was
+    /// listed may have changed again without a trace.
     pub settled: bool,
     /// What was packed.
     pub entry: Entry,
@@ -116,17 +106,17 @@ pub struct KnownFile {
 pub struct ArchiveState {
     /// Its form.
     pub format: ArchiveFormat,
-    /// How many archives of this name were published, this one included.
+    /// The number of archives of this name that were published, this one included.
     pub generation: u64,
     /// The digest of its content.
     pub digest: Digest,
     /// Its length in bytes; for a folder, of all its files.
     pub bytes: u64,
-    /// By which it is known again.
+    /// Which file or folder it is.
     pub identity: Identity,
-    /// Its `ctime` when it was published, in nanoseconds since 1970: while it and the identity stay,
-    /// nothing was written into it. If it is unknown, nothing is carried over from the archive. It is
-    /// known only when all else is written, so it stands in the file's head.
+    /// Its `ctime` when it was published, in nanoseconds since 1970: while it and the identity
+    /// stay, nothing was written into it. If it is unknown, nothing is carried over from the
+    /// archive. It is known only when all else is written, so it stands in the file's head.
     #[serde(skip)]
     pub ctime: Option<i64>,
     /// The manifest's entry.
@@ -135,29 +125,24 @@ pub struct ArchiveState {
     pub sha256: Option<String>,
 }
 
-/// What is known of every model.
-#[derive(Debug)]
-pub struct Loaded {
-    /// By name.
-    pub states: Vec<(ModelName, ModelState)>,
-    /// Those whose archive was published without a flush, by their place in `states`, with the boot
-    /// in which it was.
-    pub(crate) unflushed: Vec<(usize, u128)>,
-    /// Whether every file could be read. One that is damaged can be.
-    pub is_all: bool,
-}
+impl ArchiveState {
+    /// What its name in the history says.
+    pub(crate) fn label(&self) -> Label {
+        Label { format: self.format, generation: self.generation, digest: Some(self.digest) }
+    }
 
-impl Default for Loaded {
-    fn default() -> Self {
-        Self { states: Vec::new(), unflushed: Vec::new(), is_all: true }
+    /// Whether an open file is this archive, and nothing was written into it since: no process can
+    /// set back the `ctime` that a change moves.
+    pub(crate) fn is_untouched(&self, file: &File) -> bool {
+        is_disabled(Protection::ArchiveIdentity)
+            || Stat::of(file).is_ok_and(|stat| {
+                stat.is_file && stat.identity == self.identity && Some(stat.ctime) == self.ctime
+            })
     }
 }
 
-/// A state is there and cannot be read, as has been said.
-struct Unread;
-
-/// A path as its bytes, which need not be UTF-8. On the disk it looks as text does.
-pub(super) mod path_bytes {
+/// A path as bytes, which need not be UTF-8. On the disk it looks like text.
+mod path_bytes {
     use std::ffi::OsString;
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     use std::path::{Path, PathBuf};
@@ -171,196 +156,5 @@ pub(super) mod path_bytes {
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
         let bytes = <&[u8]>::deserialize(from)?;
         Ok(PathBuf::from(OsString::from_vec(bytes.to_owned())))
-    }
-}
-
-/// The state folder.
-#[derive(Debug, Clone)]
-pub struct StateDir {
-    pub(super) folder: PathBuf,
-}
-
-impl StateDir {
-    /// The state files in `folder`.
-    pub fn new(folder: PathBuf) -> Self {
-        Self { folder }
-    }
-
-    /// The folder.
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
-    /// What is known of the model `name`; nothing where the file is missing, damaged or of
-    /// another version.
-    pub fn load(&self, name: &ModelName) -> Option<ModelState> {
-        self.read(name).unwrap_or_default().map(|(state, _)| state)
-    }
-
-    /// The same; an error where it is there and cannot be read.
-    fn read(&self, name: &ModelName) -> Result<Option<Decoded>, Unread> {
-        let path = self.path(name);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "cannot read the state; looking at everything");
-                return Err(Unread);
-            }
-        };
-        let state = decode(&bytes);
-        if state.is_none() {
-            tracing::warn!(path = %path.display(), "the state is damaged or of another version; looking at everything");
-        }
-        Ok(state)
-    }
-
-    /// What is known of every model, by name. Loaded on a few threads: a start waits for it.
-    ///
-    /// # Errors
-    /// When the folder cannot be listed: models that went meanwhile would not be missed.
-    pub fn load_all(&self) -> io::Result<Loaded> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&self.folder)? {
-            let file = entry?.file_name();
-            let name = file.to_str().and_then(|file| file.strip_suffix(SUFFIX));
-            names.extend(name.and_then(|name| ModelName::parse(name).ok()));
-        }
-        names.sort_unstable();
-        let load_some = |names: &[ModelName]| -> Vec<_> {
-            names.iter().map(|name| (name.clone(), self.read(name))).collect()
-        };
-        let mut loaded = Loaded::default();
-        for (name, state) in in_shares(&names, SHARE, load_some) {
-            loaded.is_all &= state.is_ok();
-            if let Ok(Some((state, unflushed))) = state {
-                loaded.unflushed.extend(unflushed.map(|boot| (loaded.states.len(), boot)));
-                loaded.states.push((name, state));
-            }
-        }
-        Ok(loaded)
-    }
-
-    /// Replaces what is known of `name`, atomically.
-    ///
-    /// # Errors
-    /// When it cannot be written; what was known before is then still there.
-    pub fn save(&self, name: &ModelName, state: &ModelState) -> io::Result<()> {
-        // Without a flush of the folder a power cut leaves the old or the new state, either whole.
-        replace(&self.path(name), &encode(state))
-    }
-
-    /// Forgets `name`, and what was prepared for it and could not take effect. What was known of it
-    /// is put aside, and the file is returned: whoever has recorded the removal removes it.
-    ///
-    /// # Errors
-    /// When a file is there and cannot be moved or removed.
-    pub fn forget(&self, name: &ModelName) -> io::Result<PathBuf> {
-        let gone = self.folder.join(format!("{name}{GONE_SUFFIX}"));
-        unless_missing(fs::remove_file(self.next_path(name)))?;
-        unless_missing(fs::rename(self.path(name), &gone))?;
-        Ok(gone)
-    }
-
-    /// The models that were removed without a record of it, with what was known of them, and where
-    /// that lies.
-    pub fn gone(&self) -> Vec<(ModelName, ModelState, PathBuf)> {
-        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        let gone = entries.filter_map(|entry| {
-            let file = entry.file_name();
-            let name = ModelName::parse(file.to_str()?.strip_suffix(GONE_SUFFIX)?).ok()?;
-            let path = entry.path();
-            match fs::read(&path) {
-                Ok(bytes) => match decode(&bytes) {
-                    Some((state, _)) => Some((name, state, path)),
-                    // Damaged or of another version: nobody can tell any more.
-                    None => {
-                        remove_left(&path);
-                        None
-                    }
-                },
-                Err(error) => {
-                    tracing::warn!(path = %path.display(), %error, "cannot read what was known of a removed model");
-                    None
-                }
-            }
-        });
-        gone.collect()
-    }
-
-    /// Removes what a crash has left of states that were being written.
-    pub(super) fn sweep(&self) {
-        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
-            let file = entry.file_name();
-            let is_left = file.to_str().is_some_and(|file| {
-                file.strip_prefix('.')
-                    .and_then(|file| file.strip_suffix(NEW_SUFFIX))
-                    .is_some_and(|file| file.ends_with(SUFFIX))
-            });
-            if is_left {
-                remove_left(&entry.path());
-            }
-        }
-    }
-
-    pub(super) fn path(&self, name: &ModelName) -> PathBuf {
-        self.folder.join(format!("{name}{SUFFIX}"))
-    }
-}
-
-const SUFFIX: &str = ".state";
-/// Of what was known of a model that is removed, until a record says so.
-const GONE_SUFFIX: &str = ".gone";
-
-/// State files that are worth a thread.
-const SHARE: usize = 16;
-
-fn unless_missing(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::fixture;
-
-    fn state() -> ModelState {
-        let name = ModelName::parse("m").unwrap();
-        let identity = Identity { ino: 1, size: 99, mtime: 8 };
-        fixture::state(&name, ArchiveFormat::Default, 3, "content", identity)
-    }
-
-    #[test]
-    fn it_comes_back_as_it_was_saved() {
-        let dir = tempfile::tempdir().unwrap();
-        let states = StateDir::new(dir.path().to_owned());
-        let name = ModelName::parse("m.1").unwrap();
-        assert_eq!(states.load(&name), None);
-        states.save(&name, &state()).unwrap();
-        assert_eq!(states.load(&name), Some(state()));
-        assert_eq!(states.load_all().unwrap().states, [(name.clone(), state())]);
-        states.forget(&name).unwrap();
-        assert_eq!(states.load(&name), None);
-    }
-
-    #[test]
-    fn many_are_loaded_by_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let states = StateDir::new(dir.path().to_owned());
-        let mut names: Vec<_> =
-            (0..100).map(|i| ModelName::parse(&format!("m{i}")).unwrap()).collect();
-        for name in &names {
-            fs::write(states.path(name), encode(&state())).unwrap();
-        }
-        fs::write(dir.path().join("m7.state"), "damaged").unwrap();
-        names.remove(7);
-        names.sort_unstable();
-        let loaded = states.load_all().unwrap();
-        assert!(loaded.is_all);
-        let loaded: Vec<_> = loaded.states.into_iter().map(|(name, _)| name).collect();
-        assert_eq!(loaded, names);
     }
 }

@@ -21,8 +21,9 @@
 //! (`open_files`). No `notify` type leaves `source`. The thread blocks without waking up unless a
 //! root is polled.
 //!
-//! From the top down: `worker` → `watching` → `arming`, `poll` → `roots` → `source`, `translate` →
-//! `open_files` → `scope`, `limits` → `tree`, `names`, `filesystem` → `event` → `types`.
+//! From the top down: `worker` → `watching` → `roots`, `limits`, `poll` → `arming` → `source`,
+//! `translate` → `open_files` → `scope` → `tree`, `names`, `filesystem` → `event` → `types`.
+//! `tests/layers.rs` holds that.
 
 mod arming;
 mod event;

@@ -28,7 +28,7 @@ fn archives_are_published_although_the_state_folder_is_full() {
             let record = daemon.next("m", Outcome::Published);
             assert_eq!(record.generation, 1 + round);
         }
-        daemon.wait_for_line(&["cannot note what is published", "No space left"]);
+        daemon.wait_for_line(&["cannot prepare the state", "No space left"]);
         daemon.stop();
         drop(ballast);
         // The next start compares the archive with the folder, finds them equal, and writes the

@@ -203,15 +203,14 @@ fn look(scenario: &mut Scenario, records: usize, run: &Run, fault: &Fault, tally
 /// Checks that the next run, without the fault, repairs everything.
 fn recover(scenario: &mut Scenario, faulty: &Run) {
     // No failure after the exchange fails the publish.
-    if faulty.stderr.contains("cannot be kept in the history") {
+    if faulty.stderr.contains("cannot keep the replaced archive in the history") {
         scenario.history_is_short();
     }
     let again = scenario.recover();
     let recorded = scenario.world.recorded();
-    let is_unknown =
-        ["a record is lost", "cannot write the state", "cannot note what is published"]
-            .iter()
-            .all(|word| faulty.stderr.contains(word));
+    let is_unknown = ["a record is lost", "cannot write the state", "cannot prepare the state"]
+        .iter()
+        .all(|word| faulty.stderr.contains(word));
     if is_unknown && recorded.last().is_some_and(|(outcome, _)| *outcome == Outcome::Unchanged) {
         scenario.world.expect_unchanged();
     }

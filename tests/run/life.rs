@@ -88,7 +88,7 @@ fn a_kill_during_a_build_leaves_the_old_archive() {
     assert_eq!(site.members("large").len(), 2);
     assert_eq!(site.staged().len(), 1, "it was not killed in the middle of a build");
     let mut daemon = site.start();
-    daemon.wait_for_line(&["swept what a crash had left"]);
+    daemon.wait_for_line(&["removed a leftover of a crash"]);
     let record = daemon.next("large", Outcome::Published);
     assert_eq!((record.generation, record.trigger), (2, Trigger::Start));
     assert_eq!(site.member("large", "weights.txt"), weights(8));

@@ -28,6 +28,16 @@ fn model(site: &Site, name: &str) -> Value {
     status["models"][0].clone()
 }
 
+/// Waits until the catalog, which is written after the record, lists a model.
+#[track_caller]
+fn wait_for_catalog(daemon: &mut Daemon<'_>, site: &Site, name: &str) {
+    daemon.wait("the catalog to list it", |_| {
+        let catalog = fs::read(site.hidden().join("catalog.json")).ok()?;
+        let catalog: Value = serde_json::from_slice(&catalog).unwrap();
+        catalog["models"].get(name).map(drop)
+    });
+}
+
 #[test]
 fn status_reports_problems_with_and_without_a_daemon() {
     let site = Site::quick("");
@@ -36,6 +46,7 @@ fn status_reports_problems_with_and_without_a_daemon() {
     let mut daemon = site.start();
     daemon.next("good", Outcome::Published);
     daemon.next("bad", Outcome::Rejected);
+    wait_for_catalog(&mut daemon, &site, "good");
     let why = "service.py:1: not valid Python: expected `:`, found newline";
     let first_line = |site: &Site| {
         let output = site.run(&["status"]);
@@ -55,6 +66,7 @@ fn status_reports_problems_with_and_without_a_daemon() {
     assert_eq!(site.run(&["status", "none"]).status.code(), Some(2));
     fs::write(site.drop.join("bad/service.py"), service("mended")).unwrap();
     daemon.next("bad", Outcome::Published);
+    wait_for_catalog(&mut daemon, &site, "bad");
     assert_eq!(model(&site, "bad")["state"], "published");
     assert_eq!(site.run(&["status"]).status.code(), Some(0));
     fs::write(site.drop.join("bad/service.py"), BROKEN).unwrap();
@@ -164,9 +176,9 @@ fn a_status_is_followed_and_shown_again_when_it_changes() {
         let line = lines.next().unwrap().unwrap();
         serde_json::from_str::<Value>(&line).unwrap()["models"][0]["state"].clone()
     };
-    assert_eq!(next(), "published");
+    // The catalog is written after the record, and a line may show the wait or the build.
+    while next() != "published" {}
     fs::write(site.drop.join("a/service.py"), BROKEN).unwrap();
-    // Lines about the wait or the build may come in between.
     while next() != "rejected" {}
     follow.kill().unwrap();
     follow.wait().unwrap();
@@ -199,7 +211,8 @@ fn the_port_follows_the_configuration() {
         assert!(get(&address, "/metrics").contains("marwatch_models{state=\"published\"} 1"));
         assert!(get(&address, "/").contains("<!doctype html>"));
         if round == 1 {
-            assert!(TcpStream::connect(&before).is_err(), "the port before is closed");
+            let is_closed = || TcpStream::connect(&before).is_err().then_some(());
+            daemon.wait("the end of the port before", |_| is_closed());
         }
         before = address;
     }

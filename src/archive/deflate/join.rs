@@ -96,7 +96,11 @@ impl Walk<'_> {
         (length ^ complement == 0xffff).then_some(())
     }
 
-    fn read_codes(&mut self, literals: &mut Table, distances: &mut Table) -> Option<()> {
+    fn read_codes(
+        &mut self,
+        literals: &mut Table<Skip>,
+        distances: &mut Table<Skip>,
+    ) -> Option<()> {
         let literal_count = self.take(5)? + 257;
         let distance_count = self.take(5)? + 1;
         let order_count = self.take(4)? + 4;
@@ -104,8 +108,8 @@ impl Walk<'_> {
         for &symbol in &ORDER[..order_count] {
             lengths[symbol] = self.take(3)? as u8;
         }
-        let mut code = SymbolTable::default();
-        code.fill(&lengths)?;
+        let mut code = Table::default();
+        code.fill(&lengths, |symbol, length| (symbol as u8, length))?;
         let mut lengths = [0; LITERALS + DISTANCES];
         let (mut at, total) = (0, literal_count + distance_count);
         while at < total {
@@ -125,15 +129,15 @@ impl Walk<'_> {
         distances.fill(&lengths[literal_count..total], distance_skip)
     }
 
-    fn symbol(&mut self, code: &SymbolTable) -> Option<u8> {
-        let index = (self.word(self.bit)? & 0x7f) as usize;
+    fn symbol(&mut self, code: &Table<(u8, u8)>) -> Option<u8> {
+        let index = (self.word(self.bit)? & code.mask()) as usize;
         let (symbol, bits) = code.entries[index];
         self.bit += usize::from(bits);
         (bits > 0).then_some(symbol)
     }
 
     /// Skips the symbols of a block, its end included.
-    fn skip_symbols(&mut self, literals: &Table, distances: &Table) -> Option<()> {
+    fn skip_symbols(&mut self, literals: &Table<Skip>, distances: &Table<Skip>) -> Option<()> {
         let (literal_mask, distance_mask) = (literals.mask(), distances.mask());
         let mut bit = self.bit;
         loop {
@@ -172,46 +176,26 @@ impl Walk<'_> {
     }
 }
 
-/// The skip of the symbol for every value of the next bits.
+/// For every value of the next bits, what is needed of the symbol there.
 #[derive(Default)]
-struct Table {
-    entries: Vec<Skip>,
+struct Table<T> {
+    entries: Vec<T>,
 }
 
-impl Table {
-    /// From the length of each symbol's code; `skip` adds the extra bits behind the code.
-    fn fill(&mut self, lengths: &[u8], skip: fn(usize, u8) -> Skip) -> Option<()> {
+impl<T: Copy + Default> Table<T> {
+    /// From the length of each symbol's code; `entry` makes an entry of symbol and length.
+    fn fill(&mut self, lengths: &[u8], entry: impl Fn(usize, u8) -> T) -> Option<()> {
         let longest = usize::from(lengths.iter().copied().max()?);
         self.entries.clear();
-        self.entries.resize(1 << longest, 0);
+        self.entries.resize(1 << longest, T::default());
         each_code(lengths, |symbol, code, length| {
-            let skip = skip(symbol, length);
-            self.entries.iter_mut().skip(code).step_by(1 << length).for_each(|e| *e = skip);
+            let entry = entry(symbol, length);
+            self.entries.iter_mut().skip(code).step_by(1 << length).for_each(|e| *e = entry);
         })
     }
 
     fn mask(&self) -> u64 {
         self.entries.len() as u64 - 1
-    }
-}
-
-/// The code for code lengths: symbol and length for every value of the next seven bits.
-struct SymbolTable {
-    entries: [(u8, u8); 128],
-}
-
-impl Default for SymbolTable {
-    fn default() -> Self {
-        Self { entries: [(0, 0); 128] }
-    }
-}
-
-impl SymbolTable {
-    fn fill(&mut self, lengths: &[u8; 19]) -> Option<()> {
-        each_code(lengths, |symbol, code, length| {
-            let entry = (symbol as u8, length);
-            self.entries.iter_mut().skip(code).step_by(1 << length).for_each(|e| *e = entry);
-        })
     }
 }
 
@@ -267,20 +251,20 @@ mod tests {
         }
 
         #[test]
-        fn of_any_bytes_only_a_whole_stream_is_changed(
+        fn only_whole_streams_are_changed(
             bytes in proptest::collection::vec(any::<u8>(), 0..300),
         ) {
             let mut out = bytes.clone();
             if open_end(&mut out, 0) {
-                // Such bytes need be no stream that somebody could inflate; but no more is changed of
-                // them than of one.
+                // Inflating such bytes may still fail, but no more of them is changed than of a valid
+                // stream.
                 let (stream, flush) = out.split_at(bytes.len());
                 let changed = stream.iter().zip(&bytes).map(|(new, old)| (new ^ old).count_ones());
                 prop_assert_eq!(changed.sum::<u32>(), 1);
                 prop_assert!([&[0, 0, 0xff, 0xff][..], &[0, 0, 0, 0xff, 0xff]].contains(&flush));
             } else {
                 prop_assert_eq!(&out, &bytes);
-                prop_assert!(!is_whole(&bytes), "zlib takes them for a stream");
+                prop_assert!(!is_whole(&bytes), "zlib accepts them as a stream");
             }
         }
     }
@@ -293,7 +277,7 @@ mod tests {
 
     /// Whether zlib inflates the bytes to their end.
     fn is_whole(bytes: &[u8]) -> bool {
-        // A byte stands for a thousand at most.
+        // A byte becomes about a thousand bytes at most.
         let mut plain = Vec::with_capacity(1 << 20);
         let mut inflater = Decompress::new(false);
         let status = inflater.decompress_vec(bytes, &mut plain, FlushDecompress::Finish);

@@ -1,4 +1,4 @@
-//! What all forms have in common once their entries are known, and the two forms that are no zip.
+//! The checks common to all forms, and the two forms other than zip.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -8,6 +8,7 @@ use super::findings::Findings;
 use super::names;
 use super::{Form, InspectedEntry, Inspection, Totals, blank, manifest};
 use crate::archive::Digest;
+use crate::archive::digest::hex;
 use crate::archive::read::listing::{Item, Kind, Listing, MAX_MANIFEST, read_folder, read_tgz};
 use crate::archive::read::window::{DATA_PIECE, WindowReader};
 use crate::model::EntryPath;
@@ -15,12 +16,12 @@ use crate::model::manifest::MANIFEST_PATH;
 use crate::model::problem::Code;
 use crate::text::{printable, shown};
 
-/// A file or folder as its form gave it, relative to the model.
+/// A file or folder, relative to the model.
 pub struct Part {
     pub name: Vec<u8>,
     pub folder: bool,
     pub size: u64,
-    /// BLAKE3 of the content, where it is beyond doubt.
+    /// BLAKE3 of the content, if the content is certain.
     pub blake3: Option<[u8; 32]>,
 }
 
@@ -30,7 +31,7 @@ impl Part {
     }
 }
 
-/// Checks names and manifest, computes digest and totals, and closes the inspection.
+/// Checks names and manifest, and computes digest and totals.
 pub fn finish(
     path: &Path,
     mut inspection: Inspection,
@@ -48,7 +49,7 @@ pub fn finish(
         }
         None => {
             let stated = parts.iter().find(|part| part.is_manifest());
-            // Nothing at all, and one whose data is damaged, were reported as that.
+            // An archive without entries and a damaged manifest have been reported already.
             if !parts.is_empty() && stated.is_none_or(|part| part.blake3.is_some()) {
                 let overlong = stated.is_some_and(|part| part.size > MAX_MANIFEST);
                 manifest::missing(overlong, &mut findings);
@@ -71,7 +72,7 @@ pub fn finish(
     inspection
 }
 
-/// The digest over all files, if every one has a proper path of its own and certain content.
+/// The digest of all files, if each has a valid, unique path and certain content.
 fn digest(parts: &[Part]) -> Option<Digest> {
     let mut items = Vec::new();
     for part in parts.iter().filter(|part| !part.folder) {
@@ -83,7 +84,7 @@ fn digest(parts: &[Part]) -> Option<Digest> {
         .then(|| Digest::of(items.iter().map(|(path, size, hash)| (path, *size, hash))))
 }
 
-/// The model's name as the file name says it; nothing where the name does not say so.
+/// The model's name by the name of the file or folder.
 fn stem(path: &Path, form: Form) -> Option<String> {
     let name = path.file_name()?.to_str()?;
     if form == Form::Folder {
@@ -95,43 +96,33 @@ fn stem(path: &Path, form: Form) -> Option<String> {
 
 /// A folder, as `--archive-format no-archive` makes it.
 pub fn folder(path: &Path, place: &Path) -> Inspection {
-    let listing = read_folder(place);
-    from_listing(path, blank(path, Form::Folder, 0), listing, None)
+    from_listing(path, Form::Folder, 0, read_folder(place))
 }
 
 /// A `.tar.gz`, as `--archive-format tgz` makes it.
 pub fn tgz(path: &Path, file: &File, bytes: u64) -> Inspection {
-    let listing = read_tgz(WindowReader::new(file, bytes, DATA_PIECE));
-    let (inspection, mut findings) = blank(path, Form::Tgz, bytes);
-    // Everything stands under NAME/. Which name that is, the first item says.
-    let top = listing.items.first().and_then(|item| item.name.split(|&byte| byte == b'/').next());
-    let top = top.map(<[u8]>::to_vec).unwrap_or_default();
-    for item in &listing.items {
-        if item.name != top && inside(&item.name, &top).is_none() {
-            let message =
-                format!("`{}` does not stand under `{}/`", shown(&item.name), shown(&top));
-            let help = "pack everything under one folder that is named after the model";
-            findings.error(Code::ArchiveUnusual, message, help);
-        }
-    }
-    from_listing(path, (inspection, findings), listing, Some(&top))
+    from_listing(path, Form::Tgz, bytes, read_tgz(WindowReader::new(file, bytes, DATA_PIECE)))
 }
 
-fn from_listing(
-    path: &Path,
-    (mut inspection, mut findings): (Inspection, Findings),
-    listing: Listing,
-    top: Option<&[u8]>,
-) -> Inspection {
+fn from_listing(path: &Path, form: Form, bytes: u64, listing: Listing) -> Inspection {
+    let (mut inspection, mut findings) = blank(path, form, bytes);
+    // Everything in a tarball must be under NAME/; the first item says which name.
+    let first = listing.items.first().filter(|_| form == Form::Tgz);
+    let top = first.and_then(|item| item.name.split(|&byte| byte == b'/').next().map(Vec::from));
     let mut parts = Vec::new();
     let mut manifest_bytes = None;
     for mut item in listing.items {
-        if let Some(top) = top {
+        if let Some(top) = &top {
             match inside(&item.name, top).map(<[u8]>::to_vec) {
                 Some(name) if name.is_empty() => continue,
                 Some(name) => item.name = name,
-                None if item.name == top && item.kind == Kind::Folder => continue,
-                None => {}
+                None if item.name == *top && item.kind == Kind::Folder => continue,
+                None if item.name == *top => {}
+                None => {
+                    let message = format!("`{}` is not under `{}/`", shown(&item.name), shown(top));
+                    let help = "pack everything under one folder with the name of the model";
+                    findings.error(Code::ArchiveUnusual, message, help);
+                }
             }
         }
         let part = part(&item, &mut findings);
@@ -147,14 +138,14 @@ fn from_listing(
             offset: None,
             data_offset: None,
             crc32: None,
-            blake3: part.blake3.map(|hash| blake3::Hash::from_bytes(hash).to_hex().to_string()),
+            blake3: part.blake3.map(hex),
         });
         parts.push(part);
     }
     if let Some(damage) = listing.damage {
-        let message = format!("it cannot be read to its end: {}", printable(&damage.to_string()));
-        findings.error(Code::ArchiveDamaged, message, "build the archive anew");
-        // What is missing behind the damage may change what the digest would say.
+        findings
+            .damaged(format!("it cannot be read to its end: {}", printable(&damage.to_string())));
+        // The entries behind the damage are missing, so there is no digest.
         parts.iter_mut().for_each(|part| part.blake3 = None);
     }
     finish(path, inspection, findings, &parts, manifest_bytes.as_deref())
@@ -166,7 +157,7 @@ fn part(item: &Item, findings: &mut Findings) -> Part {
         Kind::Symlink => findings.error(
             Code::ArchiveUnsupported,
             format!("`{}` is a link, not a file", shown(&item.name)),
-            "pack what it leads to",
+            "pack the file it points to",
         ),
         Kind::Other => findings.error(
             Code::SpecialFile,

@@ -1,4 +1,4 @@
-//! The problems of one archive while they are collected.
+//! Collects the problems of one archive.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,7 +9,10 @@ use crate::model::problem::{Code, Problem, Severity};
 /// More problems of one kind are counted, not listed: an archive can be made to have millions.
 const PER_KIND: usize = 40;
 
-/// Problems of one archive, with all that share a code and a severity limited in number.
+/// How to fix most damage.
+pub const REBUILD: &str = "build the archive again";
+
+/// Problems of one archive; the number of those with one code and severity is limited.
 #[derive(Debug)]
 pub struct Findings {
     archive: PathBuf,
@@ -18,47 +21,62 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// None yet, for the archive at `archive`.
     pub fn new(archive: &str) -> Self {
         Self { archive: archive.into(), problems: Vec::new(), counts: BTreeMap::new() }
     }
 
-    /// Adds what keeps the archive from being right.
     pub fn error(&mut self, code: Code, message: impl Into<String>, help: impl Into<String>) {
         self.add(Problem::error(code, self.archive.clone(), message, help));
     }
 
-    /// Adds what is only worth saying.
     pub fn warning(&mut self, code: Code, message: impl Into<String>, help: impl Into<String>) {
         self.add(Problem::warning(code, self.archive.clone(), message, help));
     }
 
-    /// Adds what is wrong with the manifest, at a line and column where they are known.
-    pub fn manifest(
-        &mut self,
-        code: Code,
-        place: Option<(u32, u32)>,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) {
-        let problem = Problem::error(code, self.archive.join(MANIFEST_PATH), message, help);
-        self.add(match place {
-            Some((line, column)) => problem.at(line, column),
-            None => problem,
-        });
+    /// Damage that only a new build repairs.
+    pub fn damaged(&mut self, message: impl Into<String>) {
+        self.error(Code::ArchiveDamaged, message, REBUILD);
     }
 
-    /// Whether an error was found.
+    /// A deviation that breaks nothing.
+    pub fn unusual(&mut self, message: impl Into<String>, help: impl Into<String>) {
+        self.warning(Code::ArchiveUnusual, message, help);
+    }
+
+    /// An error in the manifest.
+    pub fn manifest(&mut self, message: impl Into<String>, help: impl Into<String>) {
+        self.add(self.in_manifest(Code::ManifestInvalid, message, help));
+    }
+
+    /// The same under another code.
+    pub fn manifest_as(&mut self, code: Code, message: impl Into<String>, help: &str) {
+        self.add(self.in_manifest(code, message, help));
+    }
+
+    /// The same at a line and column.
+    pub fn manifest_at(&mut self, place: (u32, u32), message: &str, help: &str) {
+        self.add(self.in_manifest(Code::ManifestInvalid, message, help).at(place.0, place.1));
+    }
+
+    fn in_manifest(
+        &self,
+        code: Code,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Problem {
+        Problem::error(code, self.archive.join(MANIFEST_PATH), message, help)
+    }
+
     pub fn any_error(&self) -> bool {
         crate::model::problem::any_error(&self.problems)
     }
 
-    /// All of them, errors first and otherwise in the order in which they were found.
+    /// All problems: errors first, otherwise in the order in which they were found.
     pub fn finish(mut self) -> Vec<Problem> {
         for (&(severity, code), &count) in &self.counts {
             if count > PER_KIND {
                 let message = format!("and {} more of this kind", count - PER_KIND);
-                let help = "mend those that are listed, then look again";
+                let help = "fix those that are listed, then check again";
                 let problem = Problem::error(code, self.archive.clone(), message, help);
                 self.problems.push(Problem { severity, ..problem });
             }

@@ -1,10 +1,11 @@
-//! A look into any archive, whoever made it: what it holds, and everything in which it departs from
-//! what the server accepts or the specification says.
+//! Inspects any archive: what it holds, and every deviation from what the server accepts or the
+//! specification says.
 //!
-//! The file is never trusted and never unpacked to disk. All problems are collected; only a file
-//! that cannot be read at all is an error.
+//! The file is never trusted and never unpacked to disk. All problems are collected; only a file that
+//! cannot be read at all is an error.
 
 mod content;
+mod directory;
 mod findings;
 mod manifest;
 mod names;
@@ -28,38 +29,38 @@ use super::read::window::ReadAt;
 use crate::model::Manifest;
 use crate::model::problem::{Problem, any_error};
 
-/// What an archive holds, and what is wrong with it.
+/// The content and the problems of an archive.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Inspection {
-    /// The file or folder that was looked at.
+    /// The inspected file or folder.
     pub archive: String,
     /// Its form.
     pub form: Form,
-    /// Bytes of the file; for a folder those of all files in it.
+    /// Bytes of the file; of a folder, the bytes of all its files.
     pub bytes: u64,
-    /// The digest of its content, the manifest included; none where the content is not certain:
-    /// damaged data, a name used twice, a name that is no plain path.
+    /// The digest of its content, the manifest included; none if the content is not certain, because
+    /// data is damaged, or a name occurs twice or is not a plain path.
     pub digest: Option<Digest>,
-    /// The manifest as it stands in the archive, if it is a JSON object.
+    /// The manifest as it is in the archive, if it is a JSON object.
     pub manifest: Option<serde_json::Map<String, serde_json::Value>>,
-    /// Files and folders in the order in which they stand in the archive.
+    /// Files and folders, in the order of the archive.
     pub entries: Vec<InspectedEntry>,
     /// Sums over `entries`.
     pub totals: Totals,
-    /// What the central directory of a zip says; none in other forms and where there is none.
+    /// The central directory of a zip, if there is one.
     pub central_directory: Option<CentralSummary>,
-    /// Everything that is wrong, errors first.
+    /// All problems, errors first.
     pub problems: Vec<Problem>,
 }
 
 impl Inspection {
-    /// The manifest, where it has what the server wants of one.
+    /// The manifest, if it has what the server requires.
     pub fn read_manifest(&self) -> Option<Manifest> {
         let manifest = serde_json::Value::Object(self.manifest.clone()?);
         serde_json::from_value(manifest).ok()
     }
 
-    /// Whether nothing is wrong but what warnings say.
+    /// Whether there are no problems but warnings.
     pub fn is_good(&self) -> bool {
         !any_error(&self.problems)
     }
@@ -69,7 +70,7 @@ impl Inspection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Form {
-    /// A `.mar`, which is a zip; also a file that is nothing known.
+    /// A `.mar`, which is a zip; also a file of an unknown form.
     Zip,
     /// A `.tar.gz` with everything under `NAME/`.
     Tgz,
@@ -80,86 +81,65 @@ pub enum Form {
 /// One file or folder of an archive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct InspectedEntry {
-    /// Its path; control characters and what is not UTF-8 stand escaped.
+    /// Its path; control characters and bytes that are not UTF-8 are escaped.
     pub path: String,
     /// Whether it is a folder.
     pub folder: bool,
-    /// `stored`, `deflated`, `method N`; `-` where there is none.
+    /// `stored`, `deflated` or `method N`; `-` if the form has none.
     pub method: String,
     /// Bytes of its content.
     pub size: u64,
     /// Bytes of its data in the archive.
     pub packed_size: u64,
-    /// Where its local header begins in a zip.
+    /// The offset of its local header in a zip.
     pub offset: Option<u64>,
-    /// Where its data begins in a zip.
+    /// The offset of its data in a zip.
     pub data_offset: Option<u64>,
     /// CRC-32 of its content in a zip, in hexadecimal.
     pub crc32: Option<String>,
-    /// BLAKE3 of its content, in hexadecimal; none for folders and for data that is damaged.
+    /// BLAKE3 of its content, in hexadecimal; none for folders and damaged data.
     pub blake3: Option<String>,
 }
 
-/// Sums over the entries.
+/// How many files and folders the archive lists, and the bytes of all content and data.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "see above")]
 pub struct Totals {
-    /// How many files.
     pub files: u64,
-    /// How many folders are listed as such.
     pub folders: u64,
-    /// Bytes of all content.
     pub size: u64,
-    /// Bytes of all data in the archive.
     pub packed_size: u64,
 }
 
-/// What the central directory of a zip says.
+/// Where the central directory of a zip begins, and how many entries it lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "see above")]
 pub struct CentralSummary {
-    /// Where it begins.
     pub offset: u64,
-    /// How many entries it has.
     pub entries: u64,
 }
 
-/// Why there is nothing to say about an archive.
+/// Why an archive cannot be inspected.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the messages describe them")]
 pub enum InspectError {
-    /// It cannot be opened.
     #[error("cannot open {}", path.display())]
-    Open {
-        /// The archive.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// It cannot be read.
+    Open { path: PathBuf, source: io::Error },
     #[error("cannot read {}", path.display())]
-    Read {
-        /// The archive.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// It is a device, a FIFO or a socket.
+    Read { path: PathBuf, source: io::Error },
     #[error("{} is neither a file nor a folder", path.display())]
-    Special {
-        /// The archive.
-        path: PathBuf,
-    },
+    Special { path: PathBuf },
 }
 
-/// Looks into the archive at `path`: a zip (`.mar`), a `.tar.gz` or a folder, told apart by what is
-/// there, not by the name.
+/// Inspects the archive at `path`: a zip (`.mar`), a `.tar.gz` or a folder, recognised by content, not
+/// by name.
 ///
 /// # Errors
-/// When it cannot be read. Whatever stands in it is never an error but a problem.
+/// When it cannot be read. Its content is never an error but a problem.
 pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
     let read = |source| InspectError::Read { path: path.to_owned(), source };
     let open = |source| InspectError::Open { path: path.to_owned(), source };
-    // A symbolic link to an archive is followed, but what it leads to is not waited for.
+    // Follows a symbolic link to an archive. Opening does not block, even if a FIFO takes its place.
     let place = path.canonicalize().map_err(open)?;
     let metadata = place.metadata().map_err(open)?;
     if metadata.is_dir() {
@@ -178,7 +158,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
     zip::inspect(path, &file, bytes).map_err(read)
 }
 
-/// Looks into a zip that stands in memory, as if it had been read from `path`.
+/// Inspects a zip in memory as if it had been read from `path`.
 #[cfg(test)]
 pub(crate) fn inspect_bytes(path: &Path, bytes: &[u8]) -> Inspection {
     zip::inspect(path, bytes, bytes.len() as u64).unwrap()
@@ -189,7 +169,7 @@ fn is_gzip(file: &File) -> io::Result<bool> {
     Ok(ReadAt::read_at(file, &mut magic, 0)? == 2 && magic == [0x1f, 0x8b])
 }
 
-/// An inspection of `path` to which nothing has been added yet.
+/// An empty inspection of `path`.
 fn blank(path: &Path, form: Form, bytes: u64) -> (Inspection, Findings) {
     let inspection = Inspection {
         archive: path.to_string_lossy().into_owned(),

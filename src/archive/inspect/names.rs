@@ -1,11 +1,11 @@
-//! The names of an archive's entries: what the server cannot take, what leads out of the model,
-//! what collides, and what the specification leaves out.
+//! The names of an archive's entries: those that the server refuses, that lead out of the model, that
+//! collide, or that the specification excludes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-use super::findings::Findings;
+use super::findings::{Findings, REBUILD};
 use crate::model::exclude::is_built_in;
 use crate::model::manifest::{MANIFEST_PATH, MAR_INF};
 use crate::model::problem::Code;
@@ -13,7 +13,7 @@ use crate::text::shown;
 
 /// The longest component of a path on the server's disk (`NAME_MAX`).
 const MAX_COMPONENT: usize = 255;
-/// The longest path on the server's disk (`PATH_MAX`), where the model's folder comes before it.
+/// The longest path on the server's disk (`PATH_MAX`), less the path of the model's folder.
 pub const MAX_PATH: usize = 4000;
 
 /// Checks all names together. A folder's name ends in `/`.
@@ -37,7 +37,7 @@ fn check_one(name: &[u8], findings: &mut Findings) {
     };
     let plain = text.strip_suffix('/').unwrap_or(text);
     if text.is_empty() {
-        refused("has no name", "build the archive anew");
+        refused("has no name", REBUILD);
     }
     if text.contains('\0') {
         refused("has a zero byte in its name", "rename the file; the server cannot create it");
@@ -51,7 +51,7 @@ fn check_one(name: &[u8], findings: &mut Findings) {
         refused("leads out of the model's folder", help);
     }
     if plain.split('/').any(|part| part.len() > MAX_COMPONENT) || plain.len() > MAX_PATH {
-        refused("has a longer name than a file system takes", "shorten it");
+        refused("has a name that is too long for a file system", "shorten it");
     }
     let odd = |part: &str| part.is_empty() || part == ".";
     if !text.starts_with('/') && !text.is_empty() && plain.split('/').any(odd) {
@@ -61,7 +61,7 @@ fn check_one(name: &[u8], findings: &mut Findings) {
     if text.chars().any(|c| c == '\\' || (c != '\0' && c.is_control())) {
         let message =
             format!("the entry `{shown}` has a backslash or a control character in its name");
-        findings.warning(Code::FileName, message, "rename it; tools disagree on what it means");
+        findings.warning(Code::FileName, message, "rename it; tools disagree on its meaning");
     }
 }
 
@@ -71,24 +71,19 @@ fn check_collisions<'a>(names: impl Iterator<Item = &'a [u8]> + Clone, findings:
         *files.entry(name).or_default() += 1;
     }
     for (name, count) in files.iter().filter(|&(_, &count)| count > 1) {
-        let message = format!("the entry `{}` is there {count} times", shown(name));
-        findings.error(
-            Code::FileName,
-            message,
-            "build the archive anew; the server keeps the last one, other tools may keep another",
-        );
+        let message = format!("the entry `{}` occurs {count} times", shown(name));
+        let help =
+            "build the archive again; the server keeps the last one, other tools may keep another";
+        findings.error(Code::FileName, message, help);
     }
     let mut blocked = BTreeSet::new();
-    // Longer names were refused above, and could be made to take for ever here.
+    // Longer names were refused above, and could take very long here.
     for name in names.filter(|name| name.len() <= MAX_PATH) {
         for (place, _) in name.iter().enumerate().filter(|&(_, &byte)| byte == b'/') {
             if files.contains_key(&name[..place]) && blocked.insert(&name[..place]) {
                 let message = format!("`{}` is both a file and a folder", shown(&name[..place]));
-                findings.error(
-                    Code::FileName,
-                    message,
-                    "rename one of them; the server cannot create both",
-                );
+                let help = "rename one of them; the server cannot create both";
+                findings.error(Code::FileName, message, help);
             }
         }
     }
@@ -97,18 +92,16 @@ fn check_collisions<'a>(names: impl Iterator<Item = &'a [u8]> + Clone, findings:
         let Ok(text) = std::str::from_utf8(name) else { continue };
         if let Some(other) = folded.insert(text.to_lowercase(), name) {
             let message = format!("`{}` and `{}` differ only in case", shown(other), shown(name));
-            findings.warning(
-                Code::FileName,
-                message,
-                "rename one of them; where case does not count, one replaces the other",
-            );
+            let help =
+                "rename one of them; on a file system that ignores case, one replaces the other";
+            findings.warning(Code::FileName, message, help);
         }
     }
 }
 
-/// What the specification leaves out, and what stands in its reserved folder.
+/// Warns of entries that the specification excludes, and of those in its reserved folder.
 fn check_excluded<'a>(names: impl Iterator<Item = &'a [u8]>, findings: &mut Findings) {
-    // One problem for a folder that should not be there, not one for each file in it.
+    // One problem for an excluded folder, not one for each file in it.
     let mut excluded: BTreeMap<&[u8], usize> = BTreeMap::new();
     for name in names.filter(|&name| name != MANIFEST_PATH.as_bytes()) {
         let plain = name.strip_suffix(b"/").unwrap_or(name);
@@ -126,17 +119,14 @@ fn check_excluded<'a>(names: impl Iterator<Item = &'a [u8]>, findings: &mut Find
         if plain.split(|&byte| byte == b'/').next() == Some(MAR_INF.as_bytes())
             && plain != MAR_INF.as_bytes()
         {
-            let message = format!("`{}` stands in the reserved folder {MAR_INF}", shown(name));
+            let message = format!("`{}` is in the reserved folder {MAR_INF}", shown(name));
             findings.warning(Code::ReservedName, message, "move it elsewhere");
         }
     }
     for (name, count) in excluded {
         let many = if count > 1 { format!(" ({count} entries)") } else { String::new() };
-        let message = format!("`{}`{many} is left out by the specification", shown(name));
-        findings.warning(
-            Code::ArchiveUnusual,
-            message,
-            "leave out hidden files, Python caches and archives when packing",
-        );
+        let message = format!("`{}`{many} is excluded by the specification", shown(name));
+        let help = "do not pack hidden files, Python caches and archives";
+        findings.unusual(message, help);
     }
 }

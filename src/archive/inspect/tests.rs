@@ -1,4 +1,4 @@
-//! Archives with every departure, built byte by byte.
+//! Archives with every deviation, built byte by byte.
 
 use std::fs;
 use std::path::Path;
@@ -11,13 +11,13 @@ use crate::model::EntryPath;
 use crate::model::manifest::MANIFEST_PATH;
 use crate::text::{is_unprintable, printable, shown};
 
-fn look(bytes: &[u8]) -> Inspection {
+fn inspected(bytes: &[u8]) -> Inspection {
     inspect_bytes(Path::new("cats.mar"), bytes)
 }
 
-/// The problems, one a line, as far as they tell one from the other.
+/// The problems as text.
 fn problems(bytes: &[u8]) -> Vec<String> {
-    look(bytes).problems.iter().map(ToString::to_string).collect()
+    inspected(bytes).problems.iter().map(ToString::to_string).collect()
 }
 
 fn edited(edit: impl FnOnce(&mut Vec<Item>)) -> Vec<u8> {
@@ -30,7 +30,7 @@ fn with_manifest(manifest: impl AsRef<[u8]>) -> Vec<u8> {
     edited(|items| items[0] = Item::stored(MANIFEST_PATH, manifest))
 }
 
-/// Asserts that each archive has exactly one problem, which says so.
+/// Asserts that each archive has exactly one problem, with this text.
 fn one_each(table: Vec<(Vec<u8>, &str)>) {
     for (bytes, expected) in table {
         let found = problems(&bytes);
@@ -38,10 +38,10 @@ fn one_each(table: Vec<(Vec<u8>, &str)>) {
     }
 }
 
-/// Found by comparing with another reader, which refuses the first and, of the second, goes by what
-/// begins in the comment.
+/// Another reader refuses the first archive, and uses the end record that begins in the comment of the
+/// second.
 #[test]
-fn an_end_record_on_which_readers_do_not_agree_is_told_of() {
+fn an_end_record_on_which_readers_disagree_is_reported() {
     let good = zip(&good());
     let end = good.len() - 22;
     let mut part = good.clone();
@@ -49,12 +49,15 @@ fn an_end_record_on_which_readers_do_not_agree_is_told_of() {
     let mut again = good;
     again[end + 20] = 6;
     again.extend(b"PK\x05\x06ab");
-    one_each(vec![(part, "a part of an archive on several disks"), (again, "another one seems")]);
+    one_each(vec![
+        (part, "a part of an archive on several disks"),
+        (again, "another end record seems"),
+    ]);
 }
 
 #[test]
 fn a_good_archive_has_no_problem_and_the_digest_of_its_content() {
-    let inspection = look(&zip(&good()));
+    let inspection = inspected(&zip(&good()));
     assert_eq!(inspection.problems, []);
     assert_eq!(inspection.totals.files, 5);
     assert_eq!(inspection.manifest.as_ref().unwrap()["model"]["modelName"], "cats");
@@ -74,7 +77,7 @@ fn a_good_archive_has_no_problem_and_the_digest_of_its_content() {
 }
 
 #[test]
-fn a_directory_with_a_zip64_end_record() {
+fn a_directory_with_a_zip64_end_record_is_read() {
     let bytes = zip(&good());
     let (body, directory) = parts(&good());
     let size = directory.concat().len() as u64;
@@ -92,14 +95,14 @@ fn a_directory_with_a_zip64_end_record() {
     wide.extend(b"PK\x05\x06\0\0\0\0");
     wide.extend([0xff; 12]);
     wide.extend([0, 0]);
-    let inspection = look(&wide);
+    let inspection = inspected(&wide);
     assert_eq!(inspection.problems, []);
     let summary = CentralSummary { offset: body.len() as u64, entries: 5 };
     assert_eq!(inspection.central_directory, Some(summary));
 }
 
 #[test]
-fn things_that_are_fine() {
+fn piped_wide_and_folder_entries_are_no_problem() {
     let piped = Item::deflated("piped", "p".repeat(99)).with_descriptor(true, false);
     for item in [
         piped,
@@ -112,7 +115,7 @@ fn things_that_are_fine() {
 }
 
 #[test]
-fn features_that_the_server_refuses() {
+fn features_that_the_server_refuses_are_errors() {
     let item = || Item::deflated("a", "hello ".repeat(30));
     let and = |item| zip(&good_and(item));
     let link = Item::stored("link", "service.py")
@@ -134,14 +137,14 @@ fn entries_behind_a_stored_descriptor_are_still_found() {
     let bytes = edited(|items| {
         items[1] = Item::stored("weights.bin", [7; 300]).with_descriptor(true, false);
     });
-    let inspection = look(&bytes);
+    let inspection = inspected(&bytes);
     assert_eq!(inspection.entries.len(), 5);
     assert_eq!(inspection.problems.len(), 1, "{:#?}", inspection.problems);
     assert_eq!(inspection.digest, None);
 }
 
 #[test]
-fn archives_that_end_wrongly() {
+fn archives_that_end_wrongly_are_damaged() {
     let (body, directory) = parts(&good());
     let whole = zip(&good());
     let mut empty = Vec::new();
@@ -149,9 +152,9 @@ fn archives_that_end_wrongly() {
     let first_two = parts(&good()[..2]).0;
     for (bytes, expected) in [
         (Vec::new(), "the file is empty"),
-        (empty, "the archive holds nothing"),
-        (b"<html>not found</html>, said the server, and some more".to_vec(), "it is no zip"),
-        ([b"#!/bin/sh\n".as_slice(), &whole].concat(), "bytes stand before the first entry"),
+        (empty, "the archive holds no entries"),
+        (b"<html>not found</html>, said the server, and some more".to_vec(), "it is not a zip"),
+        ([b"#!/bin/sh\n".as_slice(), &whole].concat(), "bytes come before the first entry"),
         (first_two, "cut off behind an entry; the server accepts it with 2 entries"),
         (body[..body.len() - 40].to_vec(), "data is cut off"),
         (body[..body.len() - 2].to_vec(), "cut off within the header"),
@@ -159,29 +162,29 @@ fn archives_that_end_wrongly() {
         (whole[..body.len() + 60].to_vec(), "cut off within its central directory"),
         (edited(|items| items[2].gap.push(0)), "neither an entry nor the central directory"),
     ] {
-        let inspection = look(&bytes);
+        let inspection = inspected(&bytes);
         let found: Vec<_> = inspection.problems.iter().map(ToString::to_string).collect();
         assert!(found.iter().any(|it| it.contains(expected)), "{expected}\n found: {found:#?}");
         assert!(!inspection.is_good() && inspection.digest.is_none(), "{expected}");
     }
-    // Padding that hides nothing is only worth a word.
+    // Padding that hides nothing is only a warning.
     let mut padded = [body, vec![0; 64]].concat();
     finish(&mut padded, &directory);
     one_each(vec![
-        (padded, "warning: at byte"),
-        ([whole, b"tail".to_vec()].concat(), "warning: 4 bytes stand behind"),
+        (padded, "warning: there is neither an entry nor the central directory at byte"),
+        ([whole, b"tail".to_vec()].concat(), "warning: 4 bytes follow the end"),
     ]);
 }
 
 #[test]
-fn differences_between_the_two_readings() {
+fn differences_between_stream_and_directory_are_errors() {
     let listed = |edit: fn(&mut crate::archive::tests::zips::Listed)| {
         edited(|items| edit(items[2].listed.as_mut().unwrap()))
     };
     one_each(vec![
         (
             edited(|items| items[4].listed = None),
-            "reads `empty`, which the central directory lacks",
+            "reads `empty`, which the central directory does not list",
         ),
         (listed(|it| it.crc32 ^= 1), "the CRC of `labels.txt` differs"),
         (listed(|it| it.size += 1), "the size of `labels.txt` differs"),
@@ -200,7 +203,7 @@ fn differences_between_the_two_readings() {
 }
 
 #[test]
-fn names() {
+fn names_that_are_refused_or_unusual_are_reported() {
     let and = |name: &[u8]| zip(&good_and(Item::stored(name, "")));
     one_each(vec![
         (and(b"\xff\xfe"), r"`\xff\xfe` has a name that is not UTF-8"),
@@ -208,17 +211,17 @@ fn names() {
         (and(b"a\0b"), r"`a\u{0}b` has a zero byte"),
         (and(b"/etc/passwd"), "has an absolute path"),
         (and(b"a/../../b"), "leads out of the model's folder"),
-        (and(&[b'n'; 256]), "longer name than a file system takes"),
+        (and(&[b'n'; 256]), "a name that is too long for a file system"),
         (and(b"./a"), "warning: the entry `./a` is not a plain path"),
         (and(b"a\\b"), "warning: the entry `a\\b` has a backslash"),
         (and(b"\x1b[31mred"), r"`\u{1b}[31mred` has a backslash or a control character"),
-        (and(b"empty"), "`empty` is there 2 times"),
+        (and(b"empty"), "`empty` occurs 2 times"),
         (and(b"Service.py"), "warning: `Service.py` and `service.py` differ only in case"),
         (and(b"empty/x"), "`empty` is both a file and a folder"),
-        (and(b".git/config"), "warning: `.git` is left out by the specification"),
-        (and(b"a/__pycache__/x.pyc"), "`a/__pycache__` is left out"),
-        (and(b"old.mar"), "`old.mar` is left out"),
-        (and(b"sub/MANIFEST.json"), "`sub/MANIFEST.json` is left out"),
+        (and(b".git/config"), "warning: `.git` is excluded by the specification"),
+        (and(b"a/__pycache__/x.pyc"), "`a/__pycache__` is excluded"),
+        (and(b"old.mar"), "`old.mar` is excluded"),
+        (and(b"sub/MANIFEST.json"), "`sub/MANIFEST.json` is excluded"),
         (and(b"MAR-INF/more"), "reserved-name: warning: `MAR-INF/more`"),
     ]);
 }
@@ -232,7 +235,7 @@ fn many_problems_of_a_kind_are_counted_not_listed() {
 }
 
 #[test]
-fn manifests() {
+fn manifests_that_the_server_refuses_are_reported() {
     let model =
         |model: &str| with_manifest(format!(r#"{{"runtime": "python", "model": {model}}}"#));
     one_each(vec![
@@ -299,7 +302,7 @@ fn all_forms_of_one_model_have_one_digest() {
 }
 
 #[test]
-fn odd_things_in_the_other_forms() {
+fn links_and_pipes_in_a_folder_and_a_broken_tarball_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("cats");
     fs::create_dir(&model).unwrap();
@@ -318,10 +321,10 @@ fn odd_things_in_the_other_forms() {
 }
 
 proptest! {
-    /// Whatever happens to an archive, looking into it ends well; and unless something is said to
-    /// be wrong, its content is that of the original.
+    /// However an archive is damaged, it can be inspected; and unless an error is reported, its content
+    /// is that of the original.
     #[test]
-    fn damage_is_never_called_good(
+    fn damaged_content_is_never_called_good(
         flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
         cut in prop::option::of(any::<prop::sample::Index>()),
         splice in prop::option::of(any::<(prop::sample::Index, prop::sample::Index)>()),
@@ -341,7 +344,7 @@ proptest! {
         if let Some(cut) = cut {
             bytes.truncate(cut.index(bytes.len()));
         }
-        let (before, after) = (look(&original), look(&bytes));
+        let (before, after) = (inspected(&original), inspected(&bytes));
         if after.is_good() {
             prop_assert_eq!(after.digest, before.digest);
         }
@@ -355,11 +358,11 @@ proptest! {
             bytes.extend(b"PK\x05\x06");
             bytes.extend([0xff; 18]);
         }
-        prop_assert!(!look(&bytes).is_good());
+        prop_assert!(!inspected(&bytes).is_good());
     }
 
     #[test]
-    fn nothing_printable_can_command_a_terminal(text in any::<String>(), bytes: Vec<u8>) {
+    fn no_shown_name_contains_a_control_character(text in any::<String>(), bytes: Vec<u8>) {
         prop_assert!(!printable(&text).chars().any(is_unprintable));
         prop_assert!(!shown(&bytes).chars().any(is_unprintable));
     }

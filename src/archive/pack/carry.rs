@@ -27,7 +27,6 @@ pub struct Slice {
 }
 
 impl Slice {
-    /// The same in pieces.
     pub fn pieces(self) -> impl Iterator<Item = Slice> {
         (0..self.length.div_ceil(SLICE)).map(move |i| {
             let done = i * SLICE;
@@ -51,7 +50,6 @@ pub fn share(from: &File, to: &File, slice: Slice) -> Result<bool, PackError> {
     Ok(true)
 }
 
-/// Copies `slice`.
 pub fn copy(from: &File, to: &File, slice: Slice, buffer: &mut Vec<u8>) -> Result<(), PackError> {
     let Slice { from: mut at, to: mut place, length: mut left } = slice;
     while left > 0 {

@@ -28,7 +28,6 @@ pub enum Job<'p> {
     Run(&'p [Step]),
 }
 
-/// The result of a job.
 pub enum Done<'p> {
     Read { entry: usize, piece: Piece, to: Option<u64>, sums: PieceSums },
     Carried(Slice),

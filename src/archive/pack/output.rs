@@ -47,12 +47,10 @@ impl<'a> Output<'a> {
         self.file
     }
 
-    /// The offset of the next byte.
     pub fn position(&self) -> u64 {
         self.flushed + self.buffer.len() as u64
     }
 
-    /// Bytes written so far.
     pub fn written(&self) -> u64 {
         self.written + self.buffer.len() as u64
     }
@@ -71,7 +69,6 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    /// Appends `bytes`.
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), PackError> {
         if self.buffer.len() + bytes.len() > BUFFER {
             self.flush()?;

@@ -1,5 +1,5 @@
-//! What holds for every form: the content comes back, the layout is as described, and nothing but
-//! content and settings shows in the bytes.
+//! For every form: the content comes back, the layout is as described, and the bytes depend on content
+//! and settings alone.
 
 mod carry_over;
 mod layout;
@@ -56,7 +56,7 @@ impl Files {
         self.content.iter().map(input).collect()
     }
 
-    /// What an archive of them is to hold.
+    /// The content that an archive of them must have.
     pub(crate) fn expected(&self) -> BTreeMap<String, Vec<u8>> {
         let mut expected = self.content.clone();
         expected.insert(MANIFEST_PATH.into(), MANIFEST.into());
@@ -96,12 +96,12 @@ impl Source for Files {
     }
 }
 
-/// A control that nobody listens to.
+/// A control without progress that is never cancelled.
 pub(crate) fn quiet(threads: usize) -> Control<'static> {
     Control { threads, durable: false, cancelled: &NOT_CANCELLED, progress: &|_| {} }
 }
 
-/// Bytes that do not compress, other ones for every length.
+/// Bytes that do not compress, different for every length.
 pub(crate) fn noise(length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     blake3::Hasher::new().update(&length.to_le_bytes()).finalize_xof().fill(&mut bytes);
@@ -137,7 +137,7 @@ fn unzip(file: &File) -> BTreeMap<String, Vec<u8>> {
     (0..count).map(read).collect()
 }
 
-/// One of everything: each length around a chunk, text and noise, names that are not ASCII.
+/// Text and noise of lengths around a chunk, and names that are not ASCII.
 pub(crate) fn varied() -> Files {
     let lengths = [0, 1, 2, 300, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 3 * CHUNK + 77];
     let both = lengths.into_iter().flat_map(|length| {
@@ -148,7 +148,7 @@ pub(crate) fn varied() -> Files {
 }
 
 #[test]
-fn what_is_packed_comes_back() {
+fn packed_content_comes_back() {
     let files = varied();
     for compression in [Compression::Auto, Compression::Store, Compression::Deflate] {
         for (level, threads) in [(1, 1), (6, 3)] {
@@ -165,7 +165,7 @@ fn what_is_packed_comes_back() {
 }
 
 #[test]
-fn each_form_suits_what_it_packs() {
+fn only_content_that_shrinks_is_deflated() {
     let (_, packed) = varied().zip(&PROFILE, 2);
     for entry in packed.entries {
         let shrinks = entry.path.as_str().starts_with("text/") && entry.size >= 300
@@ -178,8 +178,8 @@ fn each_form_suits_what_it_packs() {
 }
 
 #[test]
-fn what_probing_mistook_is_stored_in_its_place() {
-    // Text where the samples are taken, noise everywhere else; and a plan that is wrong altogether.
+fn a_large_file_that_does_not_shrink_after_all_is_stored_in_its_place() {
+    // Text where the samples are, noise everywhere else; and a plan that is wrong.
     let mut mixed = noise(4 * CHUNK + 1);
     for i in 0..8 {
         let at = (mixed.len() - (32 << 10)) * i / 7;
@@ -209,7 +209,7 @@ fn what_probing_mistook_is_stored_in_its_place() {
 }
 
 #[test]
-fn a_file_of_another_length_has_moved() {
+fn a_file_whose_length_differs_from_the_listing_has_moved() {
     for length in [5, CHUNK + 5] {
         for content in [text(length), noise(length)] {
             let files = Files::new([("a", content), ("b", text(1))]);
@@ -250,9 +250,9 @@ fn a_file_of_another_length_has_moved() {
 }
 
 #[test]
-fn a_file_that_is_gone_has_moved_and_one_that_is_barred_is_an_error() {
-    struct Barred(io::ErrorKind);
-    impl Source for Barred {
+fn a_missing_file_has_moved_and_an_unreadable_one_is_an_error() {
+    struct Unreadable(io::ErrorKind);
+    impl Source for Unreadable {
         fn open(&self, _: &EntryPath) -> io::Result<File> {
             Err(self.0.into())
         }
@@ -261,7 +261,8 @@ fn a_file_that_is_gone_has_moved_and_one_that_is_barred_is_an_error() {
     let plan = plan(MANIFEST.into(), &inputs, &[Method::Stored], vec![]);
     let pack = |kind| {
         let out = tempfile::tempfile().unwrap();
-        pack_zip(&plan, &PROFILE, &Barred(kind), &out, Before::default(), &quiet(1)).unwrap_err()
+        pack_zip(&plan, &PROFILE, &Unreadable(kind), &out, Before::default(), &quiet(1))
+            .unwrap_err()
     };
     assert!(matches!(pack(io::ErrorKind::NotFound), PackError::Moved { .. }));
     let error = pack(io::ErrorKind::PermissionDenied);
@@ -282,7 +283,7 @@ fn an_archive_that_cannot_be_written_is_an_error() {
 }
 
 #[test]
-fn cancelling_ends_a_build() {
+fn a_cancelled_build_ends_soon() {
     let files = varied();
     let plan = files.plan(&files.inputs(), &PROFILE, &quiet(1)).unwrap();
     for threads in [1, 2] {
@@ -303,7 +304,7 @@ fn cancelling_ends_a_build() {
 }
 
 #[test]
-fn progress_grows_to_the_sum_of_the_inputs() {
+fn progress_grows_to_the_bytes_of_all_inputs() {
     let files = varied();
     let plan = files.plan(&files.inputs(), &PROFILE, &quiet(1)).unwrap();
     for threads in [1, 2] {
@@ -392,7 +393,7 @@ fn a_folder_holds_the_model_with_fixed_modes() {
 }
 
 #[test]
-fn nothing_but_content_and_settings_shows_in_the_bytes() {
+fn the_bytes_depend_on_content_and_settings_alone() {
     let files = varied();
     let (first, _) = files.zip(&PROFILE, 1);
     let copy = Files::new(files.content.clone());
@@ -407,7 +408,7 @@ fn nothing_but_content_and_settings_shows_in_the_bytes() {
 }
 
 #[test]
-fn an_early_flush_changes_nothing() {
+fn early_write_back_does_not_change_the_archive() {
     let files = Files::new([("a", text(9))]);
     let mut inputs = files.inputs();
     let size = 70 << 20;
@@ -427,14 +428,14 @@ fn an_early_flush_changes_nothing() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
-    fn listing_order_and_threads_do_not_count(
+    fn the_bytes_do_not_depend_on_listing_order_or_threads(
         kinds in proptest::collection::btree_map(
             "[a-c]{1,2}(/[xyä]{1,2}){0,2}x", (0..=2 * CHUNK + 9, 0..3u8), 0..8),
         level in 1..=9u8,
         compression in prop_oneof![Just(Compression::Auto), Just(Compression::Deflate), Just(Compression::Store)],
         turn in any::<prop::sample::Index>(),
     ) {
-        // A path that is also a folder of another one cannot be.
+        // No path can be a folder of another one.
         let paths: Vec<_> = kinds.keys().cloned().collect();
         let files = Files::new(kinds.into_iter().filter(|(path, _)| {
             !paths.iter().any(|other| other.starts_with(&format!("{path}/")))

@@ -20,7 +20,6 @@ const WORTHWHILE: u64 = 4 * STEP;
 /// Gathers what was written, and requests write-back of it piece by piece.
 pub struct WriteBack<'a> {
     file: &'a File,
-    /// All bytes that were written.
     written: u64,
     /// The range that was written and not requested yet.
     from: u64,

@@ -50,12 +50,13 @@ pub fn pack_zip(
     let worker = || Worker::new(profile, source, out, before.previous, control);
     let manifest = worker().pack_manifest(&plan.manifest);
     let large = Large::place(plan, manifest.bytes.len() as u64, before.in_place)?;
+    let carried = plan.steps.iter().filter(|step| matches!(step, Step::Carry(_)));
     let mut zip = Zip {
         source,
         previous: before.previous,
         control,
         output: Output::new(out, control.durable),
-        packed: Packed { carried_over: plan.carried_over(), ..Packed::default() },
+        packed: Packed { carried_over: carried.count() as u64, ..Packed::default() },
         deflating: None,
         sums: FileSums::default(),
         buffer: Vec::new(),

@@ -1,7 +1,7 @@
-//! The central directory, which every zip tool but the server goes by.
+//! The central directory, which every zip tool but the server uses.
 //!
-//! Read for comparison with the stream of local headers. Entries are taken as they stand, doubles
-//! included, so that a directory made to deceive is seen as it is.
+//! It is compared with the stream of local headers. Entries are returned as they stand, duplicates
+//! included, so that a deceptive directory is seen as it is.
 
 use std::io;
 
@@ -12,36 +12,34 @@ use super::window::{HEADER_PIECE, ReadAt, Window, four_at, u16_at, u32_at, u64_a
 const END_LENGTH: u64 = 22;
 /// Bytes of an entry without name, extra fields and comment.
 const ENTRY_LENGTH: usize = 46;
-/// No archive of a model has more entries; a directory that states more is not read to its end.
+/// No model has more entries; a longer directory is not read to its end.
 pub const MAX_ENTRIES: usize = 2_000_000;
 
-/// The central directory of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CentralDirectory {
-    /// Where it begins in the file.
+    /// Its offset in the file.
     pub offset: u64,
-    /// Bytes before the archive proper: offsets in the directory count from there.
+    /// Bytes before the archive itself; offsets in the directory do not count them.
     pub prefix: u64,
-    /// How many entries the end record states.
+    /// The number of entries that the end record states.
     pub stated_entries: u64,
-    /// The entries that are there.
     pub entries: Vec<CentralEntry>,
-    /// Bytes between the last entry that is there and the end record.
+    /// Bytes between the last entry and the end record.
     pub unread: u64,
-    /// Whether the end record calls the archive a part of several, which no other reader takes.
+    /// Whether the end record calls the archive a part of several, which other readers refuse.
     pub is_part: bool,
-    /// Whether another end record seems to begin behind the one that was read, too near to the end to
-    /// be whole: readers do not agree on which of them counts.
+    /// Whether another end record seems to begin behind this one, too near to the end to be whole:
+    /// readers disagree on which of them counts.
     pub is_ambiguous: bool,
-    /// Bytes of the archive's comment.
+    /// Bytes of the archive's comment, as stated.
     pub comment: u64,
-    /// Bytes of the comment that are not there.
+    /// Bytes of the comment that are missing.
     pub missing: u64,
-    /// Bytes behind the end record and its comment.
+    /// Bytes that follow the end record and its comment.
     pub trailing: u64,
 }
 
-/// What the central directory says of an entry.
+/// An entry in the central directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CentralEntry {
     pub name: Vec<u8>,
@@ -49,57 +47,37 @@ pub struct CentralEntry {
     pub size: u64,
     pub packed_size: u64,
     pub method: u16,
-    /// Where its local header begins in the file.
+    /// The offset of its local header in the file.
     pub header_offset: u64,
-    /// Type and permissions, where it was made on Unix.
+    /// Type and permissions, if it was made on Unix.
     pub unix_mode: Option<u32>,
 }
 
 impl CentralEntry {
-    /// Whether it is a symbolic link.
     pub fn is_symlink(&self) -> bool {
         self.unix_mode.is_some_and(|mode| mode & 0o170_000 == 0o120_000)
     }
 }
 
-/// Finds and reads the central directory; nothing where there is none.
+/// Finds and reads the central directory, if there is one.
 pub fn read<R: ReadAt>(source: R, length: u64) -> io::Result<Option<CentralDirectory>> {
     let mut window = Window::new(source, length);
     let Some(end) = find_end(&mut window)? else { return Ok(None) };
-    let Some(place) = locate(&mut window, end)? else { return Ok(None) };
-    let mut entries = Vec::new();
-    let mut offset = place.offset;
-    while entries.len() < MAX_ENTRIES
-        && offset < place.end
-        && let Some((entry, next)) = read_entry(&mut window, offset, place.prefix)?
+    let Some((mut directory, directory_end)) = locate(&mut window, end)? else { return Ok(None) };
+    let mut offset = directory.offset;
+    while directory.entries.len() < MAX_ENTRIES
+        && offset < directory_end
+        && let Some((entry, next)) = read_entry(&mut window, offset, directory.prefix)?
     {
-        entries.push(entry);
+        directory.entries.push(entry);
         offset = next;
     }
-    let (comment, is_part) = match window.exact(end, 22)? {
-        Some(record) => {
-            // In a zip64 archive the numbers can stand elsewhere.
-            let disks = [u16_at(record, 4), u16_at(record, 6)];
-            let is_one = |disk: &u16| *disk == 0 || *disk == u16::MAX;
-            (u64::from(u16_at(record, 20)), !disks.iter().all(is_one))
-        }
-        None => (0, false),
-    };
-    Ok(Some(CentralDirectory {
-        offset: place.offset,
-        prefix: place.prefix,
-        stated_entries: place.entries,
-        entries,
-        unread: place.end.saturating_sub(offset),
-        is_part,
-        is_ambiguous: is_begun_again(&mut window, end)?,
-        comment,
-        missing: (end + END_LENGTH + comment).saturating_sub(length),
-        trailing: length.saturating_sub(end + END_LENGTH + comment),
-    }))
+    directory.unread = directory_end.saturating_sub(offset);
+    directory.is_ambiguous = is_begun_again(&mut window, end)?;
+    Ok(Some(directory))
 }
 
-/// Where the end record begins: the last one that fits into the file.
+/// The offset of the end record: the last one that fits into the file.
 fn find_end<R: ReadAt>(window: &mut Window<R>) -> io::Result<Option<u64>> {
     let length = window.length();
     let reach = END_LENGTH + u64::from(u16::MAX);
@@ -111,7 +89,7 @@ fn find_end<R: ReadAt>(window: &mut Window<R>) -> io::Result<Option<u64>> {
     Ok(found.map(|place| start + place as u64))
 }
 
-/// Whether the signature of an end record stands behind that of the one at `end`.
+/// Whether another signature of an end record follows that of the record at `end`.
 fn is_begun_again<R: ReadAt>(window: &mut Window<R>, end: u64) -> io::Result<bool> {
     let behind = end + END_LENGTH;
     let piece = usize::try_from(window.length().saturating_sub(behind)).unwrap_or(0);
@@ -120,34 +98,47 @@ fn is_begun_again<R: ReadAt>(window: &mut Window<R>, end: u64) -> io::Result<boo
     Ok(tail.windows(4).any(|bytes| bytes == b"PK\x05\x06"))
 }
 
-/// What the end records say of the directory.
-struct Place {
-    offset: u64,
+/// The directory as the end records state it, without entries yet, and where it ends.
+fn locate<R: ReadAt>(
+    window: &mut Window<R>,
     end: u64,
-    prefix: u64,
-    entries: u64,
-}
-
-fn locate<R: ReadAt>(window: &mut Window<R>, end: u64) -> io::Result<Option<Place>> {
-    let Some(record) = window.exact(end, 22)? else { return Ok(None) };
-    let mut entries = u64::from(u16_at(record, 10));
+) -> io::Result<Option<(CentralDirectory, u64)>> {
+    let length = window.length();
+    let Some(record) = window.exact(end, END_LENGTH as usize)? else { return Ok(None) };
+    // In a zip64 archive the numbers can be in the other end record.
+    let is_first = |disk: u16| disk == 0 || disk == u16::MAX;
+    let is_part = ![4, 6].into_iter().all(|at| is_first(u16_at(record, at)));
+    let comment = u64::from(u16_at(record, 20));
+    let mut stated_entries = u64::from(u16_at(record, 10));
     let mut size = u64::from(u32_at(record, 12));
     let mut stated_offset = u64::from(u32_at(record, 16));
     let mut directory_end = end;
     if let Some(wide) = wide_end(window, end)? {
         let Some(record) = window.exact(wide, 56)? else { return Ok(None) };
-        entries = u64_at(record, 32);
+        stated_entries = u64_at(record, 32);
         size = u64_at(record, 40);
         stated_offset = u64_at(record, 48);
         directory_end = wide;
     }
-    // The directory ends where its end record begins; what is then too much stands in front.
+    // The directory ends where its end record begins; excess bytes come before the archive.
     let Some(offset) = directory_end.checked_sub(size) else { return Ok(None) };
-    let prefix = offset.checked_sub(stated_offset);
-    Ok(prefix.map(|prefix| Place { offset, end: directory_end, prefix, entries }))
+    let Some(prefix) = offset.checked_sub(stated_offset) else { return Ok(None) };
+    let directory = CentralDirectory {
+        offset,
+        prefix,
+        stated_entries,
+        entries: Vec::new(),
+        unread: 0,
+        is_part,
+        is_ambiguous: false,
+        comment,
+        missing: (end + END_LENGTH + comment).saturating_sub(length),
+        trailing: length.saturating_sub(end + END_LENGTH + comment),
+    };
+    Ok(Some((directory, directory_end)))
 }
 
-/// Where the zip64 end record begins, if a locator before the end record points at one.
+/// The offset of the zip64 end record, if a locator before the end record points at one.
 fn wide_end<R: ReadAt>(window: &mut Window<R>, end: u64) -> io::Result<Option<u64>> {
     let Some(locator) = end.checked_sub(20) else { return Ok(None) };
     let Some(bytes) = window.exact(locator, 20)? else { return Ok(None) };
@@ -155,8 +146,8 @@ fn wide_end<R: ReadAt>(window: &mut Window<R>, end: u64) -> io::Result<Option<u6
         return Ok(None);
     }
     let stated = u64_at(bytes, 8);
-    // With bytes before the archive the stated place is wrong by as many; the record then stands
-    // right before its locator, 56 bytes long.
+    // Bytes before the archive make the stated offset wrong; the record then comes right before its
+    // locator, 56 bytes long.
     for place in [Some(stated), locator.checked_sub(56)].into_iter().flatten() {
         if window.exact(place, 56)?.is_some_and(|record| record.starts_with(b"PK\x06\x06")) {
             return Ok(Some(place));
@@ -183,7 +174,7 @@ fn read_entry<R: ReadAt>(
     let mut header_offset = u64::from(u32_at(bytes, 42));
     let zip64 = ExtraFields(&bytes[name_end..extra_end]).find(|(id, _)| *id == ExtraFields::ZIP64);
     if let Some((_, mut value)) = zip64 {
-        // Only the fields that did not fit are there, in this order.
+        // It has only the values that did not fit, in this order.
         for field in [&mut size, &mut packed_size, &mut header_offset] {
             if *field == u64::from(u32::MAX)
                 && let Some((head, rest)) = value.split_at_checked(8)

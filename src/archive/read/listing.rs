@@ -1,8 +1,8 @@
-//! What the two forms that are no zip hold: a `.tar.gz` and a plain folder, read through and hashed.
+//! The content of a `.tar.gz` or a folder, read and hashed.
 //!
-//! Neither is trusted. A tar's headers may not take more memory than a fixed allowance, however
-//! much a compressed megabyte of them unfolds to; in a folder nothing but regular files is opened,
-//! and no symbolic link is followed.
+//! Neither is trusted. The headers of a tar get a fixed allowance of memory, however long they become
+//! when they are decompressed; in a folder only regular files are opened, and symbolic links are not
+//! followed.
 
 use std::cell::Cell;
 use std::fs::OpenOptions;
@@ -20,49 +20,53 @@ use super::central::MAX_ENTRIES;
 use super::window::DATA_PIECE;
 use crate::model::manifest::MANIFEST_PATH;
 
-/// A longer manifest is not kept; the server's own are about one kilobyte.
+/// A longer manifest is not kept; those of the server have about one kilobyte.
 pub const MAX_MANIFEST: u64 = 1 << 20;
-/// What the headers before an entry, long names included, may take.
+/// Bytes that the headers before an entry may take, long names included.
 const HEADER_ALLOWANCE: u64 = 1 << 20;
-/// What may stand behind the end of a tar: GNU tar fills up its last record.
+/// Bytes that may follow the end of a tar: GNU tar fills up its last record.
 const TAIL_ALLOWANCE: u64 = 16 << 20;
 
-/// What an item is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     File,
     Folder,
     Symlink,
-    /// A device, a FIFO, a sparse file and whatever else there is.
+    /// A device, a FIFO, a sparse file, or anything else.
     Other,
 }
 
 /// A file or folder of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    /// Its path as it stands there.
+    /// Its path as it stands in the archive.
     pub name: Vec<u8>,
     pub kind: Kind,
     /// Bytes of its content, 0 unless it is a file.
     pub size: u64,
-    /// BLAKE3 of its content.
     pub blake3: [u8; 32],
-    /// The content, where the path ends in that of the manifest and is not overly long.
+    /// The content, if the path ends in that of the manifest and the file is not too long.
     pub manifest: Option<Vec<u8>>,
 }
 
-/// All items, in the order in which they stand, and what kept the rest from being read.
-#[derive(Debug, Default)]
+/// All items, in their order, and the error that kept the rest from being read.
+#[derive(Debug)]
 pub struct Listing {
     pub items: Vec<Item>,
     pub damage: Option<io::Error>,
 }
 
-/// Reads a `.tar.gz` to its end, past the tar's, so that the CRC of the gzip is checked.
+impl Item {
+    fn without_content(name: Vec<u8>, kind: Kind) -> Self {
+        Item { name, kind, size: 0, blake3: [0; 32], manifest: None }
+    }
+}
+
+/// Reads a `.tar.gz` to its end, beyond that of the tar, so that the CRC of the gzip is checked.
 pub fn read_tgz(reader: impl Read) -> Listing {
-    let mut listing = Listing::default();
-    listing.damage = read_tar(reader, &mut listing.items).err();
-    listing
+    let mut items = Vec::new();
+    let damage = read_tar(reader, &mut items).err();
+    Listing { items, damage }
 }
 
 fn read_tar(reader: impl Read, items: &mut Vec<Item>) -> io::Result<()> {
@@ -86,10 +90,9 @@ fn read_tar(reader: impl Read, items: &mut Vec<Item>) -> io::Result<()> {
         };
         allowance.set(entry.size().saturating_add(HEADER_ALLOWANCE));
         let name = entry.path_bytes().into_owned();
-        items.push(if kind == Kind::File {
-            read_file(name, &mut entry)?
-        } else {
-            Item { name, kind, size: 0, blake3: [0; 32], manifest: None }
+        items.push(match kind {
+            Kind::File => read_file(name, &mut entry)?,
+            kind => Item::without_content(name, kind),
         });
     }
     allowance.set(TAIL_ALLOWANCE);
@@ -97,35 +100,29 @@ fn read_tar(reader: impl Read, items: &mut Vec<Item>) -> io::Result<()> {
     Ok(())
 }
 
-/// Lists a folder, sorted by path, reading every regular file. The path of an item is relative.
+/// Lists a folder, sorted by path, and reads every regular file. Paths of items are relative.
 pub fn read_folder(folder: &Path) -> Listing {
-    let mut listing = Listing::default();
-    let walk = walkdir::WalkDir::new(folder).min_depth(1).sort_by_file_name();
-    for item in walk {
-        if let Err(error) = item.map_err(io::Error::from).and_then(|item| {
-            let path = item.path().strip_prefix(folder).unwrap_or(item.path());
-            let name = path.as_os_str().as_bytes().to_vec();
-            let kind = match item.file_type() {
-                kind if kind.is_file() => Kind::File,
-                kind if kind.is_dir() => Kind::Folder,
-                kind if kind.is_symlink() => Kind::Symlink,
-                _ => Kind::Other,
-            };
-            listing.items.push(if kind == Kind::File {
-                read_file(name, &mut open_plain(item.path())?)?
-            } else {
-                Item { name, kind, size: 0, blake3: [0; 32], manifest: None }
-            });
-            Ok(())
-        }) {
-            listing.damage = Some(error);
-            break;
-        }
-    }
-    listing
+    let mut items = Vec::new();
+    let damage = read_files(folder, &mut items).err();
+    Listing { items, damage }
 }
 
-/// Opens a file that is to be a regular one; a FIFO that took its place does not block.
+fn read_files(folder: &Path, items: &mut Vec<Item>) -> io::Result<()> {
+    for found in walkdir::WalkDir::new(folder).min_depth(1).sort_by_file_name() {
+        let found = found?;
+        let path = found.path().strip_prefix(folder).unwrap_or(found.path());
+        let name = path.as_os_str().as_bytes().to_vec();
+        items.push(match found.file_type() {
+            kind if kind.is_file() => read_file(name, &mut open_plain(found.path())?)?,
+            kind if kind.is_dir() => Item::without_content(name, Kind::Folder),
+            kind if kind.is_symlink() => Item::without_content(name, Kind::Symlink),
+            _ => Item::without_content(name, Kind::Other),
+        });
+    }
+    Ok(())
+}
+
+/// Opens a regular file. A FIFO that took its place does not block.
 pub fn open_plain(path: &Path) -> io::Result<std::fs::File> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
     OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path)
@@ -156,7 +153,7 @@ fn read_file(name: Vec<u8>, reader: &mut dyn Read) -> io::Result<Item> {
     Ok(Item { name, kind: Kind::File, size, blake3, manifest })
 }
 
-/// A reader that fails once it has given more than it was allowed to.
+/// A reader that fails once it has given more bytes than allowed.
 struct Allowed<R> {
     inner: R,
     left: Rc<Cell<u64>>,
@@ -166,7 +163,7 @@ impl<R: Read> Read for Allowed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
         let left = self.left.get().checked_sub(count as u64);
-        self.left.set(left.ok_or_else(|| io::Error::other("a header is unreasonably long"))?);
+        self.left.set(left.ok_or_else(|| io::Error::other("a header is too long"))?);
         Ok(count)
     }
 }

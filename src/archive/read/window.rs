@@ -1,21 +1,21 @@
 //! Bytes of a file by position, read ahead in pieces.
 //!
 //! Readers of archives jump: from a header over its data to the next header, and to the end of the
-//! file. A [`Window`] keeps the piece around the last place, so that a run of small entries costs
-//! one system call for many of them and a large stored entry is jumped over without being read.
-//! What a file claims never decides how much is allocated: a window holds at most the larger of
-//! the piece and what its caller asks for, and callers ask for at most two 16-bit lengths.
+//! file. A [`Window`] keeps the last piece, so that one system call reads many small entries, and a
+//! large stored entry is skipped without being read. The content of a file never decides how much is
+//! allocated: a window holds at most the larger of the piece and the wanted length, and callers want
+//! at most two 16-bit lengths.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// Something of a known length that can be read at any position.
+/// Bytes that can be read at any position.
 pub trait ReadAt {
-    /// Reads into `buffer` from `offset`; fewer bytes only at the end or when interrupted early.
+    /// Reads into `buffer` from `offset`; fewer bytes at the end, or after an interruption.
     ///
     /// # Errors
-    /// When the medium fails.
+    /// When the bytes cannot be read.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 }
 
@@ -40,12 +40,12 @@ impl<R: ReadAt + ?Sized> ReadAt for &R {
     }
 }
 
-/// Bytes read ahead where headers stand close together.
+/// Bytes read ahead where headers are expected.
 pub const HEADER_PIECE: usize = 64 << 10;
-/// Bytes read ahead where data is read through.
+/// Bytes read ahead where data is read.
 pub const DATA_PIECE: usize = 256 << 10;
 
-/// The piece of a source that was read last.
+/// The last piece that was read from a source.
 #[derive(Debug)]
 pub struct Window<R> {
     source: R,
@@ -56,18 +56,16 @@ pub struct Window<R> {
 }
 
 impl<R: ReadAt> Window<R> {
-    /// A window on the first `length` bytes of `source`.
     pub fn new(source: R, length: u64) -> Self {
         Self { source, length, start: 0, filled: 0, buffer: Vec::new() }
     }
 
-    /// How long the source is.
     pub fn length(&self) -> u64 {
         self.length
     }
 
-    /// The bytes from `offset` on: at least `want` of them unless the source ends before, reading
-    /// `piece` bytes at once where they are not there yet.
+    /// The bytes from `offset` on: at least `want` of them, unless the source ends before. Reads
+    /// `piece` bytes at once if they are not in the window.
     pub fn at(&mut self, offset: u64, want: usize, piece: usize) -> io::Result<&[u8]> {
         let rest = self.length.saturating_sub(offset);
         let want = want.min(usize::try_from(rest).unwrap_or(usize::MAX));
@@ -86,7 +84,7 @@ impl<R: ReadAt> Window<R> {
         Ok(&self.buffer[skip..self.filled])
     }
 
-    /// Exactly the `count` bytes from `offset`, or nothing where the source ends before.
+    /// Exactly the `count` bytes from `offset`, or `None` if the source ends before.
     pub fn exact(&mut self, offset: u64, count: usize) -> io::Result<Option<&[u8]>> {
         Ok(self.at(offset, count, HEADER_PIECE)?.get(..count))
     }
@@ -110,7 +108,7 @@ impl<R: ReadAt> Window<R> {
     }
 }
 
-/// The `N` bytes of a header at `at`, which the caller has checked to be there.
+/// The `N` bytes at `at`; the caller has checked that they are there.
 fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     let mut array = [0; N];
     if let Some(slice) = bytes.get(at..at + N) {
@@ -119,27 +117,23 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     array
 }
 
-/// Two bytes in little endian.
 pub fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes(array(bytes, at))
 }
 
-/// Four bytes in little endian.
 pub fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(array(bytes, at))
 }
 
-/// Eight bytes in little endian.
 pub fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(array(bytes, at))
 }
 
-/// The four bytes at `at`.
 pub fn four_at(bytes: &[u8], at: usize) -> [u8; 4] {
     array(bytes, at)
 }
 
-/// A window read from front to back, with seeking: for readers that know nothing of positions.
+/// A window with a position, for readers that need [`io::Read`] and [`io::Seek`].
 #[derive(Debug)]
 pub struct WindowReader<R> {
     window: Window<R>,

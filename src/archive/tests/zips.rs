@@ -1,10 +1,10 @@
-//! Zips made byte by byte for tests, good ones and odd ones.
+//! Zips made byte by byte, good ones and odd ones.
 
 use std::io::Write;
 
 use crate::model::manifest::MANIFEST_PATH;
 
-/// One entry: what stands in its local header, before and behind it, and in the central directory.
+/// One entry: its local header, the bytes around it, and its record in the central directory.
 #[derive(Debug, Clone)]
 pub struct Item {
     /// Bytes before the local header.
@@ -16,13 +16,13 @@ pub struct Item {
     pub size: u32,
     pub packed_size: u32,
     pub extra: Vec<u8>,
-    /// The data as it stands in the archive.
+    /// The data in the archive.
     pub data: Vec<u8>,
     /// Bytes behind the data.
     pub descriptor: Vec<u8>,
-    /// Whether the stream has it.
+    /// Whether the stream of local headers has it.
     pub present: bool,
-    /// Its line in the central directory, if it has one: name, CRC, size, packed size, mode.
+    /// Its record in the central directory, if it has one.
     pub listed: Option<Listed>,
 }
 
@@ -67,7 +67,7 @@ impl Item {
         }
     }
 
-    /// The same with sizes and CRC behind the data, as 32-bit or as 64-bit fields.
+    /// The same with sizes and CRC behind the data, in 32-bit or 64-bit fields.
     pub fn with_descriptor(mut self, signature: bool, wide: bool) -> Self {
         self.flags |= 1 << 3;
         self.descriptor = if signature { b"PK\x07\x08".to_vec() } else { Vec::new() };
@@ -117,7 +117,7 @@ pub fn good() -> Vec<Item> {
     ]
 }
 
-/// The good archive with something put behind its entries.
+/// The entries of a good archive, and one more.
 pub fn good_and(item: Item) -> Vec<Item> {
     let mut items = good();
     items.push(item);
@@ -131,26 +131,26 @@ pub fn zip(items: &[Item]) -> Vec<u8> {
     bytes
 }
 
-/// The entries with what stands between them, and their lines in the central directory.
+/// The entries with the bytes between them, and their records in the central directory.
 pub fn parts(items: &[Item]) -> (Vec<u8>, Vec<Vec<u8>>) {
     let mut bytes = Vec::new();
     let mut directory = Vec::new();
     for item in items {
         bytes.extend(&item.gap);
         if let Some(listed) = &item.listed {
-            let mut line = Vec::from(*b"PK\x01\x02\x14\x03\x14\x00");
-            line.extend(item.flags.to_le_bytes());
-            line.extend(item.method.to_le_bytes());
-            line.extend([0, 0, 0x21, 0]);
+            let mut record = Vec::from(*b"PK\x01\x02\x14\x03\x14\x00");
+            record.extend(item.flags.to_le_bytes());
+            record.extend(item.method.to_le_bytes());
+            record.extend([0, 0, 0x21, 0]);
             for number in [listed.crc32, listed.packed_size, listed.size] {
-                line.extend(number.to_le_bytes());
+                record.extend(number.to_le_bytes());
             }
-            line.extend(u16::try_from(listed.name.len()).unwrap().to_le_bytes());
-            line.extend([0; 8]);
-            line.extend((listed.mode << 16).to_le_bytes());
-            line.extend(u32::try_from(bytes.len()).unwrap().to_le_bytes());
-            line.extend(&listed.name);
-            directory.push(line);
+            record.extend(u16::try_from(listed.name.len()).unwrap().to_le_bytes());
+            record.extend([0; 8]);
+            record.extend((listed.mode << 16).to_le_bytes());
+            record.extend(u32::try_from(bytes.len()).unwrap().to_le_bytes());
+            record.extend(&listed.name);
+            directory.push(record);
         }
         if !item.present {
             continue;
@@ -172,7 +172,7 @@ pub fn parts(items: &[Item]) -> (Vec<u8>, Vec<Vec<u8>>) {
     (bytes, directory)
 }
 
-/// Puts the central directory and the end record behind `bytes`.
+/// Appends the central directory and the end record.
 pub fn finish(bytes: &mut Vec<u8>, directory: &[Vec<u8>]) {
     let offset = u32::try_from(bytes.len()).unwrap();
     bytes.extend(directory.concat());

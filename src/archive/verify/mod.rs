@@ -21,6 +21,7 @@ use thiserror::Error;
 
 pub use self::zip::{verify_packed, verify_zip};
 use super::Entry;
+use super::digest::hex;
 use super::read::listing::{Item, Kind, read_folder, read_tgz};
 use super::read::stream::{End, Fault};
 use super::read::window::{DATA_PIECE, WindowReader};
@@ -147,7 +148,6 @@ impl Check<'_> {
         let entry = self.0;
         self.number("the file type", Kind::File as u64, item.kind as u64)?;
         self.number("the size", entry.size, item.size)?;
-        let hex = |hash| blake3::Hash::from_bytes(hash).to_hex().to_string();
         let same = entry.blake3 == item.blake3;
         self.same("the BLAKE3", same, || (hex(entry.blake3), hex(item.blake3)))
     }

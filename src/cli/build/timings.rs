@@ -33,7 +33,7 @@ impl PassTimes {
 /// Writes a line for each model, built or not, and one for the pass.
 pub(super) fn write(rows: &[&Summary], pass: &PassTimes, out: &mut dyn Write) -> io::Result<()> {
     let mut table = table();
-    let stages = Stage::ALL.map(|stage| stage.as_str().to_uppercase());
+    let stages = Stage::ALL.iter().map(|stage| stage.as_str().to_uppercase());
     let bytes = ["READ", "COMPRESSED", "WRITTEN", "CARRIED OVER"].map(str::to_owned);
     table.set_header(["MODEL".to_owned()].into_iter().chain(stages).chain(bytes));
     for row in rows {
@@ -54,16 +54,16 @@ pub(super) fn write(rows: &[&Summary], pass: &PassTimes, out: &mut dyn Write) ->
 }
 
 fn cells(row: &Summary) -> Vec<String> {
-    let took = &row.took;
+    let stats = &row.stats;
     let stage = |stage: Stage| {
-        let time = took.stages_ms.iter().find(|time| time.stage == stage);
+        let time = stats.stages_ms.iter().find(|time| time.stage == stage);
         time.map(|time| duration(Duration::from_secs_f64(time.ms / 1e3))).unwrap_or_default()
     };
-    let cost = took.cost;
+    let cost = stats.cost;
     let bytes = [cost.read, cost.compressed, cost.written].map(size);
     [printable(&row.model)]
         .into_iter()
-        .chain(Stage::ALL.map(stage))
+        .chain(Stage::ALL.iter().copied().map(stage))
         .chain(bytes)
         .chain([carried(cost.carried_over)])
         .collect()
@@ -95,7 +95,7 @@ fn duration(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::report::Took;
+    use crate::pipeline::report::BuildStats;
     use crate::reconcile::End;
     use crate::results::record::{Cost, StageTime};
 
@@ -108,7 +108,7 @@ mod tests {
             held: None,
             since_change: None,
             record: None,
-            took: Took { stages_ms: Stage::ALL.iter().zip(ms).map(time).collect(), cost },
+            stats: BuildStats { stages_ms: Stage::ALL.iter().zip(ms).map(time).collect(), cost },
         }
     }
 

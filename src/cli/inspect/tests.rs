@@ -53,7 +53,7 @@ fn not_an_archive() {
     digest    none, see the problems
     content   0 files, 0 B
 
-    cats.mar: archive-damaged: it is no zip; the server takes it for a model without files – give the path of a model archive
+    cats.mar: archive-damaged: it is not a zip; the server takes it for a model without files – give the path of a model archive
 
     bad: 1 error
     ");

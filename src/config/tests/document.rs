@@ -1,9 +1,9 @@
-//! Texts that are no settings file, and texts that want to do harm.
+//! Texts that are not settings files, and texts that are made to do harm.
 
 use super::*;
 
 #[test]
-fn no_settings_file() {
+fn a_text_without_keys_is_rejected() {
     for (text, expected) in [
         ("- a\n- b", "1:1 settings-syntax the file does not consist of `key: value` lines"),
         ("just text", "1:1 settings-syntax the file does not consist of `key: value` lines"),
@@ -14,7 +14,7 @@ fn no_settings_file() {
 }
 
 #[test]
-fn broken_yaml() {
+fn broken_yaml_is_reported_at_its_position() {
     let broken = [
         "store: s\n\tjobs: 2\n",
         "settle:\n\tquiet: 1s\n",
@@ -37,19 +37,19 @@ fn broken_yaml() {
 }
 
 #[test]
-fn not_utf8() {
+fn text_that_is_not_utf8_is_rejected_where_it_breaks() {
     let (_, problems) = parse_settings(Path::new("x"), b"name: a\nlicense: \xff\n");
     assert_eq!(short(&problems), "2:10 settings-syntax the file is not UTF-8");
 }
 
 #[test]
-fn a_byte_order_mark_and_windows_lines_are_fine() {
-    let config = good(&format!("\u{feff}{}", LEAST.replace('\n', "\r\n")));
+fn a_byte_order_mark_and_windows_lines_are_accepted() {
+    let config = good(&format!("\u{feff}{}", MINIMAL.replace('\n', "\r\n")));
     assert_eq!(config.store, Path::new("/etc/mw/s"));
 }
 
 #[test]
-fn aliases_are_refused_before_they_unfold() {
+fn aliases_are_rejected_before_they_expand() {
     let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
     for n in 1..12 {
         let last = n - 1;
@@ -57,11 +57,11 @@ fn aliases_are_refused_before_they_unfold() {
     }
     let problems = read(&bomb).unwrap_err();
     assert_eq!(problems.len(), 55);
-    assert_eq!(short(&problems[..1]), "2:10 settings-syntax aliases (`*name`) are not followed");
+    assert_eq!(short(&problems[..1]), "2:10 settings-syntax aliases (`*name`) are not supported");
 }
 
 #[test]
-fn deep_and_large_texts_are_refused() {
+fn deep_and_large_texts_are_rejected() {
     let megabyte = 1 << 20;
     for text in [
         "[".repeat(megabyte),
@@ -86,13 +86,13 @@ fn deep_and_large_texts_are_refused() {
 }
 
 #[test]
-fn more_mistakes_than_anybody_reads() {
-    let text = format!("{LEAST}models:\n{}", "- 1\n".repeat(250));
+fn at_most_a_hundred_problems_are_listed() {
+    let text = format!("{MINIMAL}models:\n{}", "- 1\n".repeat(250));
     let problems = read(&text).unwrap_err();
     assert_eq!(problems.len(), 101);
-    assert_eq!(short(&problems[100..]), "104:3 settings-value 150 more problems from here on");
-    // An error beyond the limit still refuses the file.
+    assert_eq!(short(&problems[100..]), "104:3 settings-value 150 more problems follow");
+    // An error beyond the limit still rejects the file.
     let entries: String = (0..150).map(|n| format!("- path: m{n}/same\n")).collect();
-    let text = format!("{LEAST}models:\n{entries}jobs: 0\n");
+    let text = format!("{MINIMAL}models:\n{entries}jobs: 0\n");
     assert!(read(&text).unwrap_err().last().unwrap().is_error());
 }

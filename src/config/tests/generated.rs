@@ -1,12 +1,10 @@
-//! What must hold for any text and for any good configuration.
-
-use std::time::Duration;
+//! Properties of any text and of any valid configuration.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Lines that a settings file may be made of, whole and broken.
+/// Lines of a settings file, valid and broken.
 fn line() -> impl Strategy<Value = String> {
     let key = prop_oneof![
         prop::sample::select(vec![
@@ -126,7 +124,7 @@ fn config() -> impl Strategy<Value = Config> {
     )
 }
 
-/// The configuration as YAML text, every key written.
+/// The configuration as YAML text with every key.
 fn written(config: &Config) -> String {
     let span = |span: Duration| humantime::format_duration(span).to_string();
     let models = config.models.iter().map(|ModelEntry { path, settings }| {
@@ -178,7 +176,7 @@ fn written(config: &Config) -> String {
 
 proptest! {
     #[test]
-    fn a_good_configuration_comes_back(config in config()) {
+    fn a_valid_configuration_is_read_back(config in config()) {
         let text = written(&config);
         let (read, warnings) = read(&text).map_err(|problems| {
             TestCaseError::fail(format!("{text}\n{}", printed(&problems)))
@@ -188,7 +186,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_taken_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn any_bytes_are_accepted_or_rejected(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let path = Path::new("x");
         let _ = parse_settings(path, &bytes);
         let _ = parse_manifest_settings(path, &bytes);
@@ -196,7 +194,7 @@ proptest! {
     }
 
     #[test]
-    fn any_lines_are_taken_or_refused(lines in prop::collection::vec(line(), 0..12)) {
+    fn any_lines_are_accepted_or_rejected(lines in prop::collection::vec(line(), 0..12)) {
         let text = lines.concat();
         let rows = u32::try_from(text.lines().count()).unwrap() + 1;
         match read(&text) {

@@ -1,4 +1,4 @@
-//! Tests of the whole way from a text to a configuration.
+//! Tests from the text of a file to the configuration.
 
 mod document;
 mod generated;
@@ -6,13 +6,15 @@ mod model_settings;
 mod template;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::*;
+use crate::model::Settings;
 use crate::model::problem::{Problem, Severity};
 
 const FILE: &str = "/etc/mw/marwatch.yaml";
-/// What a configuration needs at least, on two lines.
-const LEAST: &str = "store: s\ndrop_folders: [d]\n";
+/// The smallest valid configuration, on two lines.
+const MINIMAL: &str = "store: s\ndrop_folders: [d]\n";
 
 fn read(text: &str) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
     parse(Path::new(FILE), text)
@@ -28,15 +30,15 @@ fn good(text: &str) -> Config {
     }
 }
 
-/// Problems as people see them, the file's name left out.
+/// Problems as they are printed, without the file's name.
 fn printed(problems: &[Problem]) -> String {
     let lines = problems.iter().map(|problem| problem.to_string().replace(FILE, "") + "\n");
     lines.collect()
 }
 
-/// What is wrong with `text` behind the least configuration: `line:column code message` each.
-fn errors_behind_least(text: &str) -> String {
-    match read(&format!("{LEAST}{text}")) {
+/// The problems of `text` after the minimal configuration, each as `line:column code message`.
+fn errors_in(text: &str) -> String {
+    match read(&format!("{MINIMAL}{text}")) {
         Ok((_, problems)) | Err(problems) => short(&problems),
     }
 }
@@ -54,14 +56,14 @@ fn short(problems: &[Problem]) -> String {
 }
 
 #[test]
-fn the_least_configuration_has_the_defaults() {
-    let config = good(LEAST);
+fn a_minimal_configuration_has_the_defaults() {
+    let config = good(MINIMAL);
     assert_eq!(config, Config::with_defaults("/etc/mw/s".into(), vec!["/etc/mw/d".into()]));
     assert_eq!(config.state_dir, Path::new("/etc/mw/s/.marwatch/state"));
 }
 
 #[test]
-fn every_key_is_taken() {
+fn every_key_is_read() {
     let config = good(
         r#"
 store: /srv/store/
@@ -99,13 +101,31 @@ limits: {total_size: 10GiB, file_size: 4 GB, files: 10, depth: 3}
 retry: {initial: 2s, max: 2s}
 results: {max_size: 65536, keep: 0}
 pack: {compression: deflate, level: 9, store_above: 1}
+servers:
+  - management: http://h:8081/
+    inference: http://h:8080
+    workers: 3
+    batch_size: 4
+    max_batch_delay: 50ms
+    response_timeout: 90s
+    preflight: gate
+    probe: {path: /p, body_file: probe.json, expect_status: 201}
+    timeout: 1m
+    check_interval: 5s
+    token_file: t
+    header_file: h
+    worker_log: /l
+    ca_file: ca.pem
+rolling: true
+hooks: {on_result: [notify, -q], timeout: 5s, jobs: 2}
+control: {access: group, listen: "127.0.0.1:8170", token_file: t}
 "#,
     );
     insta::assert_debug_snapshot!(config);
 }
 
 #[test]
-fn every_mistake_at_once() {
+fn every_mistake_is_reported_at_once() {
     let text = r#"# Fifteen mistakes and more.
 store: ~/store
 drop_folders:
@@ -144,9 +164,9 @@ results: {max_size: &anchor 12, keep: many}
 }
 
 #[test]
-fn values_and_where_they_are_wrong() {
+fn wrong_values_are_reported_at_their_position() {
     for (text, expected) in [
-        ("jobs: 257", "3:7 settings-value `jobs` is 257, which is out of range"),
+        ("jobs: 257", "3:7 settings-value `jobs` is `257`, which is out of range"),
         ("jobs: two", "3:7 settings-value `jobs` is the text `two`, not a whole number"),
         ("jobs:", "3:1 settings-value `jobs` has no value"),
         ("jobs: ~", "3:7 settings-value `jobs` has no value"),
@@ -169,14 +189,17 @@ fn values_and_where_they_are_wrong() {
             "retry: {max: 500ms}",
             "3:14 settings-conflict `retry.initial` (1s, its default) is longer than `retry.max` (500ms)",
         ),
-        ("poll_interval: 0ms", "3:16 settings-value `poll_interval` is zero"),
+        (
+            "poll_interval: 0ms",
+            "3:16 settings-value `poll_interval` is `0ms`, which is out of range",
+        ),
         (
             "results: {max_size: 1KB}",
-            "3:21 settings-value `results.max_size` is 1000 bytes, which is too little",
+            "3:21 settings-value `results.max_size` is `1KB`, which is out of range",
         ),
         (
             "pack: {store_above: 1.5}",
-            "3:21 settings-value `pack.store_above` is 1.5, which is out of range",
+            "3:21 settings-value `pack.store_above` is `1.5`, which is out of range",
         ),
         (
             "pack: {store_above: .nan}",
@@ -188,12 +211,12 @@ fn values_and_where_they_are_wrong() {
         ),
         (
             "state_dir: d/state",
-            "3:12 settings-conflict `state_dir` lies in `drop_folders[0]`, which is watched",
+            "3:12 settings-conflict `state_dir` is inside `drop_folders[0]`, which is watched",
         ),
         ("models: {path: x}", "3:9 settings-value `models` is a section, not a list"),
         ("models: [x]", "3:10 settings-value `models[0]` is the text `x`, not a section"),
         ("models:\n- path: ''", "4:9 settings-value `models[0].path` is empty"),
-        ("models:\n- path: s/x", "4:9 settings-conflict `models[0].path` lies in the store"),
+        ("models:\n- path: s/x", "4:9 settings-conflict `models[0].path` is inside the store"),
         (
             "models:\n- path: m\n  name: a..b",
             "5:9 name-not-loadable `models[0].name` is `a..b`, which the server cannot load",
@@ -221,16 +244,16 @@ fn values_and_where_they_are_wrong() {
         ),
         ("durability:", "3:1 settings-unknown-key `durability` was dropped in marwatch 0.2.0"),
         ("? [a, b]\n: 1", "3:3 settings-syntax a key is a list or a section"),
-        ("jobs: !!int 3", "3:7 settings-syntax tags (`!!int`) are not known here"),
+        ("jobs: !!int 3", "3:7 settings-syntax tags (`!!int`) are not supported"),
         ("<<: {jobs: 3}", "3:1 settings-unknown-key unknown key `<<`"),
         ("---\njobs: 0", "3:1 settings-syntax a second document begins here"),
     ] {
-        assert_eq!(errors_behind_least(text), expected, "{text}");
+        assert_eq!(errors_in(text), expected, "{text}");
     }
 }
 
 #[test]
-fn nothing_to_work_with() {
+fn a_store_and_a_folder_to_watch_are_required() {
     for (text, expected) in [
         ("", "settings-missing `store` is missing; settings-missing nothing to watch"),
         ("# nothing\n", "settings-missing `store` is missing; settings-missing nothing to watch"),
@@ -247,7 +270,7 @@ fn nothing_to_work_with() {
 }
 
 #[test]
-fn from_the_command_line() {
+fn flags_alone_make_a_configuration() {
     let cwd = Path::new("/home/ada");
     let read = |watch: &[&str], store: &str, servers: &[&str]| {
         let watch: Vec<PathBuf> = watch.iter().map(PathBuf::from).collect();
@@ -263,14 +286,14 @@ fn from_the_command_line() {
 }
 
 #[test]
-fn a_server_on_the_command_line_is_one_of_the_file_with_defaults() {
+fn a_server_flag_is_a_server_entry_with_defaults() {
     let read = |servers: &[&str]| {
         let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
         let flags = Flags { watch: &["d".into()], store: Path::new("s"), servers: &servers };
         from_flags(flags, Path::new("/etc/mw"))
     };
     let in_file = good(&format!(
-        "{LEAST}servers:\n  - management: http://h:8081/\n  - management: https://h:8443\n"
+        "{MINIMAL}servers:\n  - management: http://h:8081/\n  - management: https://h:8443\n"
     ));
     let by_flags = read(&["http://h:8081/", "https://h:8443"]).unwrap();
     assert_eq!(by_flags.servers, in_file.servers);
@@ -279,22 +302,22 @@ fn a_server_on_the_command_line_is_one_of_the_file_with_defaults() {
     insta::assert_snapshot!(
         problems(&["localhost:8081", "http://h", "http://h/"]) + &problems(&["http://u:secret@h"]),
         @"
-    /etc/mw: settings-value: `--server` number 1 is no address of a server – write `http://HOST:PORT` or `https://HOST:PORT`, and a secret into a `token_file`
-    /etc/mw: settings-value: `--server` number 3 names a server for the second time – take one of the two out
-    /etc/mw: settings-value: `--server` is no address of a server – write `http://HOST:PORT` or `https://HOST:PORT`, and a secret into a `token_file`
+    /etc/mw: settings-value: `--server` number 1 is not the address of a server – write `http://HOST:PORT` or `https://HOST:PORT`, and a secret into a `token_file`
+    /etc/mw: settings-value: `--server` number 3 names a server that is already listed – remove one of the two
+    /etc/mw: settings-value: `--server` is not the address of a server – write `http://HOST:PORT` or `https://HOST:PORT`, and a secret into a `token_file`
     "
     );
 }
 
 #[test]
-fn reading_a_file() {
+fn a_missing_or_too_large_file_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("marwatch.yaml");
     let error = load(&path).unwrap_err();
     assert!(matches!(&error, ConfigError::Read { path: missing, .. } if *missing == path));
     assert_eq!(error.to_string(), format!("cannot read the configuration {}", path.display()));
 
-    std::fs::write(&path, LEAST).unwrap();
+    std::fs::write(&path, MINIMAL).unwrap();
     assert_eq!(load(&path).unwrap().0.store, folder.path().join("s"));
 
     std::fs::write(&path, vec![b'#'; 2 << 20]).unwrap();
@@ -303,7 +326,7 @@ fn reading_a_file() {
 }
 
 #[test]
-fn servers_are_checked() {
+fn wrong_servers_are_reported() {
     let config = good(
         "store: s\ndrop_folders: [d]\nrolling: true\nservers:\n  - {management: 'http://127.0.0.1:8081/', preflight: gate, token_file: t, workers: 2}\n  - {management: 'https://mms.example:8443', preflight: false, response_timeout: 90s}\n",
     );
@@ -314,26 +337,26 @@ fn servers_are_checked() {
     assert_eq!(first.token_file.as_deref(), Some(Path::new("/etc/mw/t")));
     assert_eq!(second.preflight, Preflight::Off);
     assert_eq!(second.batching.response_timeout, Some(Duration::from_secs(90)));
-    insta::assert_snapshot!(errors_behind_least(
+    insta::assert_snapshot!(errors_in(
         "servers:\n  - {workers: 1}\n  - {management: localhost:8081}\n  - {management: 'http://u:secret@h'}\n  - {management: 'http://h', preflight: maybe, probe: {body_file: b}}\n  - {management: 'http://h/', probe: {path: x}}\nhooks: {on_result: run.sh, timeout: 0s}\n"
     ));
 }
 
 #[test]
-fn who_may_ask_is_checked() {
+fn a_port_for_other_hosts_needs_a_token() {
     let config = good(&format!(
-        "{LEAST}control: {{access: group, listen: '0.0.0.0:8170', token_file: t}}\n"
+        "{MINIMAL}control: {{access: group, listen: '0.0.0.0:8170', token_file: t}}\n"
     ));
     assert_eq!(config.control.access, SocketAccess::Group);
     assert_eq!(config.control.token_file.as_deref(), Some(Path::new("/etc/mw/t")));
     for (listen, wrong) in [
-        ("8170", "is no address with a port"),
-        ("localhost:8170", "is no address with a port"),
-        ("127.0.0.1", "is no address with a port"),
+        ("8170", "is not an address with a port"),
+        ("localhost:8170", "is not an address with a port"),
+        ("127.0.0.1", "is not an address with a port"),
         ("'10.0.0.1:8170'", "there is no token"),
         ("'[::]:8170'", "there is no token"),
     ] {
-        let said = errors_behind_least(&format!("control: {{listen: {listen}}}\n"));
+        let said = errors_in(&format!("control: {{listen: {listen}}}\n"));
         let is_number = listen == "8170";
         assert!(
             said.contains(wrong) || (is_number && said.contains("not text")),

@@ -18,7 +18,7 @@ fn manifest(text: &str) -> (Settings, String) {
 }
 
 #[test]
-fn a_full_settings_file() {
+fn every_setting_of_a_model_is_read() {
     let (settings, problems) = settings(
         "name: cats\nhandler: service:handle\nruntime: python2\nengine: MXNet\nversion: 1.0\n\
          description: finds cats\nlicense: MIT\npublisher: {author: Ada}\n\
@@ -63,14 +63,14 @@ fn a_full_settings_file() {
     assert_eq!(settings, expected);
 }
 
-/// Whoever may write to a drop folder must not have files sent that only marwatch may read.
+/// The author of a model could otherwise have files sent that only marwatch may read.
 #[test]
-fn a_model_may_have_no_file_sent() {
+fn settings_in_a_model_folder_cannot_name_a_file() {
     let text = "serve: {probe: {path: /p, body_file: /etc/shadow}}";
     let (found, problems) = settings(text);
     assert_eq!(found.serve.probe.unwrap().body_file, None);
     assert!(problems.contains("names a file"), "{problems}");
-    let config = good(&format!("{LEAST}models: [{{path: m, {text}}}]\n"));
+    let config = good(&format!("{MINIMAL}models: [{{path: m, {text}}}]\n"));
     let probe = config.models[0].settings.serve.probe.clone().unwrap();
     assert_eq!(probe.body_file.as_deref(), Some(Path::new("/etc/shadow")));
     let (_, problems) = settings("serve: {workers: 0, batch_size: 1000000, proobe: 1}");
@@ -78,11 +78,11 @@ fn a_model_may_have_no_file_sent() {
         assert!(problems.contains(wrong), "{problems}");
     }
     let both = "models: [{path: m, serve: {probe: {path: /p, body: b, body_file: f}}}]\n";
-    assert!(errors_behind_least(both).contains("stands beside `body`"));
+    assert!(errors_in(both).contains("cannot be combined with `body`"));
 }
 
 #[test]
-fn an_empty_settings_file_says_nothing() {
+fn an_empty_settings_file_sets_nothing() {
     for text in ["", "# nothing\n", "---\n", "{}", "\u{feff}"] {
         assert_eq!(settings(text), (Settings::default(), String::new()), "{text:?}");
     }
@@ -111,7 +111,7 @@ fn a_version_stays_as_it_is_written() {
 }
 
 #[test]
-fn what_is_wrong_is_left_out_and_the_rest_kept() {
+fn a_wrong_setting_is_left_out_and_the_rest_is_kept() {
     for (text, expected) in [
         ("path: x", "1:1 settings-unknown-key unknown key `path`"),
         (
@@ -125,13 +125,13 @@ fn what_is_wrong_is_left_out_and_the_rest_kept() {
         ("exclude: '*.x'", "1:10 settings-value `exclude` is the text `*.x`, not a list"),
         (
             "exclude: ['a[']",
-            "1:11 settings-value `exclude[0]` is `a[`, which is no glob: unclosed character class; missing ']'",
+            "1:11 settings-value `exclude[0]` is `a[`, which is not a glob: unclosed character class; missing ']'",
         ),
         (
             "ready_marker: /READY",
-            "1:15 settings-value `ready_marker` is no plain path inside the model",
+            "1:15 settings-value `ready_marker` is not a path inside the model",
         ),
-        ("ready_marker: MAR-INF/x", "1:15 settings-conflict `ready_marker` lies in `MAR-INF`"),
+        ("ready_marker: MAR-INF/x", "1:15 settings-conflict `ready_marker` is in `MAR-INF`"),
         (
             "ready_marker: a.pyc",
             "1:15 settings-conflict `ready_marker` is `a.pyc`, which is excluded",
@@ -154,12 +154,12 @@ fn what_is_wrong_is_left_out_and_the_rest_kept() {
     assert_eq!(kept.license.as_deref(), Some("MIT"));
     assert_eq!(
         problems,
-        "1:7 settings-value `name` is the number `1`, not text; 3:1 settings-syntax the key `name` is there twice"
+        "1:7 settings-value `name` is the number `1`, not text; 3:1 settings-syntax the key `name` is set twice"
     );
 }
 
 #[test]
-fn a_manifest_of_the_published_tool() {
+fn a_manifest_of_the_python_archiver_is_read() {
     let (settings, problems) = manifest(
         r#"{
   "specificationVersion": "1.0",
@@ -181,7 +181,7 @@ fn a_manifest_of_the_published_tool() {
   "unknown": null
 }"#,
     );
-    // The surrogate pair is no YAML, so there are no positions and no number as it was written.
+    // The surrogate pair is not YAML, so there are no positions, and the number as written is unknown.
     assert_eq!(problems, "settings-value `engine.engineVersion` is a number");
     assert_eq!(settings.name.unwrap().as_str(), "squeezenet_v1.1");
     assert_eq!(settings.description.as_deref(), Some("top"));
@@ -193,7 +193,7 @@ fn a_manifest_of_the_published_tool() {
 }
 
 #[test]
-fn what_marwatch_writes_it_reads() {
+fn a_generated_manifest_is_read_back() {
     let (written, _) = settings(
         "runtime: python3\nengine: {name: a, version: '1'}\nversion: '2'\ndescription: d\n\
          license: l\npublisher: {author: b, email: c}\nextensions: {x: 1}\nuser_data: 0.25\n",
@@ -207,7 +207,7 @@ fn what_marwatch_writes_it_reads() {
 }
 
 #[test]
-fn broken_manifests() {
+fn broken_manifests_are_reported_at_their_position() {
     for (text, expected) in [
         ("", "1:1 settings-syntax not valid JSON: EOF while parsing a value"),
         ("{\n  \"model\": {]\n", "2:13 settings-syntax not valid JSON: key must be a string"),

@@ -1,9 +1,9 @@
-//! The file that `marwatch init` writes says what is true.
+//! The files that `marwatch init` and `marwatch new` write match the program.
 
 use super::*;
-use crate::config::raw::keys_of;
+use crate::config::setting::keys_of;
 
-/// The template with all that is commented out as a setting in force.
+/// The template with every commented-out setting in force.
 fn uncommented() -> String {
     uncommented_of(template())
 }
@@ -16,7 +16,7 @@ fn uncommented_of(text: &str) -> String {
     lines.collect()
 }
 
-/// Prose has one blank behind the `#`, settings have none or the two of an indentation.
+/// Prose has one space after the `#`, settings have none or the two of an indentation.
 fn is_prose(rest: &str) -> bool {
     rest.is_empty() || (rest.starts_with(' ') && !rest.starts_with("  "))
 }
@@ -42,7 +42,7 @@ fn the_template_has_every_key() {
     fn check(schema: &serde_json::Value, value: &serde_yaml::Value, key: &str) {
         for (name, schema) in keys_of(schema) {
             let key = format!("{key}.{name}");
-            // One of the two stands for the other.
+            // The two exclude each other.
             let other = match name {
                 "body" => "body_file",
                 "body_file" => "body",
@@ -66,11 +66,11 @@ fn the_template_has_every_key() {
 }
 
 #[test]
-fn the_schema_takes_the_template_and_refuses_slips() {
+fn the_schema_accepts_the_template_and_rejects_typing_errors() {
     let schema = schema().to_value();
     let validator = jsonschema::validator_for(&schema).unwrap();
     let json = |text: &str| serde_yaml::from_str::<serde_json::Value>(text).unwrap();
-    for text in [template(), &uncommented(), LEAST] {
+    for text in [template(), &uncommented(), MINIMAL] {
         let errors: Vec<_> = validator.iter_errors(&json(text)).map(|e| e.to_string()).collect();
         assert_eq!(errors, Vec::<String>::new());
     }
@@ -87,13 +87,13 @@ fn the_schema_takes_the_template_and_refuses_slips() {
     }
 }
 
-/// The settings that `marwatch new` writes, with all that is commented out in force.
+/// The settings that `marwatch new` writes, with every commented-out one in force.
 fn settings_of_a_new_model() -> String {
     uncommented_of(include_str!("../../cli/new/settings.yaml"))
 }
 
 #[test]
-fn the_settings_of_a_new_model_have_every_key_and_are_right() {
+fn the_settings_of_a_new_model_have_every_key_and_are_valid() {
     let schema = settings_schema().to_value();
     let text = settings_of_a_new_model();
     let value: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
@@ -103,9 +103,9 @@ fn the_settings_of_a_new_model_have_every_key_and_are_right() {
     assert_eq!(parse_settings(Path::new("x"), text.as_bytes()).1, []);
 }
 
-/// What an editor underlines is what marwatch refuses, as far as a schema can say it.
+/// An editor underlines what marwatch rejects, as far as a schema can express it.
 #[test]
-fn the_schema_of_settings_and_their_reader_agree() {
+fn the_schema_and_the_reader_of_settings_agree() {
     let validator = jsonschema::validator_for(&settings_schema().to_value()).unwrap();
     let all = settings_of_a_new_model();
     let good = [
@@ -149,7 +149,6 @@ fn the_schema_of_settings_and_their_reader_agree() {
     }
 }
 
-/// No key can come into a list of settings without coming into the other.
 #[test]
 fn a_model_has_the_same_settings_in_both_places() {
     let config = schema().to_value();
@@ -164,7 +163,7 @@ fn the_sample_configuration_works() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/marwatch.yaml");
     let (config, warnings) = load(&path).unwrap();
     assert_eq!(warnings, []);
-    // Ignored by git, so that trying it leaves the tree clean.
+    // Git ignores this folder, so that trying the sample leaves the tree clean.
     assert_eq!(config.store, Path::new(env!("CARGO_MANIFEST_DIR")).join("target/demo-store"));
     for model in ["echo", "word-count", "sentiment"] {
         let folder = config.drop_folders[0].join(model);

@@ -32,19 +32,17 @@ use crate::clock::Clock;
 use crate::config::{Config, Server};
 use crate::model::{ModelName, Serve};
 use crate::pipeline::command::{Answer, CommandRequest, Refusal};
-use crate::pipeline::preflight::Preflight;
 use crate::pipeline::report::{Report, Summary};
-use crate::pipeline::{Listed, OnProgress, Workshop};
-use crate::reconcile::{Effect, Event, Policy, Reconciler, Ticket};
+use crate::pipeline::{Builder, Listed, OnProgress};
+use crate::reconcile::{BuildRequest, Effect, Event, Policy, Reconciler};
 use crate::results::catalog::CatalogEntry;
 use crate::results::events::StoreEvent;
 use crate::results::server_report::ServerReport;
 use crate::results::writer::CatalogChange;
 use crate::results::{ResultsWriter, Trigger};
-use crate::servers::gate::Gate;
+use crate::servers::preflight::Gate;
 use crate::sink::Sink;
-use crate::source::discover;
-use crate::source::discover::RootListing;
+use crate::source::discover::{self, RootListing};
 use crate::store::ModelState;
 use crate::watch::{Change, LookReason};
 use paused::Paused;
@@ -59,13 +57,9 @@ const MUCH_CHURN: usize = 10_000;
 /// An input from outside the engine.
 #[derive(Debug)]
 pub enum Message {
-    /// The watcher reports a change.
     Changed(Change),
-    /// The roots are listed.
     Listed(Vec<RootListing>),
-    /// A build has ended.
     Built(Box<Report>),
-    /// A removal has ended.
     Removed(Box<RemovalReport>),
     /// A client or a server asks for something to be done with a model.
     Command(CommandRequest),
@@ -86,13 +80,13 @@ pub struct Mode {
 pub struct Engine {
     clock: Clock,
     mode: Mode,
-    builder: Workshop,
+    builder: Builder,
     reconciler: Reconciler,
     states: BTreeMap<ModelName, Arc<ModelState>>,
     paused: Paused,
-    /// What the catalog said at the start of archives whose state was lost.
+    /// Archives that the catalog names, to recognize those whose state is lost.
     listed: BTreeMap<String, Listed>,
-    /// Archives that were removed before the start, until the servers are told.
+    /// Archives that were removed before the start, until the servers are notified.
     gone: Vec<(String, CatalogEntry)>,
     /// The models' own settings about being served, for those that have any.
     serves: BTreeMap<ModelName, Serve>,
@@ -102,7 +96,7 @@ pub struct Engine {
     /// The number of removals under way, by model.
     removing: BTreeMap<ModelName, usize>,
     /// Commands for models without a folder that are being removed; started after the removal.
-    deferred: Vec<Ticket>,
+    deferred: Vec<BuildRequest>,
     results: ResultsWriter,
     outbox: UnboundedSender<Message>,
     /// Where a summary of every build goes.
@@ -126,7 +120,7 @@ impl Engine {
     /// Sends a listener what the store holds, and from now on every event. From now on, archives also
     /// have to pass the preflight of the servers that are gates.
     pub fn subscribe(&mut self, listener: UnboundedSender<StoreEvent>) {
-        self.builder.gate = gate(&self.builder.config);
+        self.builder.gate = Gate::of(&self.builder.config);
         for (model, entry) in self.gone.drain(..) {
             // The listener lives as long as the engine.
             let _ = listener.send(StoreEvent::Gone(model, Box::new(entry)));
@@ -143,7 +137,7 @@ impl Engine {
     pub fn reconfigure(&mut self, config: Config) {
         self.results.set_rotation(config.results);
         self.builder.store.trim(config.history);
-        self.builder.gate = gate(&config);
+        self.builder.gate = Gate::of(&config);
         self.builder.config = Arc::new(config);
         self.configured();
         self.scan_all(Trigger::Reload);
@@ -151,7 +145,7 @@ impl Engine {
 
     /// Lists the roots and scans every model.
     pub fn scan_all(&mut self, trigger: Trigger) {
-        self.handle(Event::LookAtAll(trigger));
+        self.handle(Event::ScanAll(trigger));
     }
 
     /// Starts nothing more.
@@ -208,9 +202,9 @@ impl Engine {
         for effect in self.reconciler.handle(now, event) {
             match effect {
                 Effect::List => self.list(),
-                Effect::Build(ticket) => self.build(ticket),
+                Effect::Build(request) => self.build(request),
                 Effect::Remove { folder, name } => self.remove(folder, name),
-                Effect::Say(notice) => self.notice(notice),
+                Effect::Notify(notice) => self.notice(notice),
             }
         }
     }
@@ -263,10 +257,6 @@ impl Engine {
             let _ = outbox.send(message);
         });
     }
-}
-
-fn gate(config: &Config) -> Option<Arc<dyn Preflight>> {
-    Gate::of(config).map(|gate| Arc::new(gate) as Arc<dyn Preflight>)
 }
 
 fn policy(config: &Config, once: bool) -> Policy {

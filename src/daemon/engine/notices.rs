@@ -5,19 +5,18 @@ use std::time::Duration;
 
 use super::{Engine, folder_name};
 use crate::model::ModelName;
-use crate::pipeline::report::{Summary, Took};
+use crate::pipeline::report::{BuildStats, Summary};
 use crate::reconcile::{End, Notice};
 use crate::results::record::Failure;
 use crate::results::{Outcome, Record, Stage, Trigger, log_line};
-use crate::source::readiness;
-use crate::source::readiness::Waiting;
+use crate::source::readiness::{self, Waiting};
 use crate::store::ModelState;
 
 impl Engine {
     pub(super) fn notice(&mut self, notice: Notice) {
         match notice {
-            Notice::NotAtRest { folder, name, trigger, waiting, since } => {
-                self.not_at_rest(folder, name, trigger, &waiting, since);
+            Notice::NotReady { folder, name, trigger, waiting, since } => {
+                self.not_at_rest(folder, name, trigger, waiting, since);
             }
             Notice::RemovalsHeld { root, vanished, of } => tracing::warn!(
                 root = %root.display(),
@@ -38,7 +37,7 @@ impl Engine {
         folder: PathBuf,
         name: Option<ModelName>,
         trigger: Trigger,
-        waiting: &Waiting,
+        waiting: Waiting,
         since: Duration,
     ) {
         let model = name.as_ref().map_or_else(|| folder_name(&folder), ToString::to_string);
@@ -48,7 +47,7 @@ impl Engine {
             tracing::info!(model, "{message}");
             return;
         }
-        if let Waiting::Writers { files } = waiting {
+        if let Waiting::Writers { files } = &waiting {
             let who = readiness::who(&folder, files);
             if !who.is_empty() {
                 message.push_str(&format!(" (by {})", who.join(", ")));
@@ -70,7 +69,7 @@ impl Engine {
         record.outcome = Outcome::Unstable;
         let help = Some(waiting.help().to_owned());
         record.failure = Some(Failure { stage: Stage::Snapshot, message, help });
-        self.summarize_record(&record, End::Waiting(waiting.clone()));
+        self.summarize_record(&record, End::Waiting(waiting));
         self.results.record(record, None, None);
     }
 
@@ -83,7 +82,7 @@ impl Engine {
             model: record.model.clone(),
             end,
             record: Some(record.clone()),
-            took: Took::default(),
+            stats: BuildStats::default(),
             since_change: None,
             held: None,
         });

@@ -19,29 +19,24 @@ use crate::text::chain;
 /// The file's name in the store's hidden folder.
 const FILE: &str = "paused.json";
 
-/// The paused models, and since when each is.
-pub(super) type Paused = BTreeMap<ModelName, Timestamp>;
+/// The names of the paused models, and since when each is paused.
+pub(super) type Paused = BTreeMap<String, Timestamp>;
 
 pub(super) fn read(hidden: &Path) -> Paused {
     let path = hidden.join(FILE);
     let read = match fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice::<BTreeMap<String, Timestamp>>(&bytes)
-            .map_err(|error| error.to_string()),
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::from),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Paused::new(),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(error),
     };
-    let paused = read.unwrap_or_else(|error| {
-        tracing::error!(path = %path.display(), error, "cannot read which models are paused; none is paused now");
-        BTreeMap::new()
-    });
-    let names = paused.into_iter();
-    names.filter_map(|(name, since)| Some((ModelName::parse(&name).ok()?, since))).collect()
+    read.unwrap_or_else(|error| {
+        tracing::error!(path = %path.display(), %error, "cannot read which models are paused; none is paused now");
+        Paused::new()
+    })
 }
 
 fn write(hidden: &Path, paused: &Paused) -> io::Result<()> {
-    let names: BTreeMap<&str, Timestamp> =
-        paused.iter().map(|(name, since)| (name.as_str(), *since)).collect();
-    let mut bytes = serde_json::to_vec_pretty(&names)?;
+    let mut bytes = serde_json::to_vec_pretty(paused)?;
     bytes.push(b'\n');
     write_atomically(&hidden.join(FILE), &bytes)
 }
@@ -58,9 +53,9 @@ impl Engine {
         }
         let mut paused = self.paused.clone();
         if is_wanted {
-            paused.entry(name.clone()).or_insert_with(clock::timestamp);
+            paused.entry(name.to_string()).or_insert_with(clock::timestamp);
         } else {
-            paused.remove(&name);
+            paused.remove(name.as_str());
         }
         write(&hidden_folder(self.builder.store.root()), &paused).map_err(|error| Refusal {
             message: format!("cannot write which models are paused: {}", chain(&error)),

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::{Engine, Message, root_of};
 use crate::config::OnRemove;
 use crate::model::ModelName;
-use crate::pipeline::{Listed, Workshop};
-use crate::reconcile::{End, Event, Ticket};
+use crate::pipeline::{Builder, Listed};
+use crate::reconcile::{BuildRequest, End, Event};
 use crate::results::record::Failure;
 use crate::results::writer::CatalogChange;
 use crate::results::{Outcome, Record, Stage, log_line};
@@ -29,21 +29,12 @@ pub struct RemovalReport {
 #[derive(Debug, Clone)]
 enum Removal {
     /// Something is in the folder's place: nothing was removed.
-    Occupied(Occupant),
-    /// The model is forgotten, and its archive deleted if `on_remove` says so and it is ours.
-    /// `reminder` remains of its state until the removal is recorded.
+    Occupied { is_readable: bool },
+    /// Its archive is deleted if `on_remove` says so and it is ours. `reminder` remains of its state
+    /// until the removal is recorded.
     Done { is_deleted: bool, failure: Option<Failure>, reminder: PathBuf },
     /// Retried with the next rescan.
     Failed { is_deleted: bool, failure: Failure },
-}
-
-#[derive(Debug, Clone)]
-enum Occupant {
-    Folder,
-    /// A link or a file, which is no model.
-    NoFolder,
-    /// It cannot be examined, for this reason.
-    Unknown(String),
 }
 
 impl Engine {
@@ -101,9 +92,9 @@ impl Engine {
             }
         }
         self.removing.remove(&name);
-        let of_it = |ticket: &mut Ticket| ticket.name.as_ref() == Some(&name);
-        let ready: Vec<Ticket> = self.deferred.extract_if(.., of_it).collect();
-        ready.into_iter().for_each(|ticket| self.build(ticket));
+        let of_it = |request: &mut BuildRequest| request.name.as_ref() == Some(&name);
+        let ready: Vec<BuildRequest> = self.deferred.extract_if(.., of_it).collect();
+        ready.into_iter().for_each(|request| self.build(request));
     }
 
     fn conclude_removal(&mut self, report: RemovalReport) {
@@ -112,9 +103,8 @@ impl Engine {
         let is_current = self.states.get(&name).is_some_and(|known| Arc::ptr_eq(known, &state));
         let record = self.record(&folder, &name, &state);
         match removal {
-            Removal::Occupied(occupant) => {
-                log_occupant(&name, &folder, &occupant);
-                self.sees_all &= !matches!(occupant, Occupant::Unknown(_));
+            Removal::Occupied { is_readable } => {
+                self.sees_all &= is_readable;
                 if let Some(root) = root_of(&folder, self.config()) {
                     self.handle(Event::Changed(Change::RootChanged { root }));
                 }
@@ -178,20 +168,20 @@ impl Engine {
 
 /// Removes a model on a worker.
 fn remove(
-    builder: &Workshop,
+    builder: &Builder,
     folder: &Path,
     name: &ModelName,
     state: &ModelState,
     is_renamed: bool,
 ) -> Removal {
     // The last check: only a folder that is certainly gone is removed.
-    if !is_renamed && let Some(occupant) = occupant(folder) {
-        return Removal::Occupied(occupant);
+    if !is_renamed && let Some(is_readable) = occupied(folder, name) {
+        return Removal::Occupied { is_readable };
     }
-    let (archive, config) = (&state.archive, &builder.config);
+    let (archive, config, store) = (&state.archive, &builder.config, &builder.store);
     let (mut is_deleted, mut not_ours) = (false, None);
     if config.on_remove == OnRemove::Delete {
-        match builder.store.remove(name, archive, config.history) {
+        match store.remove(name, archive, config.history) {
             Ok(Removed::Gone | Removed::Absent) => is_deleted = true,
             Ok(Removed::Foreign) => {
                 let message =
@@ -199,7 +189,7 @@ fn remove(
                 not_ours = Some(failure(Stage::Publish, message, "delete it by hand if unwanted"));
             }
             Err(error) => {
-                let place = builder.store.place(name, archive.format);
+                let place = store.place(name, archive.format);
                 let message = format!("{} cannot be removed: {error}", place.display());
                 let help = "let marwatch's user write to the store; the next rescan retries";
                 let failure = failure(Stage::Publish, &message, help);
@@ -207,9 +197,9 @@ fn remove(
             }
         }
     }
-    match builder.store.forget(name) {
+    match store.forget(name) {
         Ok(reminder) => {
-            builder.ended.note(name, archive.generation);
+            builder.generations.note(name, archive.generation);
             Removal::Done { is_deleted, failure: not_ours, reminder }
         }
         // With its state left, the next start would remove it once more: it is not removed yet.
@@ -222,32 +212,24 @@ fn remove(
     }
 }
 
-/// What is in a folder's place; `None` if nothing is.
-fn occupant(folder: &Path) -> Option<Occupant> {
-    match folder.symlink_metadata() {
-        Ok(found) if found.is_dir() => Some(Occupant::Folder),
-        Ok(_) => Some(Occupant::NoFolder),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => Some(Occupant::Unknown(error.to_string())),
-    }
-}
-
-fn log_occupant(model: &ModelName, folder: &Path, occupant: &Occupant) {
+/// Whether what is in the folder's place can be read; `None` if nothing is there.
+fn occupied(folder: &Path, model: &ModelName) -> Option<bool> {
+    let found = folder.symlink_metadata();
     let folder = folder.display();
-    match occupant {
-        Occupant::Folder => {}
-        Occupant::NoFolder => tracing::warn!(
+    match found {
+        Ok(found) if found.is_dir() => {}
+        Ok(_) => tracing::warn!(
             %model,
             %folder,
             "a link or a file is in the folder's place, which is no model; its archive stays (only a `models:` entry may be a link)"
         ),
-        Occupant::Unknown(error) => tracing::warn!(
-            %model,
-            %folder,
-            error,
-            "the folder vanished from its root and cannot be examined; its archive stays until a scan succeeds"
-        ),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => {
+            tracing::warn!(%model, %folder, %error, "the folder vanished from its root and cannot be examined; its archive stays until a scan succeeds");
+            return Some(false);
+        }
     }
+    Some(true)
 }
 
 fn failure(stage: Stage, message: &str, help: &str) -> Failure {

@@ -10,9 +10,9 @@ use super::{Engine, Message, Mode, catalog, paused, policy, unrecorded};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::ModelName;
-use crate::pipeline::generations::Ended;
+use crate::pipeline::generations::LastGenerations;
 use crate::pipeline::report::Summary;
-use crate::pipeline::{Listed, Workshop};
+use crate::pipeline::{Builder, Listed};
 use crate::reconcile::{Event, Reconciler};
 use crate::results::catalog::CatalogEntry;
 use crate::results::writer::CatalogChange;
@@ -40,7 +40,7 @@ impl Engine {
         let amendments = catalog::amendments(&catalog, &store, &states);
         let hidden = hidden_folder(store.root());
         let results = ResultsWriter::start(&hidden, config.results, catalog.clone());
-        // Removed models whose removal is not recorded: no server can have been told either.
+        // Removed models whose removal is not recorded: no server was notified of it either.
         let removed = store.states().gone();
         // Records come before the catalog entries that go with them.
         for (record, reminder) in unrecorded::records(&catalog, &store, &states) {
@@ -63,8 +63,8 @@ impl Engine {
         }
         let (outbox, inbox) = mpsc::unbounded_channel();
         let reconciler = Reconciler::new(policy(&config, mode.once));
-        let builder = Workshop {
-            ended: Arc::new(Ended::of(&config)),
+        let builder = Builder {
+            generations: Arc::new(LastGenerations::of(&config)),
             config: Arc::new(config),
             store: Arc::new(store),
             cancelled: Arc::new(AtomicBool::new(false)),
@@ -100,7 +100,9 @@ impl Engine {
             sees_all: loaded.is_all,
         };
         engine.configured();
-        for name in engine.paused.keys().cloned().collect::<Vec<_>>() {
+        let paused: Vec<_> =
+            engine.paused.keys().filter_map(|name| ModelName::parse(name).ok()).collect();
+        for name in paused {
             engine.handle(Event::Paused(name));
         }
         Ok((engine, inbox))

@@ -1,6 +1,5 @@
 //! The state of the engine and of its models, for status and shutdown.
 
-use std::path::Path;
 use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
@@ -8,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Engine, folder_name};
 use crate::clock;
 use crate::clock::Moment;
-use crate::reconcile::{Activity, View};
+use crate::reconcile::{Activity, Reconciler, View};
 use crate::status::now::ModelNow;
 
 impl Engine {
@@ -17,24 +16,9 @@ impl Engine {
         self.outstanding
     }
 
-    /// The number of models.
-    pub fn models(&self) -> usize {
-        self.reconciler.models()
-    }
-
-    /// The number of builds under way.
-    pub fn building(&self) -> usize {
-        self.reconciler.running()
-    }
-
-    /// The number of models that are ready to be built and wait for a place.
-    pub fn queued(&self) -> usize {
-        self.reconciler.queued()
-    }
-
-    /// Whether a model in `folder` is known and present.
-    pub fn knows(&self, folder: &Path) -> bool {
-        self.reconciler.knows(folder)
+    /// The state of every model, as the reconciler has it.
+    pub fn reconciler(&self) -> &Reconciler {
+        &self.reconciler
     }
 
     /// Whether nothing is under way, and only a change would start anything.
@@ -45,11 +29,6 @@ impl Engine {
     /// Whether every root and every model's state could be read. What could not is in the log.
     pub fn sees_all(&self) -> bool {
         self.sees_all
-    }
-
-    /// Whether every watched folder was listed.
-    pub fn has_listed(&self) -> bool {
-        self.reconciler.has_listed()
     }
 
     /// When to call [`Engine::tick`].
@@ -65,7 +44,7 @@ impl Engine {
             folder: folder.to_owned(),
             activity,
             since: match activity {
-                Activity::Paused => name.and_then(|name| self.paused.get(name)).copied(),
+                Activity::Paused => name.and_then(|name| self.paused.get(name.as_str())).copied(),
                 _ => since.and_then(|since| before(time, now, since)),
             },
             next: due.and_then(|due| after(time, now, due)),

@@ -1,4 +1,4 @@
-//! What a server is sent with each request, from files: it is never shown.
+//! The token and the header of each request to a server, read from files. They are never shown.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,25 +7,20 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::{Server, read_secret};
 
-/// Why a server cannot even be asked.
+/// Why no request can be made to a server.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// A file that the configuration names cannot be read.
     #[error("cannot read {}", path.display())]
     Read {
-        /// The file.
         path: PathBuf,
-        /// What the system says.
         #[source]
         source: io::Error,
     },
-    /// The token holds something that no header may.
-    #[error("the token in {} holds characters that no header may; it is one line of ASCII", .0.display())]
+    #[error("the token in {} is not one line of ASCII", .0.display())]
     Token(PathBuf),
-    /// What is to be a header is none.
-    #[error("{} holds no header; it is one line, `Name: value`, of ASCII", .0.display())]
+    #[error("{} holds no header: one line of ASCII, `Name: value`", .0.display())]
     Header(PathBuf),
-    /// The client refuses its settings: the certificates.
+    /// The certificates cannot be used.
     #[error("cannot set up the connection")]
     Client(#[source] reqwest::Error),
 }
@@ -33,7 +28,7 @@ pub enum ApiError {
 /// The headers of each request to the management API of `server`.
 ///
 /// # Errors
-/// When a file cannot be read, or holds what no header may.
+/// When a file cannot be read, or does not hold what it should.
 pub(super) fn of(server: &Server) -> Result<HeaderMap, ApiError> {
     let mut secrets = HeaderMap::new();
     if let Some(path) = &server.token_file {
@@ -50,22 +45,17 @@ pub(super) fn of(server: &Server) -> Result<HeaderMap, ApiError> {
     Ok(secrets)
 }
 
-/// What is in a file.
-///
-/// # Errors
-/// When it cannot be read.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, ApiError> {
     read_secret(path).map_err(|source| ApiError::Read { path: path.to_owned(), source })
 }
 
-/// A value that is not shown by anything that prints a request.
+/// A value that `Debug` does not show.
 fn secret(value: &[u8]) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_bytes(value).ok()?;
     value.set_sensitive(true);
     Some(value)
 }
 
-/// A line `Name: value`.
 fn header(text: &[u8]) -> Option<(HeaderName, HeaderValue)> {
     let text = text.trim_ascii();
     let colon = text.iter().position(|byte| *byte == b':')?;

@@ -1,4 +1,4 @@
-//! Against a server that says what it is told to, over real connections.
+//! The client against a scripted server, over real connections.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -6,17 +6,17 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::config::{Config, parse};
 
-/// What a connection does with a request.
+/// What the server does with a request.
 enum Turn {
-    /// Answers.
+    /// Answers with a status and a body.
     Say(&'static str, &'static str),
     /// Closes the connection.
     HangUp,
-    /// Does nothing, for ever.
+    /// Never answers.
     Wait,
 }
 
-/// A server that takes these turns, one a connection, and tells what it was asked.
+/// A server that takes one turn for each connection; also yields the requests.
 async fn server(turns: Vec<Turn>) -> (String, tokio::sync::mpsc::UnboundedReceiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -50,7 +50,7 @@ async fn server(turns: Vec<Turn>) -> (String, tokio::sync::mpsc::UnboundedReceiv
     (address, requests)
 }
 
-/// The configuration with a server at `address` that says `more`.
+/// A configuration with a server at `address`, and `more` of its settings.
 fn config(address: &str, more: &str) -> Config {
     let text = format!(
         "store: s\ndrop_folders: [d]\nservers: [{{management: '{address}', timeout: 300ms{more}}}]\n"
@@ -67,7 +67,7 @@ fn name() -> ModelName {
 }
 
 #[tokio::test]
-async fn what_is_registered_is_understood_in_every_form() {
+async fn every_form_of_description_is_understood() {
     let live = |version: Option<&str>, workers, ready| {
         let batching = Batching::default();
         Answer::Live(Live { version: version.map(Into::into), workers, ready, batching })
@@ -103,7 +103,7 @@ async fn what_is_registered_is_understood_in_every_form() {
 }
 
 #[tokio::test]
-async fn what_became_of_a_registration_is_told_apart() {
+async fn the_answers_to_a_registration_are_told_apart() {
     let (address, mut asked) = server(vec![
         Turn::Say("200 OK", "{}"),
         Turn::Say("409 Conflict", "{}"),
@@ -117,15 +117,10 @@ async fn what_became_of_a_registration_is_told_apart() {
     ])
     .await;
     let api = api(&address, ", response_timeout: 90s, batch_size: 4, max_batch_delay: 50ms");
-    let what = Registration {
-        url: ".marwatch/a b.mar".into(),
-        name: "m".into(),
-        workers: 3,
-        batching: api.server().batching,
-    };
+    let registration = Registration { workers: 3, batching: api.server().batching, probe: None };
     let mut answers = Vec::new();
     for _ in 0..6 {
-        answers.push(api.register(&what).await);
+        answers.push(api.register("m", ".marwatch/a b.mar", &registration).await);
     }
     assert_eq!(answers[..2], [Answer::Good, Answer::Taken]);
     let Answer::Refused(why) = &answers[2] else { panic!("{answers:?}") };
@@ -135,7 +130,7 @@ async fn what_became_of_a_registration_is_told_apart() {
     }
     let request = asked.recv().await.unwrap();
     let line = request.lines().next().unwrap();
-    // 90 s are two of the server's minutes.
+    // 90 s are two minutes for the server.
     assert_eq!(
         line,
         "POST /models?url=.marwatch%2Fa+b.mar&model_name=m&initial_workers=3&synchronous=true&batch_size=4&max_batch_delay=50&response_timeout=2 HTTP/1.1"
@@ -181,25 +176,24 @@ async fn a_header_is_sent_and_not_shown() {
 }
 
 #[tokio::test]
-async fn a_refusal_says_what_the_worker_said() {
+async fn a_refusal_has_the_traceback_of_the_worker() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("mms_log.log");
     let (address, mut asked) =
         server(vec![Turn::Say("500 Internal Server Error", r#"{"message": "no workers"}"#)]).await;
     let api = api(&address, &format!(", worker_log: {}", log.display()));
-    let batching = Batching::default();
-    let what = Registration { url: "m.mar".into(), name: "m".into(), workers: 1, batching };
-    let asking = tokio::spawn(async move { api.register(&what).await });
+    let registration = Registration { workers: 1, batching: Batching::default(), probe: None };
+    let asking = tokio::spawn(async move { api.register("m", "m.mar", &registration).await });
     asked.recv().await.unwrap();
     let said = ["Traceback (most recent call last):", "  File \"x\"", "ValueError: no weights"];
     let said = said.map(|text| format!("now [INFO ] W-9000-m-stdout c.W - {text}\n"));
     fs::write(&log, said.concat()).unwrap();
-    let Answer::Refused(why) = asking.await.unwrap() else { panic!("taken for good") };
+    let Answer::Refused(why) = asking.await.unwrap() else { panic!("not refused") };
     assert!(why.contains("no workers; its worker: ValueError: no weights\nTraceback"), "{why}");
 }
 
 #[tokio::test]
-async fn a_probe_has_to_be_answered_as_expected() {
+async fn a_probe_needs_the_expected_status() {
     let dir = tempfile::tempdir().unwrap();
     let body = dir.path().join("probe.json");
     fs::write(&body, "{}").unwrap();
@@ -213,7 +207,7 @@ async fn a_probe_has_to_be_answered_as_expected() {
     let probe = api.server().probe.clone().unwrap();
     assert_eq!(api.probe("m", &probe).await, Answer::Good);
     assert!(asked.recv().await.unwrap().starts_with("POST /predictions/m HTTP/1.1\r\n"));
-    let Answer::Refused(why) = api.probe("m", &probe).await else { panic!("taken for good") };
+    let Answer::Refused(why) = api.probe("m", &probe).await else { panic!("not refused") };
     assert!(why.contains("503") && why.contains("no"), "{why}");
     assert!(matches!(api.probe("m", &probe).await, Answer::Lost(_)));
 }

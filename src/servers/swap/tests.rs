@@ -1,8 +1,10 @@
-//! A server in a few lines, with every fault at every step.
+//! A simulated server, with every fault at every step.
 
 use super::*;
+use crate::model::Probe;
+use crate::servers::registration::Registration;
 
-/// Something that holds a name.
+/// A registered model.
 #[derive(Debug, Clone, PartialEq)]
 struct Holder {
     version: &'static str,
@@ -20,25 +22,25 @@ impl Holder {
     }
 }
 
-/// What goes wrong with a call.
+/// What goes wrong with a request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Fault {
-    /// It is not done, and the server says so.
+    /// It is not carried out, and the server says so.
     Refused,
-    /// It is not done, and no answer comes.
+    /// It is not carried out, and no answer comes.
     LostBefore,
-    /// It is done, and no answer comes.
+    /// It is carried out, and no answer comes.
     LostAfter,
 }
 
 const FAULTS: [Fault; 3] = [Fault::Refused, Fault::LostBefore, Fault::LostAfter];
 
-/// How the server takes an archive that does not work.
+/// What the server does with an archive that does not work.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Manner {
-    /// It says so, and the name is free again.
+    /// It refuses it, and the name is free.
     Clean,
-    /// It says so, and the name stays taken by nothing that works.
+    /// It refuses it, and the name stays taken.
     Zombie,
     /// It never answers, and the name stays taken.
     Hangs,
@@ -52,12 +54,12 @@ struct World {
     new_works: bool,
     previous_works: bool,
     manner: Manner,
-    /// What it is told at each registration.
+    /// The setting of each registration.
     batch_size: usize,
-    /// Faults by the number of the call.
+    /// Faults by the number of the request.
     faults: Vec<(usize, Fault)>,
     calls: usize,
-    /// Whether the name was ever without anything that works between two calls.
+    /// After how many requests the name had no model that works.
     gaps: usize,
 }
 
@@ -117,12 +119,12 @@ impl World {
             },
             Step::DropTrial => self.trial.take().map_or(Answer::Absent, |_| Answer::Good),
             Step::Unregister => self.model.take().map_or(Answer::Absent, |_| Answer::Good),
-            Step::Done(_) => unreachable!("nothing is to be done"),
+            Step::Done(_) => unreachable!("the swap is over"),
         }
     }
 
-    fn swap(&mut self, terms: &Terms) -> Verdict {
-        let (mut swap, mut step) = Swap::begin(terms.clone());
+    fn swap(&mut self, request: &SwapRequest) -> Verdict {
+        let (mut swap, mut step) = Swap::begin(request.clone());
         loop {
             if let Step::Done(verdict) = step {
                 return verdict;
@@ -137,18 +139,25 @@ fn batches_of(batch_size: usize) -> Batching {
     Batching { batch_size: Some(batch_size), ..Batching::default() }
 }
 
-fn terms(trial: bool) -> Terms {
-    Terms {
+fn registration(trial: bool, batching: Batching) -> Registration {
+    let probe = Probe { path: "/".into(), body: None, body_file: None, expect_status: 200 };
+    Registration { workers: 1, batching, probe: trial.then_some(probe) }
+}
+
+fn request(trial: bool) -> SwapRequest {
+    SwapRequest {
         version: Some("new".into()),
         previous: Some(Some("old".into())),
-        workers: 1,
-        batching: Batching::default(),
-        told: None,
+        registration: registration(trial, Batching::default()),
+        registered: None,
         tolerated: None,
         trial,
-        probe: trial,
         lenient: false,
     }
+}
+
+fn request_with(trial: bool, batching: Batching) -> SwapRequest {
+    SwapRequest { registration: registration(trial, batching), ..request(trial) }
 }
 
 fn world() -> World {
@@ -166,10 +175,10 @@ fn world() -> World {
 }
 
 #[test]
-fn without_faults_the_gap_is_one_call() {
+fn a_swap_without_faults_leaves_a_gap_of_one_request() {
     for trial in [false, true] {
         let mut world = world();
-        assert_eq!(world.swap(&terms(trial)), Verdict::Swapped);
+        assert_eq!(world.swap(&request(trial)), Verdict::Swapped);
         assert_eq!(world.model, Some(Holder::of("new")));
         assert_eq!((world.trial, world.gaps), (None, 1));
         assert_eq!(world.calls, if trial { 6 } else { 3 });
@@ -177,76 +186,81 @@ fn without_faults_the_gap_is_one_call() {
 }
 
 #[test]
-fn an_archive_that_fails_its_trial_takes_nothing_down() {
+fn an_archive_that_fails_its_trial_leaves_the_old_one_served() {
     for manner in [Manner::Clean, Manner::Zombie] {
         let mut world = World { new_works: false, manner, ..world() };
-        assert!(matches!(world.swap(&terms(true)), Verdict::Refused(_)));
+        assert!(matches!(world.swap(&request(true)), Verdict::Refused(_)));
         assert_eq!(world.model, Some(Holder::of("old")));
         assert_eq!((world.trial, world.gaps), (None, 0));
     }
 }
 
 #[test]
-fn without_a_trial_the_one_before_comes_back() {
+fn a_broken_archive_without_a_trial_is_rolled_back() {
     for manner in [Manner::Clean, Manner::Zombie, Manner::Hangs, Manner::Vanishes] {
         let mut world = World { new_works: false, manner, ..world() };
-        assert!(matches!(world.swap(&terms(false)), Verdict::RolledBack(_)));
+        assert!(matches!(world.swap(&request(false)), Verdict::RolledBack(_)));
         assert_eq!(world.model, Some(Holder::of("old")));
     }
 }
 
 #[test]
-fn what_is_served_already_is_left_alone() {
+fn an_archive_that_is_served_already_is_left_alone() {
     let mut world = World { model: Some(Holder::of("new")), ..world() };
-    assert_eq!(world.swap(&terms(true)), Verdict::Already);
+    assert_eq!(world.swap(&request(true)), Verdict::Already);
     assert_eq!(world.calls, 1);
-    // As many workers as are wanted.
-    assert_eq!(world.swap(&Terms { workers: 2, ..terms(true) }), Verdict::Already);
+    // The number of workers is set without a swap.
+    let mut more = request(true);
+    more.registration.workers = 2;
+    assert_eq!(world.swap(&more), Verdict::Already);
     assert_eq!(world.calls, 3);
 }
 
 #[test]
-fn a_trial_that_was_left_behind_is_cleared_away() {
+fn a_trial_that_was_left_behind_is_removed() {
     let mut world = World { trial: Some(Holder::of("x")), ..world() };
-    assert_eq!(world.swap(&terms(true)), Verdict::Swapped);
+    assert_eq!(world.swap(&request(true)), Verdict::Swapped);
     assert_eq!(world.trial, None);
 }
 
 #[test]
-fn the_same_archive_under_other_terms_is_registered_anew_and_once() {
+fn an_archive_with_other_settings_is_registered_again_and_only_once() {
     for trial in [false, true] {
-        let wanted = Terms { batching: batches_of(8), ..terms(trial) };
+        let wanted = request_with(trial, batches_of(8));
         let mut world = World { model: Some(Holder::of("new")), batch_size: 8, ..world() };
         let (mut swap, _) = Swap::begin(wanted.clone());
         let live = world.carry_out(&Step::Describe);
         assert_ne!(swap.next(live), Step::Done(Verdict::Already));
-        assert_eq!((swap.had_new(), swap.misfit()), (true, Some(batches_of(1))));
+        assert_eq!((swap.had_new, swap.misfit), (true, Some(batches_of(1))));
         assert_eq!(world.swap(&wanted), Verdict::Swapped);
         assert_eq!(world.model, Some(Holder { batch_size: 8, ..Holder::of("new") }));
         assert_eq!(world.swap(&wanted), Verdict::Already);
-        // A server that knows better is left at that.
+        // A server that keeps other settings is left alone with them.
         world.model = Some(Holder::of("new"));
-        let tolerant = Terms { tolerated: Some(batches_of(1)), ..wanted.clone() };
+        let tolerant = SwapRequest { tolerated: Some(batches_of(1)), ..wanted.clone() };
         assert_eq!(world.swap(&tolerant), Verdict::Already);
-        // What the server does not say, it was told.
+        // The server does not report this setting, so the last registration decides.
         let timeout = Some(Duration::from_secs(60));
         let timely = Batching { response_timeout: timeout, ..Batching::default() };
-        let wanted = Terms { batching: timely, ..terms(trial) };
+        let wanted = request_with(trial, timely);
         assert_eq!(world.swap(&wanted), Verdict::Swapped);
-        assert_eq!(world.swap(&Terms { told: Some(timely), ..wanted }), Verdict::Already);
-        // An answer that is lost tells nothing of terms: it is taken away once more.
+        assert_eq!(
+            world.swap(&SwapRequest { registered: Some(timely), ..wanted }),
+            Verdict::Already
+        );
+        // After a lost answer the version does not show the settings: it is registered once more.
         let model = Some(Holder::of("new"));
         let faults = vec![(if trial { 3 } else { 1 }, Fault::LostBefore)];
-        let wanted = Terms { batching: batches_of(8), ..terms(trial) };
+        let wanted = request_with(trial, batches_of(8));
         let mut world = World { model, batch_size: 8, faults, ..super::tests::world() };
         assert_eq!(world.swap(&wanted), Verdict::Swapped);
         assert_eq!(world.model, Some(Holder { batch_size: 8, ..Holder::of("new") }));
     }
 }
 
-/// Every fault at every call, and at every two of them, from every beginning.
+/// Every fault at every request, and at every two of them, from every beginning.
 #[test]
-fn whatever_fails_where_it_ends_in_old_or_new() {
+fn whatever_fails_the_old_or_the_new_archive_is_served() {
     let beginnings = [
         None,
         Some(Holder::of("old")),
@@ -271,16 +285,16 @@ fn whatever_fails_where_it_ends_in_old_or_new() {
                         let faults = faults.clone();
                         let mut world =
                             World { model, new_works, previous_works, manner, faults, ..world() };
-                        let mut verdict = world.swap(&terms(trial));
+                        let mut verdict = world.swap(&request(trial));
                         check(&world, &verdict);
-                        // What is not settled, or has failed, is looked at again.
+                        // An unsettled or failed swap is tried again.
                         for _ in 0..2 {
                             if matches!(verdict, Verdict::Unsettled(_) | Verdict::Failed(_)) {
-                                verdict = world.swap(&terms(trial));
+                                verdict = world.swap(&request(trial));
                                 check(&world, &verdict);
                             }
                         }
-                        // What hangs in a trial is tried again and again, beside the old one.
+                        // An archive that hangs in its trial is tried again, beside the old one.
                         let serves = world.model.as_ref().is_some_and(|holder| holder.works);
                         assert!(serves, "{verdict:?} in {:?}", world.faults);
                     }
@@ -291,7 +305,7 @@ fn whatever_fails_where_it_ends_in_old_or_new() {
     assert!(runs > 50_000, "{runs}");
 }
 
-/// What is said is what is there.
+/// The verdict says what the server serves.
 #[track_caller]
 fn check(world: &World, verdict: &Verdict) {
     let live = world.model.as_ref().filter(|holder| holder.works).map(|holder| holder.version);

@@ -1,12 +1,10 @@
-//! What is kept of archives that were replaced or removed.
+//! The archives that stay after a replacement or a removal.
 
 use super::*;
 use crate::config;
 use crate::config::SpareMode;
-use crate::fs::identity::Identity;
+use crate::store::Removed;
 use crate::store::fixture::{World, state};
-use crate::store::publish::Removed;
-use crate::store::retire::Leaving;
 
 const FORMS: [ArchiveFormat; 3] =
     [ArchiveFormat::Default, ArchiveFormat::Tgz, ArchiveFormat::NoArchive];
@@ -18,7 +16,7 @@ fn content(kept: &Kept) -> String {
 }
 
 #[test]
-fn as_many_as_configured_stay_in_every_form() {
+fn as_many_archives_stay_as_configured_in_every_form() {
     for (keep, stay) in
         [(0, &[][..]), (1, &["3"]), (3, &["3", "2", "1"]), (9, &["3", "2", "1", "0"])]
     {
@@ -42,9 +40,9 @@ fn as_many_as_configured_stay_in_every_form() {
 }
 
 #[test]
-fn the_folder_alone_tells() {
+fn names_in_the_folder_hold_all_that_is_known_of_the_archives() {
     let dir = tempfile::tempdir().unwrap();
-    let history = History::new(dir.path().to_owned());
+    let history = History { folder: dir.path().to_owned() };
     let name = ModelName::parse("m.1").unwrap();
     assert_eq!((history.list(&name), history.newest_generation(&name)), (vec![], 0));
     let folder = dir.path().join("m.1");
@@ -78,7 +76,7 @@ fn the_folder_alone_tells() {
 }
 
 #[test]
-fn fewer_stay_once_fewer_are_configured() {
+fn a_publish_trims_the_history_to_what_is_configured_now() {
     let mut world = World::new();
     world.config.history.keep = 3;
     for number in 0..5 {
@@ -93,7 +91,7 @@ fn fewer_stay_once_fewer_are_configured() {
 }
 
 #[test]
-fn fewer_stay_at_once_where_that_is_asked_for() {
+fn trimming_and_opening_a_store_keep_what_is_configured_now() {
     let mut world = World::new();
     world.config.history.keep = 3;
     for number in 0..5 {
@@ -102,25 +100,25 @@ fn fewer_stay_at_once_where_that_is_asked_for() {
     world.config.history.keep = 2;
     world.store().trim(world.config.history);
     assert_eq!(world.history().iter().map(content).collect::<Vec<_>>(), ["3", "2"]);
-    // As it is when a store is opened.
+    // Opening a store trims, too.
     world.config.history.keep = 1;
     let world = world.reopen();
     assert_eq!(world.history().iter().map(content).collect::<Vec<_>>(), ["3"]);
 }
 
 #[test]
-fn room_is_made_of_what_can_be_done_without() {
+fn making_room_removes_archives_beyond_what_the_history_keeps() {
     let mut world = World::new();
     world.config.history.keep = 2;
     for number in 0..3 {
         world.publish(&number.to_string()).unwrap();
     }
     let policy = world.config.history;
-    assert!(!world.store().make_room(policy), "what is to be kept is kept");
+    assert!(!world.store().make_room(policy), "all archives have room");
     assert_eq!(world.history_names().len(), 2);
     assert!(world.store().make_room(config::History { keep: 1, ..policy }));
     assert_eq!(world.history().iter().map(content).collect::<Vec<_>>(), ["1"]);
-    assert!(world.staging_is_empty(), "it is gone when the call ends");
+    assert!(world.staging_is_empty(), "the archives are removed when the call returns");
 }
 
 #[test]
@@ -141,12 +139,12 @@ fn a_removed_archive_is_kept_like_a_replaced_one() {
 }
 
 #[test]
-fn what_marwatch_did_not_build_is_kept_too() {
+fn an_adopted_archive_is_kept_when_it_is_replaced() {
     let world = World::new();
     let place = world.store().root().join("m.mar");
     fs::write(&place, "theirs").unwrap();
     let found = Identity::at(&place).unwrap().unwrap();
-    // As `adopt: true` lets it be replaced, with nothing known of it.
+    // `adopt: true` lets it be replaced; there is no state of it.
     let staged = world.store().staging().stage(&world.name, ArchiveFormat::Default).unwrap();
     let next = state(&world.name, ArchiveFormat::Default, 1, "ours", found);
     let publication = world.publication(next, Some(found));
@@ -157,7 +155,7 @@ fn what_marwatch_did_not_build_is_kept_too() {
 }
 
 #[test]
-fn what_nobody_let_be_replaced_is_kept_where_the_history_keeps_nothing() {
+fn a_foreign_archive_that_cannot_be_put_back_is_kept_even_without_a_history() {
     for (keep, history_fails) in [(1, false), (1, true), (0, false)] {
         let mut world = World::new();
         world.config.history.keep = keep;
@@ -166,12 +164,12 @@ fn what_nobody_let_be_replaced_is_kept_where_the_history_keeps_nothing() {
         if history_fails {
             fs::write(world.hidden("history"), "in the way").unwrap();
         }
-        // What came out of the exchange is not what was expected, and cannot be exchanged back.
+        // The exchange brought out another archive than expected, and cannot be undone.
         let path = world.store().staging().fresh(&name, ArchiveFormat::Default);
         fs::write(&path, "theirs").unwrap();
-        let leaving = Leaving::foreign(ArchiveFormat::Default, 1);
+        let retired = Retired::foreign(ArchiveFormat::Default, 1);
         let _ =
-            world.store().retain(&name, path, leaving, Default::default(), &world.config.history);
+            world.store().retain(&name, path, retired, &mut vec![], None, &world.config.history);
         let world = world.reopen();
         if keep > 0 && !history_fails {
             assert_eq!(content(&world.history()[0]), "theirs");
@@ -183,14 +181,14 @@ fn what_nobody_let_be_replaced_is_kept_where_the_history_keeps_nothing() {
 }
 
 #[test]
-fn archives_of_which_nothing_is_known_stay_apart_and_in_order() {
+fn adopted_archives_keep_their_order_and_replace_none_in_the_history() {
     let mut world = World::new();
     world.config.history.keep = 4;
     for number in 0..3 {
         world.publish(&format!("{number}")).unwrap();
     }
     for content in ["theirs", "theirs, too"] {
-        // As `adopt: true` lets it be replaced; the state was lost each time.
+        // `adopt: true` lets it be replaced; the state was lost each time.
         world.state = None;
         let place = world.store().root().join("m.mar");
         fs::write(&place, content).unwrap();
@@ -209,14 +207,14 @@ fn archives_of_which_nothing_is_known_stay_apart_and_in_order() {
 }
 
 #[test]
-fn the_same_name_twice_is_the_same_archive() {
+fn an_archive_with_the_same_generation_and_digest_replaces_the_one_in_the_history() {
     for format in FORMS {
         let mut world = World::new();
         for _ in 0..2 {
-            // The second time, the state that counts generations was lost.
+            // The second time the state, which counts generations, was lost.
             world.state = None;
             let place = world.store().place(&world.name, format);
-            let _ = crate::store::staging::remove(&place);
+            let _ = crate::store::cleaner::remove(&place);
             world.publish_as(format, "one", vec![]).unwrap();
             world.publish_as(format, "two", vec![]).unwrap();
         }
@@ -226,12 +224,12 @@ fn the_same_name_twice_is_the_same_archive() {
 }
 
 #[test]
-fn a_history_that_takes_nothing_fails_no_publish() {
+fn a_history_that_cannot_be_written_fails_no_publish() {
     for format in FORMS {
         for spare in [SpareMode::Auto, SpareMode::Off] {
             let mut world = World::new();
             world.config.history.spare = spare;
-            // Whatever it is that keeps the folder from being made: root knows no permissions.
+            // A file in the way, as permissions do not stop root.
             fs::write(world.hidden("history"), "in the way").unwrap();
             world.publish_as(format, "one", vec![]).unwrap();
             world.publish_as(format, "two", vec![]).unwrap();
@@ -242,7 +240,7 @@ fn a_history_that_takes_nothing_fails_no_publish() {
 }
 
 #[test]
-fn a_history_that_somebody_cleaned_is_made_anew() {
+fn a_removed_history_folder_is_made_again() {
     let mut world = World::new();
     world.publish("one").unwrap();
     world.publish("two").unwrap();
@@ -252,11 +250,11 @@ fn a_history_that_somebody_cleaned_is_made_anew() {
 }
 
 #[test]
-fn a_crash_on_the_way_to_the_history_loses_nothing() {
+fn a_start_moves_an_archive_to_the_history_that_a_crash_left_in_staging() {
     for format in FORMS {
         let mut world = World::new();
         world.publish_as(format, "one", vec![]).unwrap();
-        // Exchanged, and then the end: the state still tells of it.
+        // A crash right after the exchange: the state still knows the archive.
         let place = world.store().place(&world.name, format);
         let staged = world.store().staging().fresh(&world.name, format);
         fs::rename(&place, &staged).unwrap();
@@ -268,8 +266,8 @@ fn a_crash_on_the_way_to_the_history_loses_nothing() {
 }
 
 #[test]
-fn what_was_put_last_is_the_newest_whatever_its_number() {
-    // The state was lost, and generations are counted from the beginning.
+fn the_last_archive_put_in_is_the_newest_whatever_its_generation() {
+    // The state was lost, and generations start again at 1.
     let kept = |generation| Kept {
         path: format!("{generation}").into(),
         generation,

@@ -1,9 +1,9 @@
-//! Places on file systems that cannot exchange.
+//! Replacing on file systems that cannot exchange.
 
 use super::*;
 
 #[test]
-fn without_an_exchange_a_file_is_replaced_and_the_old_one_kept() {
+fn without_an_exchange_the_new_archive_replaces_the_old_one_which_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     let (staged, path) = (dir.path().join("staged"), dir.path().join("m.mar"));
     fs::write(&staged, "new").unwrap();

@@ -1,14 +1,16 @@
-//! Archives that take their places, and somebody else's that keep theirs.
+//! Archives that take their places, and foreign ones that keep theirs.
 
 use super::*;
-use crate::fs::identity::Stat;
+use std::fs;
+
 use crate::fs::test_folder::with_attributes;
+use crate::store::Removed;
 use crate::store::fixture;
 use crate::store::fixture::World;
 use crate::store::state::Held;
 
 #[test]
-fn first_and_second_archive() {
+fn a_second_archive_replaces_the_first() {
     two_archives(World::new());
     two_archives(World::new().without_marks());
 }
@@ -27,7 +29,7 @@ fn two_archives(mut world: World) {
 }
 
 #[test]
-fn an_archive_whose_mark_moves_its_time_is_published_without_one() {
+fn an_archive_is_published_without_a_mark_if_marking_moves_its_time() {
     let mut world = World::new().with_mark(|_, staged, _| {
         let file = staged.file().unwrap();
         let time = file.metadata()?.modified()? + std::time::Duration::from_secs(1);
@@ -40,12 +42,12 @@ fn an_archive_whose_mark_moves_its_time_is_published_without_one() {
 }
 
 #[test]
-fn nobodys_file_is_destroyed() {
+fn an_archive_that_marwatch_did_not_build_is_neither_replaced_nor_removed() {
     let mut world = World::new();
     let path = world.store().root().join("m.mar");
     fs::write(&path, "theirs").unwrap();
     assert!(matches!(world.publish("ours"), Err(PublishError::Foreign { .. })));
-    let other = Identity { ino: 0, size: 0, mtime: 0 };
+    let other = Identity::NONE;
     world.know(|archive| archive.identity = other);
     assert!(matches!(world.publish("ours"), Err(PublishError::Foreign { .. })));
     assert_eq!(fs::read_to_string(&path).unwrap(), "theirs");
@@ -60,7 +62,7 @@ fn nobodys_file_is_destroyed() {
 }
 
 #[test]
-fn an_archive_that_vanished_is_simply_published_again() {
+fn an_archive_is_published_again_after_another_program_removed_it() {
     let mut world = World::new();
     world.publish("one").unwrap();
     fs::remove_file(world.store().root().join("m.mar")).unwrap();
@@ -70,7 +72,7 @@ fn an_archive_that_vanished_is_simply_published_again() {
 }
 
 #[test]
-fn what_a_crash_left_is_swept() {
+fn a_start_removes_leftovers_from_staging() {
     let world = World::new();
     let folder = world.store().staging().folder().to_owned();
     fs::create_dir(folder.join("0-m")).unwrap();
@@ -78,18 +80,17 @@ fn what_a_crash_left_is_swept() {
     assert!(world.reopen().staging_is_empty());
 }
 
-/// Does what a publish does up to where the archive has its place, and then no more.
+/// Publishes up to the exchange, as if a crash came then.
 fn interrupted(world: &World, format: ArchiveFormat, content: &str) -> ModelState {
     let store = world.store();
     let staged = store.staging().stage(&world.name, format).unwrap();
     fs::write(staged.path(), content).unwrap();
     let verified = Verified { staged };
-    let nothing = Identity { ino: 0, size: 0, mtime: 0 };
-    let mut next = fixture::state(&world.name, format, 2, content, nothing);
+    let mut next = fixture::state(&world.name, format, 2, content, Identity::NONE);
     let _next = store.prepare(&world.name, &verified, &mut next).unwrap();
     let known = world.state.as_ref().filter(|known| known.archive.format == format);
     let expected = known.map(|known| known.archive.identity);
-    let placed = place_in(store.root(), verified, next.archive.identity, expected).unwrap();
+    let placed = place::place_in(store.root(), verified, next.archive.identity, expected).unwrap();
     std::mem::forget(placed.old);
     next
 }
@@ -107,21 +108,21 @@ fn after_a_crash_behind_the_exchange_the_new_archive_is_known() {
 
 fn crash_behind_the_exchange(mut world: World) {
     let name = world.name.clone();
-    // The first archive, and one that replaces it.
+    // The first archive, then one that replaces it.
     let first = interrupted(&world, ArchiveFormat::Default, "one");
     world = world.reopen();
-    assert_eq!(world.store().states().load(&name), Some(first_known(&first)));
-    world.state = Some(first_known(&first));
+    assert_eq!(world.store().states().load(&name), Some(after_crash(&first)));
+    world.state = Some(after_crash(&first));
     let second = interrupted(&world, ArchiveFormat::Default, "two");
     world = world.reopen();
-    assert_eq!(world.store().states().load(&name), Some(first_known(&second)));
+    assert_eq!(world.store().states().load(&name), Some(after_crash(&second)));
     assert_eq!(fs::read_to_string(&world.history()[0].path).unwrap(), "one");
     assert_eq!(states(&world), ["m.state"]);
     assert!(world.close().staging_is_empty());
 }
 
-/// As it is known after a crash: nobody can tell that the archive was not touched since.
-fn first_known(next: &ModelState) -> ModelState {
+/// The state after a crash: without the `ctime`, which was not written.
+fn after_crash(next: &ModelState) -> ModelState {
     let mut known = next.clone();
     known.archive.ctime = None;
     known
@@ -144,19 +145,19 @@ fn after_a_crash_before_the_exchange_the_old_archive_is_known() {
 }
 
 #[test]
-fn a_generation_that_was_published_and_removed_since_is_not_given_again() {
+fn the_generation_of_an_archive_that_was_published_and_removed_is_not_used_again() {
     let mut world = World::new();
     world.publish("one").unwrap();
     let second = interrupted(&world, ArchiveFormat::Default, "two");
-    // Of the removal, as of what was known, a power cut has left what lay in the store alone.
+    // A power cut has left of publish and removal only what happened in the store's folder.
     fs::remove_file(world.store().root().join("m.mar")).unwrap();
     world = world.reopen();
-    assert_eq!(world.store().states().load(&world.name), Some(first_known(&second)));
+    assert_eq!(world.store().states().load(&world.name), Some(after_crash(&second)));
     assert_eq!(states(&world), ["m.state"]);
 }
 
 #[test]
-fn what_is_forgotten_does_not_come_back() {
+fn a_forgotten_model_does_not_come_back_with_a_prepared_state() {
     let mut world = World::new();
     let _next = interrupted(&world, ArchiveFormat::Default, "one");
     world.store().forget(&world.name).unwrap();
@@ -170,7 +171,7 @@ fn after_a_crash_the_archive_of_the_other_form_is_retired() {
     world.publish("one").unwrap();
     let next = interrupted(&world, ArchiveFormat::Tgz, "two");
     world = world.reopen();
-    assert_eq!(world.store().states().load(&world.name), Some(first_known(&next)));
+    assert_eq!(world.store().states().load(&world.name), Some(after_crash(&next)));
     assert!(!world.store().root().join("m.mar").exists());
     assert!(world.store().root().join("m.tar.gz").exists());
     assert_eq!(fs::read_to_string(&world.history()[0].path).unwrap(), "one");
@@ -189,7 +190,7 @@ fn an_archive_of_another_form_is_kept_when_it_is_retired() {
 }
 
 #[test]
-fn what_a_refused_archive_would_be_known_by_is_forgotten() {
+fn the_prepared_state_of_an_archive_that_is_not_published_is_removed() {
     let mut world = World::new().without_marks();
     fs::write(world.store().root().join("m.mar"), "theirs").unwrap();
     assert!(matches!(world.publish("ours"), Err(PublishError::Foreign { .. })));
@@ -197,16 +198,16 @@ fn what_a_refused_archive_would_be_known_by_is_forgotten() {
 }
 
 #[test]
-fn where_nothing_can_be_noted_the_mark_has_to_do() {
+fn without_a_state_folder_the_mark_identifies_the_archive() {
     let mut world = World::new();
     fs::remove_dir(world.hidden("state")).unwrap();
     fs::write(world.hidden("state"), "in the way").unwrap();
     let place = world.store().root().join("m.mar");
     match world.publish("ours") {
         Ok(identity) => assert!(world.store().is_marked(&place, &identity)),
-        // No extended attributes on this file system: nobody would know it as ours.
+        // The file system has no extended attributes: no start would recognize the archive.
         Err(error) => {
-            assert!(matches!(error, PublishError::Note { .. }), "{error:?}");
+            assert!(matches!(error, PublishError::State { .. }), "{error:?}");
             assert!(!place.exists());
         }
     }
@@ -214,7 +215,7 @@ fn where_nothing_can_be_noted_the_mark_has_to_do() {
 }
 
 #[test]
-fn what_cannot_be_given_back_is_kept() {
+fn a_foreign_archive_that_cannot_be_given_back_is_kept() {
     for (keep, history_fails) in [(2, false), (2, true), (0, false)] {
         let mut world = World::new();
         world.config.history.keep = keep;
@@ -223,7 +224,7 @@ fn what_cannot_be_given_back_is_kept() {
             fs::write(world.hidden("history"), "in the way").unwrap();
         }
         let path = world.store().root().join("m.mar");
-        // As `remove` finds it: it has taken away a second one, and there is a third by now.
+        // `remove` took away a second archive, and a third has the place by now.
         for theirs in ["theirs", "theirs, too"] {
             let aside = world.store().staging().fresh(&world.name, ArchiveFormat::Default);
             fs::write(&aside, theirs).unwrap();
@@ -254,7 +255,7 @@ fn what_cannot_be_given_back_is_kept() {
 }
 
 #[test]
-fn an_archive_whose_mark_tells_whose_it_is_needs_no_note() {
+fn a_marked_archive_is_published_without_a_state_unless_it_is_held() {
     let mut world = World::new_in(with_attributes());
     world.publish("one").unwrap();
     let place = world.store().root().join("m.mar");
@@ -266,15 +267,15 @@ fn an_archive_whose_mark_tells_whose_it_is_needs_no_note() {
     for (content, held) in [("two", false), ("three", true)] {
         let staged = world.stage(ArchiveFormat::Default);
         fs::write(staged.path(), content).unwrap();
-        let nothing = Identity { ino: 0, size: 0, mtime: 0 };
-        let mut next = fixture::state(&world.name, ArchiveFormat::Default, 2, content, nothing);
+        let mut next =
+            fixture::state(&world.name, ArchiveFormat::Default, 2, content, Identity::NONE);
         if held {
             next.held = Some(Held { of: 1, since: jiff::Timestamp::UNIX_EPOCH, said: [0; 32] });
         }
         let publication = world.publication(next, Some(known.archive.identity));
         let published = world.store().publish(Verified { staged }, publication);
         if held {
-            assert!(matches!(published, Err(PublishError::Note { .. })), "{published:?}");
+            assert!(matches!(published, Err(PublishError::State { .. })), "{published:?}");
             continue;
         }
         let published = world.store().retire(published.unwrap());

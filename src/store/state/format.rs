@@ -11,16 +11,17 @@
 //! The `ctime` stands before the body because it is known last: it is written over a zero once the
 //! archive stands in its place.
 //!
-//! Whoever changes what [`ModelState`] holds raises [`VERSION`] and keeps reading the version before,
-//! so that an upgrade builds nothing again.
+//! Whoever changes what [`ModelState`] holds raises [`VERSION`] and keeps reading the version
+//! before, so that an upgrade builds nothing again.
 
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::{ArchiveState, Held, HistoryNote, KnownFile, KnownText, ModelState, path_bytes};
-use crate::store::fingerprint::BuildFingerprint;
-use crate::store::spare::SpareNote;
+use super::{
+    ArchiveState, BuildFingerprint, Held, HistoryNote, KnownFile, KnownText, ModelState,
+    RecycledNote, path_bytes,
+};
 
 const MAGIC: [u8; 7] = *b"marwst\0";
 
@@ -85,8 +86,8 @@ pub fn decode(bytes: &[u8]) -> Option<Decoded> {
     Some((state, unflushed))
 }
 
-/// The body of version 7, which marwatch 0.1.0 wrote. With `durability: relaxed` it published without
-/// a flush, and noted the boot in which it did.
+/// The body of version 7, which marwatch 0.1.0 wrote. With `durability: relaxed` it published
+/// without a flush, and noted the boot in which it did.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 struct Version7 {
@@ -98,27 +99,26 @@ struct Version7 {
     files: Vec<KnownFile>,
     archive: (ArchiveState, Option<u128>),
     history: Vec<(HistoryNote, Option<u128>)>,
-    spare: Option<SpareNote>,
+    recycled: Option<RecycledNote>,
     held: Option<Held>,
 }
 
 impl From<Version7> for Decoded {
     fn from(old: Version7) -> Self {
-        let Version7 { folder, recipe, packing, settings, files, archive, history, spare, held } =
+        let Version7 { folder, recipe, packing, settings, files, archive, history, recycled, held } =
             old;
         let (archive, unflushed) = archive;
-        // An unflushed archive may be torn, so it does not become a spare.
+        // An unflushed archive may be torn, so it is not recycled.
         let history = history.into_iter().filter_map(|(note, unflushed)| match unflushed {
             None => Some(note),
             Some(_) => None,
         });
         let history = history.collect();
-        // Zeros stood for a fingerprint that is not known.
-        let is_known = recipe != [0; 32];
-        let fingerprint =
-            is_known.then_some(BuildFingerprint::Hashes { build: recipe, pack: packing });
+        // Zeros stood for an unknown fingerprint.
+        let fingerprint = (recipe != [0; 32])
+            .then_some(BuildFingerprint::Hashes { build: recipe, pack: packing });
         let state =
-            ModelState { folder, fingerprint, settings, files, archive, history, spare, held };
+            ModelState { folder, fingerprint, settings, files, archive, history, recycled, held };
         (state, unflushed)
     }
 }
@@ -127,7 +127,7 @@ impl From<Version7> for Decoded {
 /// As 0.1.0 has written a state whose archive it published without a flush, in this boot.
 pub fn encode_unflushed(state: &ModelState, boot: u128) -> Vec<u8> {
     let ctime = state.archive.ctime;
-    let ModelState { folder, fingerprint, settings, files, archive, history, spare, held } =
+    let ModelState { folder, fingerprint, settings, files, archive, history, recycled, held } =
         state.clone();
     let (recipe, packing) = match fingerprint {
         Some(BuildFingerprint::Hashes { build, pack }) => (build, pack),
@@ -135,7 +135,8 @@ pub fn encode_unflushed(state: &ModelState, boot: u128) -> Vec<u8> {
     };
     let archive = (archive, Some(boot));
     let history = history.into_iter().map(|note| (note, Some(boot))).collect();
-    let old = Version7 { folder, recipe, packing, settings, files, archive, history, spare, held };
+    let old =
+        Version7 { folder, recipe, packing, settings, files, archive, history, recycled, held };
     seal(7, ctime, &postcard::to_stdvec(&old).unwrap())
 }
 

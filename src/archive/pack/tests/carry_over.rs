@@ -31,7 +31,7 @@ fn edit() -> impl Strategy<Value = Edit> {
     (proptest::sample::select(&PATHS[..]), proptest::option::weighted(0.7, content))
 }
 
-/// Edits from one version to the next, few enough that most of it stays; and the manifest.
+/// Edits from one version to the next, few enough that most files stay; and the manifest.
 fn versions() -> impl Strategy<Value = Vec<(Vec<Edit>, usize)>> {
     let first = proptest::collection::vec(edit(), 6..16);
     let next = (proptest::collection::vec(edit(), 0..3), 0..3usize);

@@ -13,9 +13,9 @@ fn number(file: &File, offset: u64, length: usize) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-/// The local headers, one after the other without a gap, say what `packed` says; the order is the
-/// manifest, large stored entries by path on page boundaries, the rest by path; the central
-/// directory says the same and begins where the entries end.
+/// Checks that the local headers follow each other without a gap and agree with `packed`; that the
+/// order is the manifest, large stored entries by path on page boundaries, the rest by path; and that
+/// the central directory agrees and begins where the entries end.
 pub(super) fn check(file: &File, packed: &Packed) {
     assert_eq!(file.metadata().unwrap().len(), packed.bytes);
     let mut at = 0;
@@ -24,7 +24,7 @@ pub(super) fn check(file: &File, packed: &Packed) {
         assert_eq!(entry.header_offset, at, "{}: a gap before", entry.path);
         check_local(file, entry);
         at = entry.data_offset + entry.packed_size;
-        // A large entry that turned out not to shrink stays among the rest, not aligned.
+        // A large entry that did not shrink after all is among the rest, not aligned.
         let front = entry.size > CHUNK as u64
             && entry.method == Method::Stored
             && entry.data_offset % 4096 == 0;
@@ -80,7 +80,7 @@ fn check_central(file: &File, entry: &Entry, at: u64) -> u64 {
 }
 
 #[test]
-fn large_stored_entries_stand_still_when_the_rest_changes() {
+fn large_stored_entries_keep_their_place_when_the_rest_changes() {
     let mut files = varied();
     let places = |packed: Packed| -> Vec<_> {
         let front = packed.entries.into_iter().filter(|e| e.size > CHUNK as u64);
@@ -96,7 +96,7 @@ fn large_stored_entries_stand_still_when_the_rest_changes() {
 }
 
 #[test]
-fn an_empty_model_is_an_archive_of_its_manifest() {
+fn the_archive_of_an_empty_model_holds_only_the_manifest() {
     let files = Files::new::<String>([]);
     let (file, packed) = files.zip(&PROFILE, 2);
     check(&file, &packed);

@@ -1,4 +1,4 @@
-//! Archives at the limits of the format, and what other programs make of ours.
+//! Archives at the limits of the format, and our archives read by other programs.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -8,14 +8,14 @@ use super::*;
 
 const GIB: u64 = 1 << 30;
 
-/// Runs a program to its end, which has to be a good one.
+/// Runs a program, which must succeed.
 fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap();
     assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Sums of all entries, read by Python with both of its ways in: `path crc` a line.
+/// The CRC of every entry as Python reads it: `path crc`, one per line.
 fn read_with_python(archive: &Path) -> String {
     let script = "
 import sys, zipfile, zlib
@@ -47,7 +47,7 @@ fn check_with_all(archive: &Path, packed: &Packed) {
 
 #[test]
 #[ignore = "needs python3 and unzip"]
-fn python_and_info_zip_read_it() {
+fn python_and_info_zip_read_an_archive() {
     let files = varied();
     let folder = TempDir::new().unwrap();
     let archive = folder.path().join("m.mar");
@@ -62,7 +62,7 @@ fn python_and_info_zip_read_it() {
 
 #[test]
 #[ignore = "needs python3 and tar"]
-fn python_and_tar_read_the_tarball() {
+fn python_and_tar_read_a_tarball() {
     let files = varied();
     let folder = TempDir::new().unwrap();
     let archive = folder.path().join("m.tar.gz");
@@ -81,7 +81,7 @@ fn python_and_tar_read_the_tarball() {
     run("python3", &["-c", "import sys, tarfile; tarfile.open(sys.argv[1]).getmembers()", archive]);
 }
 
-/// A file without content, again and again.
+/// Every file is the same empty one.
 struct Empty(TempDir);
 
 impl Source for Empty {
@@ -91,7 +91,7 @@ impl Source for Empty {
 }
 
 #[test]
-fn more_entries_than_16_bits_count() {
+fn an_archive_can_have_more_than_65535_entries() {
     let empty = Empty(TempDir::new().unwrap());
     File::create(empty.0.path().join("empty")).unwrap();
     for count in [65_533, 65_534, 65_600] {
@@ -110,10 +110,10 @@ fn more_entries_than_16_bits_count() {
     }
 }
 
-/// Set `MARWATCH_KEEP_LARGE` to a path to keep the archive for other readers.
+/// `MARWATCH_KEEP_LARGE=PATH` keeps the archive for other readers.
 #[test]
 #[ignore = "writes 5 GB"]
-fn entries_beyond_32_bits() {
+fn entries_can_be_larger_than_4_gib() {
     let folder = TempDir::new_in(".").unwrap();
     let files = Files { folder, content: BTreeMap::new() };
     let sparse = |name: &str, size: u64, mark: &[u8]| {
@@ -127,8 +127,7 @@ fn entries_beyond_32_bits() {
     let inputs = [
         sparse("stored", 4 * GIB + 5000, b"stored"),
         sparse("deflated", 4 * GIB + 7000, b"deflated"),
-        // Not at the limit itself: behind a file of that very length, unzip takes an offset for a
-        // length.
+        // Not at the limit itself: behind a file of that length, unzip takes an offset for a length.
         sparse("deflated-above-the-limit", limit + 1, b"above"),
         sparse("deflated-below-the-limit", limit - 1, b"below"),
         sparse("small", 700, b"small"),

@@ -4,33 +4,21 @@ use std::io;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::{DEFLATED, Decoded, Fault, LocalHeader, STORED};
-use crate::archive::read::window::{
-    DATA_PIECE, HEADER_PIECE, ReadAt, Window, four_at, u32_at, u64_at,
-};
+use super::super::window::{DATA_PIECE, HEADER_PIECE, ReadAt, Window, four_at, u32_at, u64_at};
+use super::{DEFLATED, Decoded, Fault, LocalHeader};
 
-/// `PK\7\8`, which may stand before a data descriptor.
+/// `PK\7\8`, which may begin a data descriptor.
 const DESCRIPTOR: [u8; 4] = *b"PK\x07\x08";
 /// Bytes of content handed on at once.
 const OUTPUT: usize = 64 << 10;
 
-/// Where the data ends by what the header states; nothing where it does not say.
-pub fn stated_end(header: &LocalHeader) -> Option<u64> {
-    if header.has_descriptor() {
-        return None;
-    }
-    // The server takes the plain size of stored data, whatever the packed size says.
-    let length = if header.method == STORED { header.size } else { header.packed_size };
-    header.data_offset.checked_add(length)
-}
-
-/// The state of a decompression, kept from entry to entry: making it costs more than inflating a
-/// small file does.
+/// The state of a decompression, kept from entry to entry: making it takes longer than inflating a
+/// small file.
 #[derive(Debug, Default)]
 pub struct Inflater(Option<(Decompress, Vec<u8>)>);
 
 impl Inflater {
-    fn fresh(&mut self) -> (&mut Decompress, &mut [u8]) {
+    fn reset(&mut self) -> (&mut Decompress, &mut [u8]) {
         let (inflater, output) =
             self.0.get_or_insert_with(|| (Decompress::new(false), vec![0; OUTPUT]));
         inflater.reset(false);
@@ -38,68 +26,58 @@ impl Inflater {
     }
 }
 
-/// Decodes the data behind `header` into `sink`. The second part is where the next header is to be
-/// expected, where that can be known.
+/// Decodes the data behind `header` into `sink`. Also returns where the next header is expected, if
+/// that is known.
 pub fn decode<R: ReadAt>(
     window: &mut Window<R>,
     inflater: &mut Inflater,
     header: &LocalHeader,
     sink: &mut dyn FnMut(&[u8]),
 ) -> io::Result<(Decoded, Option<u64>)> {
-    let stated_end = stated_end(header).filter(|&end| end <= window.length());
+    let stated_end = header.stated_end().filter(|&end| end <= window.length());
     let mut content = Content { size: 0, crc: crc32fast::Hasher::new(), sink };
     if let Some(fault) = header.refusal() {
         return Ok((content.decoded(0, Some(fault)), stated_end));
     }
+    let mut stated =
+        Stated { crc32: header.crc32, size: header.size, packed_size: header.packed_size };
     if header.method == DEFLATED {
-        let inflated = inflate(window, inflater, header, &mut content)?;
-        let end = header.data_offset.saturating_add(inflated.packed_size);
-        return match inflated.fault {
-            Some(fault) => Ok((content.decoded(inflated.packed_size, Some(fault)), stated_end)),
+        let (packed_size, fault) = inflate(window, inflater, header, &mut content)?;
+        let (fault, end) = match fault {
             None if header.has_descriptor() => {
-                let (fault, end) = check_descriptor(window, end, inflated.packed_size, &content)?;
-                Ok((content.decoded(inflated.packed_size, fault), end))
+                let end = header.data_offset.saturating_add(packed_size);
+                check_descriptor(window, end, packed_size, &content)?
             }
-            None => {
-                let fault = content.check(inflated.packed_size, Stated::of(header));
-                Ok((content.decoded(inflated.packed_size, fault), stated_end))
-            }
+            fault => (fault.or_else(|| content.check(packed_size, stated)), stated_end),
         };
+        return Ok((content.decoded(packed_size, fault), end));
     }
-    let mut left = header.size;
-    while left > 0 {
+    while content.size < header.size {
         let bytes = window.at(header.data_offset + content.size, 1, DATA_PIECE)?;
         if bytes.is_empty() {
             return Ok((content.decoded(content.size, Some(Fault::Truncated)), None));
         }
-        let count = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
-        content.take(&bytes[..count]);
-        left -= count as u64;
+        let left = usize::try_from(header.size - content.size).unwrap_or(usize::MAX);
+        content.take(&bytes[..left.min(bytes.len())]);
     }
-    let fault =
-        content.check(header.size, Stated { packed_size: header.size, ..Stated::of(header) });
+    stated.packed_size = header.size;
+    let fault = content.check(header.size, stated);
     Ok((content.decoded(header.size, fault), stated_end))
 }
 
-/// The content as far as it was decoded.
+/// The content that was decoded so far.
 struct Content<'a> {
     size: u64,
     crc: crc32fast::Hasher,
     sink: &'a mut dyn FnMut(&[u8]),
 }
 
-/// What a header or a descriptor says of the data.
+/// What a header or a descriptor states about the data.
 #[derive(Clone, Copy)]
 struct Stated {
     crc32: u32,
     size: u64,
     packed_size: u64,
-}
-
-impl Stated {
-    fn of(header: &LocalHeader) -> Self {
-        Self { crc32: header.crc32, size: header.size, packed_size: header.packed_size }
-    }
 }
 
 impl Content<'_> {
@@ -130,27 +108,21 @@ impl Content<'_> {
     }
 }
 
-/// How far a DEFLATE stream went.
-struct Inflated {
-    packed_size: u64,
-    fault: Option<Fault>,
-}
-
-/// Inflates until the stream ends by itself. Without a descriptor, neither more input than stated
-/// is read nor more content than stated handed on.
+/// Inflates until the stream ends by itself. Without a descriptor, neither reads more input than
+/// stated nor hands more content on than stated. Returns how many bytes of the stream were read.
 fn inflate<R: ReadAt>(
     window: &mut Window<R>,
     inflater: &mut Inflater,
     header: &LocalHeader,
     content: &mut Content<'_>,
-) -> io::Result<Inflated> {
-    let (inflater, output) = inflater.fresh();
+) -> io::Result<(u64, Option<Fault>)> {
+    let (inflater, output) = inflater.reset();
     let (input_limit, output_limit) = if header.has_descriptor() {
         (u64::MAX, u64::MAX)
     } else {
         (header.packed_size, header.size)
     };
-    loop {
+    let fault = loop {
         let consumed = inflater.total_in();
         let bytes = window.at(header.data_offset + consumed, 1, DATA_PIECE)?;
         let allowed = usize::try_from(input_limit - consumed).unwrap_or(usize::MAX);
@@ -158,25 +130,25 @@ fn inflate<R: ReadAt>(
         let produced = inflater.total_out();
         let status = inflater.decompress(input, output, FlushDecompress::None);
         let count = usize::try_from(inflater.total_out() - produced).unwrap_or(0);
-        let ended = |fault| Inflated { packed_size: inflater.total_in(), fault };
         if inflater.total_out() > output_limit {
-            return Ok(ended(Some(Fault::Size { stated: header.size })));
+            break Some(Fault::Size { stated: header.size });
         }
         content.take(&output[..count]);
         match status {
-            Ok(Status::StreamEnd) => return Ok(ended(None)),
+            Ok(Status::StreamEnd) => break None,
             Ok(Status::Ok | Status::BufError) if count > 0 || inflater.total_in() > consumed => {}
-            Ok(_) if bytes.is_empty() => return Ok(ended(Some(Fault::Truncated))),
+            Ok(_) if bytes.is_empty() => break Some(Fault::Truncated),
             Ok(_) if input.is_empty() => {
-                return Ok(ended(Some(Fault::PackedSize { stated: header.packed_size })));
+                break Some(Fault::PackedSize { stated: header.packed_size });
             }
-            Ok(_) | Err(_) => return Ok(ended(Some(Fault::Deflate))),
+            Ok(_) | Err(_) => break Some(Fault::Deflate),
         }
-    }
+    };
+    Ok((inflater.total_in(), fault))
 }
 
-/// Checks the descriptor at `offset` as the server does: wide only behind wide data. The second
-/// part is where it ends.
+/// Checks the descriptor at `offset` as the server does: wide only behind wide data. Also returns
+/// where it ends.
 fn check_descriptor<R: ReadAt>(
     window: &mut Window<R>,
     offset: u64,
@@ -189,23 +161,16 @@ fn check_descriptor<R: ReadAt>(
         let begin = if four_at(bytes, 0) == DESCRIPTOR { 4 } else { 0 };
         let length = begin + if wide { 20 } else { 12 };
         let fields = bytes.get(begin..length)?;
-        let stated = if wide {
-            Stated {
-                crc32: u32_at(fields, 0),
-                packed_size: u64_at(fields, 4),
-                size: u64_at(fields, 12),
-            }
+        let [packed_size_stated, size] = if wide {
+            [u64_at(fields, 4), u64_at(fields, 12)]
         } else {
-            Stated {
-                crc32: u32_at(fields, 0),
-                packed_size: u64::from(u32_at(fields, 4)),
-                size: u64::from(u32_at(fields, 8)),
-            }
+            [4, 8].map(|at| u64::from(u32_at(fields, at)))
         };
+        let stated = Stated { crc32: u32_at(fields, 0), size, packed_size: packed_size_stated };
         Some((content.check(packed_size, stated), offset + length as u64))
     };
-    // The server reads 16 (or 24) bytes and gives back what it did not need, so a descriptor
-    // without its signature that is the last thing in the file is refused as well.
+    // The server reads 16 (or 24) bytes and puts back those it did not need, so it also refuses a
+    // descriptor without a signature at the very end of the file.
     let enough = bytes.len() >= if must_be_wide { 24 } else { 16 };
     let Some((fault, end)) = read(must_be_wide).filter(|_| enough) else {
         return Ok((Some(Fault::Truncated), None));

@@ -13,7 +13,7 @@ fn weights(length: usize) -> Vec<u8> {
 }
 
 #[test]
-fn entries_of_every_size_are_good_and_a_changed_byte_is_seen() {
+fn a_changed_byte_is_noticed_in_entries_of_every_size() {
     let files = Files::new([
         ("stored", noise(2 * PIECE as usize + 5)),
         ("text", text(3 * CHUNK + 7)),
