@@ -66,8 +66,8 @@ Without a configuration file:
   marwatch run --watch models --server http://127.0.0.1:8081
 
 Exit codes: 0 success; 1 a model was rejected, failed or did not settle, or an archive has problems;
-2 wrong usage; 3 the configuration is not valid; 4 another marwatch holds the store; 5 the store or
-another resource cannot be used; 6 stopped before all builds had ended.";
+2 wrong usage; 3 the configuration is invalid; 4 another marwatch holds the store; 5 the store or
+another resource cannot be used; 6 stopped before all builds had finished.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

@@ -109,11 +109,11 @@ impl ServiceNotifier {
         ]);
     }
 
-    /// The configuration was read again, or has this error.
+    /// The configuration was reloaded, or has this error.
     pub fn reloaded(&mut self, outcome: Result<(), String>) {
         self.config_error = outcome.err();
         let line = match &self.config_error {
-            None => "the configuration was read again; scanning every model".to_owned(),
+            None => "configuration reloaded; scanning every model".to_owned(),
             Some(error) => invalid_config(error),
         };
         self.status = issues::fit(&line);
@@ -175,7 +175,7 @@ fn notify(states: &[NotifyState<'_>]) {
 }
 
 fn invalid_config(error: &str) -> String {
-    format!("the new configuration is not valid, keeping the old one: {error}")
+    format!("the new configuration is invalid; keeping the old one: {error}")
 }
 
 fn extension() -> NotifyState<'static> {

@@ -22,7 +22,7 @@ impl Daemon {
         let grace = self.engine.config().shutdown_grace;
         tracing::info!(
             work = self.engine.outstanding(),
-            "stopping; letting builds end for up to {} s",
+            "stopping; running builds have {} s to finish",
             grace.as_secs()
         );
         let mut deadline = Instant::now() + grace;
@@ -32,7 +32,7 @@ impl Daemon {
             tokio::select! {
                 Some(message) = self.inbox.recv() => self.take(message),
                 () = stop_signal(&mut self.signals) => {
-                    tracing::warn!("stopped at once; the next start sweeps what is left in staging");
+                    tracing::warn!("stopped at once; the next start removes what is left in staging");
                     self.engine.cancel();
                     return Exit::Interrupted;
                 }

@@ -96,7 +96,7 @@ impl Servers {
             let api = Api::new(Arc::new(server.clone()));
             api.inspect_err(|error| {
                 let error = chain(error);
-                tracing::error!(server = %server.management, "this server is left out: {error}");
+                tracing::error!(server = %server.management, "this server is ignored until a reload: {error}");
             })
             .ok()
         });

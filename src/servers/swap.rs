@@ -113,7 +113,7 @@ impl Swap {
                 Answer::Lost(why) => unsettled(why),
                 // Fewer workers than wanted are better than none.
                 Answer::Refused(why) if is_ready => {
-                    unsettled(format!("it does not start as many workers as are wanted: {why}"))
+                    unsettled(format!("it starts too few workers: {why}"))
                 }
                 // Something that does not work holds the name.
                 _ => Phase::Unregister,

@@ -21,7 +21,7 @@ use crate::fs::{exchange, rename_new};
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// Another archive than the expected one is there.
-    #[error("{} is not the archive that marwatch put there", path.display())]
+    #[error("{} is not the archive that marwatch published", path.display())]
     Foreign { path: PathBuf },
     /// This process does not hold the store any more.
     #[error(transparent)]

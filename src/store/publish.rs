@@ -194,7 +194,7 @@ impl Store {
             // Without mark and state, no start would recognize the archive; without a state, none
             // would know that it is held.
             Err(error) if is_marked && state.held.is_none() => {
-                tracing::warn!(%error, folder = %self.states.folder().display(), "cannot prepare the state of the new archive; its mark has to do");
+                tracing::warn!(%error, folder = %self.states.folder().display(), "cannot prepare the state of the new archive; publishing it with its mark alone");
                 None
             }
             Err(error) => return Err(self.cannot_prepare(error)),

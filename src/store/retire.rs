@@ -141,7 +141,7 @@ impl Store {
             Ok(Removed::Absent) => {}
             Ok(Removed::Foreign) => tracing::warn!(
                 archive = file,
-                "the archive of the other format is not the one that marwatch put there; it stays"
+                "the archive of the other format is not the one that marwatch published; it stays"
             ),
             Err(error) => {
                 tracing::warn!(archive = file, %error, "cannot take the archive of the other format out of the store; the next publish or start tries again");

@@ -185,7 +185,7 @@ fn remove(
             Ok(Removed::Gone | Removed::Absent) => is_deleted = true,
             Ok(Removed::Foreign) => {
                 let message =
-                    "the archive in the store is not the one that marwatch put there; it stays";
+                    "the archive in the store is not the one that marwatch published; it stays";
                 not_ours = Some(failure(Stage::Publish, message, "delete it by hand if unwanted"));
             }
             Err(error) => {
