@@ -30,7 +30,7 @@ pub mod model_archiver;
 // The daemon: the loop and the engine that carries out what the reconciler decides.
 pub(crate) mod daemon;
 
-// What others can ask of the daemon, and what they are told.
+// The control API, the status, and notifications.
 pub(crate) mod control;
 
 pub(crate) mod servers;
@@ -43,10 +43,10 @@ pub mod status;
 // A build, stage by stage.
 pub mod pipeline;
 
-// When a model is built, decided in pure code.
+// Pure code that decides when a model is built.
 pub mod reconcile;
 
-// What became of it: records and the catalog.
+// Records and the catalog.
 pub mod results;
 
 // The model folders, and the store.

@@ -1,5 +1,5 @@
 //! Reads a whole store back, the history included, and checks it against the catalog and against
-//! the rules by which the server loads a store.
+//! the server's rules for loading a store.
 //!
 //! An audit only reads and holds no lock, so a daemon may publish at the same time. An archive
 //! takes its place before the catalog names it, so what seems wrong is read again after a pause if

@@ -1,6 +1,6 @@
 //! Keeps running servers true to the store.
 //!
-//! A server never looks at an archive again once it has loaded it. For each model and each configured
+//! A server never reads an archive again once it has loaded it. For each model and each configured
 //! server, [`Servers`] compares the version that the server reports with the one in the store's
 //! archive: after each publish, at the start, and on a slow timer. [`swap`] mends a difference.
 //! Nothing is remembered that the server could be asked for, so a server that was down or restarted

@@ -88,7 +88,10 @@ async fn pass(
     let server = api.server().management.clone();
     // A server that is down is found sooner by a question that needs no work.
     if let Answer::Lost(why) = api.describe(name).await {
-        tracing::warn!(server, "the server cannot try the archive; publishing without a trial: {why}");
+        tracing::warn!(
+            server,
+            "the server cannot try the archive; publishing without a trial: {why}"
+        );
         return Ok(());
     }
     let mut answer = trial.register(api, &registration).await;

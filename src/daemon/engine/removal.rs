@@ -221,7 +221,7 @@ fn occupied(folder: &Path, model: &ModelName) -> Option<bool> {
         Ok(_) => tracing::warn!(
             %model,
             %folder,
-            "a link or a file is in the folder's place, which is no model; its archive stays (only a `models:` entry may be a link)"
+            "a link or a file has replaced the folder; its archive stays (only a `models:` entry may be a link)"
         ),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => {

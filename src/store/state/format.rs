@@ -11,8 +11,8 @@
 //! The `ctime` stands before the body because it is known last: it is written over a zero once the
 //! archive stands in its place.
 //!
-//! Whoever changes what [`ModelState`] holds raises [`VERSION`] and keeps reading the version
-//! before, so that an upgrade builds nothing again.
+//! A change of [`ModelState`] raises [`VERSION`] and keeps reading the version before, so that an
+//! upgrade builds nothing again.
 
 use std::path::PathBuf;
 
