@@ -23,14 +23,14 @@ const STATUS_PAUSE: Duration = Duration::from_secs(1);
 /// The time that is asked for while builds drain. Asked for bit by bit, so that systemd does not wait
 /// for the whole grace period if the loop gets stuck.
 const EXTENSION: Duration = Duration::from_secs(20);
-/// How often more time is asked for.
+/// Interval between requests for more time.
 pub const EXTEND_EVERY: Duration = Duration::from_secs(5);
 
 /// Notifies the service manager, if there is one.
 #[derive(Debug)]
 pub struct ServiceNotifier {
     is_enabled: bool,
-    /// How often to feed the watchdog; `None` without one.
+    /// Interval between watchdog messages; `None` without a watchdog.
     feed_every: Option<Duration>,
     feed_at: Option<Instant>,
     /// The status that was sent last.

@@ -11,7 +11,7 @@ use super::signals::Signal;
 use super::{Daemon, service, signals, until};
 use crate::exit::Exit;
 
-/// How long builds may take to stop when they are cancelled.
+/// The time that cancelled builds have to stop.
 const STOP_WAIT: Duration = Duration::from_secs(2);
 
 impl Daemon {

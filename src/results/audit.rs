@@ -25,7 +25,7 @@ use crate::model::problem::{Code, Problem, Severity};
 use crate::store::{History, Kept, hidden_folder};
 use crate::text::chain;
 
-/// How often an archive is read at most.
+/// The most times that an archive is read.
 const ROUNDS: usize = 3;
 
 /// The longest time for which the catalog may lag behind the archives.
@@ -33,7 +33,7 @@ const CATALOG_LAG: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Default, PartialEq, Serialize)]
 pub struct Audit {
-    /// By file name.
+    /// In the order of their file names.
     pub archives: Vec<Audited>,
     /// Number of archives in the history that were read.
     pub history: usize,

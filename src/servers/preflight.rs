@@ -18,7 +18,7 @@ use crate::model::{ModelName, Serve};
 use crate::pipeline::preflight::{Preflight, PreflightRefusal};
 use crate::text::chain;
 
-/// How often a trial is unregistered if the server does not confirm it.
+/// The most requests to unregister a trial while the server does not confirm it.
 const MOST_LOST: u32 = 3;
 
 /// The servers that every archive has to pass.

@@ -60,7 +60,7 @@ impl Default for Metrics {
         let metrics = Self {
             attempts: add.metric("attempts", "Build attempts since the start, by outcome"),
             handovers: add
-                .metric("handovers", "Changes in what servers do with archives, by outcome"),
+                .metric("handovers", "Changes of the state of archives on servers, by outcome"),
             stages: add.in_unit(
                 Unit::Seconds,
                 "stage",

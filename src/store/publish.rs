@@ -48,7 +48,7 @@ pub struct Publication<'a> {
     pub expected: Option<Identity>,
     /// The state until then.
     pub known: Option<&'a ModelState>,
-    /// What happens to the archive that is replaced.
+    /// The treatment of the archive that is replaced.
     pub history: config::History,
     /// The archive of the history that is published again, if it is one: it leaves the history.
     pub again: Option<PathBuf>,
@@ -63,7 +63,7 @@ pub struct Live<'a> {
     publication: Publication<'a>,
     prepared: Option<NextState>,
     placed: Placed,
-    /// What was known of the archive that was there.
+    /// The state of the previous archive.
     retired: Option<Retired>,
 }
 
@@ -250,8 +250,8 @@ impl Store {
     }
 }
 
-/// What is known of the archive at `place`, read before anything moves it: a rename moves its
-/// `ctime`, and only the `ctime` shows that nothing was written into it.
+/// The state of the archive at `place`, read before anything moves it: a rename changes its `ctime`,
+/// and only the `ctime` shows that nothing was written into it.
 fn retired(
     known: Option<&ModelState>,
     place: &Path,

@@ -1,4 +1,4 @@
-//! What a start makes of a store that a crash, a power cut or an older marwatch left.
+//! Recovery at the start, after a crash, a power cut, or an older marwatch.
 
 use std::fs;
 use std::io;

@@ -1,4 +1,4 @@
-//! What RFC 1951 says of Huffman codes.
+//! Huffman codes as RFC 1951 defines them.
 
 /// The symbol that ends a block.
 pub const END_OF_BLOCK: usize = 256;

@@ -28,10 +28,10 @@ const MAGIC: [u8; 7] = *b"marwst\0";
 /// The version that is written.
 const VERSION: u8 = 8;
 
-/// Where the `ctime` begins.
+/// Offset of the `ctime`.
 pub const CTIME_AT: usize = MAGIC.len() + 1;
 
-/// Where the checksum of the body begins.
+/// Offset of the body's checksum.
 pub const CHECKSUM_AT: usize = CTIME_AT + 16;
 
 /// The 16 bytes at [`CTIME_AT`] of a file with this checksum of the body.
