@@ -223,6 +223,10 @@ const KEEP_THREADS: Duration = Duration::from_secs(365 * 24 * 3600);
 /// of leaving hundreds of threads.
 const MORE_THREADS: usize = 16;
 
+/// How long tasks that still run at the end may take. The last one gives the store back, which then
+/// removes what left it.
+const LAST_TASKS: Duration = Duration::from_secs(2);
+
 /// Runs `work` on this thread; up to `jobs` builds and some short tasks run on threads beside it. A
 /// build that does not stop must not keep the process alive: the next start sweeps what it leaves in
 /// staging.
@@ -234,6 +238,6 @@ fn block_on<T>(jobs: usize, work: impl Future<Output = T>) -> Result<T, Stop> {
         .build()
         .map_err(|error| Stop::cannot("start", &error))?;
     let result = runtime.block_on(work);
-    runtime.shutdown_background();
+    runtime.shutdown_timeout(LAST_TASKS);
     Ok(result)
 }

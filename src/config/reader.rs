@@ -91,7 +91,7 @@ impl Reader {
             }
             other => {
                 let what = format!("is {}, not a list", kind(other));
-                let help = "write each item on its own line below it, after `- `";
+                let help = "write each item on its own line below it, beginning with `- `";
                 self.wrong(at, Wrong::new(what, help));
                 None
             }

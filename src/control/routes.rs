@@ -65,12 +65,12 @@ impl AppState {
     }
 
     async fn now(&self) -> Result<Now, Response> {
-        let Ok(now) = timeout(LOOP_TIMEOUT, self.ask(Question::Now)).await else {
-            let help = "see marwatch's log; a service manager with a watchdog restarts marwatch";
+        let Ok(answer) = timeout(LOOP_TIMEOUT, self.ask(Question::Now)).await else {
             let message = "the daemon's loop does not answer";
+            let help = "see marwatch's log; a service manager with a watchdog restarts marwatch";
             return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, message, help));
         };
-        now
+        answer
     }
 
     /// What `read` makes of the status. Both are computed off the loop's thread.

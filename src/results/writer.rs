@@ -151,7 +151,7 @@ struct WriterState {
     catalog_changed: bool,
     records: Vec<PendingRecord>,
     /// Records in the log that have not been sent to the listener yet.
-    written: Vec<Record>,
+    written: Vec<StoreEvent>,
     /// Models whose listing has changed since the listener was notified.
     relisted: BTreeSet<String>,
     /// Without a message, nothing is written before this moment.
@@ -331,7 +331,7 @@ impl WriterState {
             remove_reminder(record.reminder);
             // An earlier run may have sent what this one recovers.
             if !record.record.recovered {
-                self.written.push(*record.record);
+                self.written.push(StoreEvent::Record(record.record));
             }
         }
         // Bounded like the records, for when only the catalog cannot be written.
@@ -380,12 +380,11 @@ impl WriterState {
         let (written, relisted) =
             (std::mem::take(&mut self.written), std::mem::take(&mut self.relisted));
         let Some(listener) = &self.listener else { return };
-        let records = written.into_iter().map(|record| StoreEvent::Record(Box::new(record)));
         let listings = relisted.into_iter().map(|model| match self.catalog.models.get(&model) {
             Some(entry) => StoreEvent::Listed(model, Box::new(entry.clone())),
             None => StoreEvent::Delisted(model),
         });
-        for event in records.chain(listings) {
+        for event in written.into_iter().chain(listings) {
             // Fails only at shutdown.
             let _ = listener.send(event);
         }

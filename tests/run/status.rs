@@ -211,7 +211,8 @@ fn the_port_follows_the_configuration() {
         assert!(get(&address, "/metrics").contains("marwatch_models{state=\"published\"} 1"));
         assert!(get(&address, "/").contains("<!doctype html>"));
         if round == 1 {
-            assert!(TcpStream::connect(&before).is_err(), "the port before is closed");
+            let is_closed = || TcpStream::connect(&before).is_err().then_some(());
+            daemon.wait("the end of the port before", |_| is_closed());
         }
         before = address;
     }
