@@ -1,4 +1,4 @@
-//! marwatch keeps a Multi-Model-Server model store true to the model folders that it watches.
+//! marwatch keeps a Multi-Model-Server model store up to date with the model folders that it watches.
 //!
 //! The way of an edit, from the notification to the server and the hook:
 //!

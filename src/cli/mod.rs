@@ -228,7 +228,7 @@ const MORE_THREADS: usize = 16;
 const LAST_TASKS: Duration = Duration::from_secs(2);
 
 /// Runs `work` on this thread; up to `jobs` builds and some short tasks run on threads beside it. A
-/// build that does not stop must not keep the process alive: the next start sweeps what it leaves in
+/// build that does not stop must not keep the process alive: the next start removes what it leaves in
 /// staging.
 fn block_on<T>(jobs: usize, work: impl Future<Output = T>) -> Result<T, Stop> {
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -29,7 +29,7 @@ pub struct Record {
     pub time: Timestamp,
     /// The model's name; the folder's name if the settings give no valid one.
     pub model: String,
-    /// The model's folder; U+FFFD stands for what is not UTF-8.
+    /// The model's folder; U+FFFD stands for bytes that are not UTF-8.
     #[serde(serialize_with = "as_text")]
     pub folder: PathBuf,
     /// The result of the attempt.

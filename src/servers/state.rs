@@ -1,4 +1,4 @@
-//! The state of a model: its archive in the store, and how it stands on each server.
+//! The state of a model: its archive in the store, and its state on each server.
 //!
 //! Each server of a model has its own clock, so that one that is down does not slow down the others.
 

@@ -43,7 +43,7 @@ pub(super) fn rescue(staging: &Path, states: &States, history: &History) {
 }
 
 impl Store {
-    /// Finishes publishes that a crash interrupted: if the new archive stands in its place, the
+    /// Finishes publishes that a crash interrupted: if the new archive is in its place, the
     /// prepared state becomes the state.
     pub(super) fn finish(
         &self,

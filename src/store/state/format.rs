@@ -8,8 +8,8 @@
 //! | 32 | BLAKE3 of the body |
 //! | rest | the body: [`ModelState`] as postcard |
 //!
-//! The `ctime` stands before the body because it is known last: it is written over a zero once the
-//! archive stands in its place.
+//! The `ctime` is before the body because it is known last: it is written over a zero once the
+//! archive is in its place.
 //!
 //! A change of [`ModelState`] raises [`VERSION`] and keeps reading the version before, so that an
 //! upgrade builds nothing again.
