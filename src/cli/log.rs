@@ -16,7 +16,7 @@ use crate::results::follow::Follower;
 use crate::results::{Outcome, RESULTS_FILE, Record};
 use crate::store::hidden_folder;
 
-/// Interval between two looks for new records with `--follow`.
+/// Interval between two reads for new records with `--follow`.
 const INTERVAL: Duration = Duration::from_millis(250);
 
 /// Show the result of each build, removal, rollback and server update

@@ -101,7 +101,7 @@ fn a_known_model_is_built_after_a_short_quiet_time() {
     let requests = requests(r.handle(at(1500), Event::Tick));
     assert_eq!(requests[0].trigger, Trigger::Change);
     let quiet = Some(Duration::from_millis(300));
-    assert_eq!(requests[0].min_age, quiet, "a change that nobody told of yet would be younger");
+    assert_eq!(requests[0].min_age, quiet, "a change without an event yet would be younger");
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn a_paused_model_is_left_alone_until_it_is_not_paused_any_more() {
     assert_eq!(r.view().next().unwrap().activity, Activity::Missing);
     r.handle(at(9000), root_changed());
     assert!(r.handle(at(9000), listing(&["a", "b", "c"])).is_empty());
-    // What somebody has open is known all the same.
+    // Open files are known all the same.
     r.handle(
         at(9100),
         Event::Changed(Change::Writing { folder: folder("a"), file: "weights".into() }),
@@ -183,7 +183,7 @@ fn a_new_model_waits_longer() {
 }
 
 #[test]
-fn a_model_that_never_rests_is_looked_at_within_the_cap() {
+fn a_model_that_keeps_changing_is_scanned_after_max_wait() {
     let mut r = settled(&["a"]);
     for t in (0..60_000).step_by(100) {
         assert!(builds(&r.handle(at(t), touched("a"))).is_empty(), "at {t}");
@@ -408,7 +408,7 @@ fn a_listing_that_is_asked_for_during_another_follows_it() {
     assert!(r.handle(at(1), root_changed()).is_empty());
     assert!(r.handle(at(2), Event::ScanAll(Trigger::Rescan)).is_empty());
     let effects = r.handle(at(3), listing(&["a"]));
-    assert_eq!(effects, [Effect::List], "and only then is everything looked at");
+    assert_eq!(effects, [Effect::List], "and only then is everything scanned");
     assert_eq!(builds(&r.handle(at(4), listing(&["a"]))), ["a"]);
 }
 
@@ -467,7 +467,7 @@ fn a_model_that_a_reload_puts_under_another_root_while_it_is_built_is_kept() {
     let models = Some(vec![listed("a")]);
     r.handle(at(302), Event::Listed(vec![RootListing { root: folder("a"), models }]));
     let effects = r.handle(at(400), finished("a", End::UpToDate));
-    assert_eq!(builds(&effects), ["a"], "it is looked at by the new configuration");
+    assert_eq!(builds(&effects), ["a"], "it is scanned with the new configuration");
     r.handle(at(500), finished("a", End::UpToDate));
     r.handle(at(1000), touched("a"));
     assert_eq!(builds(&r.handle(at(1300), Event::Tick)), ["a"], "and its touches still count");
@@ -705,7 +705,7 @@ impl World {
         let Some(folder) = folder else {
             return self.handle(Event::CommandDone(name.unwrap()));
         };
-        // What was waited for is waited for still, and looked at for what was commanded.
+        // After the command the model still waits for what it waited for, and is scanned.
         let is_served = command.is_some_and(|command| command != Command::Rebuild);
         self.causes += usize::from(is_served);
         self.handle(Event::Finished {
@@ -753,7 +753,7 @@ proptest! {
     }
 
     #[test]
-    fn a_model_that_never_rests_starves_nobody(period in 20..290u64, jobs in 1..3usize) {
+    fn a_model_that_never_settles_starves_no_other(period in 20..290u64, jobs in 1..3usize) {
         let policy = Policy { jobs, ..POLICY };
         let mut world = World::new();
         let roots = BTreeSet::from([PathBuf::from("/drop")]);
@@ -772,7 +772,7 @@ proptest! {
         let quiet = world.began.get(&folder("b")).copied().unwrap_or(u64::MAX);
         prop_assert!(quiet <= start + 1000, "the quiet one was built at {quiet}");
         let restless = world.began.get(&folder("a")).copied().unwrap_or(0);
-        prop_assert!(restless >= start + 120_000, "the restless one is looked at again and again");
+        prop_assert!(restless >= start + 120_000, "the restless one is scanned again and again");
         prop_assert!(world.builds <= 8, "{} builds in three minutes", world.builds);
     }
 }

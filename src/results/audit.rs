@@ -1,5 +1,5 @@
 //! Reads a whole store back, the history included, and checks it against the catalog and against
-//! the rules by which the server loads a store.
+//! the server's rules for loading a store.
 //!
 //! An audit only reads and holds no lock, so a daemon may publish at the same time. An archive
 //! takes its place before the catalog names it, so what seems wrong is read again after a pause if
@@ -25,7 +25,7 @@ use crate::model::problem::{Code, Problem, Severity};
 use crate::store::{History, Kept, hidden_folder};
 use crate::text::chain;
 
-/// How often an archive is read at most.
+/// The most times that an archive is read.
 const ROUNDS: usize = 3;
 
 /// The longest time for which the catalog may lag behind the archives.
@@ -33,7 +33,7 @@ const CATALOG_LAG: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Default, PartialEq, Serialize)]
 pub struct Audit {
-    /// By file name.
+    /// In the order of their file names.
     pub archives: Vec<Audited>,
     /// Number of archives in the history that were read.
     pub history: usize,

@@ -308,7 +308,7 @@ impl WriterState {
         let was_failing = self.retry_at.take().is_some();
         let Err(error) = written else {
             if was_failing {
-                tracing::info!("the results log and the catalog are written again");
+                tracing::info!("the results log and the catalog can be written again");
             }
             self.notify();
             return;

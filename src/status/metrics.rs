@@ -21,7 +21,7 @@ use crate::results::{Outcome, Record, Stage};
 
 /// The `Content-Type` of the text.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// Models with series of their own name; beyond it, the first by name.
+/// The number of models that have their own series: the first by name.
 const MAX_MODELS: usize = 1000;
 
 type Label = [(&'static str, &'static str); 1];
@@ -60,7 +60,7 @@ impl Default for Metrics {
         let metrics = Self {
             attempts: add.metric("attempts", "Build attempts since the start, by outcome"),
             handovers: add
-                .metric("handovers", "Changes in what servers do with archives, by outcome"),
+                .metric("handovers", "Changes of the state of archives on servers, by outcome"),
             stages: add.in_unit(
                 Unit::Seconds,
                 "stage",
