@@ -141,7 +141,7 @@ enum Recalled<'a> {
 /// What a stat shows about a settings file. A link, or a file behind one, is always read: only opening
 /// shows whether it leads out of the model.
 fn recall<'a>(folder: &Confined, path: &Path, known: &'a [KnownText]) -> Recalled<'a> {
-    let stat = match folder.look_at(path) {
+    let stat = match folder.lstat(path) {
         Ok(stat) => stat,
         Err(error) if matches!(error.kind(), NotFound | NotADirectory) => return Recalled::Absent,
         Err(_) => return Recalled::Unknown,
@@ -151,9 +151,7 @@ fn recall<'a>(folder: &Confined, path: &Path, known: &'a [KnownText]) -> Recalle
     };
     let is_own_folder = |above: &Path| {
         above.as_os_str().is_empty()
-            || folder
-                .look_at(above)
-                .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir())
+            || folder.lstat(above).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir())
     };
     let is_same = FileType::from_raw_mode(stat.st_mode).is_file()
         && FileId::of_stat(&stat) == known.id
