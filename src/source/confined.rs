@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_may_not_be_a_link_is_none() {
+    fn a_link_is_refused_where_a_folder_is_required() {
         let dir = tree();
         let link = dir.path().join("link");
         symlink("model", &link).unwrap();

@@ -76,7 +76,7 @@ pub fn open(folder: &Path, config: &Config) -> io::Result<Confined> {
     Confined::open_at(folder, last)
 }
 
-/// Whether `root` is a drop folder, not a model of its own.
+/// Whether `root` is a drop folder, not a single model.
 pub fn is_drop_folder(root: &Path, config: &Config) -> bool {
     config.drop_folders.iter().any(|drop| drop == root)
 }

@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_settings_file_that_is_as_it_was_is_not_read() {
+    fn an_unchanged_settings_file_is_not_read() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(SETTINGS_FILE);
         fs::write(&path, "name: read_1\n").unwrap();
@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(named(dir.path(), &[other]), "read_1");
         let id = FileId { ctime: recalled.id.ctime - 1, ..recalled.id };
         assert_eq!(named(dir.path(), &[KnownText { id, ..recalled.clone() }]), "read_1");
-        // Whether a link leads out of the model is seen only by opening it.
+        // Only opening a link shows whether it leads out of the model.
         fs::rename(&path, dir.path().join("there.yaml")).unwrap();
         symlink("there.yaml", &path).unwrap();
         let behind = known(dir.path(), SETTINGS_FILE, "name: recalled\n");

@@ -1,7 +1,7 @@
 //! The items that a walk finds, counted in its order, while other threads stat its files.
 //!
 //! For 100,000 files, the walk takes as long as their stats. So the walk only collects items, and other
-//! threads stat them meanwhile in batches. Batches are counted in the order of the walk, so limits,
+//! threads stat them in batches while it goes on. Batches are counted in the order of the walk, so limits,
 //! problems and the end of a listing that exceeds a limit are the same as with one thread. A model with
 //! fewer files than a batch is listed on one thread: starting another would take longer than it saves.
 
