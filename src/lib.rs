@@ -44,6 +44,7 @@ pub mod status;
 pub mod pipeline;
 
 // When a model is built, decided in pure code.
+#[doc(hidden)] // public for benches/hot.rs
 pub mod reconcile;
 
 // What became of it: records and the catalog.
