@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::config::Hooks;
 use crate::results::Record;
 
-/// Records that wait for the command at most, so that a command that hangs does not take all memory.
+/// Records that may wait: a command that hangs must not take all memory.
 const MAX_WAITING: usize = 1000;
 
 /// Runs the command, a limited number of times at once.

@@ -73,23 +73,74 @@ fn every_field_of_record_and_catalog_is_documented() {
     }
 }
 
-#[test]
-fn every_configuration_key_is_documented() {
-    let page = read("docs/configuration.md");
-    let schema = marwatch::config::schema().to_value();
-    for key in schema["properties"].as_object().expect("an object").keys() {
-        assert!(page.contains(&format!("`{key}")), "docs/configuration.md lacks the key {key}");
+/// The full names of the keys in the schema of a section, for example `settle.quiet`.
+fn keys(schema: &Value, before: &str) -> Vec<String> {
+    let parts = schema["anyOf"].as_array().into_iter().flatten();
+    let mut found: Vec<String> = parts.flat_map(|part| keys(part, before)).collect();
+    for (key, schema) in schema["properties"].as_object().into_iter().flatten() {
+        let inner = match schema.get("items") {
+            Some(items) => keys(items, &format!("{before}{key}[].")),
+            None => keys(schema, &format!("{before}{key}.")),
+        };
+        if inner.is_empty() || schema.get("items").is_some() {
+            found.push(format!("{before}{key}"));
+        }
+        found.extend(inner);
     }
+    found
+}
+
+/// The rows of a page's tables: key, type and default. A row may have several keys of one type.
+fn rows(page: &str) -> Vec<(String, String)> {
+    let rows = page.lines().filter(|line| line.starts_with("| `"));
+    let rows = rows.filter_map(|row| {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let [_, keys, _, default, meaning, _] = cells[..] else { return None };
+        assert!(!meaning.is_empty(), "{row}");
+        Some(keys.split(", ").map(|key| (key.trim_matches('`').to_owned(), default.to_owned())))
+    });
+    rows.flatten().collect()
 }
 
 #[test]
-fn every_setting_of_a_model_is_documented() {
+fn every_configuration_key_is_documented_with_its_default() {
     let page = read("docs/configuration.md");
-    let (_, settings) = page.split_once("## Settings of a model").expect("a section");
-    let schema = marwatch::config::settings_schema().to_value();
-    for key in schema["properties"].as_object().expect("an object").keys() {
-        assert!(settings.contains(&format!("`{key}`")), "docs/configuration.md lacks {key}");
+    let (config, settings) = page.split_once("## Settings of a model").expect("a section");
+    let (config, settings) = (rows(config), rows(settings));
+    let is_setting = |key: &str| key.starts_with("models[].") && key != "models[].path";
+    let config_keys = keys(&marwatch::config::schema().to_value(), "");
+    let config_keys: Vec<_> = config_keys.into_iter().filter(|key| !is_setting(key)).collect();
+    let setting_keys = keys(&marwatch::config::settings_schema().to_value(), "");
+    assert!(config_keys.len() > 50 && setting_keys.len() > 15, "{config_keys:?} {setting_keys:?}");
+    for (keys, rows) in [(&config_keys, &config), (&setting_keys, &settings)] {
+        for key in keys {
+            assert!(rows.iter().any(|(row, _)| row == key), "docs/configuration.md lacks {key}");
+        }
+        for (key, _) in rows {
+            let is_section = keys.iter().any(|known| known.starts_with(&format!("{key}.")));
+            assert!(is_section || keys.contains(key), "docs/configuration.md has no key {key}");
+        }
     }
+    // The template has every default that can be written as a value.
+    let lines = marwatch::config::template().lines().map(|line| match line.strip_prefix('#') {
+        Some(setting) if !setting.starts_with(' ') || setting.starts_with("  ") => setting,
+        _ => line,
+    });
+    let template: Value =
+        serde_yaml::from_str(&lines.collect::<Vec<_>>().join("\n")).expect("YAML");
+    let mut compared = 0;
+    for (key, default) in &config {
+        let Some(default) = default.strip_prefix('`') else { continue };
+        if key == "state_dir" {
+            continue;
+        }
+        let pointer = format!("/{}", key.replace("[]", ".0").replace('.', "/"));
+        let value = template.pointer(&pointer).unwrap_or_else(|| panic!("{key}"));
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        assert_eq!(default.trim_end_matches('`'), value, "{key}");
+        compared += 1;
+    }
+    assert!(compared > 30, "{compared}");
 }
 
 /// The pages that people read, relative to the repository.
@@ -108,7 +159,7 @@ fn pages() -> Vec<String> {
     pages
 }
 
-/// The name by which GitHub links to a heading.
+/// GitHub's link to a heading.
 fn anchor(heading: &str) -> String {
     let letters = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
     letters.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect()

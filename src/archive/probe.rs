@@ -1,8 +1,8 @@
 //! Decides which files to deflate by compressing a few samples of each.
 //!
 //! Dense weights shrink by 7 to 11 % at a cost of seconds per gigabyte, in the build and again in the
-//! server, so they are better stored. In tests, eight samples told float32, float16 and int8 weights
-//! from sparse weights and text without a mistake. The result depends on content and settings alone.
+//! server, so they are better stored. In tests, eight samples distinguished float32, float16 and
+//! int8 weights from sparse weights and text without a mistake. The result depends on content and settings alone.
 
 use std::sync::Arc;
 

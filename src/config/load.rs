@@ -4,14 +4,13 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use thiserror::Error;
-
 use serde_yaml::Value;
+use thiserror::Error;
 
 use super::checks;
 use super::folders::{self, Folder, Folders};
 use super::leaf::{Wrong, path_flaw};
-use super::model_settings::{SETTINGS_FILE, in_order};
+use super::model_settings::SETTINGS_FILE;
 use super::reader::{Reader, absolute};
 use super::sections::{Config, ModelEntry};
 use super::servers::{by_flag, servers};
@@ -65,7 +64,7 @@ pub fn parse(path: &Path, text: &str) -> Result<(Config, Vec<Problem>), Vec<Prob
     parse_bytes(path, text.as_bytes())
 }
 
-/// A command line that stands in for a configuration file.
+/// A command line that replaces a configuration file.
 #[derive(Debug, Clone, Copy)]
 pub struct Flags<'a> {
     /// The values of `--watch`.
@@ -147,7 +146,7 @@ fn parse_bytes(path: &Path, text: &[u8]) -> Result<(Config, Vec<Problem>), Vec<P
     let mut reader = Reader { base: Some(base), ..Reader::default() };
     let document = tree::read(path, text, &mut reader.problems);
     let config = document.map(|document| config(&mut reader, &document.cursor(path)));
-    let problems = in_order(reader.problems);
+    let problems = reader.finish();
     match config {
         Some(config) if !any_error(&problems) => Ok((config, problems)),
         _ => Err(problems),

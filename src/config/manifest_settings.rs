@@ -5,7 +5,6 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::leaf::{Filled, Version, Wrong, kind};
-use super::model_settings::in_order;
 use super::reader::Reader;
 use super::setting::Setting;
 use super::tree::{self, Cursor, Lenient};
@@ -19,7 +18,7 @@ use crate::model::settings::{Engine, Publisher};
 pub fn parse_manifest_settings(path: &Path, text: &[u8]) -> (Settings, Vec<Problem>) {
     let mut reader = Reader { null_is_absent: true, ..Reader::default() };
     let Some(text) = tree::plain_text(path, text, &mut reader.problems) else {
-        return (Settings::default(), in_order(reader.problems));
+        return (Settings::default(), reader.finish());
     };
     // By way of a JSON value, which keeps the last of two members with one name, as Python does.
     let value = serde_json::from_str::<serde_json::Value>(text).and_then(|value| {
@@ -41,7 +40,7 @@ pub fn parse_manifest_settings(path: &Path, text: &[u8]) -> (Settings, Vec<Probl
     // Positions where the outline has them: some JSON is not YAML.
     let places = tree::outline(text).root;
     let settings = settings(&mut reader, &Cursor::new(path, &value, places.as_ref()));
-    (settings, in_order(reader.problems))
+    (settings, reader.finish())
 }
 
 fn settings(reader: &mut Reader, at: &Cursor<'_>) -> Settings {

@@ -9,7 +9,7 @@
 //! once.
 //!
 //! - `sections`: every key with its type, default, range and description;
-//! - `setting`, `leaf`: how sections are declared and read, the types of single values (`size`);
+//! - `setting`, `leaf`: how sections are declared and read; the types of single values;
 //! - `tree`: the text of a file as values with positions;
 //! - `reader`: collects problems; `suggest`: "did you mean …?";
 //! - `load`, `model_settings`, `manifest_settings`, `servers`: the parts that are more than plain keys;
@@ -27,7 +27,6 @@ mod secret;
 mod sections;
 mod servers;
 mod setting;
-mod size;
 mod suggest;
 mod template;
 mod tree;

@@ -33,7 +33,7 @@ pub fn parse_settings(path: &Path, text: &[u8]) -> (Settings, Vec<Problem>) {
     if let Some(document) = tree::read(path, text, &mut reader.problems) {
         settings = reader.section(&document.cursor(path)).unwrap_or_default();
     }
-    (settings, in_order(reader.problems))
+    (settings, reader.finish())
 }
 
 impl Setting for Settings {
@@ -215,22 +215,4 @@ fn marker_flaw(at: &Cursor<'_>, marker: &str, globs: &[String]) -> Option<Proble
             "remove it from `exclude`, or name another file; a marker is never packed anyway";
         at.problem(Code::SettingsConflict, what, help)
     })
-}
-
-/// The problems in the order of the file, limited to a number that a person reads: a file that is
-/// made for it has a mistake in every byte.
-pub fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
-    const MAX: usize = 100;
-    problems.sort_by_key(|problem| (problem.line, problem.column));
-    if problems.len() > MAX {
-        let more = problems.split_off(MAX);
-        let severity = more.iter().map(|problem| problem.severity).max();
-        problems.extend(more.first().map(|first| Problem {
-            severity: severity.unwrap_or(first.severity),
-            message: format!("{} more problems follow", more.len()),
-            help: "fix those above first".to_owned(),
-            ..first.clone()
-        }));
-    }
-    problems
 }

@@ -16,6 +16,9 @@ use crate::model::problem::{Code, Problem};
 /// The number of unknown keys that are reported for one section.
 const MAX_UNKNOWN: usize = 50;
 
+/// The number of problems that are listed for one file.
+const MAX_PROBLEMS: usize = 100;
+
 /// Keys of former versions: since when they are gone, and what to do.
 const DROPPED: [(&str, &str, &str); 1] = [(
     "durability",
@@ -88,7 +91,7 @@ impl Reader {
             }
             other => {
                 let what = format!("is {}, not a list", kind(other));
-                let help = "write each item on its own line below it, after `- `";
+                let help = "write each item on its own line below it, beginning with `- `";
                 self.wrong(at, Wrong::new(what, help));
                 None
             }
@@ -118,7 +121,9 @@ impl Reader {
         let schema = OnceCell::new();
         for key in unknown.take(MAX_UNKNOWN) {
             let key_at = at.member(key);
-            if let Some((_, what, help)) = DROPPED.iter().find(|(name, ..)| *name == key_at.key()) {
+            // Only marwatch.yaml had them, and only there files may be named.
+            let dropped = DROPPED.iter().find(|(name, ..)| *name == key_at.key());
+            if let Some((_, what, help)) = dropped.filter(|_| self.base.is_some()) {
                 self.problems.push(key_at.problem_at_key(Code::SettingsUnknownKey, what, *help));
                 continue;
             }
@@ -148,6 +153,24 @@ impl Reader {
     /// The result of a check of the value at `at`, if it is good.
     pub fn checked<T>(&mut self, at: &Cursor<'_>, result: Result<T, Wrong>) -> Option<T> {
         result.map_err(|wrong| self.wrong(at, wrong)).ok()
+    }
+
+    /// All problems in the order of the file, limited to a number that a person reads: a file that is
+    /// made for it has a mistake in every byte.
+    pub fn finish(self) -> Vec<Problem> {
+        let mut problems = self.problems;
+        problems.sort_by_key(|problem| (problem.line, problem.column));
+        if problems.len() > MAX_PROBLEMS {
+            let more = problems.split_off(MAX_PROBLEMS);
+            let severity = more.iter().map(|problem| problem.severity).max();
+            problems.extend(more.first().map(|first| Problem {
+                severity: severity.unwrap_or(first.severity),
+                message: format!("{} more problems follow", more.len()),
+                help: "fix those above first".to_owned(),
+                ..first.clone()
+            }));
+        }
+        problems
     }
 
     /// Reports a wrong value.

@@ -28,11 +28,7 @@ pub fn servers(reader: &mut Reader, at: &Cursor<'_>) -> Vec<Server> {
             reader.problems.push(at.problem(Code::SettingsMissing, what, help));
         }
         let Some(management) = management else { continue };
-        if servers.iter().any(|other| other.management == management) {
-            let wrong =
-                Wrong::new("names a server that is already listed", "remove one of the two");
-            reader.wrong(&at.member("management"), wrong);
-        }
+        reader.checked(&management_at, is_new(&management, &servers));
         servers.push(Server { management, ..server });
     }
     servers

@@ -1,7 +1,7 @@
 //! The HTTP API: how other commands, `curl` and monitoring reach the daemon that uses the store.
 //!
-//! It answers on a unix socket in the store's hidden folder, and on a TCP port if `control.listen` is
-//! set. `docs/operations.md` lists the requests.
+//! It answers on a unix socket in the store's hidden folder, and on a TCP port if `control.listen`
+//! is set. `docs/operations.md` lists the requests.
 
 pub mod client;
 mod page;
@@ -108,13 +108,13 @@ impl Control {
         };
         let token = config.control.token_file.as_deref().map(port::token).transpose();
         // An unchanged address stays open, so that clients stay connected.
-        let stays = self.port.as_ref().filter(|port| port.wanted() == address);
+        let stays = self.port.as_ref().filter(|port| port.configured == address);
         match (token, stays) {
             (Ok(token), Some(port)) => port.set_token(token),
             (Ok(token), None) => {
                 self.port = Port::open(address, token, self.app.clone()).map_err(fail).ok();
                 if let Some(port) = &self.port {
-                    tracing::info!(address = %port.address(), "answering on a port");
+                    tracing::info!(address = %port.address, "answering on a port");
                 }
             }
             (Err(error), _) => {
@@ -124,11 +124,12 @@ impl Control {
         }
     }
 
-    /// Removes the socket. Requests on open connections and on the port are answered until
-    /// [`Closed::answered`]; once the loop and what it took are dropped, the answer is that marwatch is
-    /// stopping.
+    /// Removes the socket and stops listening on the port, which the next daemon may need. Requests
+    /// that have arrived are answered until [`Closed::answered`]; once the loop and what it took are
+    /// dropped, the answer is that marwatch is stopping.
     pub fn close(self) -> Closed {
-        self.socket.map(Socket::close).unwrap_or_default().and(self.port.map(Port::close))
+        let port = self.port.map(|port| port.service.stop_listening());
+        self.socket.map(Socket::close).unwrap_or_default().and(port)
     }
 }
 

@@ -65,10 +65,12 @@ impl AppState {
     }
 
     async fn now(&self) -> Result<Now, Response> {
-        timeout(LOOP_TIMEOUT, self.ask(Question::Now)).await.unwrap_or_else(|_| {
+        let Ok(answer) = timeout(LOOP_TIMEOUT, self.ask(Question::Now)).await else {
+            let message = "the daemon's loop does not answer";
             let help = "see marwatch's log; a service manager with a watchdog restarts marwatch";
-            Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "the daemon's loop does not answer", help))
-        })
+            return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, message, help));
+        };
+        answer
     }
 
     /// What `read` makes of the status. Both are computed off the loop's thread.

@@ -1,4 +1,4 @@
-//! The table of modules under `tests/cases.txt`, the texts that people read, and arbitrary input.
+//! The table of modules in `tests/cases.txt`, the texts of problems, and arbitrary input.
 
 use insta::assert_snapshot;
 use proptest::prelude::*;
@@ -48,7 +48,7 @@ fn in_short(problems: &[Problem]) -> String {
 }
 
 #[test]
-fn the_table_of_modules() {
+fn every_module_of_the_table_has_its_expected_problems() {
     let mut wrong = String::new();
     for case in cases() {
         let problems =
@@ -70,7 +70,7 @@ fn the_table_of_modules() {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
-/// What people read, one after the other.
+/// The texts of all problems.
 fn read(cases: &[(&str, &str)]) -> String {
     let texts: Vec<_> = cases
         .iter()
@@ -81,7 +81,7 @@ fn read(cases: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn mistakes_about_functions() {
+fn mistakes_about_functions_are_explained() {
     assert_snapshot!(read(&[
         ("service:handel", "def handle(data, context):\n    return []\n"),
         ("service:serve", "def predict(data, context):\n    return []\n"),
@@ -99,7 +99,7 @@ fn mistakes_about_functions() {
 }
 
 #[test]
-fn mistakes_about_classes() {
+fn mistakes_about_classes_are_explained() {
     let service = "class Service:\n    def initialize(self, context): pass\n    def handle(self, data, context): return []\n";
     let predict = format!("{service}    def predict(self, data): return []\n");
     let broken = format!("class Broken(Exception): pass\n{service}");
@@ -124,7 +124,7 @@ fn mistakes_about_classes() {
 }
 
 #[test]
-fn mistakes_of_syntax() {
+fn syntax_errors_are_explained() {
     assert_snapshot!(read(&[
         ("service", "def handle(data, context):\n    return [1\n"),
         ("service", "def handle(data, context):\n    print data\n"),
@@ -137,7 +137,7 @@ fn mistakes_of_syntax() {
 }
 
 #[test]
-fn python_2_is_not_judged_by_python_3() {
+fn syntax_of_python_2_is_not_an_error_for_the_runtime_python2() {
     let handler = Handler::parse("service").unwrap();
     let python2 = |source: &[u8]| check(&handler, Runtime::Python2, Path::new("s.py"), source);
     let old = b"def handle(data, context):\n    print 'x'\n";
@@ -147,7 +147,7 @@ fn python_2_is_not_judged_by_python_3() {
 }
 
 #[test]
-fn modules_in_packages_may_import_relatively() {
+fn only_modules_in_packages_can_use_relative_imports() {
     let source = b"from .helpers import handle\n";
     let found = |handler: &str, path: &str| {
         let handler = Handler::parse(handler).unwrap();
@@ -159,7 +159,7 @@ fn modules_in_packages_may_import_relatively() {
 }
 
 #[test]
-fn inference_takes_the_only_module_that_could_be_one() {
+fn inference_takes_the_only_module_that_can_be_the_handler() {
     const FUNCTION: &str = "def handle(data, context):\n    return []\n";
     const CLASS: &str =
         "class A:\n    def initialize(self, c): pass\n    def handle(self, d, c): return []\n";
@@ -186,7 +186,7 @@ fn inference_takes_the_only_module_that_could_be_one() {
     );
 }
 
-/// Bits of Python that are near to what the checks look at.
+/// Random lines of Python that concern the checks.
 fn near_python() -> impl Strategy<Value = String> {
     let line = prop::sample::select(vec![
         "def handle(data, context):",
@@ -233,18 +233,18 @@ fn near_python() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn any_text_is_answered(text in "\\PC*|[ -~\\n\\t]*") {
+    fn any_text_can_be_checked(text in "\\PC*|[ -~\\n\\t]*") {
         on_service("service:handle", &text);
         on_service("service", &text);
     }
 
     #[test]
-    fn any_bytes_are_answered(bytes: Vec<u8>) {
+    fn any_bytes_can_be_checked(bytes: Vec<u8>) {
         could_be_handler(&bytes);
     }
 
     #[test]
-    fn what_is_near_python_is_answered(text in near_python()) {
+    fn problems_are_on_a_line_of_the_module(text in near_python()) {
         for handler in ["service", "service:handle", "service:x"] {
             for problem in on_service(handler, &text) {
                 let lines = u32::try_from(text.lines().count()).unwrap() + 1;
@@ -254,15 +254,14 @@ proptest! {
     }
 
     #[test]
-    fn truncations_are_answered(case in 0..cases().len(), cut: prop::sample::Index) {
+    fn truncated_modules_can_be_checked(case in 0..cases().len(), cut: prop::sample::Index) {
         let case = &cases()[case];
         let source = &case.source.as_bytes()[..cut.index(case.source.len() + 1)];
         check(&case.handler, Runtime::Python, Path::new("service.py"), source);
     }
 
-    /// Nothing that stands behind the handler, and binds nothing, changes the answer.
     #[test]
-    fn comments_change_nothing(case in 0..cases().len(), comment in "# \\PC{0,20}") {
+    fn a_comment_at_the_end_does_not_change_the_problems(case in 0..cases().len(), comment in "# \\PC{0,20}") {
         let case = &cases()[case];
         prop_assume!(!case.expected.contains("handler-syntax"));
         let source = format!("{}\n{comment}\n", case.source);
@@ -272,7 +271,7 @@ proptest! {
 }
 
 #[test]
-fn hostile_modules_end_in_an_answer() {
+fn hostile_modules_can_be_checked() {
     let times = |unit: &str, count: usize| unit.repeat(count);
     for source in [
         times("(", 100_000),

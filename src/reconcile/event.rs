@@ -140,6 +140,7 @@ pub struct BuildRequest {
     pub name: Option<ModelName>,
     /// Other folders that claim the same name.
     pub rivals: BTreeSet<PathBuf>,
+    /// Its cause.
     pub trigger: Trigger,
     /// Files that were written to and whose close event has not come.
     pub unclosed: BTreeSet<PathBuf>,

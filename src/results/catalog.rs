@@ -56,18 +56,18 @@ pub struct CatalogEntry {
     /// When it was published, RFC 3339 in UTC.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub published: Timestamp,
-    /// Present while an earlier archive is in the store again and changes are not published.
+    /// Present after a rollback, until the folder changes or `marwatch resume` runs.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub held: Option<Held>,
     /// The model's settings for servers, if it has any.
     #[serde(skip_serializing_if = "Serve::is_empty", default)]
     pub serve: Serve,
-    /// What each configured server does with the archive, by the address of its management API.
+    /// The state of the archive on each configured server, by the address of its management API.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub servers: BTreeMap<String, ServerStatus>,
 }
 
-/// What a server does with an archive.
+/// The state of an archive on a server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServerStatus {
     /// Whether the server serves the archive, or why not.
@@ -115,7 +115,7 @@ impl ServingState {
     }
 }
 
-/// A rollback that keeps changes from being published.
+/// The rollback that holds an earlier archive in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Held {
     /// The earlier generation whose content the archive has.

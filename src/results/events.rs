@@ -12,6 +12,6 @@ pub enum StoreEvent {
     Listed(String, Box<CatalogEntry>),
     /// The store no longer holds an archive of a model.
     Delisted(String),
-    /// The archive of a model was removed while marwatch did not run, so servers may still serve it.
+    /// The archive of a model was removed while marwatch did not run; servers may still serve it.
     Gone(String, Box<CatalogEntry>),
 }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use super::Record;
 use crate::fs::identity::NodeId;
 
-/// Numbers missing among the rotated files after which no more are expected. A crash in the middle of
-/// a rotation leaves a gap.
+/// Numbers missing among the rotated files after which no more are expected. A crash in the middle
+/// of a rotation leaves a gap.
 const MAX_MISSING: usize = 16;
 
 /// A reader of the log that continues where it stopped.
@@ -36,7 +36,7 @@ impl Follower {
                 if NodeId::at(&self.path).is_ok_and(|current| current == open) {
                     return Ok(());
                 }
-                // The file was rotated, perhaps with others after it, and may have grown before that.
+                // The file was rotated, others perhaps after it, and may have grown before that.
                 read_from(file, *at, &mut take)?;
                 rotated(&self.path, Some(open))?
             }

@@ -24,7 +24,7 @@ pub struct Log {
     doubtful: Option<(NodeId, u64)>,
 }
 
-/// What the log says about archives and removals.
+/// The log's content about archives and removals.
 #[derive(Debug, Default)]
 pub struct RecordedHistory {
     /// Models, and the generations that were in the store.
@@ -47,8 +47,8 @@ impl Log {
     /// Appends records, one line each, and makes them durable together.
     ///
     /// # Errors
-    /// When they cannot be written or flushed. Then none of them is in the log after the next append;
-    /// the caller keeps them and tries again.
+    /// When they cannot be written or flushed. Then none of them is in the log after the next
+    /// append; the caller keeps them and tries again.
     pub fn append(&mut self, records: &[&Record]) -> io::Result<()> {
         let mut lines = Vec::new();
         for record in records {
@@ -82,8 +82,8 @@ impl Log {
             if is_disabled(Protection::RecordFlush) { Ok(()) } else { file.sync_data() }
         };
         if let Err(error) = file.write_all(lines).and_then(|()| flush(file)) {
-            // Half a line is no record, and what is not durable is written again: a failing disk must
-            // leave neither.
+            // Half a line is no record, and what is not durable is written again: a failing disk
+            // must leave neither.
             if file.set_len(*length).is_err() {
                 self.doubtful = file.metadata().ok().map(|found| (NodeId::of(&found), *length));
             }
@@ -93,7 +93,7 @@ impl Log {
         Ok(())
     }
 
-    /// What the log says, rotated files included.
+    /// Reads the log, rotated files included.
     ///
     /// # Errors
     /// When a file of it exists and cannot be read.
@@ -103,7 +103,7 @@ impl Log {
         Ok(history)
     }
 
-    /// Renames `results.jsonl` to `results.jsonl.1`, that one to `.2` and so on; removes the oldest.
+    /// Renames `results.jsonl` to `results.jsonl.1`, that to `.2` and so on; removes the oldest.
     fn rotate(&mut self) -> io::Result<()> {
         self.open = None;
         for number in (1..self.rotation.keep).rev() {

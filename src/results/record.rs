@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strum::IntoStaticStr;
+use strum::{IntoStaticStr, VariantArray};
 
 pub use crate::archive::{CarriedOver, Cost};
 use crate::clock;
@@ -19,7 +19,7 @@ use crate::store::state::ArchiveState;
 pub const SCHEMA: u32 = 1;
 
 /// One line of `results.jsonl`: the result of one build attempt, or of one change on a server.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(title = "marwatch record")]
 pub struct Record {
     /// Version of this schema.
@@ -29,15 +29,15 @@ pub struct Record {
     pub time: Timestamp,
     /// The model's name; the folder's name if the settings give no valid one.
     pub model: String,
-    /// The model's folder; U+FFFD stands for what is not UTF-8.
+    /// The model's folder; U+FFFD stands for bytes that are not UTF-8.
     #[serde(serialize_with = "as_text")]
     pub folder: PathBuf,
-    /// How the attempt ended.
+    /// The result of the attempt.
     pub outcome: Outcome,
-    /// What caused the attempt.
+    /// The cause of the attempt.
     pub trigger: Trigger,
-    /// Why the model was packed, in words, for example `service.py changed`; names at most three files.
-    /// Absent for records that packed nothing.
+    /// Why the model was packed, in words, for example `service.py changed`; names at most three
+    /// files. Absent for records that packed nothing.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub why: Vec<String>,
     /// Whether the next start wrote the record, because marwatch was killed or the disk refused the
@@ -74,19 +74,30 @@ pub struct Record {
     pub cost: Option<Cost>,
     /// Duration of each stage that was reached, in milliseconds, in the order of the stages.
     pub stages_ms: Vec<StageTime>,
-    /// What is wrong with the model; a published model may have warnings.
+    /// Problems of the model; a published model may have warnings.
     pub problems: Vec<Problem>,
-    /// What went wrong that is not a mistake in the model.
+    /// A failure that is not a mistake in the model.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub failure: Option<Failure>,
-    /// What a server does with the archive; only in records about servers.
+    /// The state of a server; only in records about servers.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub server: Option<ServerResult>,
 }
 
-/// How an attempt ended, or what changed on a server.
+/// The result of an attempt, or of a change on a server.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, IntoStaticStr,
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    IntoStaticStr,
+    VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
@@ -100,6 +111,7 @@ pub enum Outcome {
     /// The model did not settle: it changed while it was read, or is still being written.
     Unstable,
     /// marwatch could not build the model; `failure` says why. marwatch retries.
+    #[default]
     Failed,
     /// The model's folder is gone; `on_remove` decides whether the archive stays.
     Removed,
@@ -114,25 +126,20 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Outcomes of build attempts.
-    pub const OF_ATTEMPTS: [Outcome; 7] = [
-        Outcome::Published,
-        Outcome::Unchanged,
-        Outcome::Rejected,
-        Outcome::Unstable,
-        Outcome::Failed,
-        Outcome::Removed,
-        Outcome::RolledBack,
-    ];
-    /// Outcomes of records about servers.
-    pub const OF_SERVERS: [Outcome; 3] = [Outcome::Served, Outcome::NotServed, Outcome::Withdrawn];
+    /// All outcomes.
+    pub const ALL: &[Outcome] = Outcome::VARIANTS;
+
+    /// Whether it is an outcome of a record about a server, rather than of a build attempt.
+    pub fn is_of_server(self) -> bool {
+        matches!(self, Outcome::Served | Outcome::NotServed | Outcome::Withdrawn)
+    }
 
     /// The outcome as records write it.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 
-    /// The `MESSAGE_ID` of the journal entry that reports it; `systemd/marwatch.catalog` explains each.
+    /// The `MESSAGE_ID` of its journal entries; `systemd/marwatch.catalog` explains each.
     pub fn message_id(self) -> &'static str {
         match self {
             Outcome::Published => "9f3dcc412b2c4b48bc228ccd5089a08b",
@@ -149,11 +156,12 @@ impl Outcome {
     }
 }
 
-/// What caused an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+/// The cause of an attempt.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Trigger {
     /// The first pass after the start.
+    #[default]
     Start,
     /// A change in the model's folder.
     Change,
@@ -167,7 +175,7 @@ pub enum Trigger {
     Request,
     /// The store changed, and the server follows it.
     Store,
-    /// The server changed without marwatch: it went away, came back, or had something else registered.
+    /// The server changed without marwatch: it went away, came back, or had another registration.
     Server,
 }
 
@@ -185,6 +193,7 @@ pub enum Trigger {
     Deserialize,
     JsonSchema,
     IntoStaticStr,
+    VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
@@ -207,20 +216,11 @@ pub enum Stage {
 
 impl Stage {
     /// All stages, in their order.
-    pub const ALL: [Stage; 7] = [
-        Stage::Snapshot,
-        Stage::Validate,
-        Stage::Plan,
-        Stage::Pack,
-        Stage::Verify,
-        Stage::Publish,
-        Stage::Retire,
-    ];
+    pub const ALL: &[Stage] = Stage::VARIANTS;
 
     /// The next stage; the last one after itself.
     pub fn next(self) -> Stage {
-        let mut later = Stage::ALL.into_iter().filter(|&stage| stage > self);
-        later.next().unwrap_or(Stage::Retire)
+        Stage::ALL.iter().copied().find(|&stage| stage > self).unwrap_or(Stage::Retire)
     }
 
     /// The stage as records write it.
@@ -253,12 +253,12 @@ pub struct EntryCounts {
     pub carried_over: u64,
 }
 
-/// What went wrong that is not a mistake in the model.
+/// A failure that is not a mistake in the model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     /// The stage that failed.
     pub stage: Stage,
-    /// What happened, with its causes.
+    /// The error, with its causes.
     pub message: String,
     /// How to fix it, if known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -275,29 +275,7 @@ impl fmt::Display for Failure {
 impl Record {
     /// A record whose outcome is `failed`, and whose other fields are empty.
     pub fn new(model: String, folder: PathBuf, trigger: Trigger) -> Self {
-        Self {
-            schema: SCHEMA,
-            time: clock::timestamp(),
-            model,
-            folder,
-            outcome: Outcome::Failed,
-            trigger,
-            why: vec![],
-            recovered: false,
-            generation: 0,
-            of_generation: None,
-            archive: None,
-            bytes: None,
-            digest: None,
-            previous_digest: None,
-            sha256: None,
-            entries: None,
-            cost: None,
-            stages_ms: vec![],
-            problems: vec![],
-            failure: None,
-            server: None,
-        }
+        Self { schema: SCHEMA, time: clock::timestamp(), model, folder, trigger, ..Self::default() }
     }
 
     /// Duration of the attempt in milliseconds, rounded to a tenth.

@@ -1,11 +1,11 @@
 //! The thread that owns the results log and the catalog.
 //!
 //! Flushing to disk can take long and must never delay a build or the daemon's loop. The thread
-//! takes messages off a channel and writes them in batches: records first, then the catalog, so that
-//! the catalog never names an archive without a record. Hooks, subscribers and servers are notified
-//! only after both are written, so each of them finds the record that it hears of. If the disk
-//! refuses, the thread keeps everything and retries: publishing never stops, and nothing is lost
-//! while marwatch runs.
+//! takes messages off a channel and writes them in batches: records first, then the catalog, so
+//! that the catalog never names an archive without a record. Hooks, subscribers and servers are
+//! notified only after both are written, so each of them finds the record that it hears of. If the
+//! disk refuses, the thread keeps everything and retries: publishing never stops, and nothing is
+//! lost while marwatch runs.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -71,7 +71,8 @@ struct PendingRecord {
     record: Box<Record>,
     /// Whether an earlier run may have written it to the log.
     doubtful: bool,
-    /// A file from which the next start sees that the record is missing; removed once it is written.
+    /// A file from which the next start sees that the record is missing; removed once it is
+    /// written.
     reminder: Option<PathBuf>,
 }
 
@@ -150,7 +151,7 @@ struct WriterState {
     catalog_changed: bool,
     records: Vec<PendingRecord>,
     /// Records in the log that have not been sent to the listener yet.
-    written: Vec<Box<Record>>,
+    written: Vec<StoreEvent>,
     /// Models whose listing has changed since the listener was notified.
     relisted: BTreeSet<String>,
     /// Without a message, nothing is written before this moment.
@@ -216,8 +217,12 @@ impl WriterState {
             Message::Catalog(change) => self.change(change),
             Message::Server(report, folder) => self.report(*report, folder),
             Message::Subscribe(listener) => {
+                // What the catalog on disk says already does not wait for the next write.
+                let models = self.catalog.models.iter();
+                for (model, entry) in models.filter(|(model, _)| !self.relisted.contains(*model)) {
+                    let _ = listener.send(StoreEvent::Listed(model.clone(), entry.clone().into()));
+                }
                 self.listener = Some(listener);
-                self.relisted.extend(self.catalog.models.keys().cloned());
             }
             Message::Rotation(rotation) => self.log.set_rotation(rotation),
         }
@@ -284,14 +289,17 @@ impl WriterState {
         }
     }
 
-    /// Writes what is left. A failed write is retried once; records that still cannot be written are
-    /// dropped, with an error in the log.
+    /// Writes what is left. A failed write is retried once; records that still cannot be written
+    /// are dropped, with an error in the log.
     fn finish(&mut self) {
         self.write();
         if self.retry_at.is_some() {
             self.write();
         }
         self.records.drain(..).for_each(|record| log_dropped(&record));
+        // If only the catalog cannot be written: the next start would not send what the log has.
+        self.relisted.clear();
+        self.notify();
     }
 
     fn write(&mut self) {
@@ -300,7 +308,7 @@ impl WriterState {
         let was_failing = self.retry_at.take().is_some();
         let Err(error) = written else {
             if was_failing {
-                tracing::info!("the results log and the catalog are written again");
+                tracing::info!("the results log and the catalog can be written again");
             }
             self.notify();
             return;
@@ -330,12 +338,18 @@ impl WriterState {
             remove_reminder(record.reminder);
             // An earlier run may have sent what this one recovers.
             if !record.record.recovered {
-                self.written.push(record.record);
+                self.written.push(StoreEvent::Record(record.record));
             }
         }
         // Bounded like the records, for when only the catalog cannot be written.
         let excess = self.written.len().saturating_sub(MAX_KEPT);
-        self.written.drain(..excess);
+        if excess > 0 {
+            self.written.drain(..excess);
+            tracing::error!(
+                records = excess,
+                "hooks and subscribers miss records: the catalog cannot be written"
+            );
+        }
         Ok(())
     }
 
@@ -379,12 +393,11 @@ impl WriterState {
         let (written, relisted) =
             (std::mem::take(&mut self.written), std::mem::take(&mut self.relisted));
         let Some(listener) = &self.listener else { return };
-        let records = written.into_iter().map(StoreEvent::Record);
         let listings = relisted.into_iter().map(|model| match self.catalog.models.get(&model) {
             Some(entry) => StoreEvent::Listed(model, Box::new(entry.clone())),
             None => StoreEvent::Delisted(model),
         });
-        for event in records.chain(listings) {
+        for event in written.into_iter().chain(listings) {
             // Fails only at shutdown.
             let _ = listener.send(event);
         }

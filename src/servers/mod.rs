@@ -1,6 +1,6 @@
 //! Keeps running servers true to the store.
 //!
-//! A server never looks at an archive again once it has loaded it. For each model and each configured
+//! A server never reads an archive again once it has loaded it. For each model and each configured
 //! server, [`Servers`] compares the version that the server reports with the one in the store's
 //! archive: after each publish, at the start, and on a slow timer. [`swap`] mends a difference.
 //! Nothing is remembered that the server could be asked for, so a server that was down or restarted
@@ -96,7 +96,7 @@ impl Servers {
             let api = Api::new(Arc::new(server.clone()));
             api.inspect_err(|error| {
                 let error = chain(error);
-                tracing::error!(server = %server.management, "this server is left out: {error}");
+                tracing::error!(server = %server.management, "this server is ignored until a reload: {error}");
             })
             .ok()
         });

@@ -26,14 +26,14 @@ pub struct Issues {
     waiting: BTreeMap<PathBuf, String>,
 }
 
-/// What is wrong with a model.
+/// A problem of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issue {
     /// Rejected, failed or unstable.
     pub state: State,
     /// The model's name.
     pub model: String,
-    /// What is wrong, and where.
+    /// The problem and its place.
     pub reason: String,
 }
 
@@ -106,7 +106,7 @@ impl Issues {
         self.issues.get(folder)
     }
 
-    /// What the last scan of `folder` found the model to wait for.
+    /// The reason why the model in `folder` has not settled, from the last scan.
     pub fn waiting(&self, folder: &Path) -> Option<&str> {
         self.waiting.get(folder).map(String::as_str)
     }
@@ -149,7 +149,7 @@ impl Issues {
     }
 }
 
-/// Where in the model, and what; the log has the code and how to fix it.
+/// The place and the message; the log has the code and the help.
 fn in_short(problem: &Problem, folder: &Path) -> String {
     let path = problem.path.strip_prefix(folder).unwrap_or(&problem.path);
     let line = problem.line.map_or_else(String::new, |line| format!(":{line}"));

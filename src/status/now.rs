@@ -1,4 +1,4 @@
-//! What only the daemon's loop knows: what each model is doing now.
+//! The part of the status that only the daemon's loop knows: the activity of each model.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,14 +11,14 @@ use super::issues::{Issue, Issues};
 use crate::pipeline::{OnProgress, Progress};
 use crate::reconcile::Activity;
 
-/// What the loop knows.
+/// The loop's part of the status.
 #[derive(Debug, Clone)]
 pub struct Now {
     pub daemon: Daemon,
     pub models: Vec<ModelNow>,
 }
 
-/// What the loop knows about a model.
+/// The loop's part of a model's status.
 #[derive(Debug, Clone)]
 pub struct ModelNow {
     /// The model's name; the folder's if the settings give no valid one.
@@ -30,7 +30,7 @@ pub struct ModelNow {
     /// When marwatch scans or retries it.
     pub next: Option<Timestamp>,
     pub issue: Option<Issue>,
-    /// What the model waits for, as the last scan found it.
+    /// The reason why the model has not settled, from the last scan.
     pub waiting: Option<String>,
     pub progress: Option<Progress>,
 }

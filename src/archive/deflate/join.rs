@@ -38,7 +38,7 @@ pub fn open_end(out: &mut Vec<u8>, start: usize) -> bool {
     true
 }
 
-/// Where the last block begins and the stream ends, in bits.
+/// Offsets of the last block and of the stream's end, in bits.
 struct Ends {
     last_block: usize,
     end: usize,
@@ -251,20 +251,20 @@ mod tests {
         }
 
         #[test]
-        fn of_any_bytes_only_a_whole_stream_is_changed(
+        fn only_whole_streams_are_changed(
             bytes in proptest::collection::vec(any::<u8>(), 0..300),
         ) {
             let mut out = bytes.clone();
             if open_end(&mut out, 0) {
-                // Such bytes need be no stream that somebody could inflate; but no more is changed of
-                // them than of one.
+                // Inflating such bytes may still fail, but no more of them is changed than of a valid
+                // stream.
                 let (stream, flush) = out.split_at(bytes.len());
                 let changed = stream.iter().zip(&bytes).map(|(new, old)| (new ^ old).count_ones());
                 prop_assert_eq!(changed.sum::<u32>(), 1);
                 prop_assert!([&[0, 0, 0xff, 0xff][..], &[0, 0, 0, 0xff, 0xff]].contains(&flush));
             } else {
                 prop_assert_eq!(&out, &bytes);
-                prop_assert!(!is_whole(&bytes), "zlib takes them for a stream");
+                prop_assert!(!is_whole(&bytes), "zlib accepts them as a stream");
             }
         }
     }
@@ -277,7 +277,7 @@ mod tests {
 
     /// Whether zlib inflates the bytes to their end.
     fn is_whole(bytes: &[u8]) -> bool {
-        // A byte stands for a thousand at most.
+        // A byte becomes about a thousand bytes at most.
         let mut plain = Vec::with_capacity(1 << 20);
         let mut inflater = Decompress::new(false);
         let status = inflater.decompress_vec(bytes, &mut plain, FlushDecompress::Finish);

@@ -69,10 +69,10 @@ impl Sums {
     }
 }
 
-/// Takes what is to be read.
+/// Takes the jobs of the workers.
 pub type Jobs<'l, 'e> = Lane<'l, Job<'e>, Found<'e>, VerifyError>;
 
-/// Makes jobs of the entries whose data is to be read.
+/// Makes jobs of the entries whose data must be read.
 pub struct Feeder<'e> {
     entries: &'e [Entry],
     packed: Option<&'e Packed>,
@@ -141,7 +141,7 @@ pub struct Worker<'e> {
 impl<'e> Worker<'e> {
     /// For a file of `bytes` bytes.
     pub fn new(file: &'e File, bytes: u64) -> Self {
-        Self { file, bytes, inflater: Inflater::new(), packed: Vec::new(), plain: Vec::new() }
+        Self { file, bytes, inflater: Inflater::default(), packed: Vec::new(), plain: Vec::new() }
     }
 
     pub fn run(&mut self, job: Job<'e>) -> Found<'e> {

@@ -33,7 +33,7 @@ impl PassTimes {
 /// Writes a line for each model, built or not, and one for the pass.
 pub(super) fn write(rows: &[&Summary], pass: &PassTimes, out: &mut dyn Write) -> io::Result<()> {
     let mut table = table();
-    let stages = Stage::ALL.map(|stage| stage.as_str().to_uppercase());
+    let stages = Stage::ALL.iter().map(|stage| stage.as_str().to_uppercase());
     let bytes = ["READ", "COMPRESSED", "WRITTEN", "CARRIED OVER"].map(str::to_owned);
     table.set_header(["MODEL".to_owned()].into_iter().chain(stages).chain(bytes));
     for row in rows {
@@ -63,7 +63,7 @@ fn cells(row: &Summary) -> Vec<String> {
     let bytes = [cost.read, cost.compressed, cost.written].map(size);
     [printable(&row.model)]
         .into_iter()
-        .chain(Stage::ALL.map(stage))
+        .chain(Stage::ALL.iter().copied().map(stage))
         .chain(bytes)
         .chain([carried(cost.carried_over)])
         .collect()
@@ -123,11 +123,11 @@ mod tests {
             carried_over: CarriedOver { reflinked: 98 * MIB, in_place: 0, copied: 30_720 },
             written: 31_700,
         };
-        let spare = CarriedOver { in_place: 1_000_000_000, ..CarriedOver::default() };
+        let in_place = CarriedOver { in_place: 1_000_000_000, ..CarriedOver::default() };
         let rows = [
             seen("cold", &[1.04, 0.512, 22.96, 171.3, 60.04, 1404.9, 1.2], cold),
             seen("edited", &[0.41, 0.3, 0.011, 2.2, 0.9, 9.996, 0.5], edited),
-            seen("large", &[99.96], Cost { carried_over: spare, ..Cost::default() }),
+            seen("large", &[99.96], Cost { carried_over: in_place, ..Cost::default() }),
             seen("up-to-date", &[0.2], Cost::default()),
         ];
         let pass = PassTimes {

@@ -98,7 +98,7 @@ impl Engine {
         });
     }
 
-    /// What a build changes in the catalog: the archive, or the settings about being served.
+    /// The catalog's changes by a build: the archive, or the settings for servers.
     fn catalog_change(&mut self, report: &mut Report) -> Option<CatalogChange> {
         let name = report.name.as_ref();
         let is_changed = match (name, report.serve.take()) {

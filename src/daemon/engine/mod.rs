@@ -67,7 +67,7 @@ pub enum Message {
     Server(Box<ServerReport>),
 }
 
-/// How the engine runs.
+/// The engine's mode of operation.
 pub struct Mode {
     /// A single pass: no retries, and no wait beyond `settle.max_wait`.
     pub once: bool,
@@ -88,9 +88,9 @@ pub struct Engine {
     listed: BTreeMap<String, Listed>,
     /// Archives that were removed before the start, until the servers are notified.
     gone: Vec<(String, CatalogEntry)>,
-    /// The models' own settings about being served, for those that have any.
+    /// The settings for servers of the models that have any.
     serves: BTreeMap<ModelName, Serve>,
-    /// Where the answer to each command goes, by the command's number.
+    /// The receivers of answers, by the command's number.
     replies: BTreeMap<u64, oneshot::Sender<Result<Answer, Refusal>>>,
     last_command: u64,
     /// The number of removals under way, by model.
@@ -99,7 +99,7 @@ pub struct Engine {
     deferred: Vec<BuildRequest>,
     results: ResultsWriter,
     outbox: UnboundedSender<Message>,
-    /// Where a summary of every build goes.
+    /// Gets a summary of every build.
     summaries: Option<UnboundedSender<Summary>>,
     /// Jobs that workers have not answered yet.
     outstanding: usize,

@@ -60,7 +60,7 @@ impl Engine {
             outcome = Outcome::Unstable.as_str(),
             message_id = Outcome::Unstable.message_id(),
             model,
-            "not at rest for {seconds} s: {message}; nothing is published until it is"
+            "has not settled for {seconds} s: {message}; nothing is published until it has"
         );
         let mut record = Record::new(model, folder, trigger);
         if let Some((name, state)) = name.and_then(|name| self.states.get_key_value(&name)) {

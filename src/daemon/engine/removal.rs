@@ -185,7 +185,7 @@ fn remove(
             Ok(Removed::Gone | Removed::Absent) => is_deleted = true,
             Ok(Removed::Foreign) => {
                 let message =
-                    "the archive in the store is not the one that marwatch put there; it stays";
+                    "the archive in the store is not the one that marwatch published; it stays";
                 not_ours = Some(failure(Stage::Publish, message, "delete it by hand if unwanted"));
             }
             Err(error) => {
@@ -221,7 +221,7 @@ fn occupied(folder: &Path, model: &ModelName) -> Option<bool> {
         Ok(_) => tracing::warn!(
             %model,
             %folder,
-            "a link or a file is in the folder's place, which is no model; its archive stays (only a `models:` entry may be a link)"
+            "a link or a file has replaced the folder; its archive stays (only a `models:` entry may be a link)"
         ),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => {

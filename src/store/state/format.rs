@@ -8,11 +8,11 @@
 //! | 32 | BLAKE3 of the body |
 //! | rest | the body: [`ModelState`] as postcard |
 //!
-//! The `ctime` stands before the body because it is known last: it is written over a zero once the
-//! archive stands in its place.
+//! The `ctime` is before the body because it is known last: it is written over a zero once the
+//! archive is in its place.
 //!
-//! Whoever changes what [`ModelState`] holds raises [`VERSION`] and keeps reading the version
-//! before, so that an upgrade builds nothing again.
+//! A change of [`ModelState`] raises [`VERSION`] and keeps reading the version before, so that an
+//! upgrade builds nothing again.
 
 use std::path::PathBuf;
 
@@ -29,10 +29,10 @@ const MAGIC: [u8; 7] = *b"marwst\0";
 /// The version that is written.
 const VERSION: u8 = 8;
 
-/// Where the `ctime` begins.
+/// Offset of the `ctime`.
 pub const CTIME_AT: usize = MAGIC.len() + 1;
 
-/// Where the checksum of the body begins.
+/// Offset of the body's checksum.
 pub const CHECKSUM_AT: usize = CTIME_AT + 16;
 
 /// The 16 bytes at [`CTIME_AT`] of a file with this checksum of the body.

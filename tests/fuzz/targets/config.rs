@@ -1,6 +1,6 @@
 //! The daemon's configuration.
 //!
-//! A configuration that is taken holds only absolute paths and values in range.
+//! An accepted configuration has only absolute paths and values in range.
 use std::path::Path;
 
 use marwatch::config::parse;

@@ -1,7 +1,7 @@
 //! The module of a handler, with any content.
 //!
-//! A module from which the handler is inferred is one that the same checks accept; each problem
-//! stands on a line of the file.
+//! The checks accept a module from which the handler is inferred; every problem is on a line of the
+//! file.
 use std::path::Path;
 
 use marwatch::model::{EntryPath, Handler, Runtime};
@@ -10,7 +10,7 @@ use marwatch::python;
 pub fn check(text: &[u8]) {
     let path = EntryPath::parse("service.py").expect("a path");
     let lines = text.iter().filter(|&&byte| matches!(byte, b'\n' | b'\r')).count() as u32 + 2;
-    // One of the six ways to ask for each input: a module is parsed for each.
+    // One of six ways for each input: each way parses the module.
     let ways = [Runtime::Python, Runtime::Python2].map(|runtime| {
         ["service", "service:handle", "service:run"].map(|handler| (handler, runtime))
     });

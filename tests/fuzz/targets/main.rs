@@ -1,6 +1,6 @@
-//! All targets in one program: most of what an instrumented build costs is the linking.
+//! All targets in one program, because linking takes most of the time of an instrumented build.
 //!
-//! `FUZZ_TARGET` names the one to run.
+//! `FUZZ_TARGET` names the target to run.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -27,7 +27,7 @@ static CHECK: LazyLock<fn(&[u8])> = LazyLock::new(|| {
         "remembered" => remembered::check,
         "settings" => settings::check,
         "stream" => stream::check,
-        other => panic!("no target is called `{other}`"),
+        other => panic!("there is no target `{other}`"),
     }
 });
 

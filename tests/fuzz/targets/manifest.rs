@@ -1,6 +1,6 @@
-//! `MAR-INF/MANIFEST.json` of an unpacked archive, from which settings are taken.
+//! `MAR-INF/MANIFEST.json` of an unpacked archive, which provides settings.
 //!
-//! What a manifest says without an error comes back from the manifest that is made of it.
+//! Settings from a manifest without an error come back from the manifest that is made of them.
 use std::path::Path;
 
 use marwatch::config::parse_manifest_settings;

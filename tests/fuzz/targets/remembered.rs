@@ -1,8 +1,8 @@
-//! What marwatch reads back of what it wrote itself: states, the catalog and the results log.
+//! Files that marwatch writes and reads back: states, the catalog and the results log.
 //!
-//! The first byte chooses. A state gets the right sums, or nothing behind them would be reached; a
-//! state that is taken is written and read back as it is. A results log with a torn end is
-//! appended to: each line that was whole stays, and what follows it is a record.
+//! The first byte chooses the file. A state gets valid checksums, since nothing behind them would be
+//! reached otherwise; a state that is accepted is written and read back unchanged. A record is appended
+//! to a results log with a torn end: every whole line stays, and a valid record follows.
 use std::fs;
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -37,7 +37,7 @@ fn state(body: &[u8]) {
     let parts = [&b"marwst\0\x08"[..], &ctime, &head.as_bytes()[..8], checksum.as_bytes(), body];
     fs::write(PLACE.1.join("m.state"), parts.concat()).expect("room in memory");
     let Some(state) = states.load(&name) else { return };
-    assert_eq!(state.archive.ctime, 7);
+    assert_eq!(state.archive.ctime, Some(7));
     states.save(&name, &state).expect("room in memory");
     assert_eq!(states.load(&name).as_ref(), Some(&state));
 }
@@ -59,7 +59,7 @@ fn log(bytes: &[u8]) {
     Log::new(path.clone(), rotation).append(&[&record]).expect("room in memory");
     let after = fs::read(&path).expect("it is there");
     let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
-    assert_eq!(&after[..whole], &bytes[..whole], "what was whole stays");
+    assert_eq!(&after[..whole], &bytes[..whole], "whole lines stay");
     let line: Record = serde_json::from_slice(&after[whole..]).expect("a record");
     assert_eq!(line.model, "m");
 }

@@ -1,7 +1,7 @@
-//! `.mar.yaml`, the settings that a model brings along.
+//! `.mar.yaml`, the settings in a model's folder.
 //!
-//! Whatever is in it: every problem has a place within the file, and settings without an error are
-//! settings that a manifest can carry.
+//! Whatever it contains: every problem has a place in the file, and a manifest can hold settings that
+//! have no error.
 use std::path::Path;
 
 use marwatch::config::parse_settings;
@@ -16,9 +16,9 @@ pub fn check(text: &[u8]) {
         assert!(!problem.message.is_empty() && !problem.help.is_empty());
     }
     let again = parse_settings(Path::new(".mar.yaml"), text);
-    assert_eq!((&settings, &problems), (&again.0, &again.1), "the same text says the same");
+    assert_eq!((&settings, &problems), (&again.0, &again.1), "the same text has the same result");
     let patterns = settings.exclude.as_deref().unwrap_or_default();
-    assert!(Exclude::new(patterns, None).is_ok(), "a pattern that was taken: {patterns:?}");
+    assert!(Exclude::new(patterns, None).is_ok(), "an accepted pattern: {patterns:?}");
     if any_error(&problems) {
         return;
     }
