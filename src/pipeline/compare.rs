@@ -11,6 +11,8 @@ use super::snapshot::Scan;
 use super::{Attempt, Completed};
 use crate::archive::hash::hash;
 use crate::archive::{Cost, Entry, Packed};
+use crate::config;
+use crate::config::Server;
 use crate::fs::identity::Identity;
 use crate::model::problem::{Code, Problem};
 use crate::model::{EntryPath, ModelName};
@@ -83,7 +85,7 @@ impl Attempt<'_> {
         Ok(Some(Completed::Unchanged { name, state, touched, listed: None }))
     }
 
-    /// The files whose content has not changed: by stat, and where a stat does not tell, by reading
+    /// The files whose content has not changed: by stat, and where a stat is not enough, by reading
     /// them. `None` if the previous archive is of no use.
     fn reusable<'k>(
         &self,
@@ -141,6 +143,10 @@ impl Attempt<'_> {
             .name
             .as_ref()
             .and_then(|name| Identity::at(&store.place(name, scan.format)).ok().flatten());
+        let config = &self.builder.config;
+        let is_gate = |server: &&Server| server.preflight == config::Preflight::Gate;
+        let gates: Vec<_> =
+            config.servers.iter().filter(is_gate).map(|server| &server.management).collect();
         let rivals = &self.job.request.rivals;
         let rivals: Vec<&[u8]> = rivals.iter().map(|path| path.as_os_str().as_bytes()).collect();
         let files = scan.snapshot.files.iter().chain(&scan.snapshot.settings);
@@ -148,8 +154,8 @@ impl Attempt<'_> {
         let inputs = (
             (&scan.parts, rivals, files, &scan.settings.serve),
             (&scan.resolved.problems, &scan.snapshot.problems),
-            // Whether a foreign archive is replaced: a reload can change that.
-            (occupant, self.builder.config.adopt),
+            // Whether a foreign archive is replaced, and who tries the new one: a reload can change that.
+            (occupant, config.adopt, gates),
         );
         let mut hasher = blake3::Hasher::new();
         #[expect(clippy::expect_used, reason = "plain data always serialises into a hasher")]
@@ -203,7 +209,7 @@ pub fn has_files(known: &ModelState, snapshot: &Snapshot) -> bool {
 /// the same shows a change whose event is still on its way: on a busy machine events can be late, and
 /// files that change one after the other would be packed half way. A little less than the quiet time
 /// is enough there, because both times come from clocks that tick, and a time in the future only shows
-/// that the file system has a clock of its own.
+/// that the file system has another clock.
 fn is_too_young(age: i64, min_age: Duration, trigger: Trigger) -> bool {
     let is_younger = |than: Duration| u128::from(age.unsigned_abs()) < than.as_nanos();
     match trigger {

@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod command;
+#[doc(hidden)] // public for benches/hot.rs
 pub mod compare;
 mod error;
 mod fingerprint;
@@ -11,6 +12,7 @@ mod pack;
 pub(crate) mod preflight;
 mod publish;
 pub(crate) mod report;
+#[doc(hidden)]
 pub mod reuse;
 mod rollback;
 mod snapshot;
@@ -50,7 +52,6 @@ use reuse::Reuse;
 /// Builds models: the configuration, the store, and what else every build needs.
 #[derive(Clone)]
 pub(crate) struct Builder {
-    /// The configuration in effect.
     pub config: Arc<Config>,
     /// The store.
     pub store: Arc<Store>,
@@ -76,12 +77,10 @@ pub struct Progress {
     pub total: u64,
 }
 
-/// A build to do.
 #[derive(Debug, Clone)]
 pub(crate) struct Job {
     /// What to build, and why.
     pub request: BuildRequest,
-    /// The state of the model.
     pub known: Option<Arc<ModelState>>,
     /// What the catalog says about its archive. It identifies the archive as ours if the state was
     /// lost.
@@ -173,7 +172,7 @@ struct Attempt<'a> {
     unreadable: RefCell<Vec<Problem>>,
     /// What the previous archive already holds of the model.
     reuse: Option<Reuse<'a>>,
-    /// How the settings want the model to be served, if they are valid.
+    /// The settings for servers, if they are valid.
     serve: Option<Serve>,
     /// Why the model was packed, once it was.
     why: Vec<String>,
@@ -187,7 +186,7 @@ enum Completed {
         state: Box<ModelState>,
         /// Whether something was touched. If not, nothing is recorded.
         touched: bool,
-        /// What the catalog has to say about it, if it may not know it yet.
+        /// The new catalog entry, if the catalog may not have it yet.
         listed: Option<Box<CatalogEntry>>,
     },
     /// A new archive is in the store.

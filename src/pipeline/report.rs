@@ -31,9 +31,8 @@ pub struct Report {
     pub learned: Option<(ModelName, Arc<ModelState>)>,
     /// The new catalog entry, if it has changed.
     pub listed: Option<CatalogEntry>,
-    /// How the model's settings want it to be served, if they are known and the model is good.
+    /// The model's settings for servers, if they are known and the model is good.
     pub serve: Option<Serve>,
-    /// Time and bytes.
     pub stats: BuildStats,
     /// The answer to the command, if it was for one.
     pub answered: Option<Answered>,
@@ -50,7 +49,6 @@ pub struct Summary {
     pub end: End,
     /// Its record, if something was attempted.
     pub record: Option<Record>,
-    /// Time and bytes.
     pub stats: BuildStats,
     /// Time since the first of the changes that it was for, if it was for changes.
     pub since_change: Option<Duration>,
@@ -61,9 +59,7 @@ pub struct Summary {
 /// A command that was answered.
 #[derive(Debug)]
 pub struct Answered {
-    /// Identifies the client.
     pub number: u64,
-    /// The answer.
     pub answer: Result<Answer, Refusal>,
 }
 

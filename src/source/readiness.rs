@@ -1,4 +1,4 @@
-//! Whether a model is ready, as far as the disk shows.
+//! Whether a model is ready, as far as the disk shows it.
 //!
 //! The reconciler waits for the quiet time. This module finds unfinished transfers, a missing ready
 //! marker, and files of the model that are open for writing: it asks the kernel for a lease, and where
@@ -24,20 +24,11 @@ const MOST_NAMED: usize = 3;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Waiting {
     /// Files are open for writing.
-    Writers {
-        /// The files, relative to the model folder.
-        files: Vec<PathBuf>,
-    },
+    Writers { files: Vec<PathBuf> },
     /// Transfers have not finished.
-    Partial {
-        /// The unfinished files.
-        files: Vec<PathBuf>,
-    },
+    Partial { files: Vec<PathBuf> },
     /// The ready marker does not exist yet.
-    Marker {
-        /// The file.
-        marker: String,
-    },
+    Marker { marker: String },
     /// Files came, went or changed during the scan.
     Moving,
 }
@@ -97,10 +88,7 @@ pub fn by_listing(snapshot: &Snapshot, ready_marker: Option<&str>) -> Option<Wai
 }
 
 /// Asks the kernel for writers. Where it does not answer, `unclosed` decides: files that were written
-/// to and whose close event has not come.
-///
-/// # Errors
-/// The files that are being written.
+/// to and whose close event has not come. The error is the files that are being written.
 pub fn by_writers(
     folder: &Confined,
     snapshot: &Snapshot,
@@ -342,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn the_listing_tells_of_markers_and_transfers() {
+    fn a_listing_shows_missing_markers_and_unfinished_transfers() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Confined::open(dir.path()).unwrap();
         let waiting = by_listing(&snapshot(&folder), Some("READY")).unwrap();
@@ -355,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn the_access_mode_of_a_descriptor() {
+    fn the_access_mode_of_a_descriptor_is_read_from_its_flags() {
         assert!(opened_for_writing("pos:\t0\nflags:\t0100001\nmnt_id:\t1\n"));
         assert!(opened_for_writing("flags:\t02\n"));
         assert!(!opened_for_writing("flags:\t0100000\n"));

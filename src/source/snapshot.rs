@@ -1,8 +1,8 @@
 //! The listing of a model folder: every file that would be packed, with its identity on disk.
 //!
-//! Listing opens no file. What cannot be packed is reported as [`Problem`]s, all at once; what
-//! tells that the model has not come to rest is kept apart in [`Snapshot::partial`]. Two snapshots
-//! that are equal saw the same files; that is how a build learns whether anything moved under it.
+//! Listing opens no file. Files that cannot be packed are reported as [`Problem`]s, all at once;
+//! unfinished transfers are listed in [`Snapshot::partial`]. Two equal snapshots found the same files: a
+//! build compares them to learn whether something changed during it.
 
 mod folders;
 mod links;
@@ -28,6 +28,7 @@ use crate::failpoints::{Protection, is_disabled};
 use crate::fs::threads::{MOST_THREADS, processors};
 use crate::fs::{FileId, NodeId};
 use crate::model::entry_path::EntryPathError;
+use crate::model::exclude::{is_built_in, is_reserved};
 use crate::model::manifest::{MANIFEST_PATH, MAR_INF};
 use crate::model::problem::{Code, Problem};
 use crate::model::{EntryPath, Exclude};
@@ -48,73 +49,84 @@ pub struct SourceFile {
 pub struct Snapshot {
     /// The files to pack, by path.
     pub files: Vec<SourceFile>,
-    /// The settings files that were there, which are never packed.
+    /// The settings files, which are never packed.
     pub settings: Vec<SourceFile>,
-    /// Whether the ready marker, where one is configured, is there.
+    /// Whether the ready marker exists, if one is configured.
     pub ready: bool,
     /// Unfinished transfers.
     pub partial: Vec<PathBuf>,
-    /// Hidden files that are unfinished transfers if somebody has them open for writing.
+    /// Hidden files that are unfinished transfers if a process has them open for writing.
     pub maybe_partial: Vec<PathBuf>,
-    /// Whether a file or folder vanished while it was listed.
+    /// Whether a file or folder vanished during the listing.
     pub moving: bool,
-    /// What cannot be packed.
+    /// Errors and warnings.
     pub problems: Vec<Problem>,
 }
 
 impl Snapshot {
-    /// Bytes of all files together.
+    /// Bytes of all files.
     pub fn total_size(&self) -> u64 {
         self.files.iter().map(|file| file.id.size).sum()
     }
 
-    /// What there is to pack.
+    /// The files to pack.
     pub fn inputs(&self) -> Vec<Input> {
         let input = |file: &SourceFile| Input { path: file.path.clone(), size: file.id.size };
         self.files.iter().map(input).collect()
     }
 }
 
-/// What a listing needs to know of a model.
+/// What a listing needs to know about a model.
 #[derive(Debug)]
 pub struct Request<'a> {
-    /// What stays out.
+    /// The exclusions.
     pub exclude: &'a Exclude,
-    /// What the model may not exceed.
+    /// The limits of the model.
     pub limits: &'a Limits,
-    /// The file whose presence says that the model is complete.
+    /// The file whose presence shows that the model is complete.
     pub ready_marker: Option<&'a str>,
-    /// What a name means that tools give to unfinished transfers.
+    /// The meaning of names that tools give to unfinished transfers.
     pub transfers: Transfers,
 }
 
-/// What a name means that tools give to unfinished transfers (`*.part`, `*.crdownload`, …).
+/// The meaning of names that tools give to unfinished transfers (`*.part`, `*.crdownload`, …).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transfers {
     /// The model is not complete yet.
     Awaited,
-    /// Nothing: the specification leaves out no such file, so it is packed.
+    /// None: the specification excludes no such file, so it is packed.
     Packed,
 }
 
-/// Lists the model in `folder`, on more than one thread where it has many files.
+/// Lists the model in `folder`, on several threads if it has many files.
 ///
 /// # Errors
-/// When a folder cannot be listed for a reason that can heal, such as a missing permission; the
-/// error names the path. A file or folder that is merely gone makes the snapshot `moving`.
+/// When a folder cannot be listed, for example for a missing permission. A file or folder that is gone
+/// makes the snapshot `moving` instead.
 pub fn take(folder: &Confined, request: &Request<'_>) -> Result<Snapshot, SnapshotError> {
     take_on(processors().min(MOST_THREADS), folder, request)
 }
 
-/// The same with so many threads beside this one at most.
+/// The same with at most so many threads beside this one.
 fn take_on(
     threads: usize,
     folder: &Confined,
     request: &Request<'_>,
 ) -> Result<Snapshot, SnapshotError> {
     thread::scope(|scope| {
-        let pending = Pending::new(scope, folder, if threads > 1 { threads } else { 0 });
-        Walk::new(folder, request, pending).run()
+        let walk = Walk {
+            folder,
+            request,
+            snapshot: Snapshot::default(),
+            files: 0,
+            folders: 0,
+            linked: 0,
+            ancestors: Vec::new(),
+            bytes: 0,
+            ended: false,
+            pending: Pending::new(scope, folder, if threads > 1 { threads } else { 0 }),
+        };
+        walk.run()
     })
 }
 
@@ -122,15 +134,14 @@ fn take_on(
 #[derive(Debug, thiserror::Error)]
 #[error("cannot list {}", path.display())]
 pub struct SnapshotError {
-    /// What could not be listed.
+    /// The folder or file.
     pub path: PathBuf,
     /// What the system answered.
     #[source]
     pub source: io::Error,
 }
 
-/// One listing. What the walk meets is noted in its order and counted in that order by
-/// [`parallel_stat`], whoever asks for the stats.
+/// One listing. Its items are counted in their order by [`parallel_stat`], whichever thread stats them.
 struct Walk<'scope, 'env> {
     folder: &'env Confined,
     request: &'env Request<'env>,
@@ -138,54 +149,35 @@ struct Walk<'scope, 'env> {
     files: usize,
     /// Folders that were entered.
     folders: usize,
-    /// Those that were entered by a link.
+    /// Folders that were entered through a link.
     linked: usize,
-    /// While a link is looked at, the folders above it, by whichever links they were entered.
-    way: Vec<NodeId>,
+    /// While a link is followed: the folders above it, through whichever links they were entered.
+    ancestors: Vec<NodeId>,
     bytes: u64,
-    /// A limit of the whole model is exceeded, and it was said.
+    /// A limit of the whole model is exceeded, and that was reported.
     ended: bool,
     pending: Pending<'scope, 'env>,
 }
 
-impl<'scope, 'env> Walk<'scope, 'env> {
-    fn new(
-        folder: &'env Confined,
-        request: &'env Request<'env>,
-        pending: Pending<'scope, 'env>,
-    ) -> Self {
-        Self {
-            folder,
-            request,
-            snapshot: Snapshot::default(),
-            files: 0,
-            folders: 0,
-            linked: 0,
-            way: Vec::new(),
-            bytes: 0,
-            ended: false,
-            pending,
-        }
-    }
-
+impl Walk<'_, '_> {
     fn run(mut self) -> Result<Snapshot, SnapshotError> {
         self.settings();
         self.snapshot.ready = self
             .request
             .ready_marker
-            .is_none_or(|marker| self.folder.look_at(Path::new(marker)).is_ok());
+            .is_none_or(|marker| self.folder.lstat(Path::new(marker)).is_ok());
         self.below(Path::new(""), 0)?;
-        self.settle()?;
+        self.count_pending()?;
         let mut snapshot = self.snapshot;
         snapshot.files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         Ok(snapshot)
     }
 
-    /// Notes the settings files; what is in them is read elsewhere.
+    /// Lists the settings files. [`resolve`](crate::source::resolve) reads them.
     fn settings(&mut self) {
         for name in [SETTINGS_FILE, MANIFEST_PATH] {
-            // One system call where there is no link, so that a restart opens nothing.
-            let found = match self.folder.look_at(Path::new(name)) {
+            // One system call if there is no link, so that a restart opens nothing.
+            let found = match self.folder.lstat(Path::new(name)) {
                 Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_symlink() => {
                     self.folder.stat(Path::new(name))
                 }
@@ -198,36 +190,35 @@ impl<'scope, 'env> Walk<'scope, 'env> {
         }
     }
 
-    /// Lists what is below `base`, a folder relative to the model's; `depth` counts the folders
-    /// above it.
+    /// Lists everything below `base`, a path in the model; `depth` counts the folders above it.
     fn below(&mut self, base: &Path, depth: usize) -> Result<(), SnapshotError> {
         self.folders += 1;
         let mut folders = match Folders::begin(self.folder, base) {
             Ok(folders) => folders,
             Err(failed) => return self.failed(failed),
         };
-        let above = self.way.len();
+        let above = self.ancestors.len();
         while let Some(found) = folders.next() {
             if found.as_ref().is_ok_and(|found| found.kind == FileType::Symlink) {
-                self.way.extend(folders.way());
+                self.ancestors.extend(folders.ancestors());
             }
             let entered = match found {
                 Ok(found) if self.entry(&found, depth + found.depth)? => folders.enter(found),
                 Ok(_) => Ok(()),
                 Err(failed) => Err(failed),
             };
-            self.way.truncate(above);
+            self.ancestors.truncate(above);
             if let Err(failed) = entered {
                 self.failed(failed)?;
             }
-            if self.take_stock()? {
+            if self.check_limits()? {
                 break;
             }
         }
         Ok(())
     }
 
-    /// Takes one entry; says whether to go on below it.
+    /// Adds one entry; returns whether to enter it.
     fn entry(&mut self, found: &Found, depth: usize) -> Result<bool, SnapshotError> {
         let (relative, name) = (found.path.as_path(), found.name());
         let (is_folder, is_file) = (found.kind.is_dir(), found.kind.is_file());
@@ -235,22 +226,22 @@ impl<'scope, 'env> Walk<'scope, 'env> {
             && partial::is_partial(name, is_folder)
             && !self.excluded_by_model(relative, is_folder)
         {
-            self.meet(WalkItem::Partial(relative.to_owned()));
+            self.add(WalkItem::Partial(relative.to_owned()));
             return Ok(false);
         }
         if partial::may_be_partial(name) && is_file {
-            self.meet(WalkItem::MaybePartial(relative.to_owned()));
+            self.add(WalkItem::MaybePartial(relative.to_owned()));
         }
         let path = match entry_path(relative) {
             Ok(path) => path,
             Err(why) => {
-                if !crate::model::exclude::is_built_in(name, is_folder) {
-                    self.odd_name(relative, &why);
+                if !is_built_in(name, is_folder) {
+                    self.invalid_name(relative, &why);
                 }
                 return Ok(false);
             }
         };
-        if crate::model::exclude::is_reserved(&path) {
+        if is_reserved(&path) {
             self.reserved(&path, is_folder);
             return Ok(is_folder && self.enter());
         }
@@ -263,16 +254,16 @@ impl<'scope, 'env> Walk<'scope, 'env> {
         if found.kind == FileType::Symlink {
             self.link(path, depth)?;
         } else if is_file || is_disabled(Protection::SpecialFiles) {
-            self.meet(WalkItem::File(path, None));
+            self.add(WalkItem::File(path, None));
         } else {
             self.special(&path);
         }
         Ok(false)
     }
 
-    /// Notes that the walk goes into a folder; always true.
+    /// Adds a folder that the walk enters; always true.
     fn enter(&mut self) -> bool {
-        self.meet(WalkItem::Folder);
+        self.add(WalkItem::Folder);
         true
     }
 
@@ -281,57 +272,56 @@ impl<'scope, 'env> Walk<'scope, 'env> {
         if depth <= limit {
             return true;
         }
-        self.problem(Problem::error(
+        self.error(
             Code::LimitDepth,
             path.as_path(),
             format!("the folder is {depth} levels deep, more than `limits.depth` allows ({limit})"),
             "flatten the model, leave the folder out with `exclude`, or raise `limits.depth`",
-        ));
+        );
         false
     }
 
-    /// `MAR-INF` is reserved: its manifest gives settings, anything else in it stays out.
+    /// `MAR-INF` is reserved: its manifest has settings, and nothing else in it is packed.
     fn reserved(&mut self, path: &EntryPath, is_folder: bool) {
         if path.as_str() == MANIFEST_PATH || path.as_str() == MAR_INF && is_folder {
             return;
         }
-        self.problem(Problem::warning(
+        self.add(WalkItem::Problem(Problem::warning(
             Code::ReservedName,
             path.as_path(),
             format!("`{MAR_INF}` is reserved for the archive's manifest; this is not packed"),
             "move it to another folder if the model needs it",
-        ));
+        )));
     }
 
-    fn odd_name(&mut self, relative: &Path, why: &str) {
+    fn invalid_name(&mut self, relative: &Path, why: &str) {
         let shown = PathBuf::from(relative.to_string_lossy().escape_debug().to_string());
-        self.problem(Problem::error(
+        self.error(
             Code::FileName,
             shown,
             format!("this cannot be packed: {why}"),
             "rename it, or remove it from the model",
-        ));
+        );
     }
 
     fn special(&mut self, path: &EntryPath) {
-        self.problem(Problem::error(
+        self.error(
             Code::SpecialFile,
             path.as_path(),
             "this is a FIFO, a socket or a device, not a file",
             "remove it, or leave it out with `exclude`",
-        ));
+        );
     }
 
     fn excluded_by_model(&self, relative: &Path, is_folder: bool) -> bool {
         let name = relative.file_name().unwrap_or_default();
         EntryPath::from_path(relative).is_ok_and(|path| {
-            !crate::model::exclude::is_built_in(name, is_folder)
-                && self.request.exclude.matches(&path, is_folder)
+            !is_built_in(name, is_folder) && self.request.exclude.matches(&path, is_folder)
         })
     }
 
-    /// A folder could not be listed, or an entry not looked at. A folder that is no longer one, or
-    /// by now a link out of the model, was replaced since it was met.
+    /// A folder or an entry cannot be read. If a folder is no longer one, or is now a link out of the
+    /// model, it was replaced since it was found.
     fn failed(&mut self, (path, source): Failed) -> Result<(), SnapshotError> {
         let is_replaced = source.kind() == io::ErrorKind::NotADirectory
             || confined::is_outside(&source)
@@ -345,13 +335,19 @@ impl<'scope, 'env> Walk<'scope, 'env> {
         self.failed_at(full, source)
     }
 
-    fn problem(&mut self, problem: Problem) {
-        self.meet(WalkItem::Problem(problem));
+    fn error(
+        &mut self,
+        code: Code,
+        path: impl Into<PathBuf>,
+        message: impl Into<String>,
+        help: &str,
+    ) {
+        self.add(WalkItem::Problem(Problem::error(code, path, message, help)));
     }
 }
 
-/// The path as one in an archive, or why it can be none. One that is too long for the server's disk
-/// is so for ours too, or nearly: it comes from folders that were made or moved step by step.
+/// The path in an archive, or why there is none. A path that is too long for the server's disk is
+/// nearly too long for ours: it comes from folders that were made or moved step by step.
 fn entry_path(relative: &Path) -> Result<EntryPath, String> {
     let length = relative.as_os_str().as_bytes().len();
     if length > MAX_PATH {

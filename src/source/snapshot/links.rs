@@ -1,7 +1,7 @@
-//! Symbolic links in a model: followed within it, refused where they lead out or in a circle.
+//! Symbolic links in a model: followed within it, refused if they lead out of it or in a circle.
 //!
-//! A link is packed as the file it leads to, a link to a folder as everything below that folder,
-//! both under the link's own path. The same folder is never entered twice on one way down.
+//! A link is packed as the file it leads to, a link to a folder as everything below that folder, both
+//! under the link's own path. The same folder is never entered twice on one way down.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,14 +11,14 @@ use rustix::fs::{FileType, Stat};
 use super::{SnapshotError, Walk};
 use crate::fs::identity::{FileId, NodeId};
 use crate::model::EntryPath;
-use crate::model::problem::{Code, Problem};
+use crate::model::problem::Code;
 use crate::source::confined;
 
 impl Walk<'_, '_> {
-    /// Takes the link at `path`, `depth` folders down.
+    /// Adds the link at `path`, `depth` folders down.
     pub(super) fn link(&mut self, path: EntryPath, depth: usize) -> Result<(), SnapshotError> {
-        // Whatever the link leads to is counted after what was met before it.
-        self.settle()?;
+        // The items before the link are counted before its target.
+        self.count_pending()?;
         if self.ended {
             return Ok(());
         }
@@ -39,19 +39,19 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    /// Whether the folder to which a link leads is one that was entered on the way to
-    /// the link, by its real name or through another link.
+    /// Whether a link leads to a folder that was entered on the way to it, by its real name or through
+    /// another link.
     fn is_circle(&self, target: &Stat) -> bool {
-        self.way.contains(&NodeId::of_stat(target))
+        self.ancestors.contains(&NodeId::of_stat(target))
     }
 
     fn circle(&mut self, path: &EntryPath) {
-        self.problem(Problem::error(
+        self.error(
             Code::SymlinkCircle,
             path.as_path(),
             "the link leads back to a folder above it",
             "remove the link, or leave it out with `exclude`",
-        ));
+        );
     }
 
     fn refused_link(&mut self, path: &EntryPath, error: io::Error) -> Result<(), SnapshotError> {
@@ -62,7 +62,7 @@ impl Walk<'_, '_> {
         if confined::is_outside(&error) {
             let inside =
                 "replace the link by the file itself, or by a relative link within the model";
-            // One that leads back into the model does so only where the model lies now.
+            // An absolute link into the model works only at the model's present place.
             let how = if is_absolute {
                 format!(
                     "the link is absolute ({target}); only relative ones within the model are followed"
@@ -70,20 +70,20 @@ impl Walk<'_, '_> {
             } else {
                 format!("the link leads out of the model, to {target}")
             };
-            self.problem(Problem::error(Code::SymlinkOutside, path.as_path(), how, inside));
+            self.error(Code::SymlinkOutside, path.as_path(), how, inside);
         } else if confined::is_circle(&error) {
             self.circle(path);
         } else if error.kind() == io::ErrorKind::NotFound {
-            if self.folder.look_at(path.as_path()).is_err() {
+            if self.folder.lstat(path.as_path()).is_err() {
                 self.snapshot.moving = true;
                 return Ok(());
             }
-            self.problem(Problem::error(
+            self.error(
                 Code::SymlinkBroken,
                 path.as_path(),
                 format!("the link leads to {target}, which does not exist"),
                 "create the target, or remove the link",
-            ));
+            );
         } else {
             return self.failed_io(self.folder.path().join(path.as_path()), error);
         }
