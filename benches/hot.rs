@@ -23,7 +23,7 @@ use marwatch::fs::FileId;
 use marwatch::fs::Identity;
 use marwatch::model::{ArchiveFormat, EntryPath, ModelName};
 use marwatch::pipeline::compare::has_files;
-use marwatch::pipeline::reuse::Kept;
+use marwatch::pipeline::reuse::Reuse;
 use marwatch::reconcile::{End, Event, Policy, Reconciler};
 use marwatch::results::Trigger;
 use marwatch::source::discover::{ListedModel, RootListing};
@@ -145,7 +145,7 @@ fn comparing(c: &mut Criterion) {
     edited.files[FILES / 2].id.ctime += 1;
     assert!(!has_files(&known, &edited));
     c.bench_function("what an edit in 20,000 files keeps", |b| {
-        b.iter(|| Kept::by_stat(black_box(&known), black_box(&edited)).divide(&edited));
+        b.iter(|| Reuse::by_stat(black_box(&known), black_box(&edited)).divide(&edited));
     });
 }
 

@@ -109,6 +109,9 @@ fn show(record: &Record, args: &Args, out: &mut dyn Write) -> io::Result<()> {
         }
     }
     write_line(out, line)?;
+    if !record.why.is_empty() {
+        write_line(out, format_args!("  why: {}", record.why.join("; ")))?;
+    }
     if let Some(failure) = &record.failure {
         write_line(out, format_args!("  {failure}"))?;
     }

@@ -121,7 +121,9 @@ impl Reader {
         let schema = OnceCell::new();
         for key in unknown.take(MAX_UNKNOWN) {
             let key_at = at.member(key);
-            if let Some((_, what, help)) = DROPPED.iter().find(|(name, ..)| *name == key_at.key()) {
+            // Only marwatch.yaml had them, and only there files may be named.
+            let dropped = DROPPED.iter().find(|(name, ..)| *name == key_at.key());
+            if let Some((_, what, help)) = dropped.filter(|_| self.base.is_some()) {
                 self.problems.push(key_at.problem_at_key(Code::SettingsUnknownKey, what, *help));
                 continue;
             }

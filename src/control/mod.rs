@@ -124,11 +124,12 @@ impl Control {
         }
     }
 
-    /// Removes the socket. Requests on open connections and on the port are answered until
-    /// [`Closed::answered`]; once the loop and what it took are dropped, the answer is that
-    /// marwatch is stopping.
+    /// Removes the socket and stops listening on the port, which the next daemon may need. Requests
+    /// that have arrived are answered until [`Closed::answered`]; once the loop and what it took are
+    /// dropped, the answer is that marwatch is stopping.
     pub fn close(self) -> Closed {
-        self.socket.map(Socket::close).unwrap_or_default().and(self.port.map(|port| port.service))
+        let port = self.port.map(|port| port.service.stop_listening());
+        self.socket.map(Socket::close).unwrap_or_default().and(port)
     }
 }
 

@@ -326,8 +326,12 @@ fn a_request_that_is_being_answered_at_the_end_gets_its_answer_over_socket_and_p
             let Some(Question::Now(reply)) = asked.recv().await else { panic!() };
             reply.send(now()).unwrap();
             // The loop stops, as on SIGTERM.
+            let address = control.port.as_ref().unwrap().address;
             let closed = control.close();
             drop(asked);
+            // The next daemon can listen there at once.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            drop(std::net::TcpListener::bind(address).expect("the port is free"));
             tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 drop(history);

@@ -8,12 +8,15 @@ mod spare;
 mod why;
 
 use std::fs;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
 
 use super::*;
 use crate::fs::identity::Identity;
 use crate::fs::test_folder::with_attributes;
+use crate::model::Settings;
 use crate::model::problem::Code;
-use crate::reconcile::Fingerprint;
+use crate::reconcile::{End, Fingerprint, PendingCommand};
 use crate::results::Outcome;
 use crate::results::Trigger;
 
@@ -33,7 +36,7 @@ impl World {
         let models = dir.path().join("models");
         fs::create_dir_all(models.join("m")).unwrap();
         let config = Config::with_defaults(dir.path().join("store"), vec![models]);
-        let generations = Arc::new(LastGenerations::of(&config));
+        let generations = Arc::new(LastGenerations::new(&config));
         let builder = Builder {
             store: Arc::new(Store::open(&config).unwrap()),
             config: Arc::new(config),
@@ -91,16 +94,35 @@ impl World {
             min_age: None,
             command: None,
         };
+        self.carry_out(request, listed)
+    }
+
+    fn build(&mut self) -> Report {
+        self.build_again(None)
+    }
+
+    fn command(&mut self, command: Command) -> Report {
+        let request = request(command);
+        self.carry_out(BuildRequest { folder: Some(self.folder()), ..request }, None)
+    }
+
+    /// The same if the model's folder is out of sight.
+    fn command_without_folder(&mut self, command: Command, listed: Option<Listed>) -> Report {
+        self.carry_out(request(command), listed)
+    }
+
+    fn carry_out(&mut self, request: BuildRequest, listed: Option<Listed>) -> Report {
         let report = self.builder.build(Job { request, known: self.known.clone(), listed });
         if let Some((_, state)) = &report.learned {
             self.known = Some(Arc::clone(state));
         }
         report
     }
+}
 
-    fn build(&mut self) -> Report {
-        self.build_again(None)
-    }
+fn request(command: Command) -> BuildRequest {
+    let name = ModelName::parse("m").unwrap();
+    BuildRequest::without_folder(PendingCommand { number: 1, name, command })
 }
 
 fn outcome(report: &Report) -> Option<Outcome> {
@@ -211,6 +233,21 @@ fn a_reload_with_adopt_lets_a_refused_model_in() {
     assert_eq!(world.build_again(Some(fingerprint)).record, None, "said once");
     world.configure(|config| config.adopt = true);
     assert_eq!(outcome(&world.build_again(Some(fingerprint))), Some(Outcome::Published));
+}
+
+/// As by bit rot: its stat, and so its mark, stay.
+#[test]
+fn a_rebuild_replaces_damage_that_no_stat_shows_and_takes_the_next_generation() {
+    let mut world = World::new_in(with_attributes());
+    assert_eq!(outcome(&world.build()), Some(Outcome::Published));
+    let file = fs::File::options().write(true).open(world.stored("m.mar")).unwrap();
+    let modified = file.metadata().unwrap().modified().unwrap();
+    file.write_all_at(b"damage", 100).unwrap();
+    file.set_modified(modified).unwrap();
+    assert_eq!(world.build().end, End::UpToDate, "nothing shows it");
+    let record = world.command(Command::Rebuild).record.unwrap();
+    assert_eq!((record.outcome, record.generation), (Outcome::Published, 2));
+    assert!(world.is_cold());
 }
 
 #[test]

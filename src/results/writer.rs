@@ -217,8 +217,12 @@ impl WriterState {
             Message::Catalog(change) => self.change(change),
             Message::Server(report, folder) => self.report(*report, folder),
             Message::Subscribe(listener) => {
+                // What the catalog on disk says already does not wait for the next write.
+                let models = self.catalog.models.iter();
+                for (model, entry) in models.filter(|(model, _)| !self.relisted.contains(*model)) {
+                    let _ = listener.send(StoreEvent::Listed(model.clone(), entry.clone().into()));
+                }
                 self.listener = Some(listener);
-                self.relisted.extend(self.catalog.models.keys().cloned());
             }
             Message::Rotation(rotation) => self.log.set_rotation(rotation),
         }
@@ -293,6 +297,9 @@ impl WriterState {
             self.write();
         }
         self.records.drain(..).for_each(|record| log_dropped(&record));
+        // If only the catalog cannot be written: the next start would not send what the log has.
+        self.relisted.clear();
+        self.notify();
     }
 
     fn write(&mut self) {
@@ -336,7 +343,13 @@ impl WriterState {
         }
         // Bounded like the records, for when only the catalog cannot be written.
         let excess = self.written.len().saturating_sub(MAX_KEPT);
-        self.written.drain(..excess);
+        if excess > 0 {
+            self.written.drain(..excess);
+            tracing::error!(
+                records = excess,
+                "hooks and subscribers miss records: the catalog cannot be written"
+            );
+        }
         Ok(())
     }
 

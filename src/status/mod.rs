@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
 
 use crate::model::problem::{Problem, as_text, some_as_text};
+use crate::pipeline::Progress;
 use crate::results::catalog::{CatalogEntry, ServingState};
 use crate::results::record::Failure;
 use crate::results::{Outcome, Record, Trigger};
@@ -157,15 +158,6 @@ impl State {
     pub fn is_bad(self) -> bool {
         matches!(self, State::Retrying | State::Unstable | State::Failed | State::Rejected)
     }
-}
-
-/// Progress of a build.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Progress {
-    /// Bytes of the model packed so far.
-    pub done: u64,
-    /// Bytes of the model.
-    pub total: u64,
 }
 
 /// The last build attempt.

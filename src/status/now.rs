@@ -6,10 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
+use super::Daemon;
 use super::issues::{Issue, Issues};
-use super::{Daemon, Progress};
-use crate::pipeline;
-use crate::pipeline::OnProgress;
+use crate::pipeline::{OnProgress, Progress};
 use crate::reconcile::Activity;
 
 /// The loop's part of the status.
@@ -56,8 +55,8 @@ impl Underway {
     /// The function that builds call with their progress.
     pub fn on_progress(&self) -> OnProgress {
         let underway = self.clone();
-        Arc::new(move |folder, pipeline::Progress { done, total }| {
-            underway.locked(|all| all.insert(folder.to_owned(), Progress { done, total }));
+        Arc::new(move |folder, progress| {
+            underway.locked(|all| all.insert(folder.to_owned(), progress));
         })
     }
 

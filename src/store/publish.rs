@@ -48,6 +48,9 @@ pub struct Publication<'a> {
     pub expected: Option<Identity>,
     /// The state until then.
     pub known: Option<&'a ModelState>,
+    /// Whether the archive that is replaced is what `known` says. If not, it may be damaged: nothing of
+    /// it is recycled, and its name in the history has no digest.
+    pub is_trusted: bool,
     /// The treatment of the archive that is replaced.
     pub history: config::History,
     /// The archive of the history that is published again, if it is one: it leaves the history.
@@ -86,14 +89,16 @@ impl Store {
         verified: Verified,
         mut publication: Publication<'a>,
     ) -> Result<Live<'a>, PublishError> {
-        let Publication { next: state, expected, known, history, .. } = &mut publication;
+        let Publication { next: state, expected, known, history, is_trusted, .. } =
+            &mut publication;
         let (name, format) = (verified.staged.name.clone(), verified.staged.format);
         self.lock.hold()?;
         // A new NAME.next would overwrite the one that the last publish could not finish.
         self.finish(self.states.unfinished_of(&name), *history);
         let prepared = self.prepare(&name, &verified, state)?;
         let place = self.place(&name, format);
-        let retired = expected.map(|found| retired(*known, &place, found, state, history));
+        let retired = expected
+            .map(|found| retired(known.filter(|_| *is_trusted), &place, found, state, history));
         match place::place_in(&self.root, verified, state.archive.identity, *expected) {
             Ok(placed) => {
                 // The state of a held model does not list the entries of its archive.

@@ -53,16 +53,16 @@ pub struct Held {
     pub of: u64,
     /// The time of the rollback.
     pub since: Timestamp,
-    /// Fingerprint of the folder's settings files at that time: see
-    /// [`Resolved::said`](crate::source::resolve::Resolved::said). Zeros if they could not be read.
-    pub said: [u8; 32],
+    /// The fingerprint of the folder's settings files then: see
+    /// [`Resolved`](crate::source::resolve::Resolved). `None` if they could not be read.
+    pub settings_fingerprint: Option<[u8; 32]>,
 }
 
 impl Held {
-    /// Whether it is held against settings files that say `said`. If they could not be read at the
-    /// rollback, it is held against whatever they say now.
-    pub fn is_against(&self, said: &[u8; 32]) -> bool {
-        self.said == *said || self.said == [0; 32]
+    /// Whether it is held against settings files with this fingerprint. If they could not be read at
+    /// the rollback, it is held against whatever they say now.
+    pub fn is_against(&self, settings: &[u8; 32]) -> bool {
+        self.settings_fingerprint.is_none_or(|then| then == *settings)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::archive::inspect;
 use crate::clock;
 use crate::fs::identity::Identity;
 use crate::model::ModelName;
-use crate::pipeline::rollback::entry_by_manifest;
+use crate::pipeline::state::entry_by_manifest;
 use crate::results::catalog::CatalogEntry;
 use crate::results::{CATALOG_FILE, Catalog};
 use crate::store::{ModelState, Store, hidden_folder};

@@ -48,7 +48,7 @@ impl Engine {
             return;
         }
         if let Waiting::Writers { files } = &waiting {
-            let who = readiness::who(&folder, files);
+            let who = readiness::writing_processes(&folder, files);
             if !who.is_empty() {
                 message.push_str(&format!(" (by {})", who.join(", ")));
             }

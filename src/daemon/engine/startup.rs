@@ -64,7 +64,7 @@ impl Engine {
         let (outbox, inbox) = mpsc::unbounded_channel();
         let reconciler = Reconciler::new(policy(&config, mode.once));
         let builder = Builder {
-            generations: Arc::new(LastGenerations::of(&config)),
+            generations: Arc::new(LastGenerations::new(&config)),
             config: Arc::new(config),
             store: Arc::new(store),
             cancelled: Arc::new(AtomicBool::new(false)),

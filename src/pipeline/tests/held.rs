@@ -4,28 +4,6 @@ use super::*;
 use crate::reconcile::{Command, PendingCommand};
 
 impl World {
-    fn ask(&mut self, command: Command) -> Report {
-        let order = PendingCommand { number: 1, name: ModelName::parse("m").unwrap(), command };
-        let request =
-            BuildRequest { folder: Some(self.folder()), ..BuildRequest::without_folder(order) };
-        let report = self.builder.build(Job { request, known: self.known.clone(), listed: None });
-        if let Some((_, state)) = &report.learned {
-            self.known = Some(Arc::clone(state));
-        }
-        report
-    }
-
-    /// The same where the model's folder is nowhere to be seen.
-    fn ask_without_folder(&mut self, command: Command, listed: Option<Listed>) -> Report {
-        let order = PendingCommand { number: 1, name: ModelName::parse("m").unwrap(), command };
-        let request = BuildRequest::without_folder(order);
-        let report = self.builder.build(Job { request, known: self.known.clone(), listed });
-        if let Some((_, state)) = &report.learned {
-            self.known = Some(Arc::clone(state));
-        }
-        report
-    }
-
     fn say(&self, text: &str) {
         self.write("service.py", &format!("def handle(data, context):\n    return {text:?}\n"));
     }
@@ -65,7 +43,7 @@ fn of_two() -> (World, Vec<u8>) {
 #[test]
 fn it_is_the_same_file_and_has_left_the_history() {
     let (mut world, first) = of_two();
-    let report = world.ask(Command::RollBack { to: None });
+    let report = world.command(Command::RollBack { to: None });
     assert_eq!((outcome(&report), &report.end), (Some(Outcome::RolledBack), &End::CommandDone));
     assert_eq!(fs::read(world.stored("m.mar")).unwrap(), first);
     assert_eq!(world.history(), [2]);
@@ -84,7 +62,7 @@ fn it_is_the_same_file_and_has_left_the_history() {
 #[test]
 fn what_is_held_is_not_what_the_configuration_says() {
     let (mut world, first) = of_two();
-    world.ask(Command::RollBack { to: None });
+    world.command(Command::RollBack { to: None });
     world.configure(|config| config.pack.level = 9);
     assert_eq!(world.build().end, End::UpToDate);
     assert_eq!(fs::read(world.stored("m.mar")).unwrap(), first);
@@ -99,7 +77,7 @@ fn what_is_held_is_not_what_the_configuration_says() {
 #[test]
 fn content_that_comes_back_ends_the_hold_without_a_new_archive() {
     let (mut world, first) = of_two();
-    world.ask(Command::RollBack { to: None });
+    world.command(Command::RollBack { to: None });
     world.write("service.py", "def handle(data, context):\n    return data\n");
     let report = world.build();
     assert_eq!(outcome(&report), Some(Outcome::Unchanged));
@@ -111,7 +89,7 @@ fn content_that_comes_back_ends_the_hold_without_a_new_archive() {
 #[test]
 fn a_hold_that_only_the_catalog_knows_lasts() {
     let (mut world, _) = of_two();
-    let listed = world.ask(Command::RollBack { to: None }).listed.unwrap();
+    let listed = world.command(Command::RollBack { to: None }).listed.unwrap();
     world.known = None;
     let request = |world: &World| BuildRequest {
         command: None,
@@ -144,7 +122,7 @@ fn a_damaged_archive_is_not_put_back() {
     bytes[at] ^= 1;
     fs::write(&kept.path, bytes).unwrap();
     let second = fs::read(world.stored("m.mar")).unwrap();
-    let report = world.ask(Command::RollBack { to: None });
+    let report = world.command(Command::RollBack { to: None });
     let record = report.record.unwrap();
     assert_eq!((record.outcome, report.end), (Outcome::Failed, End::CommandDone));
     assert_eq!(record.failure.unwrap().stage, Stage::Verify);
@@ -154,7 +132,7 @@ fn a_damaged_archive_is_not_put_back() {
     assert_eq!(world.build().end, End::UpToDate);
     // Whole, but not what its name says.
     fs::copy(world.stored("m.mar"), &kept.path).unwrap();
-    let record = world.ask(Command::RollBack { to: None }).record.unwrap();
+    let record = world.command(Command::RollBack { to: None }).record.unwrap();
     assert!(record.failure.unwrap().message.contains("not what was published"));
 }
 
@@ -163,11 +141,11 @@ fn a_foreign_archive_is_not_rolled_back_over() {
     let (mut world, first) = of_two();
     fs::remove_file(world.stored("m.mar")).unwrap();
     fs::write(world.stored("m.mar"), "somebody's").unwrap();
-    let report = world.ask(Command::RollBack { to: None });
+    let report = world.command(Command::RollBack { to: None });
     assert!(report.answered.unwrap().answer.unwrap_err().message.contains("not the archive"));
     assert_eq!(fs::read(world.stored("m.mar")).unwrap(), b"somebody's");
     fs::remove_file(world.stored("m.mar")).unwrap();
-    world.ask(Command::RollBack { to: None });
+    world.command(Command::RollBack { to: None });
     assert_eq!(fs::read(world.stored("m.mar")).unwrap(), first, "nothing is in the way");
 }
 
@@ -183,7 +161,7 @@ fn other_forms_are_put_back_as_they_were() {
         world.say("two");
         assert_eq!(outcome(&world.build()), Some(Outcome::Published));
         assert!(world.stored("m.mar").exists());
-        let report = world.ask(Command::RollBack { to: None });
+        let report = world.command(Command::RollBack { to: None });
         assert_eq!(outcome(&report), Some(Outcome::RolledBack), "{form}: {report:?}");
         let file =
             world.known.as_ref().unwrap().archive.format.file_name(&ModelName::parse("m").unwrap());
@@ -202,7 +180,7 @@ fn other_forms_are_put_back_as_they_were() {
 #[test]
 fn a_hold_that_only_the_catalog_knows_can_be_ended() {
     let (mut world, first) = of_two();
-    let listed = as_listed(world.ask(Command::RollBack { to: None }).listed.unwrap());
+    let listed = as_listed(world.command(Command::RollBack { to: None }).listed.unwrap());
     world.known = None;
     let ask = |command| {
         let order = PendingCommand { number: 1, name: ModelName::parse("m").unwrap(), command };
@@ -232,9 +210,12 @@ fn what_is_resumed_is_packed_whatever_its_form() {
             assert_eq!(outcome(&world.build()), Some(Outcome::Published));
         }
         let second = world.known.as_ref().unwrap().archive.digest;
-        assert_eq!(outcome(&world.ask(Command::RollBack { to: None })), Some(Outcome::RolledBack));
+        assert_eq!(
+            outcome(&world.command(Command::RollBack { to: None })),
+            Some(Outcome::RolledBack)
+        );
         assert_ne!(world.known.as_ref().unwrap().archive.digest, second);
-        assert_eq!(outcome(&world.ask(Command::Resume)), None);
+        assert_eq!(outcome(&world.command(Command::Resume)), None);
         let report = world.build();
         assert_eq!(outcome(&report), Some(Outcome::Published), "{form}: {report:?}");
         assert_eq!(report.record.unwrap().entries, None, "of the one before it is not known");
@@ -262,14 +243,14 @@ fn a_model_whose_disk_is_away_is_held_when_it_comes_back() {
         }
     }
     fs::rename(world.folder(), &away).unwrap();
-    let report = world.ask_without_folder(Command::RollBack { to: Some(1) }, None);
+    let report = world.command_without_folder(Command::RollBack { to: Some(1) }, None);
     assert_eq!(outcome(&report), Some(Outcome::RolledBack), "{report:?}");
     assert_eq!(world.known.as_ref().unwrap().folder, world.folder());
-    assert!(refusal(&world.ask_without_folder(Command::Resume, None)).contains("no folder"));
+    assert!(refusal(&world.command_without_folder(Command::Resume, None)).contains("no folder"));
     // And further, which forgets nothing of the folder.
-    let report = world.ask_without_folder(Command::RollBack { to: Some(2) }, None);
+    let report = world.command_without_folder(Command::RollBack { to: Some(2) }, None);
     assert_eq!(outcome(&report), Some(Outcome::RolledBack), "{report:?}");
-    let report = world.ask_without_folder(Command::RollBack { to: Some(4) }, None);
+    let report = world.command_without_folder(Command::RollBack { to: Some(4) }, None);
     assert_eq!(outcome(&report), Some(Outcome::RolledBack), "{report:?}");
     fs::rename(&away, world.folder()).unwrap();
     let report = world.build();
@@ -290,7 +271,7 @@ fn an_archive_of_another_form_gives_way_though_only_the_catalog_knows_it() {
     assert!(world.stored("m.mar").exists());
     // As of a model that was removed, and its archive kept.
     world.known = None;
-    let report = world.ask_without_folder(Command::RollBack { to: None }, Some(listed));
+    let report = world.command_without_folder(Command::RollBack { to: None }, Some(listed));
     assert_eq!(outcome(&report), Some(Outcome::RolledBack), "{report:?}");
     assert!(world.stored("m.tar.gz").exists() && !world.stored("m.mar").exists());
     assert_eq!(world.history(), [2]);
@@ -312,11 +293,11 @@ fn an_archive_of_another_model_is_not_put_back() {
     assert_eq!(outcome(&report), Some(Outcome::Published), "{report:?}");
     // As `adopt: true` lets into the history what it has replaced.
     fs::copy(world.stored("other.mar"), kept.path.with_file_name("000007-unknown.mar")).unwrap();
-    let report = world.ask(Command::RollBack { to: Some(7) });
-    assert!(refusal(&report).contains("calls its model `other`"), "{report:?}");
+    let report = world.command(Command::RollBack { to: Some(7) });
+    assert!(refusal(&report).contains("of the model `other`"), "{report:?}");
     assert_eq!(world.history(), [7, 1]);
     fs::copy(world.stored("m.mar"), kept.path.with_file_name("000007-unknown.mar")).unwrap();
-    let report = world.ask(Command::RollBack { to: Some(7) });
+    let report = world.command(Command::RollBack { to: Some(7) });
     assert_eq!(outcome(&report), Some(Outcome::RolledBack), "{report:?}");
 }
 
@@ -329,7 +310,7 @@ fn a_published_folder_in_which_somebody_has_put_his_own_is_not_rolled_back_over(
         assert_eq!(outcome(&world.build()), Some(Outcome::Published));
     }
     fs::write(world.stored("m/notes.txt"), "somebody's").unwrap();
-    let report = world.ask(Command::RollBack { to: None });
+    let report = world.command(Command::RollBack { to: None });
     assert!(refusal(&report).contains("not the archive"), "{report:?}");
     assert!(world.stored("m/notes.txt").exists());
     assert_eq!(world.history(), [1]);
@@ -342,10 +323,10 @@ fn an_archive_that_has_a_second_name_in_the_history_is_never_written_into() {
     let kept = world.builder.store.history().list(&ModelName::parse("m").unwrap()).remove(0);
     let second_name = world.dir.path().join("second name");
     fs::hard_link(&kept.path, &second_name).unwrap();
-    world.ask(Command::RollBack { to: None });
+    world.command(Command::RollBack { to: None });
     fs::hard_link(&second_name, &kept.path).unwrap();
     // Rolled back to itself, which exchanges a file with itself.
-    let report = world.ask(Command::RollBack { to: Some(1) });
+    let report = world.command(Command::RollBack { to: Some(1) });
     assert_eq!(outcome(&report), Some(Outcome::RolledBack), "{report:?}");
     assert_eq!(fs::read(world.stored("m.mar")).unwrap(), first);
     for text in ["three", "four", "five", "six", "seven"] {
@@ -367,7 +348,7 @@ fn what_is_in_the_way_in_staging_is_not_written_into() {
     for number in 0..20 {
         fs::hard_link(world.stored("m.mar"), staging.join(format!("{number}-m.mar"))).unwrap();
     }
-    let report = world.ask(Command::RollBack { to: None });
+    let report = world.command(Command::RollBack { to: None });
     assert_eq!(outcome(&report), Some(Outcome::RolledBack), "{report:?}");
     assert_eq!(fs::read(world.stored("m.mar")).unwrap(), first);
     let kept = world.builder.store.history().list(&ModelName::parse("m").unwrap());

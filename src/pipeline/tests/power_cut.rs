@@ -105,7 +105,7 @@ fn an_unflushed_archive_of_0_1_0_that_a_power_cut_has_torn_is_built_again() {
 #[test]
 fn a_torn_archive_of_0_1_0_is_held_no_longer() {
     let mut world = unflushed("default", this_boot() ^ 1);
-    let held = Held { of: 1, since: Timestamp::UNIX_EPOCH, said: [0; 32] };
+    let held = Held { of: 1, since: Timestamp::UNIX_EPOCH, settings_fingerprint: None };
     Arc::make_mut(world.known.as_mut().unwrap()).held = Some(held);
     world.tear();
     world.load();

@@ -1,6 +1,6 @@
 //! Archives that are written over spares.
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::archive::pack::tests::noise;

@@ -16,6 +16,7 @@
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{
@@ -100,7 +101,16 @@ struct Version7 {
     archive: (ArchiveState, Option<u128>),
     history: Vec<(HistoryNote, Option<u128>)>,
     recycled: Option<RecycledNote>,
-    held: Option<Held>,
+    held: Option<Held7>,
+}
+
+/// In version 7, zeros stood for settings files that could not be read.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+struct Held7 {
+    of: u64,
+    since: Timestamp,
+    settings_fingerprint: [u8; 32],
 }
 
 impl From<Version7> for Decoded {
@@ -117,6 +127,10 @@ impl From<Version7> for Decoded {
         // Zeros stood for an unknown fingerprint.
         let fingerprint = (recipe != [0; 32])
             .then_some(BuildFingerprint::Hashes { build: recipe, pack: packing });
+        let held = held.map(|Held7 { of, since, settings_fingerprint }| {
+            let is_known = settings_fingerprint != [0; 32];
+            Held { of, since, settings_fingerprint: is_known.then_some(settings_fingerprint) }
+        });
         let state =
             ModelState { folder, fingerprint, settings, files, archive, history, recycled, held };
         (state, unflushed)
@@ -135,6 +149,11 @@ pub fn encode_unflushed(state: &ModelState, boot: u128) -> Vec<u8> {
     };
     let archive = (archive, Some(boot));
     let history = history.into_iter().map(|note| (note, Some(boot))).collect();
+    let held = held.map(|Held { of, since, settings_fingerprint }| Held7 {
+        of,
+        since,
+        settings_fingerprint: settings_fingerprint.unwrap_or_default(),
+    });
     let old =
         Version7 { folder, recipe, packing, settings, files, archive, history, recycled, held };
     seal(7, ctime, &postcard::to_stdvec(&old).unwrap())
