@@ -75,8 +75,8 @@ impl Attempt<'_> {
         self.reject(problem, scan)
     }
 
-    /// Whether the archive in the place already has the content of the new one. Then it stays, whoever
-    /// put it there: nothing is published again after a lost state, a touched archive, or a copied or
+    /// Whether the archive in the place already has the content of the new one. Then it stays,
+    /// whichever program put it there: nothing is published again after a lost state, a touched archive, or a copied or
     /// restored store.
     pub(super) fn sameness(
         &self,

@@ -190,7 +190,7 @@ fn a_lost_state_republishes_nothing() {
     assert_eq!(outcome(&again), Some(Outcome::Unchanged));
     assert_eq!(again.listed.map(|entry| entry.generation), Some(1));
     assert_eq!(Identity::at(&world.stored("m.mar")).unwrap(), stamp);
-    // Other content under the same name is still nobody's to destroy, if it has lost its mark.
+    // Other content under the same name must still not be destroyed, if it has lost its mark.
     world.known = None;
     fs::copy(world.stored("m.mar"), world.stored("copy")).unwrap();
     fs::rename(world.stored("copy"), world.stored("m.mar")).unwrap();
@@ -214,7 +214,7 @@ fn an_archive_that_only_its_mark_tells_of_is_replaced() {
 }
 
 #[test]
-fn a_store_that_somebody_cleaned_is_made_anew() {
+fn a_store_that_was_emptied_is_created_again() {
     let mut world = World::new();
     assert_eq!(outcome(&world.build()), Some(Outcome::Published));
     fs::remove_dir_all(world.stored("")).unwrap();
@@ -293,7 +293,7 @@ fn a_published_folder_that_a_server_uses_stays_ours() {
     world.write("labels.txt", "a");
     assert_eq!(outcome(&world.build()), Some(Outcome::Published));
     assert!(!world.stored("m/__pycache__").exists());
-    fs::write(world.stored("m/notes.txt"), "somebody's").unwrap();
+    fs::write(world.stored("m/notes.txt"), "another program's").unwrap();
     world.write("labels.txt", "ab");
     assert_eq!(codes(&world.build()), [Code::ArchiveForeign]);
     assert!(world.stored("m/notes.txt").exists());

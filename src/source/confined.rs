@@ -1,10 +1,10 @@
-//! Opening files of a model without ever leaving its folder.
+//! Opens files of a model without ever leaving its folder.
 //!
 //! A model may be hostile, and may change while it is read: a file that was listed can be swapped
-//! for a link to somebody's secret before it is opened. `openat2` with `RESOLVE_BENEATH` makes the
-//! kernel refuse every step that leaves the folder, whatever happens meanwhile. Where the call is
-//! not to be had (sandboxes answer `ENOSYS`, older kernels too), the path is walked component by
-//! component with `O_NOFOLLOW`, links are read and resolved by hand, and the same rule holds.
+//! for a link to a secret file before it is opened. `openat2` with `RESOLVE_BENEATH` makes the kernel
+//! refuse every step that leaves the folder, whatever changes during the call. Without `openat2`
+//! (sandboxes and older kernels answer `ENOSYS`), the path is walked component by component with
+//! `O_NOFOLLOW`, and links are read and resolved here by the same rule.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -19,7 +19,7 @@ use rustix::io::Errno;
 
 use crate::failpoints::{Protection, is_disabled};
 
-/// How many links a path may go through, as in the kernel (`path_resolution(7)`).
+/// The most links in a path, as in the kernel (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
 
 /// `f_type` of `statfs(2)`; that of ext4 is also that of ext2 and ext3, which its driver serves.
@@ -31,16 +31,16 @@ const BTRFS: u32 = 0x9123_683e;
 pub(super) const READ: OFlags =
     OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
-/// What becomes of a link that a path ends with.
+/// The treatment of a link in the last component of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Last {
-    /// It is followed, as those before it are.
+    /// It is followed, as all before it.
     Followed,
-    /// It is refused: what is to be opened is not a link.
+    /// It is refused.
     Itself,
 }
 
-/// A folder out of which nothing is opened.
+/// A folder; nothing outside of it is opened through this type.
 #[derive(Debug)]
 pub struct Confined {
     root: OwnedFd,
@@ -49,27 +49,27 @@ pub struct Confined {
 }
 
 impl Confined {
-    /// The folder at `path`, itself reached through whatever links lead there.
+    /// The folder at `path`. Links in `path` are followed.
     ///
     /// # Errors
-    /// When it cannot be opened or is no folder.
+    /// When it cannot be opened or is not a folder.
     pub fn open(path: &Path) -> io::Result<Self> {
         Self::open_at(path, Last::Followed)
     }
 
-    /// The same where what stands at `path` itself may be a link and then is refused (`ENOTDIR`): a
-    /// folder that somebody else may replace, as he may those in a drop folder, must not become
-    /// another one between the listing and the build.
+    /// The same, but with [`Last::Itself`] a link at `path` is refused (`ENOTDIR`): other users may
+    /// replace a folder in a drop folder, and it must not become another folder between the listing
+    /// and the build.
     ///
     /// # Errors
-    /// When it cannot be opened or is no folder.
+    /// When it cannot be opened or is not a folder.
     pub fn open_at(path: &Path, last: Last) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | last.flags();
         let root = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
         Ok(Self { root, path: path.to_owned(), by_hand: AtomicBool::new(false) })
     }
 
-    /// The same, never using `openat2`, so that the other way can be tested.
+    /// The same without `openat2`, to test the fallback.
     #[cfg(test)]
     fn open_by_hand(path: &Path) -> io::Result<Self> {
         let confined = Self::open(path)?;
@@ -85,7 +85,7 @@ impl Confined {
     /// Opens the file at `relative` for reading. Links within the folder are followed.
     ///
     /// # Errors
-    /// `EXDEV` where the path leads out of the folder, and what opening itself answers.
+    /// `EXDEV` if the path leads out of the folder; otherwise the error of opening.
     pub fn open_file(&self, relative: &Path) -> io::Result<File> {
         Ok(File::from(self.resolve(relative, READ)?))
     }
@@ -99,17 +99,17 @@ impl Confined {
         self.resolve(relative, READ | OFlags::DIRECTORY | last.flags())
     }
 
-    /// Where the link at `relative` says that it leads.
+    /// The target of the link at `relative`.
     ///
     /// # Errors
-    /// As [`Confined::open_file`], and when it is no link.
+    /// As [`Confined::open_file`], and when it is not a link.
     pub fn link_target(&self, relative: &Path) -> io::Result<PathBuf> {
         let link = self.resolve(relative, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC)?;
         let target = rustix::fs::readlinkat(&link, c"", Vec::new())?;
         Ok(PathBuf::from(OsString::from_vec(target.into_bytes())))
     }
 
-    /// Finds out what `relative` leads to without opening it for reading.
+    /// The stat of `relative`, links followed, without opening it for reading.
     ///
     /// # Errors
     /// As [`Confined::open_file`].
@@ -119,23 +119,23 @@ impl Confined {
         Ok(rustix::fs::fstat(target)?)
     }
 
-    /// The stat of what is at `relative` itself, with one system call: for names that a listing has
-    /// just given. It opens nothing and tells nothing but a stat, so that a folder on the way which
-    /// was replaced by a link does no harm; what is opened later is confined.
+    /// The stat of `relative`, the last link not followed, with one system call: for names that a
+    /// listing has just returned. It opens nothing and returns only a stat, so a folder in the path
+    /// that was replaced by a link does no harm; opening is confined.
     ///
     /// # Errors
-    /// What the system answers.
+    /// The system's error.
     pub fn look_at(&self, relative: &Path) -> io::Result<rustix::fs::Stat> {
         Ok(rustix::fs::statat(&self.root, relative, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
-    /// The device of the folder, if it is on a file system of which it is known that every change of
-    /// a file moves its `ctime`: each `write` before it changes anything, and the first write to each
-    /// page through a mapping, which the kernel stops for `page_mkwrite`. Not so tmpfs, which maps
-    /// pages writable as soon as they are read (`vma_wants_writenotify` in `mm/mmap.c`), and nobody
-    /// can say it of file systems that are shared over a network.
+    /// The device of the folder, if its file system is known to change the `ctime` at every change of
+    /// a file: each `write` sets it before it changes anything, and so does the first write to each page
+    /// through a mapping, which the kernel stops for `page_mkwrite`. tmpfs does not: it maps pages
+    /// writable as soon as they are read (`vma_wants_writenotify` in `mm/mmap.c`). For network file
+    /// systems there is no guarantee.
     pub fn reliable_ctime_device(&self) -> Option<u64> {
-        // As wide as the platform likes; the numbers have 32 bits.
+        // The width of `f_type` depends on the platform; the numbers have 32 bits.
         let magic = rustix::fs::fstatfs(&self.root).ok()?.f_type;
         let stamps = [EXT4, XFS, BTRFS].contains(&(magic as u32));
         stamps.then(|| rustix::fs::fstat(&self.root).ok()).flatten().map(|stat| stat.st_dev)
@@ -150,7 +150,7 @@ impl Confined {
             return Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?);
         }
         if !self.by_hand.load(Ordering::Relaxed) {
-            // EAGAIN: a rename somewhere on the way made the answer uncertain; ask again.
+            // EAGAIN: a rename in the path made the result uncertain; try again.
             for _ in 0..16 {
                 let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
                 match rustix::fs::openat2(&self.root, relative, flags, Mode::empty(), resolve) {
@@ -167,7 +167,7 @@ impl Confined {
     }
 
     fn resolve_by_hand(&self, relative: &Path, flags: OFlags) -> io::Result<OwnedFd> {
-        // The folders on the way down; `..` goes back to the one before, never above the root.
+        // The folders on the way down; `..` returns to the previous one, never above the root.
         let mut folders: Vec<OwnedFd> = Vec::new();
         let mut todo = components(relative)?;
         let mut links = 0;
@@ -186,7 +186,7 @@ impl Confined {
                 rustix::fs::FileType::Symlink
                     if todo.is_empty() && flags.contains(OFlags::NOFOLLOW) =>
                 {
-                    // As the kernel answers: the link itself is all that can be opened, by its place.
+                    // As the kernel does: the link itself can be opened only with `O_PATH`.
                     let is_place =
                         flags.contains(OFlags::PATH) && !flags.contains(OFlags::DIRECTORY);
                     return if is_place { Ok(found) } else { Err(Errno::LOOP.into()) };
@@ -196,7 +196,7 @@ impl Confined {
                     if links > MAX_LINKS {
                         return Err(Errno::LOOP.into());
                     }
-                    // Read through the descriptor, not the name: the name may lead elsewhere by now.
+                    // Read through the descriptor: the name may belong to another file by now.
                     let target = rustix::fs::readlinkat(&found, c"", Vec::new())?;
                     let target = OsString::from_vec(target.into_bytes());
                     todo.extend(components(Path::new(&target))?);
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_may_not_be_a_link_is_none() {
+    fn a_link_in_place_of_the_folder_is_refused() {
         let dir = tree();
         let link = dir.path().join("link");
         symlink("model", &link).unwrap();

@@ -1,4 +1,4 @@
-//! Which models there are: the roots listed, and the name that each model claims.
+//! Lists the roots, and the name that each model claims.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -14,28 +14,28 @@ use crate::model::{ModelName, Settings};
 use crate::store::ModelState;
 use crate::store::state::KnownText;
 
-/// What was found at a root.
+/// The listing of a root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RootListing {
     /// The drop folder, or the model's own folder.
     pub root: PathBuf,
-    /// Its models; `None` where the root itself is not there.
+    /// Its models; `None` if the root does not exist.
     pub models: Option<Vec<ListedModel>>,
 }
 
-/// A model that was found.
+/// A listed model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedModel {
     /// Its folder.
     pub folder: PathBuf,
-    /// The name that it claims, unless that is not valid.
+    /// The name that it claims, if valid.
     pub name: Option<ModelName>,
-    /// Whether an archive of it was published before.
+    /// Whether an archive of this name was published before.
     pub known: bool,
 }
 
-/// Lists every root of `config`. `states` are what is known of the models that were published: of
-/// their settings files only those that have changed are read.
+/// Lists every root of `config`. `states` are those of the published models: of their settings files,
+/// only those that have changed are read.
 pub fn list(config: &Config, states: &BTreeMap<ModelName, Arc<ModelState>>) -> Vec<RootListing> {
     let texts: HashMap<&Path, &[KnownText]> = states
         .values()
@@ -66,23 +66,22 @@ pub fn roots(config: &Config) -> impl Iterator<Item = &PathBuf> {
     config.drop_folders.iter().chain(single.filter(|path| !is_in_drop_folder(path, config)))
 }
 
-/// Opens the model in `folder`. The one that is configured by itself may be a link; one in a drop
-/// folder was listed as a folder, and whoever may write there must not make it another one by a
-/// link that he puts in its place.
+/// Opens the model in `folder`. A model with its own `models:` entry may be a link. A model in a drop
+/// folder was listed as a folder, and a user who may write there must not redirect it with a link.
 ///
 /// # Errors
-/// When it cannot be opened, is no folder, or is a link in a drop folder (`ENOTDIR`).
+/// When it cannot be opened, is not a folder, or is a link in a drop folder (`ENOTDIR`).
 pub fn open(folder: &Path, config: &Config) -> io::Result<Confined> {
     let last = if is_in_drop_folder(folder, config) { Last::Itself } else { Last::Followed };
     Confined::open_at(folder, last)
 }
 
-/// Whether `root` is a drop folder, not a model of its own.
+/// Whether `root` is a drop folder, not a single model.
 pub fn is_drop_folder(root: &Path, config: &Config) -> bool {
     config.drop_folders.iter().any(|drop| drop == root)
 }
 
-/// The links in a drop folder that lead to folders: they are no models.
+/// The links to folders in a drop folder: they are not models.
 pub fn links(root: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(root).into_iter().flatten().flatten();
     let is_link = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_symlink());
@@ -98,9 +97,9 @@ pub fn is_in_drop_folder(folder: &Path, config: &Config) -> bool {
     folder.parent().is_some_and(|parent| config.drop_folders.iter().any(|drop| drop == parent))
 }
 
-/// The direct sub-folders of a drop folder that are models: not the hidden ones, not what is never
-/// packed, not the store. `None` where the drop folder is not there or cannot be listed as a whole:
-/// a model that a failing disk or server does not show was not removed.
+/// The direct sub-folders of a drop folder that are models: not hidden folders, caches or the store.
+/// `None` if the drop folder does not exist or cannot be listed completely: a model that a failing disk
+/// or server does not show was not removed.
 fn sub_folders(root: &Path, config: &Config) -> Option<Vec<PathBuf>> {
     match folders_in(root) {
         Ok(mut folders) => {
@@ -125,7 +124,7 @@ fn folders_in(root: &Path) -> io::Result<Vec<PathBuf>> {
         let entry = entry?;
         let is_folder = match entry.file_type() {
             Ok(kind) => kind.is_dir(),
-            // Gone since it was listed.
+            // It vanished after it was listed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             Err(error) => return Err(error),
         };
@@ -136,8 +135,8 @@ fn folders_in(root: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-/// The name that the model in `folder` claims; `None` where it has no valid one or the folder
-/// cannot be read, which its build will say.
+/// The name that the model in `folder` claims; `None` if it has no valid one, or if the folder cannot
+/// be read, which its build reports.
 fn claimed_name(folder: &Path, config: &Config, texts: &[KnownText]) -> Option<ModelName> {
     let configured =
         config.entry(folder).map_or_else(Settings::default, |entry| entry.settings.clone());

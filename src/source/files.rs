@@ -1,4 +1,4 @@
-//! A model's files as they were listed, opened for packing.
+//! Opens a model's files for packing, if they are as listed.
 
 use std::error::Error;
 use std::fs::File;
@@ -12,7 +12,7 @@ use crate::failpoints::{Protection, is_disabled};
 use crate::fs::identity::FileId;
 use crate::model::EntryPath;
 
-/// Opens the files of a snapshot, and refuses whatever is no longer what was listed.
+/// Opens the files of a snapshot, and refuses those that have changed since they were listed.
 #[derive(Debug)]
 pub struct ListedFiles<'a> {
     folder: &'a Confined,
@@ -29,8 +29,8 @@ pub struct Moved;
 /// Opens the file at `path` if it is the one that was listed with `id`.
 ///
 /// # Errors
-/// [`Moved`] if it is another one by now, or a link that leads nowhere that it may; and what
-/// opening itself answers.
+/// [`Moved`] if it is another file by now, or a link that leads out of the model or nowhere; otherwise
+/// the error of opening.
 pub fn open(folder: &Confined, path: &EntryPath, id: FileId) -> io::Result<File> {
     let is_replaced = |error: &io::Error| {
         confined::is_outside(error) || confined::is_circle(error) || is_gone(error)
@@ -50,7 +50,7 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// Whether `error`, or what caused it, says that a file is not the one that was listed.
+/// Whether `error`, or one of its causes, says that a file is not the one that was listed.
 pub fn is_moved(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -67,15 +67,14 @@ pub fn is_moved(error: &(dyn Error + 'static)) -> bool {
 }
 
 impl<'a> ListedFiles<'a> {
-    /// The files of `snapshot` in `folder`, of which the listing began at `listed`, in nanoseconds
-    /// since 1970.
+    /// The files of `snapshot` in `folder`; its listing began at `listed`, in nanoseconds since 1970.
     pub fn new(folder: &'a Confined, snapshot: &'a Snapshot, listed: i64) -> Self {
         Self { folder, listed, snapshot }
     }
 
     /// The identity with which a file was listed.
     fn id(&self, path: &EntryPath) -> Option<FileId> {
-        // By path, as a snapshot is.
+        // A snapshot is sorted by path.
         let at = self.snapshot.files.binary_search_by(|file| file.path.cmp(path)).ok()?;
         Some(self.snapshot.files.get(at)?.id)
     }
@@ -89,7 +88,7 @@ impl Source for ListedFiles<'_> {
 
     fn is_settled(&self, path: &EntryPath) -> bool {
         let is_settled = |id: &FileId| id.is_settled(self.listed);
-        // Asked of few files: those that are large, and where blocks can be shared.
+        // Called for few files: large ones whose blocks can be shared.
         let shows = |id: &FileId| self.folder.reliable_ctime_device() == Some(id.dev);
         self.id(path).is_some_and(|id| is_settled(&id) && shows(&id))
     }

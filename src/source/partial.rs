@@ -1,7 +1,7 @@
-//! Names that tell of a transfer that has not finished.
+//! Names of unfinished transfers.
 //!
-//! Tools that copy large files write under another name first and rename when all is there. While
-//! such a name stands in a model, the model is half-copied however quiet it is.
+//! Tools that copy large files write under another name first and rename the file at the end. While a
+//! model has a file with such a name, it is half-copied, even if nothing changes.
 
 use std::ffi::OsStr;
 
@@ -17,10 +17,10 @@ const ENDINGS: &[&str] = &[
     ".rclone-upload", // rclone
 ];
 
-/// Folders in which rsync keeps what it has not finished (`--delay-updates`, `--partial-dir`).
+/// Folders in which rsync keeps unfinished files (`--delay-updates`, `--partial-dir`).
 const FOLDERS: &[&str] = &[".~tmp~", ".rsync-partial"];
 
-/// Whether a file or folder of this name is an unfinished transfer wherever it stands.
+/// Whether a file or folder of this name is an unfinished transfer.
 pub fn is_partial(name: &OsStr, is_folder: bool) -> bool {
     let Some(name) = name.to_str() else { return false };
     if is_folder {
@@ -34,7 +34,7 @@ pub fn is_partial(name: &OsStr, is_folder: bool) -> bool {
 
 /// Whether a name is of the form that rsync writes to before it renames: `.NAME.XXXXXX` with six
 /// letters or digits (`get_tmpname` in rsync's receiver). Other hidden files can look alike, so
-/// such a file counts as unfinished only while somebody has it open for writing.
+/// such a file counts as unfinished only while it is open for writing.
 pub fn may_be_partial(name: &OsStr) -> bool {
     let Some((rest, end)) = name.to_str().and_then(|name| name.rsplit_once('.')) else {
         return false;

@@ -1,8 +1,8 @@
 //! The listing of a model folder: every file that would be packed, with its identity on disk.
 //!
-//! Listing opens no file. What cannot be packed is reported as [`Problem`]s, all at once; what
-//! tells that the model has not come to rest is kept apart in [`Snapshot::partial`]. Two snapshots
-//! that are equal saw the same files; that is how a build learns whether anything moved under it.
+//! Listing opens no file. Files that cannot be packed are reported as [`Problem`]s, all at once;
+//! unfinished transfers are listed separately in [`Snapshot::partial`]. Two equal snapshots saw the
+//! same files: so a build detects that the model changed under it.
 
 mod folders;
 mod links;
@@ -43,22 +43,22 @@ pub struct SourceFile {
     pub id: FileId,
 }
 
-/// A model folder as it was listed.
+/// The listing of a model folder.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Snapshot {
     /// The files to pack, by path.
     pub files: Vec<SourceFile>,
-    /// The settings files that were there, which are never packed.
+    /// The settings files, which are never packed.
     pub settings: Vec<SourceFile>,
-    /// Whether the ready marker, where one is configured, is there.
+    /// Whether the ready marker exists; true if none is configured.
     pub ready: bool,
     /// Unfinished transfers.
     pub partial: Vec<PathBuf>,
-    /// Hidden files that are unfinished transfers if somebody has them open for writing.
+    /// Hidden files that are unfinished transfers if they are open for writing.
     pub maybe_partial: Vec<PathBuf>,
     /// Whether a file or folder vanished while it was listed.
     pub moving: bool,
-    /// What cannot be packed.
+    /// The files that cannot be packed, and warnings.
     pub problems: Vec<Problem>,
 }
 
@@ -68,45 +68,45 @@ impl Snapshot {
         self.files.iter().map(|file| file.id.size).sum()
     }
 
-    /// What there is to pack.
+    /// The files as inputs of the packer.
     pub fn inputs(&self) -> Vec<Input> {
         let input = |file: &SourceFile| Input { path: file.path.clone(), size: file.id.size };
         self.files.iter().map(input).collect()
     }
 }
 
-/// What a listing needs to know of a model.
+/// The parameters of a listing.
 #[derive(Debug)]
 pub struct Request<'a> {
-    /// What stays out.
+    /// The files to leave out.
     pub exclude: &'a Exclude,
-    /// What the model may not exceed.
+    /// The limits of the model.
     pub limits: &'a Limits,
     /// The file whose presence says that the model is complete.
     pub ready_marker: Option<&'a str>,
-    /// What a name means that tools give to unfinished transfers.
+    /// The treatment of unfinished transfers.
     pub transfers: Transfers,
 }
 
-/// What a name means that tools give to unfinished transfers (`*.part`, `*.crdownload`, …).
+/// The treatment of names that tools give to unfinished transfers (`*.part`, `*.crdownload`, …).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transfers {
     /// The model is not complete yet.
     Awaited,
-    /// Nothing: the specification leaves out no such file, so it is packed.
+    /// The files are packed: the specification does not leave them out.
     Packed,
 }
 
 /// Lists the model in `folder`, on more than one thread where it has many files.
 ///
 /// # Errors
-/// When a folder cannot be listed for a reason that can heal, such as a missing permission; the
-/// error names the path. A file or folder that is merely gone makes the snapshot `moving`.
+/// When a folder cannot be listed for a reason that may pass, such as a missing permission; the error
+/// names the path. A file or folder that vanished only makes the snapshot `moving`.
 pub fn take(folder: &Confined, request: &Request<'_>) -> Result<Snapshot, SnapshotError> {
     take_on(processors().min(MOST_THREADS), folder, request)
 }
 
-/// The same with so many threads beside this one at most.
+/// The same with at most `threads` threads besides this one.
 fn take_on(
     threads: usize,
     folder: &Confined,
@@ -122,28 +122,26 @@ fn take_on(
 #[derive(Debug, thiserror::Error)]
 #[error("cannot list {}", path.display())]
 pub struct SnapshotError {
-    /// What could not be listed.
     pub path: PathBuf,
-    /// What the system answered.
     #[source]
     pub source: io::Error,
 }
 
-/// One listing. What the walk meets is noted in its order and counted in that order by
-/// [`parallel_stat`], whoever asks for the stats.
+/// One listing. [`parallel_stat`] counts the items in the order of the walk, whichever thread
+/// stats them.
 struct Walk<'scope, 'env> {
     folder: &'env Confined,
     request: &'env Request<'env>,
     snapshot: Snapshot,
     files: usize,
-    /// Folders that were entered.
+    /// Entered folders.
     folders: usize,
-    /// Those that were entered by a link.
+    /// Folders entered through a link.
     linked: usize,
-    /// While a link is looked at, the folders above it, by whichever links they were entered.
+    /// While a link is handled, the folders above it, also those entered through links.
     way: Vec<NodeId>,
     bytes: u64,
-    /// A limit of the whole model is exceeded, and it was said.
+    /// Whether a limit of the whole model is exceeded, which has been reported.
     ended: bool,
     pending: Pending<'scope, 'env>,
 }
@@ -181,7 +179,7 @@ impl<'scope, 'env> Walk<'scope, 'env> {
         Ok(snapshot)
     }
 
-    /// Notes the settings files; what is in them is read elsewhere.
+    /// Notes the settings files, without reading them.
     fn settings(&mut self) {
         for name in [SETTINGS_FILE, MANIFEST_PATH] {
             // One system call where there is no link, so that a restart opens nothing.
@@ -198,7 +196,7 @@ impl<'scope, 'env> Walk<'scope, 'env> {
         }
     }
 
-    /// Lists what is below `base`, a folder relative to the model's; `depth` counts the folders
+    /// Lists everything below `base`, a folder relative to the model's; `depth` counts the folders
     /// above it.
     fn below(&mut self, base: &Path, depth: usize) -> Result<(), SnapshotError> {
         self.folders += 1;
@@ -220,14 +218,14 @@ impl<'scope, 'env> Walk<'scope, 'env> {
             if let Err(failed) = entered {
                 self.failed(failed)?;
             }
-            if self.take_stock()? {
+            if self.count_if_due()? {
                 break;
             }
         }
         Ok(())
     }
 
-    /// Takes one entry; says whether to go on below it.
+    /// Takes one entry. Returns whether to enter it.
     fn entry(&mut self, found: &Found, depth: usize) -> Result<bool, SnapshotError> {
         let (relative, name) = (found.path.as_path(), found.name());
         let (is_folder, is_file) = (found.kind.is_dir(), found.kind.is_file());
@@ -270,7 +268,7 @@ impl<'scope, 'env> Walk<'scope, 'env> {
         Ok(false)
     }
 
-    /// Notes that the walk goes into a folder; always true.
+    /// Notes an entered folder; always true.
     fn enter(&mut self) -> bool {
         self.meet(WalkItem::Folder);
         true
@@ -290,7 +288,7 @@ impl<'scope, 'env> Walk<'scope, 'env> {
         false
     }
 
-    /// `MAR-INF` is reserved: its manifest gives settings, anything else in it stays out.
+    /// `MAR-INF` is reserved: its manifest has settings, and its other files are not packed.
     fn reserved(&mut self, path: &EntryPath, is_folder: bool) {
         if path.as_str() == MANIFEST_PATH || path.as_str() == MAR_INF && is_folder {
             return;
@@ -330,8 +328,8 @@ impl<'scope, 'env> Walk<'scope, 'env> {
         })
     }
 
-    /// A folder could not be listed, or an entry not looked at. A folder that is no longer one, or
-    /// by now a link out of the model, was replaced since it was met.
+    /// A folder could not be listed, or an entry not be statted. A folder that is no longer one, or is
+    /// now a link out of the model, was replaced during the walk.
     fn failed(&mut self, (path, source): Failed) -> Result<(), SnapshotError> {
         let is_replaced = source.kind() == io::ErrorKind::NotADirectory
             || confined::is_outside(&source)
@@ -350,8 +348,8 @@ impl<'scope, 'env> Walk<'scope, 'env> {
     }
 }
 
-/// The path as one in an archive, or why it can be none. One that is too long for the server's disk
-/// is so for ours too, or nearly: it comes from folders that were made or moved step by step.
+/// The path in an archive, or why it is not allowed. A path that is too long for the server's disk is
+/// nearly too long for ours too: only folders created or moved step by step can have one.
 fn entry_path(relative: &Path) -> Result<EntryPath, String> {
     let length = relative.as_os_str().as_bytes().len();
     if length > MAX_PATH {

@@ -24,7 +24,7 @@ fn damage(path: &Path, place: u64, bytes: &[u8]) {
     file.set_modified(modified).unwrap();
 }
 
-/// With an archive of a large file and some small ones that are at rest.
+/// With an archive of a large file and some small ones that have settled.
 fn world() -> World {
     let mut world = World::new();
     fs::write(world.folder().join("w"), noise(2 * CHUNK + 77)).unwrap();
@@ -94,7 +94,7 @@ fn a_file_is_trusted_once_it_has_been_at_rest() {
 }
 
 #[test]
-fn settings_that_change_nothing_keep_the_archive_unless_somebody_wrote_into_it() {
+fn settings_that_change_nothing_keep_the_archive_unless_it_was_written_into() {
     for is_damaged in [false, true] {
         let mut world = world();
         world.write(".mar.yaml", "exclude: [\"nothing\"]\n");
@@ -119,7 +119,7 @@ fn another_way_of_packing_takes_nothing_over() {
 }
 
 #[test]
-fn an_archive_that_is_written_to_while_it_is_taken_over_from_is_of_no_use() {
+fn an_archive_that_is_written_to_while_entries_are_carried_over_is_not_used() {
     let mut world = world();
     world.edit_handler(1);
     let (place, first) = (world.stored("m.mar"), Mutex::new(true));

@@ -140,10 +140,10 @@ fn a_damaged_archive_is_not_put_back() {
 fn a_foreign_archive_is_not_rolled_back_over() {
     let (mut world, first) = of_two();
     fs::remove_file(world.stored("m.mar")).unwrap();
-    fs::write(world.stored("m.mar"), "somebody's").unwrap();
+    fs::write(world.stored("m.mar"), "another program's").unwrap();
     let report = world.command(Command::RollBack { to: None });
     assert!(report.answered.unwrap().answer.unwrap_err().message.contains("not the archive"));
-    assert_eq!(fs::read(world.stored("m.mar")).unwrap(), b"somebody's");
+    assert_eq!(fs::read(world.stored("m.mar")).unwrap(), b"another program's");
     fs::remove_file(world.stored("m.mar")).unwrap();
     world.command(Command::RollBack { to: None });
     assert_eq!(fs::read(world.stored("m.mar")).unwrap(), first, "nothing is in the way");
@@ -302,14 +302,14 @@ fn an_archive_of_another_model_is_not_put_back() {
 }
 
 #[test]
-fn a_published_folder_in_which_somebody_has_put_his_own_is_not_rolled_back_over() {
+fn a_published_folder_with_files_of_another_program_is_not_rolled_back_over() {
     let mut world = World::new();
     world.write(".mar.yaml", "archive_format: no-archive\n");
     for text in ["one", "two"] {
         world.say(text);
         assert_eq!(outcome(&world.build()), Some(Outcome::Published));
     }
-    fs::write(world.stored("m/notes.txt"), "somebody's").unwrap();
+    fs::write(world.stored("m/notes.txt"), "another program's").unwrap();
     let report = world.command(Command::RollBack { to: None });
     assert!(refusal(&report).contains("not the archive"), "{report:?}");
     assert!(world.stored("m/notes.txt").exists());

@@ -41,7 +41,7 @@ enum Edit {
         path: &'static str,
     },
     Settings(&'static str),
-    /// Somebody writes into the published archive, and sets its time back.
+    /// Another program writes into the published archive, and sets its time back.
     Damage {
         place: usize,
     },
@@ -242,7 +242,7 @@ fn an_edit_beside_large_files_reads_only_what_changed() {
 }
 
 #[test]
-fn an_archive_that_somebody_wrote_into_is_not_taken_over_from() {
+fn nothing_is_carried_over_from_an_archive_that_was_written_into() {
     for place in 0..4 {
         let mut world = World::new();
         world.apply(&Edit::Write { path: "w", noisy: true, length: 2 * CHUNK + 77 });

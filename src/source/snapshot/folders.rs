@@ -1,9 +1,8 @@
 //! Walking through folders without ever leaving the model.
 //!
-//! Each folder is opened from the model's own descriptor, as its files are: a folder that is
-//! replaced by a link while the walk is on its way there is not entered, so that not even the names
-//! of somebody else's files are seen. Entries are handed out as the disk gives them, so a folder
-//! without end takes no memory without end.
+//! Each folder is opened from the model's own descriptor, as its files are: a folder that is replaced
+//! by a link during the walk is not entered, so not even the names of files elsewhere are read.
+//! Entries are returned as the disk lists them, so an endless folder does not take endless memory.
 
 use std::ffi::OsStr;
 use std::io;
@@ -17,16 +16,16 @@ use rustix::fs::{Dir, FileType, Mode, OFlags};
 use crate::fs::identity::NodeId;
 use crate::source::confined::{Confined, Last, READ};
 
-/// Folders that are kept open on the way down. Of those above what is left is read ahead, or a deep
-/// model would take as many descriptors.
+/// The most folders kept open on the way down. The remaining entries of those above are read ahead;
+/// otherwise a deep model would take as many descriptors.
 const MOST_OPEN: usize = 32;
 
-/// Something in a folder.
+/// An entry of a folder.
 #[derive(Debug)]
 pub(super) struct Found {
     /// Relative to the model.
     pub(super) path: PathBuf,
-    /// Folders between it and where the walk began, and one for itself.
+    /// Levels below the start of the walk; a direct entry has 1.
     pub(super) depth: usize,
     pub(super) kind: FileType,
 }
@@ -37,13 +36,13 @@ impl Found {
     }
 }
 
-/// What could not be looked at, relative to the model.
+/// The path of the failure, relative to the model, and the error.
 pub(super) type Failed = (PathBuf, io::Error);
 
 /// A walk, depth first.
 pub(super) struct Folders<'a> {
     folder: &'a Confined,
-    /// From where it began down to where it is.
+    /// From the start of the walk down to the current folder.
     levels: Vec<Level>,
 }
 
@@ -80,14 +79,14 @@ impl Iterator for Entries {
 }
 
 impl<'a> Folders<'a> {
-    /// Begins in the folder at `base`, which a link may lead to.
+    /// Starts in the folder at `base`, which may be a link.
     pub(super) fn begin(folder: &'a Confined, base: &Path) -> Result<Self, Failed> {
         let mut folders = Self { folder, levels: Vec::new() };
         folders.go_into(base.to_owned(), folder.open_folder(base, Last::Followed))?;
         Ok(folders)
     }
 
-    /// The next entry, of the folder that was entered last as long as it has one.
+    /// The next entry of the folder that was entered last, then of those above it.
     pub(super) fn next(&mut self) -> Option<Result<Found, Failed>> {
         loop {
             let depth = self.levels.len();
@@ -96,7 +95,7 @@ impl<'a> Folders<'a> {
                 Some(Ok(entry)) => entry,
                 Some(Err(error)) => {
                     let path = level.path.clone();
-                    // What else it holds nobody can say.
+                    // Its other entries cannot be listed.
                     self.levels.pop();
                     return Some(Err((path, error)));
                 }
@@ -106,7 +105,7 @@ impl<'a> Folders<'a> {
                 }
             };
             let path = level.path.join(OsStr::from_bytes(&name));
-            // Some file systems do not say in a listing.
+            // Some file systems do not report the kind in a listing.
             if kind == FileType::Unknown {
                 match self.folder.look_at(&path) {
                     Ok(stat) => kind = FileType::from_raw_mode(stat.st_mode),
@@ -117,8 +116,8 @@ impl<'a> Folders<'a> {
         }
     }
 
-    /// Goes on with what is in the folder `found`, an entry of the one that was entered last. It is
-    /// opened from there: from the top each step would cost as many as the model is deep.
+    /// Continues in the folder `found`, an entry of the folder that was entered last. It is opened
+    /// from there: opening it from the top would cost one lookup for each level.
     pub(super) fn enter(&mut self, found: Found) -> Result<(), Failed> {
         let opened = match self.levels.last().map(|level| &level.entries) {
             Some(Entries::Open(above)) => {
@@ -131,7 +130,7 @@ impl<'a> Folders<'a> {
         self.go_into(found.path, opened)
     }
 
-    /// The folders from where the walk began down to where it is.
+    /// The folders from the start of the walk down to the current one.
     pub(super) fn way(&self) -> impl Iterator<Item = NodeId> {
         self.levels.iter().map(|level| level.id)
     }
@@ -163,7 +162,7 @@ mod tests {
 
     use super::*;
 
-    /// The moment between a listing and what it leads to, in which others can act.
+    /// The race between listing an entry and entering it.
     #[test]
     fn a_folder_that_became_a_link_is_not_entered() {
         let dir = tempfile::tempdir().unwrap();
@@ -190,7 +189,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let deep = "d/".repeat(200);
         fs::create_dir_all(dir.path().join(&deep)).unwrap();
-        // Some on the way, too, which are read ahead and come all the same.
+        // Files on the way, too, which are read ahead and must not be lost.
         for i in 1..=200 {
             fs::write(dir.path().join("d/".repeat(i)).join("f"), "").unwrap();
         }

@@ -1,7 +1,7 @@
-//! Symbolic links in a model: followed within it, refused where they lead out or in a circle.
+//! Symbolic links in a model: followed within it, refused if they lead out or in a circle.
 //!
 //! A link is packed as the file it leads to, a link to a folder as everything below that folder,
-//! both under the link's own path. The same folder is never entered twice on one way down.
+//! both under the link's path. A folder is never entered again below itself.
 
 use std::io;
 use std::path::PathBuf;
@@ -15,9 +15,9 @@ use crate::model::problem::{Code, Problem};
 use crate::source::confined;
 
 impl Walk<'_, '_> {
-    /// Takes the link at `path`, `depth` folders down.
+    /// Handles the link at `path`, `depth` folders down.
     pub(super) fn link(&mut self, path: EntryPath, depth: usize) -> Result<(), SnapshotError> {
-        // Whatever the link leads to is counted after what was met before it.
+        // The items before the link are counted before its target.
         self.settle()?;
         if self.ended {
             return Ok(());
@@ -39,8 +39,7 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    /// Whether the folder to which a link leads is one that was entered on the way to
-    /// the link, by its real name or through another link.
+    /// Whether the link leads to a folder above it, by its real name or through another link.
     fn is_circle(&self, target: &Stat) -> bool {
         self.way.contains(&NodeId::of_stat(target))
     }
@@ -62,7 +61,7 @@ impl Walk<'_, '_> {
         if confined::is_outside(&error) {
             let inside =
                 "replace the link by the file itself, or by a relative link within the model";
-            // One that leads back into the model does so only where the model lies now.
+            // An absolute link that leads back into the model would break if the model moved.
             let how = if is_absolute {
                 format!(
                     "the link is absolute ({target}); only relative ones within the model are followed"

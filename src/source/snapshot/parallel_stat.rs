@@ -1,10 +1,10 @@
-//! What a walk has met, counted in its order, with the stats of its files asked for in parallel.
+//! Stats the files of a walk in parallel, and counts its items in the order of the walk.
 //!
-//! A listing of 100,000 files takes as long to walk as to stat. So the walk only notes what it
-//! meets, and while it goes on, other threads stat what it has noted, a batch each. The batches are
-//! counted in the order in which they were walked, so limits, problems and the end of a listing that
-//! exceeds a limit are the same as if every file were looked at when it is met. A model of fewer
-//! files than a batch is listed on one thread: starting another would take longer than it saves.
+//! A listing of 100,000 files takes as long to walk as to stat. So the walk only collects items, and
+//! while it continues, other threads stat them, a batch each. The batches are counted in the order of
+//! the walk, so limits, problems and the end of a listing that exceeds a limit are the same as with one
+//! thread. A model with fewer files than a batch is listed on one thread: starting another would take
+//! longer than it saves.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,41 +21,40 @@ use crate::model::EntryPath;
 use crate::model::problem::{Code, Problem};
 use crate::source::confined::Confined;
 
-/// Entries that are worth a thread: some milliseconds of stats.
+/// The number of entries that is worth a thread: some milliseconds of stats.
 const BATCH: usize = 1024;
 
-/// How often links to folders are followed in one model. A few links, each in a folder that the
-/// one before leads to, make millions of paths.
+/// The most links to folders that are followed in one model. A few links, each in the folder that
+/// the previous one leads to, make millions of paths.
 const MOST_LINKED: usize = 1000;
 
-/// Something that the walk has met.
+/// An item of the walk.
 #[derive(Debug)]
 pub(super) enum WalkItem {
-    /// A file, and what a look at it gave once there was one.
+    /// A file, and the result of its stat once there is one.
     File(EntryPath, Option<io::Result<FileId>>),
-    /// A folder that the walk goes into.
+    /// An entered folder.
     Folder,
     /// An unfinished transfer.
     Partial(PathBuf),
-    /// A hidden file that may be one.
+    /// A hidden file that may be an unfinished transfer.
     MaybePartial(PathBuf),
-    /// Something that cannot be packed, or is to be warned of.
+    /// A file that cannot be packed, or a warning.
     Problem(Problem),
 }
 
-/// What was met and is not counted yet.
+/// The items that are not counted yet.
 pub(super) struct Pending<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     folder: &'env Confined,
-    /// How many threads there may be, beside this one.
+    /// The most threads besides this one.
     threads: usize,
-    /// Where they get batches from, each with the channel on which it comes back; none before the
-    /// first.
-    crew: Option<SyncSender<Batch>>,
-    /// Batches that they stat, in the order of the walk; before all of `parallel_stat`.
+    /// Sends batches to the threads, each with the channel for its return; `None` before the first.
+    workers: Option<SyncSender<Batch>>,
+    /// Batches at the threads, in the order of the walk; all are before `met`.
     away: VecDeque<Receiver<Vec<WalkItem>>>,
     met: Vec<WalkItem>,
-    /// Files and folders in `away` and `parallel_stat`.
+    /// Files and folders in `away` and `met`.
     files: usize,
     folders: usize,
 }
@@ -63,41 +62,41 @@ pub(super) struct Pending<'scope, 'env> {
 type Batch = (Vec<WalkItem>, SyncSender<Vec<WalkItem>>);
 
 impl<'scope, 'env> Pending<'scope, 'env> {
-    /// Nothing yet. With no `threads`, this one does everything.
+    /// Without `threads`, this one does everything.
     pub(super) fn new(
         scope: &'scope Scope<'scope, 'env>,
         folder: &'env Confined,
         threads: usize,
     ) -> Self {
         let (away, met) = (VecDeque::new(), Vec::new());
-        Self { scope, folder, threads, crew: None, away, met, files: 0, folders: 0 }
+        Self { scope, folder, threads, workers: None, away, met, files: 0, folders: 0 }
     }
 
     fn is_empty(&self) -> bool {
         self.met.is_empty() && self.away.is_empty()
     }
 
-    /// Gives what was met last to another thread, or does it here where there can be none.
-    fn send_away(&mut self) {
-        if self.crew.is_none() {
-            self.crew = self.enlist();
+    /// Sends the last items to another thread, or stats them here if no thread can be started.
+    fn send_batch(&mut self) {
+        if self.workers.is_none() {
+            self.workers = self.start_threads();
         }
         let mut batch = mem::replace(&mut self.met, Vec::with_capacity(BATCH));
-        let Some(crew) = &self.crew else {
+        let Some(workers) = &self.workers else {
             self.threads = 0;
             stat_all(self.folder, &mut batch);
             self.met = batch;
             return;
         };
         let (reply, back) = sync_channel(1);
-        // Fails only when every thread is gone, which whoever waits for the batch will notice.
-        let _ = crew.send((batch, reply));
+        // Fails only when every thread is gone; then receiving the batch fails.
+        let _ = workers.send((batch, reply));
         self.away.push_back(back);
     }
 
     /// Starts the threads; they end with the channel.
-    fn enlist(&self) -> Option<SyncSender<Batch>> {
-        let (crew, batches) = sync_channel::<Batch>(2 * self.threads);
+    fn start_threads(&self) -> Option<SyncSender<Batch>> {
+        let (workers, batches) = sync_channel::<Batch>(2 * self.threads);
         // A receiver has one owner; the lock hands it from thread to thread.
         let batches = Arc::new(Mutex::new(batches));
         let mut started = 0;
@@ -107,16 +106,16 @@ impl<'scope, 'env> Pending<'scope, 'env> {
             let job = move || {
                 while let Some((mut batch, reply)) = next() {
                     stat_all(folder, &mut batch);
-                    // Nobody waits for it where the listing has come to its end.
+                    // Fails if the listing has ended.
                     let _ = reply.send(batch);
                 }
             };
             match thread::Builder::new().name("stat".into()).spawn_scoped(self.scope, job) {
                 Ok(_) => started += 1,
-                Err(error) => tracing::debug!(%error, "no thread can be made to list a model"),
+                Err(error) => tracing::debug!(%error, "cannot start a thread to list a model"),
             }
         }
-        (started > 0).then_some(crew)
+        (started > 0).then_some(workers)
     }
 }
 
@@ -142,9 +141,9 @@ impl Walk<'_, '_> {
         self.pending.met.push(met);
     }
 
-    /// After each entry: whether the listing is over, because it exceeds a limit of the whole model.
-    /// Counts only where there is enough to count, or where the limits may be near.
-    pub(super) fn take_stock(&mut self) -> Result<bool, SnapshotError> {
+    /// Called after each entry. Returns whether the listing has ended because a limit of the whole
+    /// model is exceeded. Counts only full batches, or when the limits may be near.
+    pub(super) fn count_if_due(&mut self) -> Result<bool, SnapshotError> {
         if self.pending.is_empty() {
             return Ok(self.too_large());
         }
@@ -161,16 +160,16 @@ impl Walk<'_, '_> {
                     self.take_back()?;
                 }
                 if !self.ended {
-                    self.pending.send_away();
+                    self.pending.send_batch();
                 }
             }
         }
         Ok(self.ended)
     }
 
-    /// Counts all that was met.
+    /// Counts all pending items.
     pub(super) fn settle(&mut self) -> Result<(), SnapshotError> {
-        // The last batch is looked at here while the others are under way.
+        // This thread stats the last batch while the others stat theirs.
         let mut last = mem::take(&mut self.pending.met);
         stat_all(self.folder, &mut last);
         while !self.pending.away.is_empty() {
@@ -179,7 +178,7 @@ impl Walk<'_, '_> {
         self.count(last)
     }
 
-    /// Counts the batch that was given away first.
+    /// Counts the batch that was sent first.
     fn take_back(&mut self) -> Result<(), SnapshotError> {
         let Some(back) = self.pending.away.pop_front() else { return Ok(()) };
         match back.recv() {
@@ -237,8 +236,8 @@ impl Walk<'_, '_> {
         self.snapshot.files.push(SourceFile { path, id });
     }
 
-    /// Whether the model exceeds a limit as a whole; says so once and ends the listing, so that a
-    /// folder without end costs no memory without end.
+    /// Whether the whole model exceeds a limit. Reports it once and ends the listing, so that an endless
+    /// folder does not take endless memory.
     fn too_large(&mut self) -> bool {
         if self.ended {
             return true;
@@ -276,8 +275,8 @@ impl Walk<'_, '_> {
         true
     }
 
-    /// A folder or file could not be looked at; what was met before it is counted first, since it
-    /// may end the listing.
+    /// A folder or file could not be listed. The items before it are counted first, since they may end
+    /// the listing.
     pub(super) fn failed_at(
         &mut self,
         path: PathBuf,
