@@ -203,7 +203,7 @@ pub fn has_files(known: &ModelState, snapshot: &Snapshot) -> bool {
 /// the same shows a change whose event is still on its way: on a busy machine events can be late, and
 /// files that change one after the other would be packed half way. A little less than the quiet time
 /// is enough there, because both times come from clocks that tick, and a time in the future only shows
-/// that the file system has a clock of its own.
+/// that the file system has its own clock.
 fn is_too_young(age: i64, min_age: Duration, trigger: Trigger) -> bool {
     let is_younger = |than: Duration| u128::from(age.unsigned_abs()) < than.as_nanos();
     match trigger {

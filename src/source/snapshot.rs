@@ -122,7 +122,9 @@ fn take_on(
 #[derive(Debug, thiserror::Error)]
 #[error("cannot list {}", path.display())]
 pub struct SnapshotError {
+    /// The folder or file.
     pub path: PathBuf,
+    /// The system's error.
     #[source]
     pub source: io::Error,
 }

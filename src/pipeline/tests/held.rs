@@ -52,7 +52,7 @@ fn it_is_the_same_file_and_has_left_the_history() {
     // The second name goes on the store's own thread.
     assert!(std::os::unix::fs::MetadataExt::nlink(&metadata) <= 1 + kept.len() as u64);
     assert_eq!(report.listed.unwrap().held.unwrap().of, 1);
-    // Where in it what stands is not known, so nothing is ever taken over from it.
+    // The places of its entries are not known, so nothing is ever carried over from it.
     let known = world.known.as_ref().unwrap();
     assert_eq!((known.archive.ctime, &known.fingerprint), (None, &None));
     let name = ModelName::parse("m").unwrap();
@@ -81,7 +81,7 @@ fn content_that_comes_back_ends_the_hold_without_a_new_archive() {
     world.write("service.py", "def handle(data, context):\n    return data\n");
     let report = world.build();
     assert_eq!(outcome(&report), Some(Outcome::Unchanged));
-    assert!(report.listed.unwrap().held.is_none(), "the catalog is told");
+    assert!(report.listed.unwrap().held.is_none(), "the catalog has no hold");
     assert!(world.known.as_ref().unwrap().held.is_none());
     assert_eq!(fs::read(world.stored("m.mar")).unwrap(), first);
 }

@@ -190,7 +190,7 @@ proptest! {
                 let kept = before.map_or(0, |before| world.kept_since(&before));
                 prop_assert_eq!(counts.carried_over, kept, "nothing is packed twice: {:?}", report);
             }
-            // What is wrong with an archive shows when there is a reason to look at the model closer.
+            // A damaged archive shows when the model is scanned in full.
             if !was_damaged || outcome(&report) == Some(Outcome::Published) {
                 prop_assert!(fs::read(world.stored("m.mar")).unwrap() == world.cold());
             } else {
