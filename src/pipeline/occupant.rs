@@ -93,11 +93,15 @@ impl Attempt<'_> {
             // After a write nothing more is known about it, whatever its mtime says.
             let is_untouched = !self.job.is_rebuild()
                 && known.archive.identity == occupant.identity
-                && known.archive.ctime.is_some_and(|ctime| {
-                    let stat = || Stat::at(place).ok().flatten();
-                    scan.format == ArchiveFormat::NoArchive
-                        || stat().is_some_and(|stat| stat.ctime == ctime)
-                });
+                && match (scan.format, known.archive.ctime) {
+                    // A server that loads from a folder changes its ctime. One of 0.1.0 that a power
+                    // cut may have torn has no fingerprint.
+                    (ArchiveFormat::NoArchive, _) => known.fingerprint.is_some(),
+                    (_, Some(ctime)) => {
+                        Stat::at(place).ok().flatten().is_some_and(|stat| stat.ctime == ctime)
+                    }
+                    (_, None) => false,
+                };
             if is_untouched {
                 let is_same = known.archive.bytes == packed.bytes && has_entries(known, packed);
                 return is_same.then_some(Sameness::Untouched);

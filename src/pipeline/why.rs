@@ -20,7 +20,7 @@ impl Attempt<'_> {
         }
         let Some(known) = self.known() else {
             why.push(match (&self.job.listed, self.last_generation) {
-                (Some(_), _) => "the state of the last build was lost".to_owned(),
+                (Some(_), _) => "it is not known what the last archive was packed from".to_owned(),
                 (None, 0) => "first archive".to_owned(),
                 (None, last) => format!("first archive since generation {last}"),
             });
