@@ -83,7 +83,7 @@ impl Attempt<'_> {
         Ok(Some(Completed::Unchanged { name, state, touched, listed: None }))
     }
 
-    /// The files whose content has not changed: by stat, and where a stat does not tell, by reading
+    /// The files whose content has not changed: by stat, and where a stat is not enough, by reading
     /// them. `None` if the previous archive is of no use.
     fn reusable<'k>(
         &self,
@@ -203,7 +203,7 @@ pub fn has_files(known: &ModelState, snapshot: &Snapshot) -> bool {
 /// the same shows a change whose event is still on its way: on a busy machine events can be late, and
 /// files that change one after the other would be packed half way. A little less than the quiet time
 /// is enough there, because both times come from clocks that tick, and a time in the future only shows
-/// that the file system has its own clock.
+/// that the file system has another clock.
 fn is_too_young(age: i64, min_age: Duration, trigger: Trigger) -> bool {
     let is_younger = |than: Duration| u128::from(age.unsigned_abs()) < than.as_nanos();
     match trigger {

@@ -51,7 +51,7 @@ pub(super) fn parts(
         compression: _,
         exclude,
         ready_marker,
-        // How a model is served does not enter its archive.
+        // Not part of the archive.
         serve: _,
     } = settings;
     let Profile { compression, level, store_above } = profile;

@@ -173,7 +173,7 @@ struct Attempt<'a> {
     unreadable: RefCell<Vec<Problem>>,
     /// What the previous archive already holds of the model.
     reuse: Option<Reuse<'a>>,
-    /// How the settings want the model to be served, if they are valid.
+    /// The settings for servers, if they are valid.
     serve: Option<Serve>,
     /// Why the model was packed, once it was.
     why: Vec<String>,
@@ -187,7 +187,7 @@ enum Completed {
         state: Box<ModelState>,
         /// Whether something was touched. If not, nothing is recorded.
         touched: bool,
-        /// What the catalog has to say about it, if it may not know it yet.
+        /// The new catalog entry, if the catalog may not have it yet.
         listed: Option<Box<CatalogEntry>>,
     },
     /// A new archive is in the store.

@@ -75,8 +75,8 @@ impl Attempt<'_> {
         self.reject(problem, scan)
     }
 
-    /// Whether the archive in the place already has the content of the new one. Then it stays,
-    /// whichever program put it there: nothing is published again after a lost state, a touched archive, or a copied or
+    /// Whether the archive in the place already has the content of the new one. Then it stays, even if
+    /// another program put it there: nothing is published again after a lost state, a touched archive, or a copied or
     /// restored store.
     pub(super) fn sameness(
         &self,
@@ -121,7 +121,7 @@ impl Attempt<'_> {
         is_same.then_some(sameness)
     }
 
-    /// The digest of the archive that was published last, if anything tells.
+    /// The digest of the archive that was published last, if it is known.
     pub(super) fn last_digest(&self) -> Option<Digest> {
         let known = self.known().map(|known| known.archive.digest);
         known.or(self.job.listed.as_ref().map(|listed| listed.digest))

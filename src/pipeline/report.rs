@@ -31,7 +31,7 @@ pub struct Report {
     pub learned: Option<(ModelName, Arc<ModelState>)>,
     /// The new catalog entry, if it has changed.
     pub listed: Option<CatalogEntry>,
-    /// How the model's settings want it to be served, if they are known and the model is good.
+    /// The model's settings for servers, if they are known and the model is good.
     pub serve: Option<Serve>,
     /// Time and bytes.
     pub stats: BuildStats,

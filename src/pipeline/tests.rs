@@ -1,10 +1,10 @@
 //! Builds of real folders into real stores.
 
-mod doubts;
+mod distrust;
 mod held;
 mod incremental;
 mod power_cut;
-mod spare;
+mod recycled;
 mod why;
 
 use std::fs;
@@ -20,7 +20,7 @@ use crate::reconcile::{End, Fingerprint, PendingCommand};
 use crate::results::Outcome;
 use crate::results::Trigger;
 
-/// A store, and a model `m` that is fit to be built into it.
+/// A store, and a valid model `m`.
 struct World {
     dir: tempfile::TempDir,
     builder: Builder,
@@ -134,7 +134,7 @@ fn codes(report: &Report) -> Vec<Code> {
 }
 
 #[test]
-fn what_is_wrong_without_a_changed_file_is_refused_too() {
+fn errors_outside_the_packed_files_reject_a_model() {
     let mut world = World::new();
     assert_eq!(outcome(&world.build()), Some(Outcome::Published));
     assert_eq!(world.build().end, End::UpToDate);
@@ -147,7 +147,7 @@ fn what_is_wrong_without_a_changed_file_is_refused_too() {
 }
 
 #[test]
-fn a_refused_model_that_is_as_it_was_before_is_said_to_be_well() {
+fn a_rejected_model_that_is_changed_back_is_recorded_as_unchanged() {
     let mut world = World::new();
     assert_eq!(outcome(&world.build()), Some(Outcome::Published));
     world.write(".mar.yaml", "descripton: a typing error\n");
@@ -166,13 +166,13 @@ fn a_touched_archive_republishes_nothing() {
     let file = fs::File::options().append(true).open(&place).unwrap();
     file.set_modified(std::time::UNIX_EPOCH).unwrap();
     assert_eq!(outcome(&world.build()), Some(Outcome::Unchanged));
-    // As in a store that was copied.
+    // As in a copied store.
     fs::remove_file(&place).unwrap();
     fs::write(&place, &before).unwrap();
     assert_eq!(outcome(&world.build()), Some(Outcome::Unchanged));
     assert_eq!(world.known.as_ref().unwrap().archive.generation, 1);
     assert_eq!(world.build().end, End::UpToDate);
-    // Of an archive that is known by its content alone nothing is carried over.
+    // Nothing is carried over from an archive that is only known by its content.
     world.write("service.py", "def handle(data, context):\n    return [1]\n");
     let record = world.build().record.unwrap();
     assert_eq!(record.outcome, Outcome::Published);
@@ -184,13 +184,13 @@ fn a_lost_state_republishes_nothing() {
     let mut world = World::new();
     assert_eq!(outcome(&world.build()), Some(Outcome::Published));
     let stamp = Identity::at(&world.stored("m.mar")).unwrap();
-    // With the state the catalog is gone too, as in a store restored without its hidden folder.
+    // The catalog is lost too, as in a store restored without its hidden folder.
     world.known = None;
     let again = world.build();
     assert_eq!(outcome(&again), Some(Outcome::Unchanged));
     assert_eq!(again.listed.map(|entry| entry.generation), Some(1));
     assert_eq!(Identity::at(&world.stored("m.mar")).unwrap(), stamp);
-    // Other content under the same name must still not be destroyed, if it has lost its mark.
+    // Other content under the same name is not overwritten if it has lost its mark.
     world.known = None;
     fs::copy(world.stored("m.mar"), world.stored("copy")).unwrap();
     fs::rename(world.stored("copy"), world.stored("m.mar")).unwrap();
@@ -201,20 +201,20 @@ fn a_lost_state_republishes_nothing() {
 }
 
 #[test]
-fn an_archive_that_only_its_mark_tells_of_is_replaced() {
+fn an_archive_that_only_its_mark_identifies_is_replaced() {
     let mut world = World::new_in(with_attributes());
     assert_eq!(outcome(&world.build()), Some(Outcome::Published));
     let place = world.stored("m.mar");
     let found = Identity::at(&place).unwrap().unwrap();
     assert!(world.builder.store.is_marked(&place, &found));
-    // As after a power cut that came before what is known of it was whole.
+    // As after a power cut before the state was complete.
     world.known = None;
     world.write("service.py", "def handle(data, context):\n    return []\n");
     assert_eq!(outcome(&world.build()), Some(Outcome::Published));
 }
 
 #[test]
-fn a_store_that_was_emptied_is_created_again() {
+fn a_deleted_store_is_made_again() {
     let mut world = World::new();
     assert_eq!(outcome(&world.build()), Some(Outcome::Published));
     fs::remove_dir_all(world.stored("")).unwrap();
@@ -224,18 +224,18 @@ fn a_store_that_was_emptied_is_created_again() {
 }
 
 #[test]
-fn a_reload_with_adopt_lets_a_refused_model_in() {
+fn a_reload_with_adopt_publishes_a_rejected_model() {
     let mut world = World::new();
     fs::write(world.stored("m.mar"), "not ours").unwrap();
     let refused = world.build();
     assert_eq!(codes(&refused), [Code::ArchiveForeign]);
     let End::Rejected(fingerprint) = refused.end else { panic!("{:?}", refused.end) };
-    assert_eq!(world.build_again(Some(fingerprint)).record, None, "said once");
+    assert_eq!(world.build_again(Some(fingerprint)).record, None, "reported once");
     world.configure(|config| config.adopt = true);
     assert_eq!(outcome(&world.build_again(Some(fingerprint))), Some(Outcome::Published));
 }
 
-/// As by bit rot: its stat, and so its mark, stay.
+/// As by bit rot: the stat, and so the mark, stay.
 #[test]
 fn a_rebuild_replaces_damage_that_no_stat_shows_and_takes_the_next_generation() {
     let mut world = World::new_in(with_attributes());
@@ -251,7 +251,7 @@ fn a_rebuild_replaces_damage_that_no_stat_shows_and_takes_the_next_generation() 
 }
 
 #[test]
-fn odd_settings_files_are_problems_of_the_model() {
+fn settings_files_that_are_no_plain_files_reject_a_model() {
     let mut world = World::new();
     let settings = world.folder().join(".mar.yaml");
     rustix::fs::mkfifoat(rustix::fs::CWD, &settings, rustix::fs::Mode::RUSR).unwrap();
@@ -293,7 +293,7 @@ fn a_published_folder_that_a_server_uses_stays_ours() {
     world.write("labels.txt", "a");
     assert_eq!(outcome(&world.build()), Some(Outcome::Published));
     assert!(!world.stored("m/__pycache__").exists());
-    fs::write(world.stored("m/notes.txt"), "another program's").unwrap();
+    fs::write(world.stored("m/notes.txt"), "foreign").unwrap();
     world.write("labels.txt", "ab");
     assert_eq!(codes(&world.build()), [Code::ArchiveForeign]);
     assert!(world.stored("m/notes.txt").exists());
@@ -310,7 +310,7 @@ fn a_folder_of_the_same_inode_is_not_the_one_that_was_published() {
 }
 
 #[test]
-fn the_longest_name_fits_wherever_it_is_written() {
+fn the_longest_name_fits_into_every_file_name() {
     for format in ["default", "tgz", "no-archive"] {
         let world = World::new();
         let name = ModelName::parse(&"n".repeat(crate::model::name::MAX_LENGTH)).unwrap();

@@ -217,7 +217,7 @@ impl Reconciler {
                 model.touch(now, Trigger::Change, &self.policy.settle);
                 self.unqueue_settling();
             }
-            // Not known yet, or back again: the listing tells.
+            // Not known yet, or back again: the listing shows it.
             _ => self.list(None, effects),
         }
     }

@@ -97,11 +97,11 @@ fn a_known_model_is_built_after_a_short_quiet_time() {
     assert!(r.handle(at(1000), touched("a")).is_empty());
     assert_eq!(ms(r.deadline()), Some(1300));
     assert!(r.handle(at(1200), touched("a")).is_empty());
-    assert!(r.handle(at(1300), Event::Tick).is_empty(), "quiet begins again with each touch");
+    assert!(r.handle(at(1300), Event::Tick).is_empty(), "each change starts the quiet time again");
     let requests = requests(r.handle(at(1500), Event::Tick));
     assert_eq!(requests[0].trigger, Trigger::Change);
     let quiet = Some(Duration::from_millis(300));
-    assert_eq!(requests[0].min_age, quiet, "a change without an event yet would be younger");
+    assert_eq!(requests[0].min_age, quiet, "an unreported change would be younger");
 }
 
 #[test]
@@ -118,24 +118,24 @@ fn the_quiet_time_grows_with_the_burst() {
 }
 
 #[test]
-fn a_paused_model_is_left_alone_until_it_is_not_paused_any_more() {
+fn a_paused_model_is_neither_built_nor_removed() {
     let name = || ModelName::parse("a").unwrap();
     let mut r = settled(&["a", "b", "c"]);
     r.handle(at(0), touched("a"));
     assert!(r.handle(at(100), Event::Paused(name())).is_empty());
-    assert!(r.is_idle(), "nothing is waited for");
+    assert!(r.is_idle(), "it waits for nothing");
     r.handle(at(200), touched("a"));
     assert_eq!(builds(&r.handle(at(900), Event::Tick)), [""; 0]);
     assert!(r.is_idle());
     assert_eq!(r.view().next().unwrap().activity, Activity::Paused);
-    // Nor is it removed.
+    // It is not removed either.
     r.handle(at(1000), root_changed());
     assert!(r.handle(at(1000), listing(&["b", "c"])).is_empty());
     assert!(r.handle(at(9000), Event::Tick).is_empty() && r.deadline().is_none());
     assert_eq!(r.view().next().unwrap().activity, Activity::Missing);
     r.handle(at(9000), root_changed());
     assert!(r.handle(at(9000), listing(&["a", "b", "c"])).is_empty());
-    // Open files are known all the same.
+    // Open files are still counted.
     r.handle(
         at(9100),
         Event::Changed(Change::Writing { folder: folder("a"), file: "weights".into() }),
@@ -150,7 +150,7 @@ fn a_paused_model_is_left_alone_until_it_is_not_paused_any_more() {
 }
 
 #[test]
-fn a_model_that_went_while_it_was_paused_is_removed_afterwards() {
+fn a_model_that_vanished_during_a_pause_is_removed_after_it() {
     let name = ModelName::parse("a").unwrap();
     let mut r = settled(&["a", "b", "c"]);
     r.handle(at(0), Event::Paused(name.clone()));
@@ -161,7 +161,7 @@ fn a_model_that_went_while_it_was_paused_is_removed_afterwards() {
 }
 
 #[test]
-fn a_build_that_is_under_way_when_its_model_is_paused_is_the_last() {
+fn a_pause_lets_the_build_under_way_end_and_begins_no_other() {
     let mut r = settled(&["a"]);
     r.handle(at(0), touched("a"));
     assert_eq!(builds(&r.handle(at(300), Event::Tick)), ["a"]);
@@ -183,7 +183,7 @@ fn a_new_model_waits_longer() {
 }
 
 #[test]
-fn a_model_that_keeps_changing_is_scanned_after_max_wait() {
+fn a_model_that_never_settles_is_scanned_after_max_wait() {
     let mut r = settled(&["a"]);
     for t in (0..60_000).step_by(100) {
         assert!(builds(&r.handle(at(t), touched("a"))).is_empty(), "at {t}");
@@ -192,7 +192,7 @@ fn a_model_that_keeps_changing_is_scanned_after_max_wait() {
 }
 
 #[test]
-fn a_touch_during_a_build_means_one_more() {
+fn a_change_during_a_build_causes_one_more() {
     let mut r = settled(&["a"]);
     r.handle(at(0), touched("a"));
     assert_eq!(builds(&r.handle(at(300), Event::Tick)), ["a"]);
@@ -214,12 +214,12 @@ fn an_open_writer_is_waited_for_and_reported_once() {
     let first = requests(r.handle(at(300), Event::Tick));
     assert_eq!(first[0].unclosed, BTreeSet::from([PathBuf::from("w")]));
     r.handle(at(310), finished("a", End::Waiting(waiting.clone())));
-    assert_eq!(ms(r.deadline()), Some(510), "seen again soon");
+    assert_eq!(ms(r.deadline()), Some(510), "scanned again soon");
     let mut notices = Vec::new();
     let mut now = 510;
     while now < 120_000 {
         let effects = r.handle(at(now), Event::Tick);
-        assert_eq!(builds(&effects), ["a"], "max_wait never overrides a writer, it looks again");
+        assert_eq!(builds(&effects), ["a"], "max_wait never overrides a writer");
         let effects = r.handle(at(now), finished("a", End::Waiting(waiting.clone())));
         notices.extend(effects);
         now = u64::try_from(ms(r.deadline()).unwrap()).unwrap();
@@ -232,7 +232,7 @@ fn an_open_writer_is_waited_for_and_reported_once() {
     r.handle(at(now), Event::Tick);
     r.handle(at(now), finished("a", End::Waiting(waiting)));
     r.handle(at(now + 1), Event::Changed(Change::Closed { folder: folder("a"), file: "w".into() }));
-    assert!(r.deadline().unwrap() <= at(now + 1 + 2000), "the close is what was waited for");
+    assert!(r.deadline().unwrap() <= at(now + 1 + 2000), "it waited for the close");
 }
 
 #[test]
@@ -242,7 +242,7 @@ fn a_missing_marker_costs_no_wake_ups() {
     r.handle(at(300), Event::Tick);
     let marker = || End::Waiting(Waiting::Marker { marker: "READY".into() });
     let effects = r.handle(at(301), finished("a", marker()));
-    assert!(matches!(effects[..], [Effect::Notify(Notice::NotReady { .. })]), "said at once");
+    assert!(matches!(effects[..], [Effect::Notify(Notice::NotReady { .. })]), "reported at once");
     assert_eq!(r.deadline(), None);
     r.handle(at(9000), touched("a"));
     let due = r.deadline().unwrap();
@@ -251,7 +251,7 @@ fn a_missing_marker_costs_no_wake_ups() {
 }
 
 #[test]
-fn a_marker_in_a_folder_without_a_watch_is_looked_for() {
+fn a_marker_in_a_folder_without_a_watch_is_polled() {
     let mut r = settled(&["a"]);
     r.handle(at(0), touched("a"));
     r.handle(at(300), Event::Tick);
@@ -261,7 +261,7 @@ fn a_marker_in_a_folder_without_a_watch_is_looked_for() {
 }
 
 #[test]
-fn failures_back_off_and_a_touch_ends_the_wait() {
+fn failures_back_off_until_a_change() {
     let mut r = settled(&["a"]);
     r.handle(at(0), touched("a"));
     let mut now = 300;
@@ -279,7 +279,7 @@ fn failures_back_off_and_a_touch_ends_the_wait() {
 }
 
 #[test]
-fn a_refused_model_waits_for_a_change_and_says_what_was_refused() {
+fn a_rejected_model_waits_for_a_change_and_its_next_build_gets_the_fingerprint() {
     let mut r = settled(&["a"]);
     r.handle(at(0), touched("a"));
     r.handle(at(300), Event::Tick);
@@ -291,7 +291,7 @@ fn a_refused_model_waits_for_a_change_and_says_what_was_refused() {
 }
 
 #[test]
-fn two_claims_of_a_name_concern_both() {
+fn two_models_that_claim_one_name_are_both_scanned() {
     let mut r = settled(&["a", "b"]);
     r.handle(at(0), touched("b"));
     r.handle(at(300), Event::Tick);
@@ -307,7 +307,7 @@ fn two_claims_of_a_name_concern_both() {
     r.handle(at(320), finished("a", End::Rejected([1; 32])));
     r.handle(at(320), finished("b", End::Rejected([2; 32])));
     assert!(r.is_idle());
-    // One goes away: the other one is free to be built.
+    // After one is gone, the other can be built.
     r.handle(at(1000), root_changed());
     let freed = requests(r.handle(at(1000), listing(&["a"])));
     assert_eq!(freed.len(), 1);
@@ -315,7 +315,7 @@ fn two_claims_of_a_name_concern_both() {
 }
 
 #[test]
-fn two_models_that_swap_their_names_are_not_refused() {
+fn two_models_that_swap_their_names_are_not_rejected() {
     let mut r = settled(&["a", "b"]);
     let renamed = |name| End::Renamed(ModelName::parse(name).ok());
     r.handle(at(0), touched("a"));
@@ -326,7 +326,7 @@ fn two_models_that_swap_their_names_are_not_refused() {
         [""; 0],
         "b claims it still"
     );
-    assert_eq!(builds(&r.handle(at(350), Event::Tick)), ["b"], "it was touched itself");
+    assert_eq!(builds(&r.handle(at(350), Event::Tick)), ["b"], "it changed itself");
     let mut built = requests(r.handle(at(360), finished("b", renamed("a"))));
     built.extend(requests(r.handle(at(610), Event::Tick)));
     let folders: Vec<_> = built.iter().filter_map(|request| request.folder.clone()).collect();
@@ -335,7 +335,7 @@ fn two_models_that_swap_their_names_are_not_refused() {
 }
 
 #[test]
-fn a_removed_model_is_dealt_with_after_a_while() {
+fn a_removal_takes_effect_after_vanish_delay() {
     let mut r = settled(&["a", "b", "c"]);
     r.handle(at(0), root_changed());
     assert!(r.handle(at(0), listing(&["a", "b"])).is_empty());
@@ -389,7 +389,7 @@ fn a_vanished_root_removes_nothing_and_neither_does_its_return() {
 }
 
 #[test]
-fn what_was_remembered_and_is_gone_counts_as_removed() {
+fn a_remembered_model_that_is_gone_counts_as_removed() {
     let mut r = Reconciler::new(POLICY);
     let roots = BTreeSet::from([PathBuf::from("/drop")]);
     let name = ModelName::parse("old").unwrap();
@@ -402,13 +402,13 @@ fn what_was_remembered_and_is_gone_counts_as_removed() {
 }
 
 #[test]
-fn a_listing_that_is_asked_for_during_another_follows_it() {
+fn a_listing_requested_during_another_follows_it() {
     let mut r = settled(&["a"]);
     assert_eq!(r.handle(at(0), root_changed()), [Effect::List]);
     assert!(r.handle(at(1), root_changed()).is_empty());
     assert!(r.handle(at(2), Event::ScanAll(Trigger::Rescan)).is_empty());
     let effects = r.handle(at(3), listing(&["a"]));
-    assert_eq!(effects, [Effect::List], "and only then is everything scanned");
+    assert_eq!(effects, [Effect::List], "everything is scanned after the second listing");
     assert_eq!(builds(&r.handle(at(4), listing(&["a"]))), ["a"]);
 }
 
@@ -438,7 +438,7 @@ fn a_root_that_is_no_longer_configured_is_forgotten() {
 }
 
 #[test]
-fn a_write_that_is_heard_before_its_new_folder_is_listed_counts() {
+fn a_write_event_before_the_listing_of_its_new_folder_counts() {
     let mut r = settled(&["a"]);
     let writing =
         |file: &str| Event::Changed(Change::Writing { folder: folder("new"), file: file.into() });
@@ -449,7 +449,7 @@ fn a_write_that_is_heard_before_its_new_folder_is_listed_counts() {
         at(1000),
         Event::Changed(Change::Closed { folder: folder("new"), file: "small".into() }),
     );
-    // The listing that was under way had begun before; another one follows.
+    // The listing under way began before; another one follows.
     assert_eq!(r.handle(at(1001), listing(&["a"])), [Effect::List]);
     r.handle(at(1002), listing(&["a", "new"]));
     let requests = requests(r.handle(at(5000), Event::Tick));
@@ -457,7 +457,7 @@ fn a_write_that_is_heard_before_its_new_folder_is_listed_counts() {
 }
 
 #[test]
-fn a_model_that_a_reload_puts_under_another_root_while_it_is_built_is_kept() {
+fn a_model_that_a_reload_moves_to_another_root_during_its_build_is_kept() {
     let mut r = settled(&["a", "b"]);
     r.handle(at(0), touched("a"));
     assert_eq!(builds(&r.handle(at(300), Event::Tick)), ["a"]);
@@ -470,11 +470,11 @@ fn a_model_that_a_reload_puts_under_another_root_while_it_is_built_is_kept() {
     assert_eq!(builds(&effects), ["a"], "it is scanned with the new configuration");
     r.handle(at(500), finished("a", End::UpToDate));
     r.handle(at(1000), touched("a"));
-    assert_eq!(builds(&r.handle(at(1300), Event::Tick)), ["a"], "and its touches still count");
+    assert_eq!(builds(&r.handle(at(1300), Event::Tick)), ["a"], "its changes still count");
 }
 
 #[test]
-fn a_clock_that_is_ahead_does_not_hold_a_model_for_ever() {
+fn a_file_system_clock_that_is_ahead_delays_a_model_by_max_wait_at_most() {
     let mut r = settled(&["a"]);
     assert_eq!(r.handle(at(1000), Event::ScanAll(Trigger::Rescan)), [Effect::List]);
     let mut request = requests(r.handle(at(1000), listing(&["a"]))).remove(0);
@@ -482,13 +482,13 @@ fn a_clock_that_is_ahead_does_not_hold_a_model_for_ever() {
     while request.min_age.is_some() {
         r.handle(at(now + 1), finished("a", End::JustChanged));
         now = ceil(r.deadline().unwrap());
-        assert!(now <= 61_000, "within the cap");
+        assert!(now <= 61_000, "within max_wait");
         request = requests(r.handle(at(now), Event::Tick)).remove(0);
     }
 }
 
 #[test]
-fn a_single_pass_gives_up_instead_of_waiting_for_ever() {
+fn a_single_pass_gives_up_after_max_wait() {
     let once = Policy { retry: None, vanish_delay: Duration::ZERO, ..POLICY };
     for end in [
         End::Failed,
@@ -520,7 +520,7 @@ fn a_single_pass_gives_up_instead_of_waiting_for_ever() {
     }
 }
 
-/// What can happen to the reconciler from outside.
+/// What can happen to the reconciler.
 #[derive(Debug, Clone)]
 enum Step {
     Touch(usize),
@@ -531,7 +531,7 @@ enum Step {
     Command(usize, bool),
 }
 
-/// Of which there is never a folder.
+/// A model that never has a folder.
 const ABSENT: &str = "absent";
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -560,8 +560,7 @@ fn end(number: u8) -> End {
     }
 }
 
-/// A build that has not ended: of which folder or, where there is none, of which name; and what was
-/// commanded.
+/// A build that has not ended.
 #[derive(Debug, PartialEq)]
 struct UnderWay {
     folder: Option<PathBuf>,
@@ -576,10 +575,10 @@ struct World {
     under_way: Vec<UnderWay>,
     listings: usize,
     present: u8,
-    /// How many orders were given, and which were begun.
+    /// How many commands were sent, and which were begun.
     commanded: u64,
     begun: BTreeSet<u64>,
-    /// When each model was last touched, and when its last build began.
+    /// When each model last changed, and when its last build began.
     touched: BTreeMap<PathBuf, u64>,
     began: BTreeMap<PathBuf, u64>,
     builds: usize,
@@ -613,7 +612,7 @@ impl World {
                     let is_same = |other: &UnderWay| other.folder == folder && other.name == name;
                     assert!(!self.under_way.iter().any(is_same), "two builds of one model");
                     if let Some(command) = &command {
-                        assert!(self.begun.insert(command.number), "an command is begun twice");
+                        assert!(self.begun.insert(command.number), "a command is begun twice");
                         assert_eq!(Some(&command.name), name.as_ref());
                         let is_gone = |name: &ModelName| name.as_str() == ABSENT;
                         assert!(folder.is_some() || self.is_absent(&command.name));
@@ -621,7 +620,7 @@ impl World {
                     } else {
                         self.builds += 1;
                     }
-                    // Of a model that is put back its folder is not packed.
+                    // A rollback does not pack the folder.
                     let command = command.map(|command| command.command);
                     if command.is_none_or(|command| command == Command::Rebuild) {
                         self.began.extend(folder.clone().map(|folder| (folder, self.now)));
@@ -695,7 +694,7 @@ impl World {
         }
     }
 
-    /// Whether a model may be taken for one that has no folder.
+    /// Whether a model may count as one without a folder.
     fn is_absent(&self, name: &ModelName) -> bool {
         !self.present_names().contains(&name.as_str())
     }
@@ -705,7 +704,7 @@ impl World {
         let Some(folder) = folder else {
             return self.handle(Event::CommandDone(name.unwrap()));
         };
-        // After the command the model still waits for what it waited for, and is scanned.
+        // After a command the model is scanned again.
         let is_served = command.is_some_and(|command| command != Command::Rebuild);
         self.causes += usize::from(is_served);
         self.handle(Event::Finished {
@@ -714,7 +713,7 @@ impl World {
         });
     }
 
-    /// Lets everything come to its end, each build with success.
+    /// Ends everything, each build with success.
     fn quiesce(&mut self) {
         for _ in 0..10_000 {
             if let Some(ended) = self.under_way.pop() {
@@ -725,7 +724,7 @@ impl World {
                 return;
             }
         }
-        panic!("it never comes to rest");
+        panic!("it never ends");
     }
 }
 
@@ -733,7 +732,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn no_touch_is_lost_and_builds_are_bounded(steps in steps()) {
+    fn no_change_is_lost_and_builds_are_bounded(steps in steps()) {
         let mut world = World::new();
         for step in &steps {
             world.step(step);
@@ -743,12 +742,12 @@ proptest! {
         for name in world.present_names() {
             if let Some(touched) = world.touched.get(&folder(name)) {
                 let began = world.began.get(&folder(name));
-                prop_assert!(began >= Some(touched), "{name}: touched {touched}, built {began:?}");
+                prop_assert!(began >= Some(touched), "{name}: changed {touched}, built {began:?}");
             }
         }
         let all: BTreeSet<u64> = (1..=world.commanded).collect();
         prop_assert_eq!(&world.begun, &all, "each command is begun");
-        // Each build has a cause: a touch, a listing that found it, or an end that asked for more.
+        // Each build has a cause: a change, a listing that found the model, or the end of a build.
         prop_assert!(world.builds <= world.causes, "{} > {}", world.builds, world.causes);
     }
 
@@ -763,7 +762,7 @@ proptest! {
         while world.now < start + 3 * 60_000 {
             world.step(&Step::Touch(0));
             world.wait(period);
-            // The restless one always moved under its build; the others are fine.
+            // One model always changes during its build; the others are up to date.
             while let Some(built) = world.under_way.pop() {
                 let is_restless = built.folder == Some(folder("a"));
                 world.finish(built, if is_restless { End::Unstable } else { End::UpToDate });
@@ -792,16 +791,16 @@ fn commands(effects: Vec<Effect>) -> Vec<(u64, Option<PathBuf>)> {
 }
 
 #[test]
-fn an_order_is_served_at_once_and_what_was_waited_for_is_still() {
+fn a_command_begins_at_once_and_its_model_goes_on_waiting() {
     let mut r = settled(&["a"]);
     r.handle(at(1000), touched("a"));
     assert_eq!(commands(r.handle(at(1100), resume(1, "a"))), [(1, Some(folder("a")))]);
     assert!(r.handle(at(1200), touched("a")).is_empty(), "it is under way");
     assert!(r.handle(at(1250), finished("a", End::CommandDone)).is_empty());
-    assert_eq!(ms(r.deadline()), Some(1500), "quiet since the last touch");
+    assert_eq!(ms(r.deadline()), Some(1500), "quiet since the last change");
     let built = requests(r.handle(at(1500), Event::Tick));
     assert_eq!((built[0].trigger, &built[0].command), (Trigger::Change, &None));
-    // Of one that waits for nothing it is seen whether anything follows from it.
+    // A model that waited for nothing is scanned once after a command.
     r.handle(at(1600), finished("a", End::UpToDate));
     assert_eq!(commands(r.handle(at(2000), resume(2, "a"))), [(2, Some(folder("a")))]);
     assert!(r.handle(at(2000), finished("a", End::CommandDone)).is_empty());
@@ -809,7 +808,7 @@ fn an_order_is_served_at_once_and_what_was_waited_for_is_still() {
 }
 
 #[test]
-fn orders_wait_for_the_model_and_for_a_place() {
+fn commands_wait_for_a_build_of_their_model_and_for_a_free_job() {
     let mut r = settled(&["a", "b", "c"]);
     r.handle(at(1000), touched("a"));
     assert_eq!(builds(&r.handle(at(1300), Event::Tick)), ["a"]);
@@ -823,11 +822,11 @@ fn orders_wait_for_the_model_and_for_a_place() {
         "the first one for which nothing is in the way"
     );
     let ended = r.handle(at(1600), finished("a", End::Failed));
-    assert_eq!(commands(ended), [(1, Some(folder("a")))], "before it is tried again");
+    assert_eq!(commands(ended), [(1, Some(folder("a")))], "before the retry");
 }
 
 #[test]
-fn orders_for_models_without_a_folder_are_served_too() {
+fn commands_for_models_without_a_folder_are_carried_out() {
     let mut r = settled(&["a"]);
     assert_eq!(commands(r.handle(at(0), resume(1, "b"))), [(1, None)]);
     assert!(r.handle(at(1), resume(2, "b")).is_empty(), "one is under way");
@@ -841,7 +840,7 @@ fn orders_for_models_without_a_folder_are_served_too() {
 }
 
 #[test]
-fn an_order_for_a_model_that_vanished_waits_until_it_is_known_whether_it_was_removed() {
+fn a_command_for_a_vanished_model_waits_until_its_removal_is_decided() {
     let mut r = settled(&["a", "b", "c"]);
     r.handle(at(10), root_changed());
     r.handle(at(20), listing(&["b", "c"]));
@@ -850,16 +849,16 @@ fn an_order_for_a_model_that_vanished_waits_until_it_is_known_whether_it_was_rem
     assert!(
         matches!(&effects[0], Effect::Remove { name, .. } if name.as_ref().is_some_and(|name| name.as_str() == "a"))
     );
-    assert_eq!(commands(effects), [(1, None)], "and then it has none");
+    assert_eq!(commands(effects), [(1, None)], "after the removal it has no folder");
     r.handle(at(2030), Event::CommandDone(parsed("a")));
-    // It is back before that.
+    // It comes back before that.
     r.handle(at(3000), root_changed());
     r.handle(at(3000), listing(&["c"]));
     assert_eq!(r.handle(at(3010), resume(2, "b")), []);
     assert_eq!(r.handle(at(3020), root_changed()), [Effect::List]);
     assert_eq!(commands(r.handle(at(3020), listing(&["b", "c"]))), [(2, Some(folder("b")))]);
     r.handle(at(3030), finished("b", End::CommandDone));
-    // Too many are gone, as where a disk is: they are as they were, only out of sight.
+    // Too many are gone, as if a disk were unmounted: none counts as removed.
     r.handle(at(9000), Event::Tick);
     r.handle(at(9000), finished("b", End::UpToDate));
     r.handle(at(9010), root_changed());
@@ -873,20 +872,20 @@ fn an_order_for_a_model_that_vanished_waits_until_it_is_known_whether_it_was_rem
 }
 
 #[test]
-fn of_several_that_claim_a_name_an_order_is_about_the_one_that_was_published() {
+fn a_command_means_the_published_one_of_several_models_that_claim_the_name() {
     let mut r = settled(&["a", "b"]);
     let claim = |name: &str, known| ListedModel { name: Some(parsed("b")), known, ..listed(name) };
     let models = Some(vec![claim("a", false), claim("b", true)]);
     r.handle(at(0), root_changed());
     let listing = RootListing { root: "/drop".into(), models };
     r.handle(at(0), Event::Listed(vec![listing]));
-    // Nothing was ever published of the first.
+    // The first was never published.
     r.models.get_mut(&folder("a")).unwrap().known = false;
     assert_eq!(commands(r.handle(at(1), resume(1, "b"))), [(1, Some(folder("b")))]);
 }
 
 #[test]
-fn what_may_still_be_arriving_is_not_packed_for_an_order_either() {
+fn a_rebuild_does_not_pack_files_that_may_still_be_arriving() {
     let mut r = settled(&["a"]);
     let command =
         |number, command| Event::Command(PendingCommand { number, name: parsed("a"), command });

@@ -1,10 +1,10 @@
 //! Opens files of a model without ever leaving its folder.
 //!
-//! A model may be hostile, and may change while it is read: a file that was listed can be swapped
-//! for a link to a secret file before it is opened. `openat2` with `RESOLVE_BENEATH` makes the kernel
-//! refuse every step that leaves the folder, whatever changes during the call. Without `openat2`
-//! (sandboxes and older kernels answer `ENOSYS`), the path is walked component by component with
-//! `O_NOFOLLOW`, and links are read and resolved here by the same rule.
+//! A model may be hostile, and may change while it is read: a listed file can be replaced by a link to
+//! a secret before it is opened. With `openat2` and `RESOLVE_BENEATH`, the kernel refuses every step that
+//! leaves the folder, whatever changes during the call. Without that call (sandboxes and older kernels
+//! answer `ENOSYS`), the path is walked component by component with `O_NOFOLLOW`, links are read and
+//! resolved here, and the same rule holds.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -27,20 +27,21 @@ const EXT4: u32 = 0xef53;
 const XFS: u32 = 0x5846_5342;
 const BTRFS: u32 = 0x9123_683e;
 
-/// Flags for reading: never block on a FIFO that was swapped in, never become a terminal's owner.
+/// Flags for reading: a FIFO that was put in the place does not block, and a terminal does not become
+/// the controlling one.
 pub(super) const READ: OFlags =
     OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
-/// The treatment of a link in the last component of a path.
+/// What happens to a link at the end of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Last {
-    /// It is followed, as all before it.
-    Followed,
+pub enum FinalLink {
+    /// It is followed, like those before it.
+    Follow,
     /// It is refused.
-    Itself,
+    Refuse,
 }
 
-/// A folder; nothing outside of it is opened through this type.
+/// A folder. Nothing outside is opened through it.
 #[derive(Debug)]
 pub struct Confined {
     root: OwnedFd,
@@ -49,27 +50,27 @@ pub struct Confined {
 }
 
 impl Confined {
-    /// The folder at `path`. Links in `path` are followed.
+    /// The folder at `path`, which may be reached through links.
     ///
     /// # Errors
     /// When it cannot be opened or is not a folder.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Self::open_at(path, Last::Followed)
+        Self::open_at(path, FinalLink::Follow)
     }
 
-    /// The same, but with [`Last::Itself`] a link at `path` is refused (`ENOTDIR`): other users may
-    /// replace a folder in a drop folder, and it must not become another folder between the listing
-    /// and the build.
+    /// The same; with [`FinalLink::Refuse`], a link at `path` itself is refused (`ENOTDIR`). A folder that
+    /// other users may replace, such as one in a drop folder, must not become another one between the
+    /// listing and the build.
     ///
     /// # Errors
-    /// When it cannot be opened or is not a folder.
-    pub fn open_at(path: &Path, last: Last) -> io::Result<Self> {
+    /// When it cannot be opened or is no folder.
+    pub fn open_at(path: &Path, last: FinalLink) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | last.flags();
         let root = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
         Ok(Self { root, path: path.to_owned(), by_hand: AtomicBool::new(false) })
     }
 
-    /// The same without `openat2`, to test the fallback.
+    /// The same without `openat2`, to test the other way.
     #[cfg(test)]
     fn open_by_hand(path: &Path) -> io::Result<Self> {
         let confined = Self::open(path)?;
@@ -85,7 +86,7 @@ impl Confined {
     /// Opens the file at `relative` for reading. Links within the folder are followed.
     ///
     /// # Errors
-    /// `EXDEV` if the path leads out of the folder; otherwise the error of opening.
+    /// `EXDEV` if the path leads out of the folder, and the errors of `open`.
     pub fn open_file(&self, relative: &Path) -> io::Result<File> {
         Ok(File::from(self.resolve(relative, READ)?))
     }
@@ -94,7 +95,7 @@ impl Confined {
     ///
     /// # Errors
     /// As [`Confined::open_file`].
-    pub fn open_folder(&self, relative: &Path, last: Last) -> io::Result<OwnedFd> {
+    pub fn open_folder(&self, relative: &Path, last: FinalLink) -> io::Result<OwnedFd> {
         let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
         self.resolve(relative, READ | OFlags::DIRECTORY | last.flags())
     }
@@ -109,7 +110,7 @@ impl Confined {
         Ok(PathBuf::from(OsString::from_vec(target.into_bytes())))
     }
 
-    /// The stat of `relative`, links followed, without opening it for reading.
+    /// The stat of what `relative` leads to.
     ///
     /// # Errors
     /// As [`Confined::open_file`].
@@ -119,26 +120,25 @@ impl Confined {
         Ok(rustix::fs::fstat(target)?)
     }
 
-    /// The stat of `relative`, the last link not followed, with one system call: for names that a
-    /// listing has just returned. It opens nothing and returns only a stat, so a folder in the path
-    /// that was replaced by a link does no harm; opening is confined.
+    /// The stat of `relative` itself, with one system call: for names that a listing has just returned.
+    /// It opens nothing, so a folder on the way that was replaced by a link does no harm; a later open is
+    /// confined.
     ///
     /// # Errors
-    /// The system's error.
-    pub fn look_at(&self, relative: &Path) -> io::Result<rustix::fs::Stat> {
+    /// When `lstat` fails.
+    pub fn lstat(&self, relative: &Path) -> io::Result<rustix::fs::Stat> {
         Ok(rustix::fs::statat(&self.root, relative, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
-    /// The device of the folder, if its file system is known to change the `ctime` at every change of
-    /// a file: each `write` sets it before it changes anything, and so does the first write to each page
-    /// through a mapping, which the kernel stops for `page_mkwrite`. tmpfs does not: it maps pages
-    /// writable as soon as they are read (`vma_wants_writenotify` in `mm/mmap.c`). For network file
-    /// systems there is no guarantee.
+    /// The device of the folder, if its file system is known to move a file's `ctime` with every change:
+    /// with each `write` before it changes anything, and with the first write to each page through a
+    /// mapping, which the kernel intercepts (`page_mkwrite`). tmpfs does not: it maps pages writable as
+    /// soon as they are read (`vma_wants_writenotify` in `mm/mmap.c`). Network file systems cannot know.
     pub fn reliable_ctime_device(&self) -> Option<u64> {
-        // The width of `f_type` depends on the platform; the numbers have 32 bits.
+        // Its width depends on the platform; the numbers have 32 bits.
         let magic = rustix::fs::fstatfs(&self.root).ok()?.f_type;
-        let stamps = [EXT4, XFS, BTRFS].contains(&(magic as u32));
-        stamps.then(|| rustix::fs::fstat(&self.root).ok()).flatten().map(|stat| stat.st_dev)
+        let is_reliable = [EXT4, XFS, BTRFS].contains(&(magic as u32));
+        is_reliable.then(|| rustix::fs::fstat(&self.root).ok()).flatten().map(|stat| stat.st_dev)
     }
 
     fn resolve(&self, relative: &Path, mut flags: OFlags) -> io::Result<OwnedFd> {
@@ -150,7 +150,7 @@ impl Confined {
             return Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?);
         }
         if !self.by_hand.load(Ordering::Relaxed) {
-            // EAGAIN: a rename in the path made the result uncertain; try again.
+            // EAGAIN: a rename on the way made the answer uncertain; ask again.
             for _ in 0..16 {
                 let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
                 match rustix::fs::openat2(&self.root, relative, flags, Mode::empty(), resolve) {
@@ -186,17 +186,17 @@ impl Confined {
                 rustix::fs::FileType::Symlink
                     if todo.is_empty() && flags.contains(OFlags::NOFOLLOW) =>
                 {
-                    // As the kernel does: the link itself can be opened only with `O_PATH`.
-                    let is_place =
+                    // Like the kernel: only the link itself can be opened, as a path.
+                    let is_path =
                         flags.contains(OFlags::PATH) && !flags.contains(OFlags::DIRECTORY);
-                    return if is_place { Ok(found) } else { Err(Errno::LOOP.into()) };
+                    return if is_path { Ok(found) } else { Err(Errno::LOOP.into()) };
                 }
                 rustix::fs::FileType::Symlink => {
                     links += 1;
                     if links > MAX_LINKS {
                         return Err(Errno::LOOP.into());
                     }
-                    // Read through the descriptor: the name may belong to another file by now.
+                    // Through the descriptor, not the name: the name may lead elsewhere by now.
                     let target = rustix::fs::readlinkat(&found, c"", Vec::new())?;
                     let target = OsString::from_vec(target.into_bytes());
                     todo.extend(components(Path::new(&target))?);
@@ -221,11 +221,11 @@ impl Confined {
     }
 }
 
-impl Last {
+impl FinalLink {
     fn flags(self) -> OFlags {
         match self {
-            Last::Followed => OFlags::empty(),
-            Last::Itself => OFlags::NOFOLLOW,
+            FinalLink::Follow => OFlags::empty(),
+            FinalLink::Refuse => OFlags::NOFOLLOW,
         }
     }
 }
@@ -245,12 +245,12 @@ fn components(path: &Path) -> io::Result<Vec<OsString>> {
     Ok(names)
 }
 
-/// Whether `error` says that a path leads out of the folder.
+/// Whether `error` means that a path leads out of the folder.
 pub fn is_outside(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::XDEV.raw_os_error())
 }
 
-/// Whether `error` says that links lead in a circle.
+/// Whether `error` means that links lead in a circle.
 pub fn is_circle(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::LOOP.raw_os_error())
 }
@@ -326,17 +326,17 @@ mod tests {
                 opened.map(|_| ()).map_err(|error| Errno::from_io_error(&error).unwrap())
             };
             for (path, last, expected) in [
-                ("", Last::Itself, Ok(())),
-                ("sub", Last::Itself, Ok(())),
-                ("folder", Last::Followed, Ok(())),
-                ("a", Last::Followed, Err(Errno::NOTDIR)),
-                ("above", Last::Followed, Err(Errno::XDEV)),
-                ("sub/../..", Last::Followed, Err(Errno::XDEV)),
+                ("", FinalLink::Refuse, Ok(())),
+                ("sub", FinalLink::Refuse, Ok(())),
+                ("folder", FinalLink::Follow, Ok(())),
+                ("a", FinalLink::Follow, Err(Errno::NOTDIR)),
+                ("above", FinalLink::Follow, Err(Errno::XDEV)),
+                ("sub/../..", FinalLink::Follow, Err(Errno::XDEV)),
             ] {
                 assert_eq!(open(path, last), expected, "{path:?}");
             }
             for link in ["folder", "above"] {
-                let refused = open(link, Last::Itself).unwrap_err();
+                let refused = open(link, FinalLink::Refuse).unwrap_err();
                 assert!(matches!(refused, Errno::NOTDIR | Errno::LOOP), "{link}: {refused:?}");
             }
             let target = |path: &str| confined.link_target(Path::new(path));
@@ -347,13 +347,13 @@ mod tests {
     }
 
     #[test]
-    fn a_link_in_place_of_the_folder_is_refused() {
+    fn a_link_is_refused_where_a_folder_is_required() {
         let dir = tree();
         let link = dir.path().join("link");
         symlink("model", &link).unwrap();
         assert!(Confined::open(&link).is_ok());
-        assert!(Confined::open_at(&dir.path().join("model"), Last::Itself).is_ok());
-        let refused = Confined::open_at(&link, Last::Itself).unwrap_err();
+        assert!(Confined::open_at(&dir.path().join("model"), FinalLink::Refuse).is_ok());
+        let refused = Confined::open_at(&link, FinalLink::Refuse).unwrap_err();
         assert_eq!(Errno::from_io_error(&refused), Some(Errno::NOTDIR));
     }
 

@@ -1,4 +1,4 @@
-//! Lists the roots, and the name that each model claims.
+//! Which models there are: lists the roots, and the name that each model claims.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::confined::{Confined, Last};
+use super::confined::{Confined, FinalLink};
 use super::resolve::resolve;
 use crate::config::Config;
 use crate::model::exclude::is_built_in;
@@ -14,12 +14,12 @@ use crate::model::{ModelName, Settings};
 use crate::store::ModelState;
 use crate::store::state::KnownText;
 
-/// The listing of a root.
+/// A root and its models.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RootListing {
     /// The drop folder, or the model's own folder.
     pub root: PathBuf,
-    /// Its models; `None` if the root does not exist.
+    /// Its models; `None` if the root itself is missing.
     pub models: Option<Vec<ListedModel>>,
 }
 
@@ -28,14 +28,13 @@ pub struct RootListing {
 pub struct ListedModel {
     /// Its folder.
     pub folder: PathBuf,
-    /// The name that it claims, if valid.
+    /// The name that it claims, if it is valid.
     pub name: Option<ModelName>,
     /// Whether an archive of this name was published before.
     pub known: bool,
 }
 
-/// Lists every root of `config`. `states` are those of the published models: of their settings files,
-/// only those that have changed are read.
+/// Lists every root of `config`. Settings files that are in `states` and have not changed are not read.
 pub fn list(config: &Config, states: &BTreeMap<ModelName, Arc<ModelState>>) -> Vec<RootListing> {
     let texts: HashMap<&Path, &[KnownText]> = states
         .values()
@@ -66,13 +65,14 @@ pub fn roots(config: &Config) -> impl Iterator<Item = &PathBuf> {
     config.drop_folders.iter().chain(single.filter(|path| !is_in_drop_folder(path, config)))
 }
 
-/// Opens the model in `folder`. A model with its own `models:` entry may be a link. A model in a drop
-/// folder was listed as a folder, and a user who may write there must not redirect it with a link.
+/// Opens the model in `folder`. A model that is configured by itself may be a link. One in a drop folder
+/// was listed as a folder, and users who may write there must not replace it by a link to another one.
 ///
 /// # Errors
 /// When it cannot be opened, is not a folder, or is a link in a drop folder (`ENOTDIR`).
 pub fn open(folder: &Path, config: &Config) -> io::Result<Confined> {
-    let last = if is_in_drop_folder(folder, config) { Last::Itself } else { Last::Followed };
+    let last =
+        if is_in_drop_folder(folder, config) { FinalLink::Refuse } else { FinalLink::Follow };
     Confined::open_at(folder, last)
 }
 
@@ -81,7 +81,7 @@ pub fn is_drop_folder(root: &Path, config: &Config) -> bool {
     config.drop_folders.iter().any(|drop| drop == root)
 }
 
-/// The links to folders in a drop folder: they are not models.
+/// The links to folders in a drop folder, which are not models.
 pub fn links(root: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(root).into_iter().flatten().flatten();
     let is_link = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_symlink());
@@ -92,14 +92,14 @@ pub fn links(root: &Path) -> Vec<PathBuf> {
     links
 }
 
-/// A `models:` entry for a sub-folder of a drop folder only adds settings to it.
+/// Whether `folder` is in a drop folder. A `models:` entry for such a folder only adds settings to it.
 pub fn is_in_drop_folder(folder: &Path, config: &Config) -> bool {
     folder.parent().is_some_and(|parent| config.drop_folders.iter().any(|drop| drop == parent))
 }
 
-/// The direct sub-folders of a drop folder that are models: not hidden folders, caches or the store.
-/// `None` if the drop folder does not exist or cannot be listed completely: a model that a failing disk
-/// or server does not show was not removed.
+/// The direct sub-folders of a drop folder that are models: not hidden ones, not those that are never
+/// packed, not the store. `None` if the drop folder is missing or cannot be listed completely: a model
+/// that a failing disk or file server does not show was not removed.
 fn sub_folders(root: &Path, config: &Config) -> Option<Vec<PathBuf>> {
     match folders_in(root) {
         Ok(mut folders) => {
@@ -135,8 +135,8 @@ fn folders_in(root: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-/// The name that the model in `folder` claims; `None` if it has no valid one, or if the folder cannot
-/// be read, which its build reports.
+/// The name that the model in `folder` claims; `None` if it has no valid one or the folder cannot be
+/// read, which its build will report.
 fn claimed_name(folder: &Path, config: &Config, texts: &[KnownText]) -> Option<ModelName> {
     let configured =
         config.entry(folder).map_or_else(Settings::default, |entry| entry.settings.clone());

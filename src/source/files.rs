@@ -12,12 +12,12 @@ use crate::failpoints::{Protection, is_disabled};
 use crate::fs::identity::FileId;
 use crate::model::EntryPath;
 
-/// Opens the files of a snapshot, and refuses those that have changed since they were listed.
+/// Opens the files of a snapshot, and refuses files that have changed since it was listed.
 #[derive(Debug)]
 pub struct ListedFiles<'a> {
     folder: &'a Confined,
     /// When the listing began, nanoseconds since 1970.
-    listed: i64,
+    listed_at: i64,
     snapshot: &'a Snapshot,
 }
 
@@ -29,8 +29,8 @@ pub struct Moved;
 /// Opens the file at `path` if it is the one that was listed with `id`.
 ///
 /// # Errors
-/// [`Moved`] if it is another file by now, or a link that leads out of the model or nowhere; otherwise
-/// the error of opening.
+/// [`Moved`] if it is another file now, or a link that leads out of the model or nowhere; and the errors
+/// of `open`.
 pub fn open(folder: &Confined, path: &EntryPath, id: FileId) -> io::Result<File> {
     let is_replaced = |error: &io::Error| {
         confined::is_outside(error) || confined::is_circle(error) || is_gone(error)
@@ -50,7 +50,7 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// Whether `error`, or one of its causes, says that a file is not the one that was listed.
+/// Whether `error`, or its cause, is that a file is not the one that was listed.
 pub fn is_moved(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -67,14 +67,13 @@ pub fn is_moved(error: &(dyn Error + 'static)) -> bool {
 }
 
 impl<'a> ListedFiles<'a> {
-    /// The files of `snapshot` in `folder`; its listing began at `listed`, in nanoseconds since 1970.
-    pub fn new(folder: &'a Confined, snapshot: &'a Snapshot, listed: i64) -> Self {
-        Self { folder, listed, snapshot }
+    /// The files of `snapshot`, whose listing of `folder` began at `listed_at`, in nanoseconds since 1970.
+    pub fn new(folder: &'a Confined, snapshot: &'a Snapshot, listed_at: i64) -> Self {
+        Self { folder, listed_at, snapshot }
     }
 
-    /// The identity with which a file was listed.
+    /// The listed identity of a file.
     fn id(&self, path: &EntryPath) -> Option<FileId> {
-        // A snapshot is sorted by path.
         let at = self.snapshot.files.binary_search_by(|file| file.path.cmp(path)).ok()?;
         Some(self.snapshot.files.get(at)?.id)
     }
@@ -87,8 +86,8 @@ impl Source for ListedFiles<'_> {
     }
 
     fn is_settled(&self, path: &EntryPath) -> bool {
-        let is_settled = |id: &FileId| id.is_settled(self.listed);
-        // Called for few files: large ones whose blocks can be shared.
+        let is_settled = |id: &FileId| id.is_settled(self.listed_at);
+        // Called for few files: large ones, on file systems that share blocks.
         let shows = |id: &FileId| self.folder.reliable_ctime_device() == Some(id.dev);
         self.id(path).is_some_and(|id| is_settled(&id) && shows(&id))
     }

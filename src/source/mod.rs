@@ -1,10 +1,10 @@
-//! Reading a model folder safely: which models there are, what is in them, and whether they are
-//! complete. Nothing here packs or publishes.
+//! Reads model folders safely: which models there are, which files they have, and whether they are
+//! complete.
 
-pub mod confined;
+pub(crate) mod confined;
 pub mod discover;
-pub mod files;
-pub mod partial;
-pub mod readiness;
-pub mod resolve;
+pub(crate) mod files;
+pub(crate) mod partial;
+pub(crate) mod readiness;
+pub(crate) mod resolve;
 pub mod snapshot;

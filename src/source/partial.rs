@@ -1,11 +1,11 @@
 //! Names of unfinished transfers.
 //!
-//! Tools that copy large files write under another name first and rename the file at the end. While a
-//! model has a file with such a name, it is half-copied, even if nothing changes.
+//! Tools that copy large files write under another name first, and rename the file when it is complete.
+//! While a model has such a name, it is half-copied, however quiet it is.
 
 use std::ffi::OsStr;
 
-/// Endings that browsers, download tools, SFTP clients and synchronisers give to unfinished files.
+/// Name endings of unfinished files, by browsers, download tools, SFTP clients and synchronisers.
 const ENDINGS: &[&str] = &[
     ".part",          // Firefox, wget2, KDE, many others
     ".partial",       // curl wrappers, Internet Explorer
@@ -17,10 +17,10 @@ const ENDINGS: &[&str] = &[
     ".rclone-upload", // rclone
 ];
 
-/// Folders in which rsync keeps unfinished files (`--delay-updates`, `--partial-dir`).
+/// Folders for unfinished files of rsync (`--delay-updates`, `--partial-dir`).
 const FOLDERS: &[&str] = &[".~tmp~", ".rsync-partial"];
 
-/// Whether a file or folder of this name is an unfinished transfer.
+/// Whether a file or folder of this name is an unfinished transfer, anywhere in a model.
 pub fn is_partial(name: &OsStr, is_folder: bool) -> bool {
     let Some(name) = name.to_str() else { return false };
     if is_folder {
@@ -32,9 +32,9 @@ pub fn is_partial(name: &OsStr, is_folder: bool) -> bool {
         || synchroniser("~syncthing~")
 }
 
-/// Whether a name is of the form that rsync writes to before it renames: `.NAME.XXXXXX` with six
-/// letters or digits (`get_tmpname` in rsync's receiver). Other hidden files can look alike, so
-/// such a file counts as unfinished only while it is open for writing.
+/// Whether a name has the form to which rsync writes before it renames: `.NAME.XXXXXX` with six letters
+/// or digits (`get_tmpname` in rsync's receiver). Other hidden files can have such names, so the file
+/// counts as unfinished only while a process has it open for writing.
 pub fn may_be_partial(name: &OsStr) -> bool {
     let Some((rest, end)) = name.to_str().and_then(|name| name.rsplit_once('.')) else {
         return false;
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unfinished_transfers() {
+    fn unfinished_transfers_are_known_by_their_names() {
         for name in ["w.bin.part", "w.crdownload", "w.filepart", ".syncthing.w.tmp", "w.aria2"] {
             assert!(is_partial(OsStr::new(name), false), "{name}");
         }
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn the_names_of_rsync() {
+    fn temporary_names_of_rsync_are_recognised() {
         assert!(may_be_partial(OsStr::new(".weights.bin.a1B2c3")));
         for name in
             [".service.py.swp", ".gitignore", "a.b.abcdef", ".weights.bin.a1B2c", "..abcdef"]

@@ -1,4 +1,4 @@
-//! Whether a model is ready, as far as the disk shows.
+//! Whether a model is ready, as far as the disk shows it.
 //!
 //! The reconciler waits for the quiet time. This module finds unfinished transfers, a missing ready
 //! marker, and files of the model that are open for writing: it asks the kernel for a lease, and where
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn the_listing_tells_of_markers_and_transfers() {
+    fn a_listing_shows_missing_markers_and_unfinished_transfers() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Confined::open(dir.path()).unwrap();
         let waiting = by_listing(&snapshot(&folder), Some("READY")).unwrap();
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn the_access_mode_of_a_descriptor() {
+    fn the_access_mode_of_a_descriptor_is_read_from_its_flags() {
         assert!(opened_for_writing("pos:\t0\nflags:\t0100001\nmnt_id:\t1\n"));
         assert!(opened_for_writing("flags:\t02\n"));
         assert!(!opened_for_writing("flags:\t0100000\n"));

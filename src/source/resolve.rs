@@ -141,7 +141,7 @@ enum Recalled<'a> {
 /// What a stat shows about a settings file. A link, or a file behind one, is always read: only opening
 /// shows whether it leads out of the model.
 fn recall<'a>(folder: &Confined, path: &Path, known: &'a [KnownText]) -> Recalled<'a> {
-    let stat = match folder.look_at(path) {
+    let stat = match folder.lstat(path) {
         Ok(stat) => stat,
         Err(error) if matches!(error.kind(), NotFound | NotADirectory) => return Recalled::Absent,
         Err(_) => return Recalled::Unknown,
@@ -151,9 +151,7 @@ fn recall<'a>(folder: &Confined, path: &Path, known: &'a [KnownText]) -> Recalle
     };
     let is_own_folder = |above: &Path| {
         above.as_os_str().is_empty()
-            || folder
-                .look_at(above)
-                .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir())
+            || folder.lstat(above).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir())
     };
     let is_same = FileType::from_raw_mode(stat.st_mode).is_file()
         && FileId::of_stat(&stat) == known.id
@@ -259,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_settings_file_that_is_as_it_was_is_not_read() {
+    fn an_unchanged_settings_file_is_not_read() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(SETTINGS_FILE);
         fs::write(&path, "name: read_1\n").unwrap();
@@ -270,7 +268,7 @@ mod tests {
         assert_eq!(named(dir.path(), &[other]), "read_1");
         let id = FileId { ctime: recalled.id.ctime - 1, ..recalled.id };
         assert_eq!(named(dir.path(), &[KnownText { id, ..recalled.clone() }]), "read_1");
-        // Whether a link leads out of the model is seen only by opening it.
+        // Only opening a link shows whether it leads out of the model.
         fs::rename(&path, dir.path().join("there.yaml")).unwrap();
         symlink("there.yaml", &path).unwrap();
         let behind = known(dir.path(), SETTINGS_FILE, "name: recalled\n");

@@ -1,8 +1,8 @@
 //! The listing of a model folder: every file that would be packed, with its identity on disk.
 //!
 //! Listing opens no file. Files that cannot be packed are reported as [`Problem`]s, all at once;
-//! unfinished transfers are listed separately in [`Snapshot::partial`]. Two equal snapshots saw the
-//! same files: so a build detects that the model changed under it.
+//! unfinished transfers are listed in [`Snapshot::partial`]. Two equal snapshots found the same files: a
+//! build compares them to learn whether something changed during it.
 
 mod folders;
 mod links;
@@ -50,63 +50,63 @@ pub struct Snapshot {
     pub files: Vec<SourceFile>,
     /// The settings files, which are never packed.
     pub settings: Vec<SourceFile>,
-    /// Whether the ready marker exists; true if none is configured.
+    /// Whether the ready marker exists, if one is configured.
     pub ready: bool,
     /// Unfinished transfers.
     pub partial: Vec<PathBuf>,
-    /// Hidden files that are unfinished transfers if they are open for writing.
+    /// Hidden files that are unfinished transfers if a process has them open for writing.
     pub maybe_partial: Vec<PathBuf>,
-    /// Whether a file or folder vanished while it was listed.
+    /// Whether a file or folder vanished during the listing.
     pub moving: bool,
-    /// The files that cannot be packed, and warnings.
+    /// Errors and warnings.
     pub problems: Vec<Problem>,
 }
 
 impl Snapshot {
-    /// Bytes of all files together.
+    /// Bytes of all files.
     pub fn total_size(&self) -> u64 {
         self.files.iter().map(|file| file.id.size).sum()
     }
 
-    /// The files as inputs of the packer.
+    /// The files to pack.
     pub fn inputs(&self) -> Vec<Input> {
         let input = |file: &SourceFile| Input { path: file.path.clone(), size: file.id.size };
         self.files.iter().map(input).collect()
     }
 }
 
-/// The parameters of a listing.
+/// What a listing needs to know about a model.
 #[derive(Debug)]
 pub struct Request<'a> {
-    /// The files to leave out.
+    /// The exclusions.
     pub exclude: &'a Exclude,
     /// The limits of the model.
     pub limits: &'a Limits,
-    /// The file whose presence says that the model is complete.
+    /// The file whose presence shows that the model is complete.
     pub ready_marker: Option<&'a str>,
-    /// The treatment of unfinished transfers.
+    /// The meaning of names that tools give to unfinished transfers.
     pub transfers: Transfers,
 }
 
-/// The treatment of names that tools give to unfinished transfers (`*.part`, `*.crdownload`, …).
+/// The meaning of names that tools give to unfinished transfers (`*.part`, `*.crdownload`, …).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transfers {
     /// The model is not complete yet.
     Awaited,
-    /// The files are packed: the specification does not leave them out.
+    /// None: the specification excludes no such file, so it is packed.
     Packed,
 }
 
-/// Lists the model in `folder`, on more than one thread where it has many files.
+/// Lists the model in `folder`, on several threads if it has many files.
 ///
 /// # Errors
-/// When a folder cannot be listed for a reason that may pass, such as a missing permission; the error
-/// names the path. A file or folder that vanished only makes the snapshot `moving`.
+/// When a folder cannot be listed, for example for a missing permission. A file or folder that is gone
+/// makes the snapshot `moving` instead.
 pub fn take(folder: &Confined, request: &Request<'_>) -> Result<Snapshot, SnapshotError> {
     take_on(processors().min(MOST_THREADS), folder, request)
 }
 
-/// The same with at most `threads` threads besides this one.
+/// The same with at most so many threads beside this one.
 fn take_on(
     threads: usize,
     folder: &Confined,
@@ -129,8 +129,7 @@ pub struct SnapshotError {
     pub source: io::Error,
 }
 
-/// One listing. [`parallel_stat`] counts the items in the order of the walk, whichever thread
-/// stats them.
+/// One listing. Its items are counted in their order by [`parallel_stat`], whichever thread stats them.
 struct Walk<'scope, 'env> {
     folder: &'env Confined,
     request: &'env Request<'env>,
@@ -138,12 +137,12 @@ struct Walk<'scope, 'env> {
     files: usize,
     /// Entered folders.
     folders: usize,
-    /// Folders entered through a link.
+    /// Folders that were entered through a link.
     linked: usize,
-    /// While a link is handled, the folders above it, also those entered through links.
-    way: Vec<NodeId>,
+    /// While a link is followed: the folders above it, through whichever links they were entered.
+    ancestors: Vec<NodeId>,
     bytes: u64,
-    /// Whether a limit of the whole model is exceeded, which has been reported.
+    /// A limit of the whole model is exceeded, and that was reported.
     ended: bool,
     pending: Pending<'scope, 'env>,
 }
@@ -161,7 +160,7 @@ impl<'scope, 'env> Walk<'scope, 'env> {
             files: 0,
             folders: 0,
             linked: 0,
-            way: Vec::new(),
+            ancestors: Vec::new(),
             bytes: 0,
             ended: false,
             pending,
@@ -173,19 +172,19 @@ impl<'scope, 'env> Walk<'scope, 'env> {
         self.snapshot.ready = self
             .request
             .ready_marker
-            .is_none_or(|marker| self.folder.look_at(Path::new(marker)).is_ok());
+            .is_none_or(|marker| self.folder.lstat(Path::new(marker)).is_ok());
         self.below(Path::new(""), 0)?;
-        self.settle()?;
+        self.count_pending()?;
         let mut snapshot = self.snapshot;
         snapshot.files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         Ok(snapshot)
     }
 
-    /// Notes the settings files, without reading them.
+    /// Lists the settings files. [`resolve`](crate::source::resolve) reads them.
     fn settings(&mut self) {
         for name in [SETTINGS_FILE, MANIFEST_PATH] {
-            // One system call where there is no link, so that a restart opens nothing.
-            let found = match self.folder.look_at(Path::new(name)) {
+            // One system call if there is no link, so that a restart opens nothing.
+            let found = match self.folder.lstat(Path::new(name)) {
                 Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_symlink() => {
                     self.folder.stat(Path::new(name))
                 }
@@ -198,36 +197,35 @@ impl<'scope, 'env> Walk<'scope, 'env> {
         }
     }
 
-    /// Lists everything below `base`, a folder relative to the model's; `depth` counts the folders
-    /// above it.
+    /// Lists everything below `base`, a path in the model; `depth` counts the folders above it.
     fn below(&mut self, base: &Path, depth: usize) -> Result<(), SnapshotError> {
         self.folders += 1;
         let mut folders = match Folders::begin(self.folder, base) {
             Ok(folders) => folders,
             Err(failed) => return self.failed(failed),
         };
-        let above = self.way.len();
+        let above = self.ancestors.len();
         while let Some(found) = folders.next() {
             if found.as_ref().is_ok_and(|found| found.kind == FileType::Symlink) {
-                self.way.extend(folders.way());
+                self.ancestors.extend(folders.ancestors());
             }
             let entered = match found {
                 Ok(found) if self.entry(&found, depth + found.depth)? => folders.enter(found),
                 Ok(_) => Ok(()),
                 Err(failed) => Err(failed),
             };
-            self.way.truncate(above);
+            self.ancestors.truncate(above);
             if let Err(failed) = entered {
                 self.failed(failed)?;
             }
-            if self.count_if_due()? {
+            if self.check_limits()? {
                 break;
             }
         }
         Ok(())
     }
 
-    /// Takes one entry. Returns whether to enter it.
+    /// Adds one entry; returns whether to enter it.
     fn entry(&mut self, found: &Found, depth: usize) -> Result<bool, SnapshotError> {
         let (relative, name) = (found.path.as_path(), found.name());
         let (is_folder, is_file) = (found.kind.is_dir(), found.kind.is_file());
@@ -235,17 +233,17 @@ impl<'scope, 'env> Walk<'scope, 'env> {
             && partial::is_partial(name, is_folder)
             && !self.excluded_by_model(relative, is_folder)
         {
-            self.meet(WalkItem::Partial(relative.to_owned()));
+            self.add(WalkItem::Partial(relative.to_owned()));
             return Ok(false);
         }
         if partial::may_be_partial(name) && is_file {
-            self.meet(WalkItem::MaybePartial(relative.to_owned()));
+            self.add(WalkItem::MaybePartial(relative.to_owned()));
         }
         let path = match entry_path(relative) {
             Ok(path) => path,
             Err(why) => {
                 if !crate::model::exclude::is_built_in(name, is_folder) {
-                    self.odd_name(relative, &why);
+                    self.invalid_name(relative, &why);
                 }
                 return Ok(false);
             }
@@ -263,16 +261,16 @@ impl<'scope, 'env> Walk<'scope, 'env> {
         if found.kind == FileType::Symlink {
             self.link(path, depth)?;
         } else if is_file || is_disabled(Protection::SpecialFiles) {
-            self.meet(WalkItem::File(path, None));
+            self.add(WalkItem::File(path, None));
         } else {
             self.special(&path);
         }
         Ok(false)
     }
 
-    /// Notes an entered folder; always true.
+    /// Adds a folder that the walk enters; always true.
     fn enter(&mut self) -> bool {
-        self.meet(WalkItem::Folder);
+        self.add(WalkItem::Folder);
         true
     }
 
@@ -290,7 +288,7 @@ impl<'scope, 'env> Walk<'scope, 'env> {
         false
     }
 
-    /// `MAR-INF` is reserved: its manifest has settings, and its other files are not packed.
+    /// `MAR-INF` is reserved: its manifest has settings, and nothing else in it is packed.
     fn reserved(&mut self, path: &EntryPath, is_folder: bool) {
         if path.as_str() == MANIFEST_PATH || path.as_str() == MAR_INF && is_folder {
             return;
@@ -303,7 +301,7 @@ impl<'scope, 'env> Walk<'scope, 'env> {
         ));
     }
 
-    fn odd_name(&mut self, relative: &Path, why: &str) {
+    fn invalid_name(&mut self, relative: &Path, why: &str) {
         let shown = PathBuf::from(relative.to_string_lossy().escape_debug().to_string());
         self.problem(Problem::error(
             Code::FileName,
@@ -330,8 +328,8 @@ impl<'scope, 'env> Walk<'scope, 'env> {
         })
     }
 
-    /// A folder could not be listed, or an entry not be statted. A folder that is no longer one, or is
-    /// now a link out of the model, was replaced during the walk.
+    /// A folder or an entry cannot be read. If a folder is no longer one, or is now a link out of the
+    /// model, it was replaced since it was found.
     fn failed(&mut self, (path, source): Failed) -> Result<(), SnapshotError> {
         let is_replaced = source.kind() == io::ErrorKind::NotADirectory
             || confined::is_outside(&source)
@@ -346,12 +344,12 @@ impl<'scope, 'env> Walk<'scope, 'env> {
     }
 
     fn problem(&mut self, problem: Problem) {
-        self.meet(WalkItem::Problem(problem));
+        self.add(WalkItem::Problem(problem));
     }
 }
 
-/// The path in an archive, or why it is not allowed. A path that is too long for the server's disk is
-/// nearly too long for ours too: only folders created or moved step by step can have one.
+/// The path in an archive, or why there is none. A path that is too long for the server's disk is
+/// nearly too long for ours: it comes from folders that were made or moved step by step.
 fn entry_path(relative: &Path) -> Result<EntryPath, String> {
     let length = relative.as_os_str().as_bytes().len();
     if length > MAX_PATH {

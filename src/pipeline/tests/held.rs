@@ -1,4 +1,4 @@
-//! Archives that were put back, and what holds them.
+//! Rollbacks and holds.
 
 use super::*;
 use crate::reconcile::{Command, PendingCommand};
@@ -14,7 +14,7 @@ impl World {
     }
 }
 
-/// What the catalog tells where the state is lost.
+/// What the catalog says if the state is lost.
 fn as_listed(entry: CatalogEntry) -> Listed {
     Listed {
         archive: entry.archive,
@@ -41,7 +41,7 @@ fn of_two() -> (World, Vec<u8>) {
 }
 
 #[test]
-fn it_is_the_same_file_and_has_left_the_history() {
+fn a_rollback_publishes_the_file_of_the_history_and_removes_it_there() {
     let (mut world, first) = of_two();
     let report = world.command(Command::RollBack { to: None });
     assert_eq!((outcome(&report), &report.end), (Some(Outcome::RolledBack), &End::CommandDone));
@@ -49,10 +49,10 @@ fn it_is_the_same_file_and_has_left_the_history() {
     assert_eq!(world.history(), [2]);
     let metadata = fs::metadata(world.stored("m.mar")).unwrap();
     let kept: Vec<_> = fs::read_dir(world.builder.store.staging().folder()).unwrap().collect();
-    // The second name goes on the store's own thread.
+    // The store's cleaner removes the second name.
     assert!(std::os::unix::fs::MetadataExt::nlink(&metadata) <= 1 + kept.len() as u64);
     assert_eq!(report.listed.unwrap().held.unwrap().of, 1);
-    // The places of its entries are not known, so nothing is ever carried over from it.
+    // The places of its entries are not known, so nothing is carried over from it.
     let known = world.known.as_ref().unwrap();
     assert_eq!((known.archive.ctime, &known.fingerprint), (None, &None));
     let name = ModelName::parse("m").unwrap();
@@ -60,7 +60,7 @@ fn it_is_the_same_file_and_has_left_the_history() {
 }
 
 #[test]
-fn what_is_held_is_not_what_the_configuration_says() {
+fn a_changed_configuration_does_not_end_a_hold() {
     let (mut world, first) = of_two();
     world.command(Command::RollBack { to: None });
     world.configure(|config| config.pack.level = 9);
@@ -70,7 +70,7 @@ fn what_is_held_is_not_what_the_configuration_says() {
     let report = world.build();
     assert_eq!(outcome(&report), Some(Outcome::Published));
     let entries = report.record.unwrap().entries;
-    assert_eq!(entries, None, "of the archive before it is not known what it had");
+    assert_eq!(entries, None, "the entries of the previous archive are not known");
     assert!(world.known.as_ref().unwrap().held.is_none());
 }
 
@@ -81,13 +81,13 @@ fn content_that_comes_back_ends_the_hold_without_a_new_archive() {
     world.write("service.py", "def handle(data, context):\n    return data\n");
     let report = world.build();
     assert_eq!(outcome(&report), Some(Outcome::Unchanged));
-    assert!(report.listed.unwrap().held.is_none(), "the catalog has no hold");
+    assert!(report.listed.unwrap().held.is_none(), "the catalog gets it");
     assert!(world.known.as_ref().unwrap().held.is_none());
     assert_eq!(fs::read(world.stored("m.mar")).unwrap(), first);
 }
 
 #[test]
-fn a_hold_that_only_the_catalog_knows_lasts() {
+fn a_hold_survives_a_lost_state() {
     let (mut world, _) = of_two();
     let listed = world.command(Command::RollBack { to: None }).listed.unwrap();
     world.known = None;
@@ -130,7 +130,7 @@ fn a_damaged_archive_is_not_put_back() {
     assert_eq!(fs::read(world.stored("m.mar")).unwrap(), second);
     assert_eq!(world.history(), [1], "it stays");
     assert_eq!(world.build().end, End::UpToDate);
-    // Whole, but not what its name says.
+    // Intact, but not with the digest in its name.
     fs::copy(world.stored("m.mar"), &kept.path).unwrap();
     let record = world.command(Command::RollBack { to: None }).record.unwrap();
     assert!(record.failure.unwrap().message.contains("not what was published"));
@@ -140,17 +140,17 @@ fn a_damaged_archive_is_not_put_back() {
 fn a_foreign_archive_is_not_rolled_back_over() {
     let (mut world, first) = of_two();
     fs::remove_file(world.stored("m.mar")).unwrap();
-    fs::write(world.stored("m.mar"), "another program's").unwrap();
+    fs::write(world.stored("m.mar"), "foreign").unwrap();
     let report = world.command(Command::RollBack { to: None });
     assert!(report.answered.unwrap().answer.unwrap_err().message.contains("not the archive"));
-    assert_eq!(fs::read(world.stored("m.mar")).unwrap(), b"another program's");
+    assert_eq!(fs::read(world.stored("m.mar")).unwrap(), b"foreign");
     fs::remove_file(world.stored("m.mar")).unwrap();
     world.command(Command::RollBack { to: None });
-    assert_eq!(fs::read(world.stored("m.mar")).unwrap(), first, "nothing is in the way");
+    assert_eq!(fs::read(world.stored("m.mar")).unwrap(), first, "no archive is in the way");
 }
 
 #[test]
-fn other_forms_are_put_back_as_they_were() {
+fn archives_of_other_forms_are_put_back_unchanged() {
     for form in ["tgz", "no-archive"] {
         let mut world = World::new();
         world.configure(|config| config.history.keep = 3);
@@ -168,7 +168,7 @@ fn other_forms_are_put_back_as_they_were() {
         assert_ne!(file, "m.mar");
         let found = crate::archive::inspect::inspect(&world.stored(&file)).unwrap();
         assert_eq!(found.digest, Some(first), "{form}");
-        assert!(!world.stored("m.mar").exists(), "one archive a model");
+        assert!(!world.stored("m.mar").exists(), "one archive for each model");
         assert_eq!(world.history(), [2], "{form}");
         assert_eq!(world.build().end, End::UpToDate);
         world.say("three");
@@ -178,7 +178,7 @@ fn other_forms_are_put_back_as_they_were() {
 }
 
 #[test]
-fn a_hold_that_only_the_catalog_knows_can_be_ended() {
+fn a_hold_can_be_ended_after_a_lost_state() {
     let (mut world, first) = of_two();
     let listed = as_listed(world.command(Command::RollBack { to: None }).listed.unwrap());
     world.known = None;
@@ -197,11 +197,11 @@ fn a_hold_that_only_the_catalog_knows_can_be_ended() {
     let report = world.build();
     assert_eq!(outcome(&report), Some(Outcome::Published));
     assert_eq!(report.record.unwrap().generation, 4);
-    assert_eq!(world.history(), [3, 2], "it is known what it was");
+    assert_eq!(world.history(), [3, 2], "its generation is known");
 }
 
 #[test]
-fn what_is_resumed_is_packed_whatever_its_form() {
+fn a_resumed_model_is_packed_in_every_form() {
     for form in ["default", "tgz", "no-archive"] {
         let mut world = World::new();
         world.write(".mar.yaml", &format!("archive_format: {form}\n"));
@@ -218,7 +218,11 @@ fn what_is_resumed_is_packed_whatever_its_form() {
         assert_eq!(outcome(&world.command(Command::Resume)), None);
         let report = world.build();
         assert_eq!(outcome(&report), Some(Outcome::Published), "{form}: {report:?}");
-        assert_eq!(report.record.unwrap().entries, None, "of the one before it is not known");
+        assert_eq!(
+            report.record.unwrap().entries,
+            None,
+            "the entries of the previous archive are not known"
+        );
         let known = world.known.clone().unwrap();
         assert_eq!(known.archive.digest, second, "{form}");
         let place =
@@ -234,7 +238,7 @@ fn a_model_whose_disk_is_away_is_held_when_it_comes_back() {
     let (mut world, first) = of_two();
     world.write(".mar.yaml", "description: two\n");
     assert_eq!(outcome(&world.build()), Some(Outcome::Published));
-    // Its settings file counts as known from the next look on, if it was too young before.
+    // If its settings file was too young, it counts as known from the next scan on.
     let away = world.dir.path().join("away");
     loop {
         world.build();
@@ -247,7 +251,7 @@ fn a_model_whose_disk_is_away_is_held_when_it_comes_back() {
     assert_eq!(outcome(&report), Some(Outcome::RolledBack), "{report:?}");
     assert_eq!(world.known.as_ref().unwrap().folder, world.folder());
     assert!(refusal(&world.command_without_folder(Command::Resume, None)).contains("no folder"));
-    // And further, which forgets nothing of the folder.
+    // A second rollback forgets nothing about the folder.
     let report = world.command_without_folder(Command::RollBack { to: Some(2) }, None);
     assert_eq!(outcome(&report), Some(Outcome::RolledBack), "{report:?}");
     let report = world.command_without_folder(Command::RollBack { to: Some(4) }, None);
@@ -261,7 +265,7 @@ fn a_model_whose_disk_is_away_is_held_when_it_comes_back() {
 }
 
 #[test]
-fn an_archive_of_another_form_gives_way_though_only_the_catalog_knows_it() {
+fn after_a_lost_state_a_rollback_retires_the_archive_of_another_form() {
     let mut world = World::new();
     world.write(".mar.yaml", "archive_format: tgz\n");
     assert_eq!(outcome(&world.build()), Some(Outcome::Published));
@@ -269,7 +273,7 @@ fn an_archive_of_another_form_gives_way_though_only_the_catalog_knows_it() {
     world.say("two");
     let listed = as_listed(world.build().listed.unwrap());
     assert!(world.stored("m.mar").exists());
-    // As of a model that was removed, and its archive kept.
+    // As for a removed model whose archive was kept.
     world.known = None;
     let report = world.command_without_folder(Command::RollBack { to: None }, Some(listed));
     assert_eq!(outcome(&report), Some(Outcome::RolledBack), "{report:?}");
@@ -291,7 +295,7 @@ fn an_archive_of_another_model_is_not_put_back() {
     let request = BuildRequest { command: None, folder: Some(world.folder()), ..request };
     let report = world.builder.build(Job { request, known: None, listed: None });
     assert_eq!(outcome(&report), Some(Outcome::Published), "{report:?}");
-    // As `adopt: true` lets into the history what it has replaced.
+    // With `adopt: true`, a replaced archive of another model goes to the history.
     fs::copy(world.stored("other.mar"), kept.path.with_file_name("000007-unknown.mar")).unwrap();
     let report = world.command(Command::RollBack { to: Some(7) });
     assert!(refusal(&report).contains("of the model `other`"), "{report:?}");
@@ -302,30 +306,30 @@ fn an_archive_of_another_model_is_not_put_back() {
 }
 
 #[test]
-fn a_published_folder_with_files_of_another_program_is_not_rolled_back_over() {
+fn a_published_folder_with_files_of_others_is_not_rolled_back_over() {
     let mut world = World::new();
     world.write(".mar.yaml", "archive_format: no-archive\n");
     for text in ["one", "two"] {
         world.say(text);
         assert_eq!(outcome(&world.build()), Some(Outcome::Published));
     }
-    fs::write(world.stored("m/notes.txt"), "another program's").unwrap();
+    fs::write(world.stored("m/notes.txt"), "foreign").unwrap();
     let report = world.command(Command::RollBack { to: None });
     assert!(refusal(&report).contains("not the archive"), "{report:?}");
     assert!(world.stored("m/notes.txt").exists());
     assert_eq!(world.history(), [1]);
 }
 
-/// What a crash leaves when it comes after the exchange: two names for one file.
+/// A crash after the exchange leaves two names for one file.
 #[test]
-fn an_archive_that_has_a_second_name_in_the_history_is_never_written_into() {
+fn an_archive_with_a_second_name_in_the_history_is_never_written_to() {
     let (mut world, first) = of_two();
     let kept = world.builder.store.history().list(&ModelName::parse("m").unwrap()).remove(0);
     let second_name = world.dir.path().join("second name");
     fs::hard_link(&kept.path, &second_name).unwrap();
     world.command(Command::RollBack { to: None });
     fs::hard_link(&second_name, &kept.path).unwrap();
-    // Rolled back to itself, which exchanges a file with itself.
+    // A rollback to itself exchanges a file with itself.
     let report = world.command(Command::RollBack { to: Some(1) });
     assert_eq!(outcome(&report), Some(Outcome::RolledBack), "{report:?}");
     assert_eq!(fs::read(world.stored("m.mar")).unwrap(), first);
@@ -341,7 +345,7 @@ fn an_archive_that_has_a_second_name_in_the_history_is_never_written_into() {
 
 /// A crash can leave one more name of an archive in staging, and a disk can refuse to sweep it.
 #[test]
-fn what_is_in_the_way_in_staging_is_not_written_into() {
+fn a_file_in_the_way_in_staging_is_not_written_to() {
     let (mut world, first) = of_two();
     let second = fs::read(world.stored("m.mar")).unwrap();
     let staging = world.builder.store.staging().folder().to_owned();

@@ -1,8 +1,7 @@
-//! However an archive came about, over whichever edits: its bytes are those of a cold build of the
-//! same tree.
+//! After any edits, an archive has the bytes of a cold build of the same tree.
 //!
-//! Everything lies in the folder for temporary files, so that `TMPDIR` decides on which file system
-//! this is tried: one that shares blocks takes other ways than one that does not.
+//! All files are in the folder for temporary files, so `TMPDIR` chooses the file system: one that shares
+//! blocks takes other code paths than one that does not.
 
 use std::fs::FileTimes;
 use std::os::unix::fs::FileExt as _;
@@ -41,13 +40,13 @@ enum Edit {
         path: &'static str,
     },
     Settings(&'static str),
-    /// Another program writes into the published archive, and sets its time back.
+    /// Writes into the published archive and restores its mtime.
     Damage {
         place: usize,
     },
-    /// The state is read from the disk again.
+    /// Reads the state from the disk again.
     Restart,
-    /// Long enough for timestamps to be trusted.
+    /// Waits until timestamps can be trusted.
     Rest,
 }
 
@@ -138,7 +137,7 @@ impl World {
         fs::read(self.stored("m.mar")).unwrap() == self.cold()
     }
 
-    /// Files whose entries the archive now has as it had them before.
+    /// How many entries of files are the same as before.
     fn kept_since(&self, before: &ModelState) -> u64 {
         let now = self.known.as_ref().unwrap();
         let is_kept = |file: &&KnownFile| {
@@ -152,7 +151,7 @@ impl World {
         if Changes::between(parts[1], parts[0]).is_packed_alike() { kept } else { 0 }
     }
 
-    /// The bytes of a cold build of the model as it is now.
+    /// The bytes of a cold build.
     fn cold(&self) -> Vec<u8> {
         let dir = tempfile::tempdir().unwrap();
         let mut config = (*self.builder.config).clone();
@@ -171,7 +170,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
-    fn an_incremental_build_is_a_cold_one(
+    fn an_incremental_build_gives_the_bytes_of_a_cold_build(
         rounds in proptest::collection::vec(proptest::collection::vec(edit(), 1..4), 2..8),
     ) {
         let mut world = World::new();
@@ -190,7 +189,7 @@ proptest! {
                 let kept = before.map_or(0, |before| world.kept_since(&before));
                 prop_assert_eq!(counts.carried_over, kept, "nothing is packed twice: {:?}", report);
             }
-            // A damaged archive shows when the model is scanned in full.
+            // Damage to an archive only shows when there is another reason to build.
             if !was_damaged || outcome(&report) == Some(Outcome::Published) {
                 prop_assert!(fs::read(world.stored("m.mar")).unwrap() == world.cold());
             } else {
@@ -232,7 +231,7 @@ fn an_edit_beside_large_files_reads_only_what_changed() {
     assert_eq!(cost.read, edited.len() as u64);
     let carried = cost.carried_over;
     assert!(carried.reflinked + carried.copied > 2 * CHUNK as u64, "{cost:?}");
-    // A touched file is read, and carried over all the same.
+    // A touched file is read, and its entry is still carried over.
     world.apply(&Edit::Touch { path: "w" });
     let edited = "def handle(data, context):\n    return [2, 3]\n";
     world.write("service.py", edited);
@@ -242,7 +241,7 @@ fn an_edit_beside_large_files_reads_only_what_changed() {
 }
 
 #[test]
-fn nothing_is_carried_over_from_an_archive_that_was_written_into() {
+fn nothing_is_carried_over_from_an_archive_that_was_written_to() {
     for place in 0..4 {
         let mut world = World::new();
         world.apply(&Edit::Write { path: "w", noisy: true, length: 2 * CHUNK + 77 });

@@ -1,4 +1,4 @@
-//! What a power cut may have done to archives, and to what is known of them.
+//! Archives and states after a power cut.
 
 use std::os::unix::fs::FileExt as _;
 
@@ -13,7 +13,7 @@ use crate::store::state::Held;
 use crate::store::state::format::encode_unflushed;
 
 /// A world with an archive of this form, large enough to carry something over, and a state as 0.1.0
-/// has written it after it published the archive without a flush in the boot `boot`.
+/// wrote it after it published the archive without a flush in the boot `boot`.
 fn unflushed(format: &str, boot: u128) -> World {
     let mut world = World::new();
     world.write(".mar.yaml", &format!("archive_format: {format}\n"));
@@ -35,7 +35,7 @@ fn this_boot() -> u128 {
 }
 
 impl World {
-    /// A part of the archive never reached the disk, which no stat shows.
+    /// A part of the archive never reached the disk; no stat shows that.
     fn tear(&mut self) {
         let known = self.known.as_ref().unwrap();
         let format = known.archive.format;
@@ -51,7 +51,7 @@ impl World {
         fs::write(path, encode_unflushed(&state, this_boot() ^ 1)).unwrap();
     }
 
-    /// What the next start knows.
+    /// Loads the state like the next start.
     fn load(&mut self) {
         let mut loaded = self.builder.store.load_states().unwrap();
         self.known = loaded.states.pop().map(|(_, state)| Arc::new(state));
@@ -103,7 +103,7 @@ fn an_unflushed_archive_of_0_1_0_that_a_power_cut_has_torn_is_built_again() {
 }
 
 #[test]
-fn a_torn_archive_of_0_1_0_is_held_no_longer() {
+fn a_torn_archive_of_0_1_0_is_no_longer_held() {
     let mut world = unflushed("default", this_boot() ^ 1);
     let held = Held { of: 1, since: Timestamp::UNIX_EPOCH, settings_fingerprint: None };
     Arc::make_mut(world.known.as_mut().unwrap()).held = Some(held);
@@ -114,7 +114,7 @@ fn a_torn_archive_of_0_1_0_is_held_no_longer() {
 }
 
 #[test]
-fn an_archive_of_which_only_its_mark_is_left_is_replaced() {
+fn after_a_power_cut_an_archive_with_only_its_mark_is_replaced() {
     let mut world = World::new();
     assert_eq!(outcome(&world.build()), Some(Outcome::Published));
     let place = world.stored("m.mar");
@@ -132,7 +132,7 @@ fn an_archive_of_which_only_its_mark_is_left_is_replaced() {
 }
 
 #[test]
-fn an_archive_after_the_one_that_the_catalog_names_has_a_number_of_its_own() {
+fn an_archive_newer_than_the_catalog_has_the_next_generation() {
     let mut world = World::new();
     let first = world.build().record.unwrap();
     let listed = Listed {
@@ -144,7 +144,7 @@ fn an_archive_after_the_one_that_the_catalog_names_has_a_number_of_its_own() {
     world.write("service.py", "def handle(data, context):\n    return [1]\n");
     let second = world.build().record.unwrap();
     assert_eq!((first.generation, second.generation), (1, 2));
-    // Neither what is known of the second nor the catalog with it has reached the disk.
+    // Neither the state of the second archive nor the new catalog has reached the disk.
     world.known = None;
     let folder = world.folder();
     let told = world.build_listed(folder, None, Some(listed)).record.unwrap();

@@ -52,7 +52,7 @@ fn a_record_names_the_settings_that_changed() {
             "notes.md was removed"
         ]
     );
-    // What holds anyway changes nothing when it is written down.
+    // A setting with the value that it has by default changes nothing.
     world.write(".mar.yaml", "exclude: ['*.md']\ncompression: store\narchive_format: default\n");
     assert_eq!(world.build().end, End::UpToDate);
     world.configure(|config| config.pack.level = 9);
@@ -72,7 +72,7 @@ fn a_record_names_what_happened_to_the_archive() {
     fs::write(world.stored("m.mar"), "damaged").unwrap();
     assert_eq!(world.why(), ["the archive in the store was not the one published last"]);
     let rebuilt = world.command(Command::Rebuild).record.unwrap();
-    assert_eq!(rebuilt.outcome, Outcome::Unchanged, "it holds just what was packed again");
+    assert_eq!(rebuilt.outcome, Outcome::Unchanged, "it already has this content");
     fs::write(world.stored("m.mar"), "damaged").unwrap();
     let rebuilt = world.command(Command::Rebuild).record.unwrap();
     assert_eq!(

@@ -1,8 +1,8 @@
 //! Walking through folders without ever leaving the model.
 //!
-//! Each folder is opened from the model's own descriptor, as its files are: a folder that is replaced
-//! by a link during the walk is not entered, so not even the names of files elsewhere are read.
-//! Entries are returned as the disk lists them, so an endless folder does not take endless memory.
+//! Each folder is opened from the model's own descriptor, like its files: a folder that is replaced by a
+//! link during the walk is not entered, so not even the names of files outside are read. Entries are
+//! returned as the disk gives them, so a folder without end does not take memory without end.
 
 use std::ffi::OsStr;
 use std::io;
@@ -14,10 +14,10 @@ use std::vec;
 use rustix::fs::{Dir, FileType, Mode, OFlags};
 
 use crate::fs::identity::NodeId;
-use crate::source::confined::{Confined, Last, READ};
+use crate::source::confined::{Confined, FinalLink, READ};
 
-/// The most folders kept open on the way down. The remaining entries of those above are read ahead;
-/// otherwise a deep model would take as many descriptors.
+/// How many folders stay open on the way down. The rest of the folders above is read ahead: otherwise a
+/// deep model would take as many descriptors.
 const MOST_OPEN: usize = 32;
 
 /// An entry of a folder.
@@ -25,7 +25,7 @@ const MOST_OPEN: usize = 32;
 pub(super) struct Found {
     /// Relative to the model.
     pub(super) path: PathBuf,
-    /// Levels below the start of the walk; a direct entry has 1.
+    /// Folders from the start of the walk to this one, itself included.
     pub(super) depth: usize,
     pub(super) kind: FileType,
 }
@@ -36,13 +36,13 @@ impl Found {
     }
 }
 
-/// The path of the failure, relative to the model, and the error.
+/// A path relative to the model that cannot be read.
 pub(super) type Failed = (PathBuf, io::Error);
 
 /// A walk, depth first.
 pub(super) struct Folders<'a> {
     folder: &'a Confined,
-    /// From the start of the walk down to the current folder.
+    /// The open folders, from the start down.
     levels: Vec<Level>,
 }
 
@@ -82,11 +82,11 @@ impl<'a> Folders<'a> {
     /// Starts in the folder at `base`, which may be a link.
     pub(super) fn begin(folder: &'a Confined, base: &Path) -> Result<Self, Failed> {
         let mut folders = Self { folder, levels: Vec::new() };
-        folders.go_into(base.to_owned(), folder.open_folder(base, Last::Followed))?;
+        folders.go_into(base.to_owned(), folder.open_folder(base, FinalLink::Follow))?;
         Ok(folders)
     }
 
-    /// The next entry of the folder that was entered last, then of those above it.
+    /// The next entry, of the folder that was entered last while it has one.
     pub(super) fn next(&mut self) -> Option<Result<Found, Failed>> {
         loop {
             let depth = self.levels.len();
@@ -95,7 +95,7 @@ impl<'a> Folders<'a> {
                 Some(Ok(entry)) => entry,
                 Some(Err(error)) => {
                     let path = level.path.clone();
-                    // Its other entries cannot be listed.
+                    // Its other entries are unknown.
                     self.levels.pop();
                     return Some(Err((path, error)));
                 }
@@ -105,9 +105,9 @@ impl<'a> Folders<'a> {
                 }
             };
             let path = level.path.join(OsStr::from_bytes(&name));
-            // Some file systems do not report the kind in a listing.
+            // Some file systems do not give the type in a listing.
             if kind == FileType::Unknown {
-                match self.folder.look_at(&path) {
+                match self.folder.lstat(&path) {
                     Ok(stat) => kind = FileType::from_raw_mode(stat.st_mode),
                     Err(error) => return Some(Err((path, error))),
                 }
@@ -116,8 +116,8 @@ impl<'a> Folders<'a> {
         }
     }
 
-    /// Continues in the folder `found`, an entry of the folder that was entered last. It is opened
-    /// from there: opening it from the top would cost one lookup for each level.
+    /// Enters the folder `found`, an entry of the folder that was entered last. It is opened from there:
+    /// from the top each step would cost as many steps as the model is deep.
     pub(super) fn enter(&mut self, found: Found) -> Result<(), Failed> {
         let opened = match self.levels.last().map(|level| &level.entries) {
             Some(Entries::Open(above)) => {
@@ -125,13 +125,13 @@ impl<'a> Folders<'a> {
                 let open = |above| rustix::fs::openat(above, found.name(), flags, Mode::empty());
                 above.fd().and_then(open).map_err(io::Error::from)
             }
-            _ => self.folder.open_folder(&found.path, Last::Itself),
+            _ => self.folder.open_folder(&found.path, FinalLink::Refuse),
         };
         self.go_into(found.path, opened)
     }
 
     /// The folders from the start of the walk down to the current one.
-    pub(super) fn way(&self) -> impl Iterator<Item = NodeId> {
+    pub(super) fn ancestors(&self) -> impl Iterator<Item = NodeId> {
         self.levels.iter().map(|level| level.id)
     }
 
@@ -162,7 +162,7 @@ mod tests {
 
     use super::*;
 
-    /// The race between listing an entry and entering it.
+    /// In the moment between the listing and the entering, other processes can act.
     #[test]
     fn a_folder_that_became_a_link_is_not_entered() {
         let dir = tempfile::tempdir().unwrap();
@@ -189,7 +189,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let deep = "d/".repeat(200);
         fs::create_dir_all(dir.path().join(&deep)).unwrap();
-        // Files on the way, too, which are read ahead and must not be lost.
+        // Files on the way are read ahead, and are still returned.
         for i in 1..=200 {
             fs::write(dir.path().join("d/".repeat(i)).join("f"), "").unwrap();
         }

@@ -1,7 +1,7 @@
-//! Symbolic links in a model: followed within it, refused if they lead out or in a circle.
+//! Symbolic links in a model: followed within it, refused if they lead out of it or in a circle.
 //!
-//! A link is packed as the file it leads to, a link to a folder as everything below that folder,
-//! both under the link's path. A folder is never entered again below itself.
+//! A link is packed as the file it leads to, a link to a folder as everything below that folder, both
+//! under the link's own path. The same folder is never entered twice on one way down.
 
 use std::io;
 use std::path::PathBuf;
@@ -15,10 +15,10 @@ use crate::model::problem::{Code, Problem};
 use crate::source::confined;
 
 impl Walk<'_, '_> {
-    /// Handles the link at `path`, `depth` folders down.
+    /// Adds the link at `path`, `depth` folders down.
     pub(super) fn link(&mut self, path: EntryPath, depth: usize) -> Result<(), SnapshotError> {
         // The items before the link are counted before its target.
-        self.settle()?;
+        self.count_pending()?;
         if self.ended {
             return Ok(());
         }
@@ -39,9 +39,10 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    /// Whether the link leads to a folder above it, by its real name or through another link.
+    /// Whether a link leads to a folder that was entered on the way to it, by its real name or through
+    /// another link.
     fn is_circle(&self, target: &Stat) -> bool {
-        self.way.contains(&NodeId::of_stat(target))
+        self.ancestors.contains(&NodeId::of_stat(target))
     }
 
     fn circle(&mut self, path: &EntryPath) {
@@ -61,7 +62,7 @@ impl Walk<'_, '_> {
         if confined::is_outside(&error) {
             let inside =
                 "replace the link by the file itself, or by a relative link within the model";
-            // An absolute link that leads back into the model would break if the model moved.
+            // An absolute link into the model works only at the model's present place.
             let how = if is_absolute {
                 format!(
                     "the link is absolute ({target}); only relative ones within the model are followed"
@@ -73,7 +74,7 @@ impl Walk<'_, '_> {
         } else if confined::is_circle(&error) {
             self.circle(path);
         } else if error.kind() == io::ErrorKind::NotFound {
-            if self.folder.look_at(path.as_path()).is_err() {
+            if self.folder.lstat(path.as_path()).is_err() {
                 self.snapshot.moving = true;
                 return Ok(());
             }

@@ -1,10 +1,9 @@
-//! Stats the files of a walk in parallel, and counts its items in the order of the walk.
+//! The items that a walk finds, counted in its order, while other threads stat its files.
 //!
-//! A listing of 100,000 files takes as long to walk as to stat. So the walk only collects items, and
-//! while it continues, other threads stat them, a batch each. The batches are counted in the order of
-//! the walk, so limits, problems and the end of a listing that exceeds a limit are the same as with one
-//! thread. A model with fewer files than a batch is listed on one thread: starting another would take
-//! longer than it saves.
+//! For 100,000 files, the walk takes as long as their stats. So the walk only collects items, and other
+//! threads stat them in batches while it goes on. Batches are counted in the order of the walk, so limits,
+//! problems and the end of a listing that exceeds a limit are the same as with one thread. A model with
+//! fewer files than a batch is listed on one thread: starting another would take longer than it saves.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,25 +20,25 @@ use crate::model::EntryPath;
 use crate::model::problem::{Code, Problem};
 use crate::source::confined::Confined;
 
-/// The number of entries that is worth a thread: some milliseconds of stats.
+/// How many items are worth a thread: some milliseconds of stats.
 const BATCH: usize = 1024;
 
-/// The most links to folders that are followed in one model. A few links, each in the folder that
-/// the previous one leads to, make millions of paths.
+/// How many links to folders are followed in one model. A few links, each in a folder that the one
+/// before leads to, make millions of paths.
 const MOST_LINKED: usize = 1000;
 
-/// An item of the walk.
+/// Something that the walk found.
 #[derive(Debug)]
 pub(super) enum WalkItem {
-    /// A file, and the result of its stat once there is one.
+    /// A file, and its stat once there is one.
     File(EntryPath, Option<io::Result<FileId>>),
-    /// An entered folder.
+    /// A folder that the walk enters.
     Folder,
     /// An unfinished transfer.
     Partial(PathBuf),
     /// A hidden file that may be an unfinished transfer.
     MaybePartial(PathBuf),
-    /// A file that cannot be packed, or a warning.
+    /// An error or a warning.
     Problem(Problem),
 }
 
@@ -49,54 +48,51 @@ pub(super) struct Pending<'scope, 'env> {
     folder: &'env Confined,
     /// The most threads besides this one.
     threads: usize,
-    /// Sends batches to the threads, each with the channel for its return; `None` before the first.
-    workers: Option<SyncSender<Batch>>,
-    /// Batches at the threads, in the order of the walk; all are before `met`.
-    away: VecDeque<Receiver<Vec<WalkItem>>>,
-    met: Vec<WalkItem>,
-    /// Files and folders in `away` and `met`.
+    /// Sends batches to the threads; none before the first batch.
+    batches: Option<SyncSender<Batch>>,
+    /// The batches that were sent, in the order of the walk; all before `items`.
+    sent: VecDeque<Receiver<Vec<WalkItem>>>,
+    items: Vec<WalkItem>,
+    /// Files and folders in `sent` and `items`.
     files: usize,
     folders: usize,
 }
 
+/// Items, and the channel on which they come back.
 type Batch = (Vec<WalkItem>, SyncSender<Vec<WalkItem>>);
 
 impl<'scope, 'env> Pending<'scope, 'env> {
-    /// Without `threads`, this one does everything.
-    pub(super) fn new(
-        scope: &'scope Scope<'scope, 'env>,
-        folder: &'env Confined,
-        threads: usize,
-    ) -> Self {
-        let (away, met) = (VecDeque::new(), Vec::new());
-        Self { scope, folder, threads, workers: None, away, met, files: 0, folders: 0 }
+    /// With no `threads`, this one does everything.
+    pub fn new(scope: &'scope Scope<'scope, 'env>, folder: &'env Confined, threads: usize) -> Self {
+        let (sent, items) = (VecDeque::new(), Vec::new());
+        Self { scope, folder, threads, batches: None, sent, items, files: 0, folders: 0 }
     }
 
     fn is_empty(&self) -> bool {
-        self.met.is_empty() && self.away.is_empty()
+        self.items.is_empty() && self.sent.is_empty()
     }
 
-    /// Sends the last items to another thread, or stats them here if no thread can be started.
-    fn send_batch(&mut self) {
-        if self.workers.is_none() {
-            self.workers = self.start_threads();
+    /// Sends the latest items to another thread, or stats them here if there is none.
+    fn send(&mut self) {
+        if self.batches.is_none() {
+            self.batches = self.start_threads();
         }
-        let mut batch = mem::replace(&mut self.met, Vec::with_capacity(BATCH));
-        let Some(workers) = &self.workers else {
+        let mut batch = mem::replace(&mut self.items, Vec::with_capacity(BATCH));
+        let Some(batches) = &self.batches else {
             self.threads = 0;
             stat_all(self.folder, &mut batch);
-            self.met = batch;
+            self.items = batch;
             return;
         };
         let (reply, back) = sync_channel(1);
-        // Fails only when every thread is gone; then receiving the batch fails.
-        let _ = workers.send((batch, reply));
-        self.away.push_back(back);
+        // Fails only if every thread is gone. The receiver of the batch will notice.
+        let _ = batches.send((batch, reply));
+        self.sent.push_back(back);
     }
 
     /// Starts the threads; they end with the channel.
     fn start_threads(&self) -> Option<SyncSender<Batch>> {
-        let (workers, batches) = sync_channel::<Batch>(2 * self.threads);
+        let (sender, batches) = sync_channel::<Batch>(2 * self.threads);
         // A receiver has one owner; the lock hands it from thread to thread.
         let batches = Arc::new(Mutex::new(batches));
         let mut started = 0;
@@ -106,7 +102,7 @@ impl<'scope, 'env> Pending<'scope, 'env> {
             let job = move || {
                 while let Some((mut batch, reply)) = next() {
                     stat_all(folder, &mut batch);
-                    // Fails if the listing has ended.
+                    // Fails if the listing has ended before.
                     let _ = reply.send(batch);
                 }
             };
@@ -115,72 +111,69 @@ impl<'scope, 'env> Pending<'scope, 'env> {
                 Err(error) => tracing::debug!(%error, "cannot start a thread to list a model"),
             }
         }
-        (started > 0).then_some(workers)
+        (started > 0).then_some(sender)
     }
 }
 
 fn stat(folder: &Confined, path: &EntryPath) -> io::Result<FileId> {
-    folder.look_at(path.as_path()).map(|stat| FileId::of_stat(&stat))
+    folder.lstat(path.as_path()).map(|stat| FileId::of_stat(&stat))
 }
 
 fn stat_all(folder: &Confined, batch: &mut [WalkItem]) {
-    for met in batch {
-        if let WalkItem::File(path, id @ None) = met {
+    for item in batch {
+        if let WalkItem::File(path, id @ None) = item {
             *id = Some(stat(folder, path));
         }
     }
 }
 
 impl Walk<'_, '_> {
-    pub(super) fn meet(&mut self, met: WalkItem) {
-        match met {
+    pub(super) fn add(&mut self, item: WalkItem) {
+        match item {
             WalkItem::File(..) => self.pending.files += 1,
             WalkItem::Folder => self.pending.folders += 1,
             _ => {}
         }
-        self.pending.met.push(met);
+        self.pending.items.push(item);
     }
 
-    /// Called after each entry. Returns whether the listing has ended because a limit of the whole
-    /// model is exceeded. Counts only full batches, or when the limits may be near.
-    pub(super) fn count_if_due(&mut self) -> Result<bool, SnapshotError> {
+    /// Called after each entry: whether the listing has ended, because it exceeds a limit of the whole
+    /// model. Counts only if there is enough to count, or if a limit may be near.
+    pub(super) fn check_limits(&mut self) -> Result<bool, SnapshotError> {
         if self.pending.is_empty() {
-            return Ok(self.too_large());
+            return Ok(self.exceeds_limit());
         }
         let most = self.request.limits.files;
         let is_near =
             self.files + self.pending.files > most || self.folders + self.pending.folders > most;
-        if is_near {
-            self.settle()?;
-        } else if self.pending.met.len() >= BATCH {
-            if self.pending.threads == 0 {
-                self.settle()?;
-            } else {
-                if self.pending.away.len() >= 2 * self.pending.threads {
-                    self.take_back()?;
-                }
-                if !self.ended {
-                    self.pending.send_batch();
-                }
+        let is_full = self.pending.items.len() >= BATCH;
+        if is_near || is_full && self.pending.threads == 0 {
+            self.count_pending()?;
+        } else if is_full {
+            if self.pending.sent.len() >= 2 * self.pending.threads {
+                self.count_oldest()?;
+            }
+            if !self.ended {
+                self.pending.send();
             }
         }
         Ok(self.ended)
     }
 
-    /// Counts all pending items.
-    pub(super) fn settle(&mut self) -> Result<(), SnapshotError> {
-        // This thread stats the last batch while the others stat theirs.
-        let mut last = mem::take(&mut self.pending.met);
+    /// Counts all items.
+    pub(super) fn count_pending(&mut self) -> Result<(), SnapshotError> {
+        // The last batch is stated here while the others are under way.
+        let mut last = mem::take(&mut self.pending.items);
         stat_all(self.folder, &mut last);
-        while !self.pending.away.is_empty() {
-            self.take_back()?;
+        while !self.pending.sent.is_empty() {
+            self.count_oldest()?;
         }
         self.count(last)
     }
 
     /// Counts the batch that was sent first.
-    fn take_back(&mut self) -> Result<(), SnapshotError> {
-        let Some(back) = self.pending.away.pop_front() else { return Ok(()) };
+    fn count_oldest(&mut self) -> Result<(), SnapshotError> {
+        let Some(back) = self.pending.sent.pop_front() else { return Ok(()) };
         match back.recv() {
             Ok(batch) => self.count(batch),
             Err(_) => panic!("a thread that lists a model panicked"),
@@ -188,8 +181,8 @@ impl Walk<'_, '_> {
     }
 
     fn count(&mut self, batch: Vec<WalkItem>) -> Result<(), SnapshotError> {
-        for met in batch {
-            match met {
+        for item in batch {
+            match item {
                 WalkItem::File(..) => self.pending.files -= 1,
                 WalkItem::Folder => self.pending.folders -= 1,
                 _ => {}
@@ -197,14 +190,14 @@ impl Walk<'_, '_> {
             if self.ended {
                 continue;
             }
-            self.count_one(met)?;
-            self.too_large();
+            self.count_one(item)?;
+            self.exceeds_limit();
         }
         Ok(())
     }
 
-    fn count_one(&mut self, met: WalkItem) -> Result<(), SnapshotError> {
-        match met {
+    fn count_one(&mut self, item: WalkItem) -> Result<(), SnapshotError> {
+        match item {
             WalkItem::File(path, id) => match id.unwrap_or_else(|| stat(self.folder, &path)) {
                 Ok(id) => self.file(path, id),
                 Err(error) => self.failed_io(self.folder.path().join(path.as_path()), error)?,
@@ -219,16 +212,16 @@ impl Walk<'_, '_> {
 
     /// Counts a file.
     pub(super) fn file(&mut self, path: EntryPath, id: FileId) {
-        let limits = self.request.limits;
+        let most = self.request.limits.file_size;
         self.files += 1;
         self.bytes = self.bytes.saturating_add(id.size);
-        if id.size > limits.file_size && !is_disabled(Protection::FileSizeLimit) {
+        if id.size > most && !is_disabled(Protection::FileSizeLimit) {
             self.snapshot.problems.push(Problem::error(
                 Code::LimitFileSize,
                 path.as_path(),
                 format!(
-                    "the file has {} bytes, more than `limits.file_size` allows ({})",
-                    id.size, limits.file_size
+                    "the file has {} bytes, more than `limits.file_size` allows ({most})",
+                    id.size
                 ),
                 "leave it out with `exclude`, or raise `limits.file_size`",
             ));
@@ -236,16 +229,18 @@ impl Walk<'_, '_> {
         self.snapshot.files.push(SourceFile { path, id });
     }
 
-    /// Whether the whole model exceeds a limit. Reports it once and ends the listing, so that an endless
-    /// folder does not take endless memory.
-    fn too_large(&mut self) -> bool {
+    /// Whether the whole model exceeds a limit. Reports that once and ends the listing, so that a folder
+    /// without end does not cost memory without end.
+    fn exceeds_limit(&mut self) -> bool {
         if self.ended {
             return true;
         }
         let limits = self.request.limits;
-        let (code, message, help) = if self.files > limits.files || self.folders > limits.files {
-            let what = if self.files > limits.files { "files" } else { "folders" };
-            let found = if self.files > limits.files { self.files } else { self.folders };
+        let (code, message, help) = if self.files.max(self.folders) > limits.files {
+            let (found, what) = match self.files > limits.files {
+                true => (self.files, "files"),
+                false => (self.folders, "folders"),
+            };
             let message = format!(
                 "the model has at least {found} {what}, more than `limits.files` allows ({})",
                 limits.files
@@ -262,11 +257,8 @@ impl Walk<'_, '_> {
                 "the model's files have at least {} bytes, more than `limits.total_size` allows ({})",
                 self.bytes, limits.total_size
             );
-            (
-                Code::LimitTotalSize,
-                message,
-                "leave some out with `exclude`, or raise `limits.total_size`",
-            )
+            let help = "leave some out with `exclude`, or raise `limits.total_size`";
+            (Code::LimitTotalSize, message, help)
         } else {
             return false;
         };
@@ -275,14 +267,14 @@ impl Walk<'_, '_> {
         true
     }
 
-    /// A folder or file could not be listed. The items before it are counted first, since they may end
-    /// the listing.
+    /// A folder or file cannot be read. The items before it are counted first, because they may end the
+    /// listing.
     pub(super) fn failed_at(
         &mut self,
         path: PathBuf,
         source: io::Error,
     ) -> Result<(), SnapshotError> {
-        self.settle()?;
+        self.count_pending()?;
         if self.ended { Ok(()) } else { self.failed_io(path, source) }
     }
 

@@ -36,7 +36,7 @@ fn write(folder: &Path, files: &[&str]) {
 }
 
 #[test]
-fn what_is_packed_and_what_stays_out() {
+fn exclusions_and_reserved_names_stay_out() {
     let dir = tempfile::tempdir().unwrap();
     write(
         dir.path(),
@@ -96,7 +96,7 @@ fn links_are_followed_inside_and_refused_outside() {
 }
 
 #[test]
-fn odd_files_are_refused_without_being_opened() {
+fn special_files_are_refused_without_being_opened() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
 
@@ -112,7 +112,7 @@ fn odd_files_are_refused_without_being_opened() {
 }
 
 #[test]
-fn limits() {
+fn limits_of_a_model_are_enforced() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), &["1/2/3/fine", "1/2/3/4/deep"]);
     fs::write(dir.path().join("large"), [0; 101]).unwrap();
@@ -125,7 +125,7 @@ fn limits() {
 }
 
 #[test]
-fn unfinished_transfers_are_told() {
+fn unfinished_transfers_are_listed() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), &["w.bin.part", ".~tmp~/x", ".w.bin.a1b2c3", "sub/v.filepart", "ok"]);
     let snapshot = list(dir.path(), &Exclude::built_in());
@@ -138,7 +138,7 @@ fn unfinished_transfers_are_told() {
 }
 
 #[test]
-fn equal_only_while_nothing_moves() {
+fn two_listings_are_equal_only_if_nothing_changed_between_them() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), &["a", "b"]);
     let first = list(dir.path(), &Exclude::built_in());
@@ -148,7 +148,7 @@ fn equal_only_while_nothing_moves() {
 }
 
 #[test]
-fn folders_that_links_multiply_have_an_end() {
+fn folders_that_links_multiply_are_limited() {
     let dir = tempfile::tempdir().unwrap();
     for i in 0..40 {
         let folder = dir.path().join(format!("d{i}"));
@@ -168,11 +168,11 @@ fn folders_that_links_multiply_have_an_end() {
     let snapshot = take(&Confined::open(dir.path()).unwrap(), &request).unwrap();
     let limit: Vec<_> =
         snapshot.problems.iter().filter(|problem| problem.code == Code::LimitFiles).collect();
-    assert_eq!(limit.len(), 1, "said once");
+    assert_eq!(limit.len(), 1, "reported once");
     assert!(limit[0].message.contains("more than 1000 places"), "{limit:?}");
 }
 
-/// Thousands of files, with everything among them that is not simply a file.
+/// Thousands of files, and among them all that is not a plain file.
 fn odd_tree() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path();
@@ -197,7 +197,7 @@ fn odd_tree() -> tempfile::TempDir {
 }
 
 #[test]
-fn more_threads_list_the_same() {
+fn several_threads_list_the_same_as_one() {
     let dir = odd_tree();
     let folder = Confined::open(dir.path()).unwrap();
     let exclude = Exclude::new(&["f7"], None).unwrap();
@@ -258,7 +258,7 @@ fn a_folder_without_end_is_not_walked_to_its_end() {
     let folder = Confined::open(dir.path()).unwrap();
     for threads in [0, 2] {
         let snapshot = take_on(threads, &folder, &request).unwrap();
-        assert_eq!(snapshot.files.len(), 2001, "the first one too many ends it");
+        assert_eq!(snapshot.files.len(), 2001, "the first file beyond the limit ends it");
         assert_eq!(snapshot.problems.len(), 1);
     }
 }

@@ -1,5 +1,5 @@
-//! What is known and yet not to be trusted: files that could have changed unseen, and an archive
-//! before that is not what it was.
+//! Known facts that cannot be trusted: files that may have changed without a trace, and a previous
+//! archive that has changed.
 
 use std::os::unix::fs::FileExt as _;
 use std::sync::Mutex;
@@ -16,7 +16,7 @@ fn rest() {
     crate::clock::pause(Duration::from_millis(60));
 }
 
-/// Writes into a file and sets its time back.
+/// Writes into a file and restores its mtime.
 fn damage(path: &Path, place: u64, bytes: &[u8]) {
     let file = fs::File::options().write(true).open(path).unwrap();
     let modified = file.metadata().unwrap().modified().unwrap();
@@ -24,7 +24,7 @@ fn damage(path: &Path, place: u64, bytes: &[u8]) {
     file.set_modified(modified).unwrap();
 }
 
-/// With an archive of a large file and some small ones that have settled.
+/// A world with an archive of a large file and some small ones, all settled.
 fn world() -> World {
     let mut world = World::new();
     fs::write(world.folder().join("w"), noise(2 * CHUNK + 77)).unwrap();
@@ -46,11 +46,11 @@ impl World {
 }
 
 #[test]
-fn a_file_that_could_have_changed_unseen_is_read_again() {
+fn a_file_that_could_have_changed_without_a_trace_is_read_again() {
     let mut world = world();
     let path = world.folder().join("z");
     damage(&path, 9, b"other");
-    // As if it had been in the same step of the clock as what is known.
+    // As if it happened in the same step of the clock as the known change.
     let id = FileId::of(&path.metadata().unwrap());
     *world.known_file("z") = KnownFile { id, ..world.known_file("z").clone() };
     assert_eq!(outcome(&world.build()), None, "a settled file is not read");
@@ -58,7 +58,7 @@ fn a_file_that_could_have_changed_unseen_is_read_again() {
     assert_eq!(outcome(&world.build()), Some(Outcome::Published));
     assert!(world.is_cold());
 
-    // And where something else is a reason to pack.
+    // The same if there is another reason to pack.
     rest();
     damage(&path, 9, b"third");
     let id = FileId::of(&path.metadata().unwrap());
@@ -69,10 +69,10 @@ fn a_file_that_could_have_changed_unseen_is_read_again() {
 }
 
 #[test]
-fn a_file_is_trusted_once_it_has_been_at_rest() {
+fn a_file_is_trusted_after_it_has_settled() {
     let mut world = world();
-    // Packed, and then found to be the same, so soon that it could change again without a trace;
-    // on a slow machine not at the first attempt.
+    // Packed, or found unchanged, so soon that it could change again without a trace. A slow machine
+    // needs several tries.
     let unsettled = |world: &mut World, change: &dyn Fn(u32)| {
         (0..50).any(|number| {
             change(number);
@@ -83,7 +83,7 @@ fn a_file_is_trusted_once_it_has_been_at_rest() {
     let path = world.folder().join("z");
     assert!(unsettled(&mut world, &|number| fs::write(&path, number.to_string()).unwrap()));
     rest();
-    assert_eq!(outcome(&world.build()), None, "a doubt, and no attempt");
+    assert_eq!(outcome(&world.build()), None, "it is hashed, and nothing is recorded");
     assert!(world.known_file("z").settled);
     let touch = |_| fs::File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
     touch(0);
@@ -94,7 +94,7 @@ fn a_file_is_trusted_once_it_has_been_at_rest() {
 }
 
 #[test]
-fn settings_that_change_nothing_keep_the_archive_unless_it_was_written_into() {
+fn settings_that_change_nothing_keep_the_archive_unless_it_was_written_to() {
     for is_damaged in [false, true] {
         let mut world = world();
         world.write(".mar.yaml", "exclude: [\"nothing\"]\n");
@@ -108,7 +108,7 @@ fn settings_that_change_nothing_keep_the_archive_unless_it_was_written_into() {
 }
 
 #[test]
-fn another_way_of_packing_takes_nothing_over() {
+fn other_pack_settings_carry_nothing_over() {
     let mut world = world();
     for compression in ["store", "deflate", "auto"] {
         world.write(".mar.yaml", &format!("compression: {compression}\n"));
@@ -119,7 +119,7 @@ fn another_way_of_packing_takes_nothing_over() {
 }
 
 #[test]
-fn an_archive_that_is_written_to_while_entries_are_carried_over_is_not_used() {
+fn nothing_is_carried_over_from_an_archive_that_is_written_to_during_the_build() {
     let mut world = world();
     world.edit_handler(1);
     let (place, first) = (world.stored("m.mar"), Mutex::new(true));
@@ -134,7 +134,7 @@ fn an_archive_that_is_written_to_while_entries_are_carried_over_is_not_used() {
 }
 
 #[test]
-fn damage_that_no_stat_shows_is_seen_in_headers_and_costs_a_build() {
+fn damage_in_headers_that_no_stat_shows_is_found_and_everything_is_packed() {
     let mut world = world();
     let place = world.stored("m.mar");
     let header = world.known_file("z").entry.header_offset;

@@ -1,4 +1,4 @@
-//! Archives that are written over spares.
+//! Archives that are written over recycled ones.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,7 +7,7 @@ use crate::archive::pack::tests::noise;
 
 const LENGTH: usize = 17 << 20;
 
-/// With weights that are large enough for a spare, and as many archives as it takes to have one.
+/// A world with weights that are worth recycling, after enough builds to have a recycled archive.
 fn world() -> World {
     let mut world = World::new();
     Arc::get_mut(&mut world.builder.store).unwrap().assume_plenty();
@@ -19,7 +19,7 @@ fn world() -> World {
 }
 
 impl World {
-    /// Publishes after an edit; says how much stood in place.
+    /// Publishes after an edit; returns the bytes that were already in place.
     fn edit(&mut self, number: usize) -> u64 {
         let items = "1, ".repeat(number);
         self.write("service.py", &format!("def handle(data, context):\n    return [{items}]\n"));
@@ -32,14 +32,14 @@ impl World {
 }
 
 #[test]
-fn what_a_spare_holds_is_not_written_again() {
+fn the_large_entries_of_a_recycled_archive_are_not_written_again() {
     let mut world = world();
-    // Longer and shorter than what was there.
+    // Longer and shorter than before.
     for number in [3, 5_000, 0, 90_000, 1] {
         assert_eq!(world.edit(number), LENGTH as u64, "{number}");
     }
-    // Other weights: neither the spare nor the next one holds them. It takes no room any more when
-    // the new archive needs it.
+    // Other weights: neither this recycled archive nor the next one holds them. It is dropped before
+    // the new archive needs the space.
     let most = Arc::new(AtomicUsize::new(0));
     let (staging, seen) = (world.builder.store.staging().folder().to_owned(), Arc::clone(&most));
     world.builder.progress = Arc::new(move |_, _| {
