@@ -1,4 +1,4 @@
-//! Opens files of a model without ever leaving its folder.
+//! Opening files of a model without ever leaving its folder.
 //!
 //! A model may be hostile, and may change while it is read: a listed file can be replaced by a link to
 //! a secret before it is opened. With `openat2` and `RESOLVE_BENEATH`, the kernel refuses every step that
@@ -19,7 +19,7 @@ use rustix::io::Errno;
 
 use crate::failpoints::{Protection, is_disabled};
 
-/// The most links in a path, as in the kernel (`path_resolution(7)`).
+/// How many links a path may go through, as in the kernel (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
 
 /// `f_type` of `statfs(2)`; that of ext4 is also that of ext2 and ext3, which its driver serves.
@@ -53,7 +53,7 @@ impl Confined {
     /// The folder at `path`, which may be reached through links.
     ///
     /// # Errors
-    /// When it cannot be opened or is not a folder.
+    /// When it cannot be opened or is no folder.
     pub fn open(path: &Path) -> io::Result<Self> {
         Self::open_at(path, FinalLink::Follow)
     }
@@ -167,7 +167,7 @@ impl Confined {
     }
 
     fn resolve_by_hand(&self, relative: &Path, flags: OFlags) -> io::Result<OwnedFd> {
-        // The folders on the way down; `..` returns to the previous one, never above the root.
+        // The folders on the way down; `..` goes back to the one before, never above the root.
         let mut folders: Vec<OwnedFd> = Vec::new();
         let mut todo = components(relative)?;
         let mut links = 0;

@@ -23,14 +23,14 @@ pub struct RootListing {
     pub models: Option<Vec<ListedModel>>,
 }
 
-/// A listed model.
+/// A model that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedModel {
     /// Its folder.
     pub folder: PathBuf,
     /// The name that it claims, if it is valid.
     pub name: Option<ModelName>,
-    /// Whether an archive of this name was published before.
+    /// Whether an archive of it was published before.
     pub known: bool,
 }
 
@@ -124,7 +124,7 @@ fn folders_in(root: &Path) -> io::Result<Vec<PathBuf>> {
         let entry = entry?;
         let is_folder = match entry.file_type() {
             Ok(kind) => kind.is_dir(),
-            // It vanished after it was listed.
+            // Gone since it was listed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             Err(error) => return Err(error),
         };

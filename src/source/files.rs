@@ -1,4 +1,4 @@
-//! Opens a model's files for packing, if they are as listed.
+//! A model's files as they were listed, opened for packing.
 
 use std::error::Error;
 use std::fs::File;
@@ -144,8 +144,7 @@ mod tests {
         let folder = Confined::open(dir.path()).unwrap();
         let file = dir.path().join("w");
         let path = EntryPath::parse("w").unwrap();
-        type Change = fn(&Path);
-        let changes: [(&str, Change); 3] = [
+        let changes: [(&str, fn(&Path)); 3] = [
             ("other content of the same length, with the old mtime", |file| {
                 let before = file.metadata().unwrap().modified().unwrap();
                 fs::write(file, "CONTENT").unwrap();

@@ -43,7 +43,7 @@ pub struct SourceFile {
     pub id: FileId,
 }
 
-/// The listing of a model folder.
+/// A model folder as it was listed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Snapshot {
     /// The files to pack, by path.
@@ -124,7 +124,7 @@ fn take_on(
 pub struct SnapshotError {
     /// The folder or file.
     pub path: PathBuf,
-    /// The system's error.
+    /// What the system answered.
     #[source]
     pub source: io::Error,
 }
@@ -135,7 +135,7 @@ struct Walk<'scope, 'env> {
     request: &'env Request<'env>,
     snapshot: Snapshot,
     files: usize,
-    /// Entered folders.
+    /// Folders that were entered.
     folders: usize,
     /// Folders that were entered through a link.
     linked: usize,

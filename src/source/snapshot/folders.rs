@@ -20,7 +20,7 @@ use crate::source::confined::{Confined, FinalLink, READ};
 /// deep model would take as many descriptors.
 const MOST_OPEN: usize = 32;
 
-/// An entry of a folder.
+/// Something in a folder.
 #[derive(Debug)]
 pub(super) struct Found {
     /// Relative to the model.

@@ -36,7 +36,7 @@ pub(super) enum WalkItem {
     Folder,
     /// An unfinished transfer.
     Partial(PathBuf),
-    /// A hidden file that may be an unfinished transfer.
+    /// A hidden file that may be one.
     MaybePartial(PathBuf),
     /// An error or a warning.
     Problem(Problem),
@@ -46,7 +46,7 @@ pub(super) enum WalkItem {
 pub(super) struct Pending<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     folder: &'env Confined,
-    /// The most threads besides this one.
+    /// How many threads there may be, beside this one.
     threads: usize,
     /// Sends batches to the threads; none before the first batch.
     batches: Option<SyncSender<Batch>>,
