@@ -44,6 +44,7 @@ pub mod status;
 pub mod pipeline;
 
 // Pure code that decides when a model is built.
+#[doc(hidden)] // public for benches/hot.rs
 pub mod reconcile;
 
 // Records and the catalog.

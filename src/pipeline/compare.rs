@@ -11,6 +11,8 @@ use super::snapshot::Scan;
 use super::{Attempt, Completed};
 use crate::archive::hash::hash;
 use crate::archive::{Cost, Entry, Packed};
+use crate::config;
+use crate::config::Server;
 use crate::fs::identity::Identity;
 use crate::model::problem::{Code, Problem};
 use crate::model::{EntryPath, ModelName};
@@ -141,6 +143,10 @@ impl Attempt<'_> {
             .name
             .as_ref()
             .and_then(|name| Identity::at(&store.place(name, scan.format)).ok().flatten());
+        let config = &self.builder.config;
+        let is_gate = |server: &&Server| server.preflight == config::Preflight::Gate;
+        let gates: Vec<_> =
+            config.servers.iter().filter(is_gate).map(|server| &server.management).collect();
         let rivals = &self.job.request.rivals;
         let rivals: Vec<&[u8]> = rivals.iter().map(|path| path.as_os_str().as_bytes()).collect();
         let files = scan.snapshot.files.iter().chain(&scan.snapshot.settings);
@@ -148,8 +154,8 @@ impl Attempt<'_> {
         let inputs = (
             (&scan.parts, rivals, files, &scan.settings.serve),
             (&scan.resolved.problems, &scan.snapshot.problems),
-            // Whether a foreign archive is replaced: a reload can change that.
-            (occupant, self.builder.config.adopt),
+            // Whether a foreign archive is replaced, and who tries the new one: a reload can change that.
+            (occupant, config.adopt, gates),
         );
         let mut hasher = blake3::Hasher::new();
         #[expect(clippy::expect_used, reason = "plain data always serialises into a hasher")]

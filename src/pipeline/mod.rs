@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod command;
+#[doc(hidden)] // public for benches/hot.rs
 pub mod compare;
 mod error;
 mod fingerprint;
@@ -11,6 +12,7 @@ mod pack;
 pub(crate) mod preflight;
 mod publish;
 pub(crate) mod report;
+#[doc(hidden)]
 pub mod reuse;
 mod rollback;
 mod snapshot;
@@ -50,7 +52,6 @@ use reuse::Reuse;
 /// Builds models: the configuration, the store, and what else every build needs.
 #[derive(Clone)]
 pub(crate) struct Builder {
-    /// The configuration in effect.
     pub config: Arc<Config>,
     /// The store.
     pub store: Arc<Store>,
@@ -76,12 +77,10 @@ pub struct Progress {
     pub total: u64,
 }
 
-/// A build to do.
 #[derive(Debug, Clone)]
 pub(crate) struct Job {
     /// What to build, and why.
     pub request: BuildRequest,
-    /// The state of the model.
     pub known: Option<Arc<ModelState>>,
     /// What the catalog says about its archive. It identifies the archive as ours if the state was
     /// lost.

@@ -16,9 +16,6 @@ use crate::store::Verified;
 pub trait Preflight: Debug + Send + Sync {
     /// Tries a staged archive on each server, with the model's settings, until `cancelled`. A server
     /// that does not answer refuses nothing. Blocks: for workers, not for the loop.
-    ///
-    /// # Errors
-    /// When a server refuses the archive, or its probe fails.
     fn pass(
         &self,
         name: &ModelName,
@@ -31,9 +28,7 @@ pub trait Preflight: Debug + Send + Sync {
 /// Why an archive must not be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PreflightRefusal {
-    /// The server that refused it.
     pub server: String,
-    /// The server's reason.
     pub why: String,
 }
 

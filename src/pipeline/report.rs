@@ -33,7 +33,6 @@ pub struct Report {
     pub listed: Option<CatalogEntry>,
     /// The model's settings for servers, if they are known and the model is good.
     pub serve: Option<Serve>,
-    /// Time and bytes.
     pub stats: BuildStats,
     /// The answer to the command, if it was for one.
     pub answered: Option<Answered>,
@@ -50,7 +49,6 @@ pub struct Summary {
     pub end: End,
     /// Its record, if something was attempted.
     pub record: Option<Record>,
-    /// Time and bytes.
     pub stats: BuildStats,
     /// Time since the first of the changes that it was for, if it was for changes.
     pub since_change: Option<Duration>,
@@ -61,9 +59,7 @@ pub struct Summary {
 /// A command that was answered.
 #[derive(Debug)]
 pub struct Answered {
-    /// Identifies the client.
     pub number: u64,
-    /// The answer.
     pub answer: Result<Answer, Refusal>,
 }
 

@@ -65,20 +65,8 @@ pub(super) fn catalog_entry(
     state: &ModelState,
     published: Timestamp,
 ) -> CatalogEntry {
-    CatalogEntry {
-        archive: scan.format.file_name(model.name()),
-        bytes: state.archive.bytes,
-        digest: state.archive.digest.to_string(),
-        sha256: state.archive.sha256.clone(),
-        generation: state.archive.generation,
-        version: scan.settings.version.clone(),
-        handler: model.handler().to_string(),
-        runtime: scan.settings.runtime.unwrap_or_default(),
-        published,
-        held: None,
-        serve: scan.settings.serve.clone(),
-        servers: BTreeMap::new(),
-    }
+    let entry = entry_by_manifest(model.name(), model.manifest().clone(), state, published);
+    CatalogEntry { serve: scan.settings.serve.clone(), ..entry }
 }
 
 /// The catalog entry of an archive, from its own manifest.

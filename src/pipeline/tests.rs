@@ -12,6 +12,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
 use super::*;
+use crate::config::Server;
 use crate::fs::identity::Identity;
 use crate::fs::test_folder::with_attributes;
 use crate::model::Settings;
@@ -332,4 +333,37 @@ fn the_longest_name_fits_into_every_file_name() {
             world.builder.store.remove(&name, &state.archive, world.builder.config.history);
         assert_eq!(removed.unwrap(), crate::store::Removed::Gone);
     }
+}
+
+/// A server that takes no archive.
+#[derive(Debug)]
+struct Refuses;
+
+impl Preflight for Refuses {
+    fn pass(
+        &self,
+        _: &ModelName,
+        _: &std::fs::File,
+        _: &Serve,
+        _: &AtomicBool,
+    ) -> Result<(), preflight::PreflightRefusal> {
+        Err(preflight::PreflightRefusal { server: "http://a".into(), why: "no".into() })
+    }
+}
+
+#[test]
+fn a_reload_without_the_gate_publishes_the_model_that_it_rejected() {
+    let mut world = World::new();
+    let gate = crate::config::Preflight::Gate;
+    let server = Server { management: "http://a".into(), preflight: gate, ..Server::default() };
+    world.configure(|config| config.servers = vec![server]);
+    world.builder.gate = Some(Arc::new(Refuses));
+    let rejected = world.build();
+    assert_eq!(codes(&rejected), [Code::ServerRefused]);
+    assert_eq!(rejected.record.unwrap().why, ["first archive"]);
+    let End::Rejected(fingerprint) = rejected.end else { panic!("{:?}", rejected.end) };
+    assert_eq!(world.build_again(Some(fingerprint)).record, None, "reported once");
+    world.configure(|config| config.servers[0].preflight = crate::config::Preflight::Swap);
+    world.builder.gate = None;
+    assert_eq!(outcome(&world.build_again(Some(fingerprint))), Some(Outcome::Published));
 }

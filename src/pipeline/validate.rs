@@ -40,7 +40,6 @@ impl Evidence {
 #[must_use]
 pub struct ValidModel {
     name: ModelName,
-    handler: Handler,
     manifest: Manifest,
     warnings: Vec<Problem>,
 }
@@ -50,12 +49,6 @@ impl ValidModel {
         &self.name
     }
 
-    /// Its entry point, configured or inferred.
-    pub fn handler(&self) -> &Handler {
-        &self.handler
-    }
-
-    /// The manifest of its archive.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
@@ -66,9 +59,6 @@ impl ValidModel {
 }
 
 /// Reads the modules that could hold the handler, and the JSON files at the top level.
-///
-/// # Errors
-/// When one of them cannot be read.
 pub fn gather(
     folder: &Confined,
     snapshot: &Snapshot,
@@ -196,10 +186,7 @@ fn not_inferred(evidence: &Evidence, problem: Problem) -> Vec<Problem> {
     others.then_some(problem).into_iter().chain(broken).collect()
 }
 
-/// Checks everything.
-///
-/// # Errors
-/// All problems, of which at least one is an error.
+/// Checks everything. Returns all problems if one of them is an error.
 pub fn validate(
     resolved: &Resolved,
     snapshot: &Snapshot,
@@ -224,7 +211,6 @@ pub fn validate(
         (Some(name), Some(handler)) if !any_error(&problems) => Ok(ValidModel {
             name: name.clone(),
             manifest: Manifest::new(name, &handler, &resolved.settings),
-            handler,
             warnings: problems,
         }),
         _ => Err(problems),

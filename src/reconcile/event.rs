@@ -31,12 +31,7 @@ pub type Fingerprint = [u8; 32];
 #[derive(Debug, Clone)]
 pub enum Event {
     /// A new configuration is in effect; models of other roots are forgotten.
-    Configured {
-        /// The settings.
-        policy: Policy,
-        /// Where models are found.
-        roots: BTreeSet<PathBuf>,
-    },
+    Configured { policy: Policy, roots: BTreeSet<PathBuf> },
     /// Scan every model: at the first pass, after lost events, at a rescan, on a signal.
     ScanAll(Trigger),
     /// The watcher reports where the disk changed.
@@ -44,12 +39,7 @@ pub enum Event {
     /// The answer to [`Effect::List`].
     Listed(Vec<RootListing>),
     /// The answer to [`Effect::Build`].
-    Finished {
-        /// The model's folder.
-        folder: PathBuf,
-        /// How the build ended.
-        end: End,
-    },
+    Finished { folder: PathBuf, end: End },
     /// A client or a server sends a command for a model.
     Command(PendingCommand),
     /// This model is paused: its changes are not built, and its removal is ignored.
@@ -69,9 +59,7 @@ pub enum Event {
 pub struct PendingCommand {
     /// Identifies the client to answer.
     pub number: u64,
-    /// The model's name.
     pub name: ModelName,
-    /// What is asked for.
     pub command: Command,
 }
 
@@ -186,34 +174,16 @@ impl BuildRequest {
 pub enum Notice {
     /// A model is still not ready after `settle.max_wait`.
     NotReady {
-        /// Its folder.
         folder: PathBuf,
-        /// Its name.
         name: Option<ModelName>,
-        /// What caused the first scan.
         trigger: Trigger,
-        /// What it waits for.
         waiting: Waiting,
-        /// For how long.
         since: Duration,
     },
     /// So many models vanished at once that none counts as removed.
-    RemovalsHeld {
-        /// The root.
-        root: PathBuf,
-        /// How many vanished.
-        vanished: usize,
-        /// How many there were.
-        of: usize,
-    },
+    RemovalsHeld { root: PathBuf, vanished: usize, of: usize },
     /// A root is missing.
-    RootMissing {
-        /// The root.
-        root: PathBuf,
-    },
+    RootMissing { root: PathBuf },
     /// A root is back.
-    RootBack {
-        /// The root.
-        root: PathBuf,
-    },
+    RootBack { root: PathBuf },
 }

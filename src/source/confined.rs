@@ -51,9 +51,6 @@ pub struct Confined {
 
 impl Confined {
     /// The folder at `path`, which may be reached through links.
-    ///
-    /// # Errors
-    /// When it cannot be opened or is no folder.
     pub fn open(path: &Path) -> io::Result<Self> {
         Self::open_at(path, FinalLink::Follow)
     }
@@ -61,9 +58,6 @@ impl Confined {
     /// The same; with [`FinalLink::Refuse`], a link at `path` itself is refused (`ENOTDIR`). A folder that
     /// other users may replace, such as one in a drop folder, must not become another one between the
     /// listing and the build.
-    ///
-    /// # Errors
-    /// When it cannot be opened or is no folder.
     pub fn open_at(path: &Path, last: FinalLink) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | last.flags();
         let root = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
@@ -78,32 +72,23 @@ impl Confined {
         Ok(confined)
     }
 
-    /// The folder's path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Opens the file at `relative` for reading. Links within the folder are followed.
-    ///
-    /// # Errors
-    /// `EXDEV` if the path leads out of the folder, and the errors of `open`.
+    /// Opens the file at `relative` for reading. Links within the folder are followed; a path out of it
+    /// gives `EXDEV`.
     pub fn open_file(&self, relative: &Path) -> io::Result<File> {
         Ok(File::from(self.resolve(relative, READ)?))
     }
 
     /// Opens the folder at `relative` for listing; links above it are followed.
-    ///
-    /// # Errors
-    /// As [`Confined::open_file`].
     pub fn open_folder(&self, relative: &Path, last: FinalLink) -> io::Result<OwnedFd> {
         let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
         self.resolve(relative, READ | OFlags::DIRECTORY | last.flags())
     }
 
     /// The target of the link at `relative`.
-    ///
-    /// # Errors
-    /// As [`Confined::open_file`], and when it is not a link.
     pub fn link_target(&self, relative: &Path) -> io::Result<PathBuf> {
         let link = self.resolve(relative, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC)?;
         let target = rustix::fs::readlinkat(&link, c"", Vec::new())?;
@@ -111,9 +96,6 @@ impl Confined {
     }
 
     /// The stat of what `relative` leads to.
-    ///
-    /// # Errors
-    /// As [`Confined::open_file`].
     pub fn stat(&self, relative: &Path) -> io::Result<rustix::fs::Stat> {
         let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
         let target = self.resolve(relative, OFlags::PATH | OFlags::CLOEXEC)?;
@@ -123,9 +105,6 @@ impl Confined {
     /// The stat of `relative` itself, with one system call: for names that a listing has just returned.
     /// It opens nothing, so a folder on the way that was replaced by a link does no harm; a later open is
     /// confined.
-    ///
-    /// # Errors
-    /// When `lstat` fails.
     pub fn lstat(&self, relative: &Path) -> io::Result<rustix::fs::Stat> {
         Ok(rustix::fs::statat(&self.root, relative, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?)
     }

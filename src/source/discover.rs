@@ -67,9 +67,6 @@ pub fn roots(config: &Config) -> impl Iterator<Item = &PathBuf> {
 
 /// Opens the model in `folder`. A model that is configured by itself may be a link. One in a drop folder
 /// was listed as a folder, and users who may write there must not replace it by a link to another one.
-///
-/// # Errors
-/// When it cannot be opened, is not a folder, or is a link in a drop folder (`ENOTDIR`).
 pub fn open(folder: &Path, config: &Config) -> io::Result<Confined> {
     let last =
         if is_in_drop_folder(folder, config) { FinalLink::Refuse } else { FinalLink::Follow };

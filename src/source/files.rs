@@ -26,11 +26,8 @@ pub struct ListedFiles<'a> {
 #[error("it has changed since it was listed")]
 pub struct Moved;
 
-/// Opens the file at `path` if it is the one that was listed with `id`.
-///
-/// # Errors
-/// [`Moved`] if it is another file now, or a link that leads out of the model or nowhere; and the errors
-/// of `open`.
+/// Opens the file at `path` if it is the one that was listed with `id`. If it is another file now, or a
+/// link that leads out of the model or nowhere, the error is [`Moved`].
 pub fn open(folder: &Confined, path: &EntryPath, id: FileId) -> io::Result<File> {
     let is_replaced = |error: &io::Error| {
         confined::is_outside(error) || confined::is_circle(error) || is_gone(error)

@@ -24,20 +24,11 @@ const MOST_NAMED: usize = 3;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Waiting {
     /// Files are open for writing.
-    Writers {
-        /// The files, relative to the model folder.
-        files: Vec<PathBuf>,
-    },
+    Writers { files: Vec<PathBuf> },
     /// Transfers have not finished.
-    Partial {
-        /// The unfinished files.
-        files: Vec<PathBuf>,
-    },
+    Partial { files: Vec<PathBuf> },
     /// The ready marker does not exist yet.
-    Marker {
-        /// The file.
-        marker: String,
-    },
+    Marker { marker: String },
     /// Files came, went or changed during the scan.
     Moving,
 }
@@ -97,10 +88,7 @@ pub fn by_listing(snapshot: &Snapshot, ready_marker: Option<&str>) -> Option<Wai
 }
 
 /// Asks the kernel for writers. Where it does not answer, `unclosed` decides: files that were written
-/// to and whose close event has not come.
-///
-/// # Errors
-/// The files that are being written.
+/// to and whose close event has not come. The error is the files that are being written.
 pub fn by_writers(
     folder: &Confined,
     snapshot: &Snapshot,

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rustix::fs::FileType;
 
+use super::confined;
 use super::confined::Confined;
 use crate::clock;
 use crate::config::{SETTINGS_FILE, parse_manifest_settings, parse_settings};
@@ -39,9 +40,6 @@ pub struct Resolved {
 /// Reads the settings of the model in `folder`: those `configured` in the daemon, then `.mar.yaml`, then
 /// the manifest of an unpacked archive. The default name is the folder's. A file of `known` that has
 /// not changed is not opened, nor is one that does not exist.
-///
-/// # Errors
-/// When a settings file is there and cannot be read.
 pub fn resolve(
     folder: &Confined,
     configured: &Settings,
@@ -177,6 +175,11 @@ fn read(
     path: &Path,
     problems: &mut Vec<Problem>,
 ) -> io::Result<Option<(Vec<u8>, Option<FileId>)>> {
+    let mut reject = |code, message: String, help: &str| {
+        problems.push(Problem::error(code, path, message, help));
+        Ok(None)
+    };
+    let no_link = "replace the link by the file itself";
     // A stat first: opening a FIFO or a device can have effects.
     let is_file = |stat: rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode).is_file();
     let found = match folder.stat(path).map(is_file) {
@@ -186,33 +189,18 @@ fn read(
     let file = match found {
         Ok(Some(file)) if file.metadata()?.is_file() => file,
         Ok(_) => {
-            problems.push(Problem::error(
-                Code::SettingsSyntax,
-                path,
-                "this is not a file",
-                "make it a file or remove it",
-            ));
-            return Ok(None);
+            let help = "make it a file or remove it";
+            return reject(Code::SettingsSyntax, "this is not a file".into(), help);
         }
         // `NotADirectory`: a file called MAR-INF. The listing warns of reserved names.
         Err(error) if matches!(error.kind(), NotFound | NotADirectory) => return Ok(None),
-        Err(error) if super::confined::is_circle(&error) => {
-            problems.push(Problem::error(
-                Code::SymlinkCircle,
-                path,
-                "the settings file is a link that leads in a circle",
-                "replace the link by the file itself",
-            ));
-            return Ok(None);
+        Err(error) if confined::is_circle(&error) => {
+            let message = "the settings file is a link that leads in a circle";
+            return reject(Code::SymlinkCircle, message.into(), no_link);
         }
-        Err(error) if super::confined::is_outside(&error) => {
-            problems.push(Problem::error(
-                Code::SymlinkOutside,
-                path,
-                "the settings file is a link that leads out of the model",
-                "replace the link by the file itself",
-            ));
-            return Ok(None);
+        Err(error) if confined::is_outside(&error) => {
+            let message = "the settings file is a link that leads out of the model";
+            return reject(Code::SymlinkOutside, message.into(), no_link);
         }
         Err(error) => return Err(error),
     };
@@ -220,13 +208,8 @@ fn read(
     let mut text = Vec::with_capacity(4 << 10);
     file.take(MAX_BYTES + 1).read_to_end(&mut text)?;
     if text.len() as u64 > MAX_BYTES {
-        problems.push(Problem::error(
-            Code::SettingsSyntax,
-            path,
-            format!("the file is larger than {MAX_BYTES} bytes"),
-            "keep only settings in it",
-        ));
-        return Ok(None);
+        let message = format!("the file is larger than {MAX_BYTES} bytes");
+        return reject(Code::SettingsSyntax, message, "keep only settings in it");
     }
     Ok(Some((text, id)))
 }

@@ -28,6 +28,7 @@ use crate::failpoints::{Protection, is_disabled};
 use crate::fs::threads::{MOST_THREADS, processors};
 use crate::fs::{FileId, NodeId};
 use crate::model::entry_path::EntryPathError;
+use crate::model::exclude::{is_built_in, is_reserved};
 use crate::model::manifest::{MANIFEST_PATH, MAR_INF};
 use crate::model::problem::{Code, Problem};
 use crate::model::{EntryPath, Exclude};
@@ -113,8 +114,19 @@ fn take_on(
     request: &Request<'_>,
 ) -> Result<Snapshot, SnapshotError> {
     thread::scope(|scope| {
-        let pending = Pending::new(scope, folder, if threads > 1 { threads } else { 0 });
-        Walk::new(folder, request, pending).run()
+        let walk = Walk {
+            folder,
+            request,
+            snapshot: Snapshot::default(),
+            files: 0,
+            folders: 0,
+            linked: 0,
+            ancestors: Vec::new(),
+            bytes: 0,
+            ended: false,
+            pending: Pending::new(scope, folder, if threads > 1 { threads } else { 0 }),
+        };
+        walk.run()
     })
 }
 
@@ -147,26 +159,7 @@ struct Walk<'scope, 'env> {
     pending: Pending<'scope, 'env>,
 }
 
-impl<'scope, 'env> Walk<'scope, 'env> {
-    fn new(
-        folder: &'env Confined,
-        request: &'env Request<'env>,
-        pending: Pending<'scope, 'env>,
-    ) -> Self {
-        Self {
-            folder,
-            request,
-            snapshot: Snapshot::default(),
-            files: 0,
-            folders: 0,
-            linked: 0,
-            ancestors: Vec::new(),
-            bytes: 0,
-            ended: false,
-            pending,
-        }
-    }
-
+impl Walk<'_, '_> {
     fn run(mut self) -> Result<Snapshot, SnapshotError> {
         self.settings();
         self.snapshot.ready = self
@@ -242,13 +235,13 @@ impl<'scope, 'env> Walk<'scope, 'env> {
         let path = match entry_path(relative) {
             Ok(path) => path,
             Err(why) => {
-                if !crate::model::exclude::is_built_in(name, is_folder) {
+                if !is_built_in(name, is_folder) {
                     self.invalid_name(relative, &why);
                 }
                 return Ok(false);
             }
         };
-        if crate::model::exclude::is_reserved(&path) {
+        if is_reserved(&path) {
             self.reserved(&path, is_folder);
             return Ok(is_folder && self.enter());
         }
@@ -279,12 +272,12 @@ impl<'scope, 'env> Walk<'scope, 'env> {
         if depth <= limit {
             return true;
         }
-        self.problem(Problem::error(
+        self.error(
             Code::LimitDepth,
             path.as_path(),
             format!("the folder is {depth} levels deep, more than `limits.depth` allows ({limit})"),
             "flatten the model, leave the folder out with `exclude`, or raise `limits.depth`",
-        ));
+        );
         false
     }
 
@@ -293,38 +286,37 @@ impl<'scope, 'env> Walk<'scope, 'env> {
         if path.as_str() == MANIFEST_PATH || path.as_str() == MAR_INF && is_folder {
             return;
         }
-        self.problem(Problem::warning(
+        self.add(WalkItem::Problem(Problem::warning(
             Code::ReservedName,
             path.as_path(),
             format!("`{MAR_INF}` is reserved for the archive's manifest; this is not packed"),
             "move it to another folder if the model needs it",
-        ));
+        )));
     }
 
     fn invalid_name(&mut self, relative: &Path, why: &str) {
         let shown = PathBuf::from(relative.to_string_lossy().escape_debug().to_string());
-        self.problem(Problem::error(
+        self.error(
             Code::FileName,
             shown,
             format!("this cannot be packed: {why}"),
             "rename it, or remove it from the model",
-        ));
+        );
     }
 
     fn special(&mut self, path: &EntryPath) {
-        self.problem(Problem::error(
+        self.error(
             Code::SpecialFile,
             path.as_path(),
             "this is a FIFO, a socket or a device, not a file",
             "remove it, or leave it out with `exclude`",
-        ));
+        );
     }
 
     fn excluded_by_model(&self, relative: &Path, is_folder: bool) -> bool {
         let name = relative.file_name().unwrap_or_default();
         EntryPath::from_path(relative).is_ok_and(|path| {
-            !crate::model::exclude::is_built_in(name, is_folder)
-                && self.request.exclude.matches(&path, is_folder)
+            !is_built_in(name, is_folder) && self.request.exclude.matches(&path, is_folder)
         })
     }
 
@@ -343,8 +335,14 @@ impl<'scope, 'env> Walk<'scope, 'env> {
         self.failed_at(full, source)
     }
 
-    fn problem(&mut self, problem: Problem) {
-        self.add(WalkItem::Problem(problem));
+    fn error(
+        &mut self,
+        code: Code,
+        path: impl Into<PathBuf>,
+        message: impl Into<String>,
+        help: &str,
+    ) {
+        self.add(WalkItem::Problem(Problem::error(code, path, message, help)));
     }
 }
 

@@ -11,7 +11,7 @@ use rustix::fs::{FileType, Stat};
 use super::{SnapshotError, Walk};
 use crate::fs::identity::{FileId, NodeId};
 use crate::model::EntryPath;
-use crate::model::problem::{Code, Problem};
+use crate::model::problem::Code;
 use crate::source::confined;
 
 impl Walk<'_, '_> {
@@ -46,12 +46,12 @@ impl Walk<'_, '_> {
     }
 
     fn circle(&mut self, path: &EntryPath) {
-        self.problem(Problem::error(
+        self.error(
             Code::SymlinkCircle,
             path.as_path(),
             "the link leads back to a folder above it",
             "remove the link, or leave it out with `exclude`",
-        ));
+        );
     }
 
     fn refused_link(&mut self, path: &EntryPath, error: io::Error) -> Result<(), SnapshotError> {
@@ -70,7 +70,7 @@ impl Walk<'_, '_> {
             } else {
                 format!("the link leads out of the model, to {target}")
             };
-            self.problem(Problem::error(Code::SymlinkOutside, path.as_path(), how, inside));
+            self.error(Code::SymlinkOutside, path.as_path(), how, inside);
         } else if confined::is_circle(&error) {
             self.circle(path);
         } else if error.kind() == io::ErrorKind::NotFound {
@@ -78,12 +78,12 @@ impl Walk<'_, '_> {
                 self.snapshot.moving = true;
                 return Ok(());
             }
-            self.problem(Problem::error(
+            self.error(
                 Code::SymlinkBroken,
                 path.as_path(),
                 format!("the link leads to {target}, which does not exist"),
-                "create what it leads to, or remove the link",
-            ));
+                "create the target, or remove the link",
+            );
         } else {
             return self.failed_io(self.folder.path().join(path.as_path()), error);
         }
