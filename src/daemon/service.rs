@@ -20,8 +20,8 @@ use crate::status::issues::Issues;
 /// The status is sent this long after a change. Changes that are over by then are not sent: an edit
 /// that is in the store after 300 ms leaves the status as it was.
 const STATUS_PAUSE: Duration = Duration::from_secs(1);
-/// The time that each request for more time adds while builds drain. It is short, so that systemd does not wait
-/// for the whole grace period if the loop gets stuck.
+/// The time that each request for more time adds while builds drain. It is short, so that systemd does
+/// not wait for the whole grace period if the loop gets stuck.
 const EXTENSION: Duration = Duration::from_secs(20);
 /// Interval between requests for more time.
 pub const EXTEND_EVERY: Duration = Duration::from_secs(5);

@@ -101,7 +101,7 @@ fn a_known_model_is_built_after_a_short_quiet_time() {
     let requests = requests(r.handle(at(1500), Event::Tick));
     assert_eq!(requests[0].trigger, Trigger::Change);
     let quiet = Some(Duration::from_millis(300));
-    assert_eq!(requests[0].min_age, quiet, "a change without an event yet would be younger");
+    assert_eq!(requests[0].min_age, quiet, "an unreported change would be younger");
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn a_paused_model_is_neither_built_nor_removed() {
     assert_eq!(r.view().next().unwrap().activity, Activity::Missing);
     r.handle(at(9000), root_changed());
     assert!(r.handle(at(9000), listing(&["a", "b", "c"])).is_empty());
-    // Open files are known all the same.
+    // Open files are still counted.
     r.handle(
         at(9100),
         Event::Changed(Change::Writing { folder: folder("a"), file: "weights".into() }),
@@ -183,7 +183,7 @@ fn a_new_model_waits_longer() {
 }
 
 #[test]
-fn a_model_that_keeps_changing_is_scanned_after_max_wait() {
+fn a_model_that_never_settles_is_scanned_after_max_wait() {
     let mut r = settled(&["a"]);
     for t in (0..60_000).step_by(100) {
         assert!(builds(&r.handle(at(t), touched("a"))).is_empty(), "at {t}");
@@ -408,7 +408,7 @@ fn a_listing_requested_during_another_follows_it() {
     assert!(r.handle(at(1), root_changed()).is_empty());
     assert!(r.handle(at(2), Event::ScanAll(Trigger::Rescan)).is_empty());
     let effects = r.handle(at(3), listing(&["a"]));
-    assert_eq!(effects, [Effect::List], "and only then is everything scanned");
+    assert_eq!(effects, [Effect::List], "everything is scanned after the second listing");
     assert_eq!(builds(&r.handle(at(4), listing(&["a"]))), ["a"]);
 }
 
@@ -704,7 +704,7 @@ impl World {
         let Some(folder) = folder else {
             return self.handle(Event::CommandDone(name.unwrap()));
         };
-        // After the command the model still waits for what it waited for, and is scanned.
+        // After a command the model is scanned again.
         let is_served = command.is_some_and(|command| command != Command::Rebuild);
         self.causes += usize::from(is_served);
         self.handle(Event::Finished {

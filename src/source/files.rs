@@ -141,8 +141,7 @@ mod tests {
         let folder = Confined::open(dir.path()).unwrap();
         let file = dir.path().join("w");
         let path = EntryPath::parse("w").unwrap();
-        type Change = fn(&Path);
-        let changes: [(&str, Change); 3] = [
+        let changes: [(&str, fn(&Path)); 3] = [
             ("other content of the same length, with the old mtime", |file| {
                 let before = file.metadata().unwrap().modified().unwrap();
                 fs::write(file, "CONTENT").unwrap();
