@@ -91,7 +91,7 @@ def measure(bench, chosen):
         say(f"{name}: resident")
         bench.resident(name, runs["cp"].median)
         if bench.has_spare and name in "ML":
-            say(f"{name}: resident, without a spare")
+            say(f"{name}: resident, without recycling")
             bench.resident(name, runs["cp"].median, NO_SPARE)
         if name in "ML":
             say(f"{name}: load")

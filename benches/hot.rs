@@ -23,7 +23,7 @@ use marwatch::fs::FileId;
 use marwatch::fs::Identity;
 use marwatch::model::{ArchiveFormat, EntryPath, ModelName};
 use marwatch::pipeline::compare::has_files;
-use marwatch::pipeline::reuse::Kept;
+use marwatch::pipeline::reuse::Reuse;
 use marwatch::reconcile::{End, Event, Policy, Reconciler};
 use marwatch::results::Trigger;
 use marwatch::source::discover::{ListedModel, RootListing};
@@ -145,7 +145,7 @@ fn comparing(c: &mut Criterion) {
     edited.files[FILES / 2].id.ctime += 1;
     assert!(!has_files(&known, &edited));
     c.bench_function("what an edit in 20,000 files keeps", |b| {
-        b.iter(|| Kept::by_stat(black_box(&known), black_box(&edited)).divide(&edited));
+        b.iter(|| Reuse::by_stat(black_box(&known), black_box(&edited)).divide(&edited));
     });
 }
 
@@ -168,13 +168,14 @@ fn reconciling(c: &mut Criterion) {
                 known: true,
             })
             .collect();
-        reconciler.handle(ms(0), Event::LookAtAll(Trigger::Start));
+        reconciler.handle(ms(0), Event::ScanAll(Trigger::Start));
         let listing = RootListing { root: root.to_owned(), models: Some(models) };
         let mut effects = reconciler.handle(ms(1), Event::Listed(vec![listing]));
         // Every model is scanned once and found up to date.
         while let Some(effect) = effects.pop() {
-            if let marwatch::reconcile::Effect::Build(ticket) = effect {
-                let finished = Event::Finished { folder: ticket.folder, end: End::UpToDate };
+            if let marwatch::reconcile::Effect::Build(request) = effect {
+                let folder = request.folder.unwrap();
+                let finished = Event::Finished { folder, end: End::UpToDate };
                 effects.extend(reconciler.handle(ms(2), finished));
             }
         }

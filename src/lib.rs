@@ -1,4 +1,4 @@
-//! marwatch keeps a Multi-Model-Server model store true to the model folders that it watches.
+//! marwatch keeps a Multi-Model-Server model store up to date with the model folders that it watches.
 //!
 //! The way of an edit, from the notification to the server and the hook:
 //!
@@ -30,7 +30,7 @@ pub mod model_archiver;
 // The daemon: the loop and the engine that carries out what the reconciler decides.
 pub(crate) mod daemon;
 
-// What others can ask of the daemon, and what they are told.
+// The control API, the status, and notifications.
 pub(crate) mod control;
 
 pub(crate) mod servers;
@@ -43,10 +43,10 @@ pub mod status;
 // A build, stage by stage.
 pub mod pipeline;
 
-// When a model is built, decided in pure code.
+// Pure code that decides when a model is built.
 pub mod reconcile;
 
-// What became of it: records and the catalog.
+// Records and the catalog.
 pub mod results;
 
 // The model folders, and the store.

@@ -159,7 +159,7 @@ fn pages() -> Vec<String> {
     pages
 }
 
-/// The name by which GitHub links to a heading.
+/// GitHub's link to a heading.
 fn anchor(heading: &str) -> String {
     let letters = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
     letters.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect()

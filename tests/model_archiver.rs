@@ -450,7 +450,7 @@ fn a_folder_is_replaced_only_where_nothing_else_is_lost() {
     refused(&workspace, "an unpacked archive under version control", &force);
     workspace.write("out/other/thesis.txt", "");
     let other = [&force[..], &["--model-name", "other"]].concat();
-    refused(&workspace, "somebody's folder", &other);
+    refused(&workspace, "a folder of another program", &other);
     let holds =
         [&force[..], &["--model-name", "out", "--model-path", "out/m", "--export-path", "."]];
     workspace.write("out/MAR-INF/MANIFEST.json", "{}");

@@ -34,7 +34,7 @@ fn plan(kind: Kind, options: &'static str) -> Plan {
         state_apart: false,
         cuts: number_from("MARWATCH_CUTS", 100),
         seed: number_from("MARWATCH_SEED", 1),
-        sabotage: None,
+        disabled: None,
     }
 }
 
@@ -54,7 +54,7 @@ fn replay() -> Replay {
         neighbour: true,
         images: number_from("MARWATCH_IMAGES", 1000),
         seed: number_from("MARWATCH_SEED", 1),
-        sabotage: None,
+        disabled: None,
     }
 }
 
@@ -129,8 +129,8 @@ fn a_cut_right_after_an_archive_took_its_place_leaves_a_consistent_store() {
 
 /// Asserts that a test without a protection finds damage of this kind.
 #[track_caller]
-fn finds(kind: &str, sabotage: &'static str, plan: Plan) {
-    let summary = Plan { sabotage: Some(sabotage), ..plan }.carry_out();
+fn finds(kind: &str, disabled: &'static str, plan: Plan) {
+    let summary = Plan { disabled: Some(disabled), ..plan }.carry_out();
     assert!(summary.damage.iter().any(|damage| damage.starts_with(kind)), "{:#?}", summary.damage);
 }
 
@@ -162,8 +162,8 @@ fn control_records_that_are_not_flushed_are_lost() {
 }
 
 #[track_caller]
-fn finds_in_images(kind: &str, sabotage: &'static str, replay: Replay) {
-    let summary = Replay { sabotage: Some(sabotage), ..replay }.carry_out();
+fn finds_in_images(kind: &str, disabled: &'static str, replay: Replay) {
+    let summary = Replay { disabled: Some(disabled), ..replay }.carry_out();
     assert!(summary.damage.iter().any(|damage| damage.starts_with(kind)), "{:#?}", summary.damage);
 }
 

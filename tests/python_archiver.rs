@@ -205,30 +205,30 @@ fn both_commands_pack_the_same_members_and_manifests() {
     let mut compared = 0;
     for case in cases() {
         let what = format!("{} {:?}", case.what, case.words);
-        let desk = desk(&case);
-        let theirs = run(&python, &desk, "theirs", case.words);
-        let ours = run(Path::new(OURS), &desk, "ours", case.words);
+        let workspace = workspace(&case);
+        let theirs = run(&python, &workspace, "theirs", case.words);
+        let ours = run(Path::new(OURS), &workspace, "ours", case.words);
         let codes = (theirs.status.code().unwrap(), ours.status.code().unwrap());
         let said = String::from_utf8_lossy(&ours.stderr);
         assert_eq!(codes, case.exit, "{what}: {said}");
         if codes != (0, 0) {
             // A model that ours refuses leaves no archive. Where only Python fails, on files of 1970,
             // there is nothing to compare.
-            let left = fs::read_dir(desk.path().join("ours")).unwrap().count();
+            let left = fs::read_dir(workspace.path().join("ours")).unwrap().count();
             assert_eq!(left, usize::from(codes.1 == 0), "{what}");
             continue;
         }
-        let theirs = members(&desk.path().join("theirs"));
-        let ours = members(&desk.path().join("ours"));
+        let theirs = members(&workspace.path().join("theirs"));
+        let ours = members(&workspace.path().join("ours"));
         compare(&case, &what, theirs, ours);
         compared += 1;
     }
     assert!(compared >= 20, "{compared}");
 }
 
-fn desk(case: &Case) -> tempfile::TempDir {
-    let desk = tempfile::tempdir().unwrap();
-    let model = desk.path().join("model");
+fn workspace(case: &Case) -> tempfile::TempDir {
+    let workspace = tempfile::tempdir().unwrap();
+    let model = workspace.path().join("model");
     for (path, content) in [("service.py", SERVICE)].iter().chain(case.files) {
         let path = model.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -238,18 +238,18 @@ fn desk(case: &Case) -> tempfile::TempDir {
         prepare(&model);
     }
     for out in ["theirs", "ours"] {
-        fs::create_dir(desk.path().join(out)).unwrap();
+        fs::create_dir(workspace.path().join(out)).unwrap();
     }
-    desk
+    workspace
 }
 
-fn run(program: &Path, desk: &tempfile::TempDir, out: &str, words: &[&str]) -> Output {
+fn run(program: &Path, workspace: &tempfile::TempDir, out: &str, words: &[&str]) -> Output {
     let always = ["--model-name", "m", "--model-path", "model", "--handler", "service"];
     Command::new(program)
         .args(always)
         .args(["--export-path", out])
         .args(words)
-        .current_dir(desk.path())
+        .current_dir(workspace.path())
         .output()
         .unwrap()
 }
@@ -337,10 +337,10 @@ fn both_commands_take_the_same_command_line() {
     let other_words: &[&[&str]] = &[&["--model-n=m", "--model-p=model", "--ha", "-x"]];
     for words in words.iter().chain(other_words) {
         let run = |program: &Path| {
-            let desk = desk(&Case::default());
+            let workspace = workspace(&Case::default());
             let output =
-                Command::new(program).args(*words).current_dir(desk.path()).output().unwrap();
-            (left(desk.path()), output)
+                Command::new(program).args(*words).current_dir(workspace.path()).output().unwrap();
+            (left(workspace.path()), output)
         };
         let ((their_files, theirs), (our_files, ours)) = (run(&python), run(Path::new(OURS)));
         assert_eq!(theirs.status.code(), ours.status.code(), "{words:?}: {}", last(&ours));

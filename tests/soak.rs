@@ -48,7 +48,7 @@ mod controls {
     #[track_caller]
     fn found_without(protection: &'static str) {
         let time = Duration::from_secs(number_from("MARWATCH_SOAK_SECONDS", 60));
-        let terms = Terms { time, sabotage: Some(protection), calm: true, ..Terms::default() };
+        let terms = Terms { time, disabled: Some(protection), calm: true, ..Terms::default() };
         let findings = Soak::run(&terms);
         let torn = findings.iter().any(|finding| finding.contains("torn"));
         assert!(torn, "without {protection} nothing was found: {findings:#?}");

@@ -13,7 +13,7 @@ from .report import Target, remark, table, targets
 
 MIB = 1 << 20
 CORES = os.cpu_count() or 1
-# They create the history and the spare that later edits use.
+# They create the history and the recycled archive that later edits use.
 FIRST_EDITS = 3
 # Two changes this far apart have different times.
 REST_S = 0.15
@@ -27,7 +27,7 @@ class Bench:
         self.work, self.data, self.tools, self.rounds = work, data, found, rounds
         self.shares_blocks = tools.shares_blocks(work)
         self.file_system = tools.file_system(work)
-        # Where files share blocks, marwatch never keeps a spare.
+        # Where files share blocks, marwatch never recycles an archive.
         self.has_spare = not self.shares_blocks and tools.takes(NO_SPARE, work)
 
     def folder(self, name):
@@ -109,7 +109,7 @@ class Bench:
             edit(model)
             time.sleep(REST_S)
 
-        # A spare exists from the third archive on.
+        # A recycled archive exists from the third archive on.
         for contender in [c for c in contenders if c.name.startswith("marwatch")] * (FIRST_EDITS + 1):
             before_round()
             run(contender.argv)

@@ -50,7 +50,7 @@ complete -c marwatch -n "__fish_marwatch_needs_command" -f -a "help" -d 'Print t
 complete -c marwatch -n "__fish_marwatch_using_subcommand run" -l server -d 'Management address of a running server, such as http://127.0.0.1:8081. Can be repeated' -r
 complete -c marwatch -n "__fish_marwatch_using_subcommand run" -s c -l config -d 'The configuration file [default: marwatch.yaml in the current folder, if it exists]' -r -F
 complete -c marwatch -n "__fish_marwatch_using_subcommand run" -l watch -d 'Drop folder: each of its direct sub-folders is a model. Can be repeated' -r -F
-complete -c marwatch -n "__fish_marwatch_using_subcommand run" -l store -d 'The model store [default with --watch: model-store in the current folder]' -r -F
+complete -c marwatch -n "__fish_marwatch_using_subcommand run" -l store -d 'The model store, with --watch [default: model-store in the current folder]' -r -F
 complete -c marwatch -n "__fish_marwatch_using_subcommand run" -l log-level -d 'Log level: error, warn, info, debug, trace, or a filter such as marwatch::watch=debug [default: RUST_LOG; without it, info for `run` and warn for other commands]' -r
 complete -c marwatch -n "__fish_marwatch_using_subcommand run" -l log-format -d 'Format of the log on standard error [default: text; journal if standard error is connected to systemd\'s journal]' -r -f -a "text\t'Lines for people, in colour on a terminal unless NO_COLOR is set'
 json\t'One JSON object per line'
@@ -59,7 +59,7 @@ complete -c marwatch -n "__fish_marwatch_using_subcommand run" -l plain -d 'Log 
 complete -c marwatch -n "__fish_marwatch_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c marwatch -n "__fish_marwatch_using_subcommand build" -s c -l config -d 'The configuration file [default: marwatch.yaml in the current folder, if it exists]' -r -F
 complete -c marwatch -n "__fish_marwatch_using_subcommand build" -l watch -d 'Drop folder: each of its direct sub-folders is a model. Can be repeated' -r -F
-complete -c marwatch -n "__fish_marwatch_using_subcommand build" -l store -d 'The model store [default with --watch: model-store in the current folder]' -r -F
+complete -c marwatch -n "__fish_marwatch_using_subcommand build" -l store -d 'The model store, with --watch [default: model-store in the current folder]' -r -F
 complete -c marwatch -n "__fish_marwatch_using_subcommand build" -l log-level -d 'Log level: error, warn, info, debug, trace, or a filter such as marwatch::watch=debug [default: RUST_LOG; without it, info for `run` and warn for other commands]' -r
 complete -c marwatch -n "__fish_marwatch_using_subcommand build" -l log-format -d 'Format of the log on standard error [default: text; journal if standard error is connected to systemd\'s journal]' -r -f -a "text\t'Lines for people, in colour on a terminal unless NO_COLOR is set'
 json\t'One JSON object per line'
@@ -68,7 +68,7 @@ complete -c marwatch -n "__fish_marwatch_using_subcommand build" -l timings -d '
 complete -c marwatch -n "__fish_marwatch_using_subcommand build" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c marwatch -n "__fish_marwatch_using_subcommand check" -s c -l config -d 'The configuration file [default: marwatch.yaml in the current folder, if it exists]' -r -F
 complete -c marwatch -n "__fish_marwatch_using_subcommand check" -l watch -d 'Drop folder: each of its direct sub-folders is a model. Can be repeated' -r -F
-complete -c marwatch -n "__fish_marwatch_using_subcommand check" -l store -d 'The model store [default with --watch: model-store in the current folder]' -r -F
+complete -c marwatch -n "__fish_marwatch_using_subcommand check" -l store -d 'The model store, with --watch [default: model-store in the current folder]' -r -F
 complete -c marwatch -n "__fish_marwatch_using_subcommand check" -l log-level -d 'Log level: error, warn, info, debug, trace, or a filter such as marwatch::watch=debug [default: RUST_LOG; without it, info for `run` and warn for other commands]' -r
 complete -c marwatch -n "__fish_marwatch_using_subcommand check" -l log-format -d 'Format of the log on standard error [default: text; journal if standard error is connected to systemd\'s journal]' -r -f -a "text\t'Lines for people, in colour on a terminal unless NO_COLOR is set'
 json\t'One JSON object per line'
@@ -98,7 +98,7 @@ complete -c marwatch -n "__fish_marwatch_using_subcommand log" -l json -d 'Print
 complete -c marwatch -n "__fish_marwatch_using_subcommand log" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c marwatch -n "__fish_marwatch_using_subcommand history" -s c -l config -d 'The configuration file [default: marwatch.yaml in the current folder, if it exists]' -r -F
 complete -c marwatch -n "__fish_marwatch_using_subcommand history" -l watch -d 'Drop folder: each of its direct sub-folders is a model. Can be repeated' -r -F
-complete -c marwatch -n "__fish_marwatch_using_subcommand history" -l store -d 'The model store [default with --watch: model-store in the current folder]' -r -F
+complete -c marwatch -n "__fish_marwatch_using_subcommand history" -l store -d 'The model store, with --watch [default: model-store in the current folder]' -r -F
 complete -c marwatch -n "__fish_marwatch_using_subcommand history" -l log-level -d 'Log level: error, warn, info, debug, trace, or a filter such as marwatch::watch=debug [default: RUST_LOG; without it, info for `run` and warn for other commands]' -r
 complete -c marwatch -n "__fish_marwatch_using_subcommand history" -l log-format -d 'Format of the log on standard error [default: text; journal if standard error is connected to systemd\'s journal]' -r -f -a "text\t'Lines for people, in colour on a terminal unless NO_COLOR is set'
 json\t'One JSON object per line'
@@ -107,7 +107,7 @@ complete -c marwatch -n "__fish_marwatch_using_subcommand history" -l json -d 'P
 complete -c marwatch -n "__fish_marwatch_using_subcommand history" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c marwatch -n "__fish_marwatch_using_subcommand rollback" -s c -l config -d 'The configuration file [default: marwatch.yaml in the current folder, if it exists]' -r -F
 complete -c marwatch -n "__fish_marwatch_using_subcommand rollback" -l watch -d 'Drop folder: each of its direct sub-folders is a model. Can be repeated' -r -F
-complete -c marwatch -n "__fish_marwatch_using_subcommand rollback" -l store -d 'The model store [default with --watch: model-store in the current folder]' -r -F
+complete -c marwatch -n "__fish_marwatch_using_subcommand rollback" -l store -d 'The model store, with --watch [default: model-store in the current folder]' -r -F
 complete -c marwatch -n "__fish_marwatch_using_subcommand rollback" -l to -d 'The generation to put back, as `marwatch history` shows it' -r
 complete -c marwatch -n "__fish_marwatch_using_subcommand rollback" -l log-level -d 'Log level: error, warn, info, debug, trace, or a filter such as marwatch::watch=debug [default: RUST_LOG; without it, info for `run` and warn for other commands]' -r
 complete -c marwatch -n "__fish_marwatch_using_subcommand rollback" -l log-format -d 'Format of the log on standard error [default: text; journal if standard error is connected to systemd\'s journal]' -r -f -a "text\t'Lines for people, in colour on a terminal unless NO_COLOR is set'
@@ -116,7 +116,7 @@ journal\t'Entries of systemd\'s journal, with fields such as MODEL= and OUTCOME=
 complete -c marwatch -n "__fish_marwatch_using_subcommand rollback" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c marwatch -n "__fish_marwatch_using_subcommand pause" -s c -l config -d 'The configuration file [default: marwatch.yaml in the current folder, if it exists]' -r -F
 complete -c marwatch -n "__fish_marwatch_using_subcommand pause" -l watch -d 'Drop folder: each of its direct sub-folders is a model. Can be repeated' -r -F
-complete -c marwatch -n "__fish_marwatch_using_subcommand pause" -l store -d 'The model store [default with --watch: model-store in the current folder]' -r -F
+complete -c marwatch -n "__fish_marwatch_using_subcommand pause" -l store -d 'The model store, with --watch [default: model-store in the current folder]' -r -F
 complete -c marwatch -n "__fish_marwatch_using_subcommand pause" -l log-level -d 'Log level: error, warn, info, debug, trace, or a filter such as marwatch::watch=debug [default: RUST_LOG; without it, info for `run` and warn for other commands]' -r
 complete -c marwatch -n "__fish_marwatch_using_subcommand pause" -l log-format -d 'Format of the log on standard error [default: text; journal if standard error is connected to systemd\'s journal]' -r -f -a "text\t'Lines for people, in colour on a terminal unless NO_COLOR is set'
 json\t'One JSON object per line'
@@ -124,7 +124,7 @@ journal\t'Entries of systemd\'s journal, with fields such as MODEL= and OUTCOME=
 complete -c marwatch -n "__fish_marwatch_using_subcommand pause" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c marwatch -n "__fish_marwatch_using_subcommand resume" -s c -l config -d 'The configuration file [default: marwatch.yaml in the current folder, if it exists]' -r -F
 complete -c marwatch -n "__fish_marwatch_using_subcommand resume" -l watch -d 'Drop folder: each of its direct sub-folders is a model. Can be repeated' -r -F
-complete -c marwatch -n "__fish_marwatch_using_subcommand resume" -l store -d 'The model store [default with --watch: model-store in the current folder]' -r -F
+complete -c marwatch -n "__fish_marwatch_using_subcommand resume" -l store -d 'The model store, with --watch [default: model-store in the current folder]' -r -F
 complete -c marwatch -n "__fish_marwatch_using_subcommand resume" -l log-level -d 'Log level: error, warn, info, debug, trace, or a filter such as marwatch::watch=debug [default: RUST_LOG; without it, info for `run` and warn for other commands]' -r
 complete -c marwatch -n "__fish_marwatch_using_subcommand resume" -l log-format -d 'Format of the log on standard error [default: text; journal if standard error is connected to systemd\'s journal]' -r -f -a "text\t'Lines for people, in colour on a terminal unless NO_COLOR is set'
 json\t'One JSON object per line'
@@ -132,7 +132,7 @@ journal\t'Entries of systemd\'s journal, with fields such as MODEL= and OUTCOME=
 complete -c marwatch -n "__fish_marwatch_using_subcommand resume" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c marwatch -n "__fish_marwatch_using_subcommand verify" -s c -l config -d 'The configuration file [default: marwatch.yaml in the current folder, if it exists]' -r -F
 complete -c marwatch -n "__fish_marwatch_using_subcommand verify" -l watch -d 'Drop folder: each of its direct sub-folders is a model. Can be repeated' -r -F
-complete -c marwatch -n "__fish_marwatch_using_subcommand verify" -l store -d 'The model store [default with --watch: model-store in the current folder]' -r -F
+complete -c marwatch -n "__fish_marwatch_using_subcommand verify" -l store -d 'The model store, with --watch [default: model-store in the current folder]' -r -F
 complete -c marwatch -n "__fish_marwatch_using_subcommand verify" -l log-level -d 'Log level: error, warn, info, debug, trace, or a filter such as marwatch::watch=debug [default: RUST_LOG; without it, info for `run` and warn for other commands]' -r
 complete -c marwatch -n "__fish_marwatch_using_subcommand verify" -l log-format -d 'Format of the log on standard error [default: text; journal if standard error is connected to systemd\'s journal]' -r -f -a "text\t'Lines for people, in colour on a terminal unless NO_COLOR is set'
 json\t'One JSON object per line'

@@ -4,7 +4,7 @@
 //! large stored entries by path with their data on page boundaries, then everything else by path;
 //! every local header complete, no data descriptors, no gap between entries, UTF-8 names, fixed
 //! timestamps and modes, zip64 only where needed. The server reads an archive as a stream of local
-//! headers and never looks at the central directory, so both must say the same.
+//! headers and never reads the central directory, so both must say the same.
 //!
 //! A module imports only those below it:
 //!

@@ -39,7 +39,7 @@ const NEEDS_ZIP64: u16 = 45;
 pub const FLAGS: u16 = 1 << 11;
 const DOS_TIME: u16 = 0;
 const DOS_DATE: u16 = 1 << 5 | 1;
-/// Time and date as they stand in a header.
+/// Time and date in the form of a header.
 pub const MODIFIED: u32 = (DOS_DATE as u32) << 16 | DOS_TIME as u32;
 /// A regular file of mode 0644, in the upper half.
 const EXTERNAL_ATTRIBUTES: u32 = 0o100_644 << 16;

@@ -18,7 +18,6 @@ use crate::model::ModelName;
 use crate::model::name::NameError;
 use crate::pipeline::command::Answer;
 use crate::pipeline::command::{Command, CommandRequest};
-use crate::reconcile::OrderKind;
 use crate::store::{LockError, StoreError, hidden_folder};
 use crate::text::chain;
 
@@ -26,27 +25,27 @@ use crate::text::chain;
 pub(super) fn run(
     source: &Source,
     name: &str,
-    demand: Command,
+    command: Command,
     out: &mut dyn Write,
 ) -> Result<Exit, Stop> {
     let name = ModelName::parse(name)
         .map_err(|error| Stop::new(Exit::Usage, format!("{error} – {}", NameError::HELP)))?;
-    let answer = ask(source.config()?, &name, demand)?;
+    let answer = ask(source.config()?, &name, command)?;
     written(write_line(out, answer.message))
 }
 
 /// Carries out a command.
-pub(super) fn ask(config: Config, name: &ModelName, demand: Command) -> Result<Answer, Stop> {
-    block_on(config.jobs, decide(config, name, demand))?
+pub(super) fn ask(config: Config, name: &ModelName, command: Command) -> Result<Answer, Stop> {
+    block_on(config.jobs, decide(config, name, command))?
 }
 
-async fn decide(config: Config, name: &ModelName, demand: Command) -> Result<Answer, Stop> {
+async fn decide(config: Config, name: &ModelName, command: Command) -> Result<Answer, Stop> {
     let hidden = hidden_folder(&config.store);
     let only = Some(BTreeSet::from([name.to_string()]));
     match OnePass::open(config, only, Arc::new(|_, _| {}), None) {
-        Ok(pass) => carry_out(pass, name, demand).await,
+        Ok(pass) => carry_out(pass, name, command).await,
         Err(StoreError::Lock(held @ LockError::Held { .. })) => {
-            client::ask(&hidden, name, demand).await.map_err(|error| match error {
+            client::ask(&hidden, name, command).await.map_err(|error| match error {
                 ClientError::Refused(_) => Stop::new(Exit::ModelProblems, chain(&error)),
                 ClientError::Connect { .. } => {
                     Stop::new(Exit::StoreHeld, format!("{held}; {}", chain(&error)))
@@ -58,10 +57,10 @@ async fn decide(config: Config, name: &ModelName, demand: Command) -> Result<Ans
     }
 }
 
-async fn carry_out(mut pass: OnePass, name: &ModelName, demand: Command) -> Result<Answer, Stop> {
+async fn carry_out(mut pass: OnePass, name: &ModelName, command: Command) -> Result<Answer, Stop> {
     pass.engine.find(name);
     let (reply, mut receiver) = oneshot::channel();
-    pass.engine.command(CommandRequest { name: name.clone(), demand, reply });
+    pass.engine.command(CommandRequest { name: name.clone(), command, reply });
     let mut answer = None;
     loop {
         answer = answer.or_else(|| receiver.try_recv().ok());
@@ -69,7 +68,7 @@ async fn carry_out(mut pass: OnePass, name: &ModelName, demand: Command) -> Resu
         // is answered.
         let is_done = match &answer {
             None => pass.engine.is_idle(),
-            Some(Ok(_)) if demand == Command::Order(OrderKind::Resume) => pass.engine.is_idle(),
+            Some(Ok(_)) if command == Command::Resume => pass.engine.is_idle(),
             Some(_) => true,
         };
         if is_done {

@@ -165,7 +165,7 @@ fn write(rows: &[&Summary], out: &mut dyn Write) -> io::Result<()> {
         return writeln!(out, "there are no models yet");
     }
     let mut table = table();
-    table.set_header(["MODEL", "OUTCOME", "ARCHIVE", "SIZE", "TIME"]);
+    table.set_header(["MODEL", "OUTCOME", "ARCHIVE", "SIZE", "TIME", "WHY"]);
     for row in rows {
         table.add_row(cells(row));
     }
@@ -181,7 +181,7 @@ fn write(rows: &[&Summary], out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-fn cells(row: &Summary) -> [String; 5] {
+fn cells(row: &Summary) -> [String; 6] {
     let model = printable(&row.model);
     let Some(record) = &row.record else {
         let outcome = match &row.end {
@@ -192,7 +192,7 @@ fn cells(row: &Summary) -> [String; 5] {
             End::Waiting(waiting) => printable(&waiting.to_string()),
             _ => "not built".to_owned(),
         };
-        return [model, outcome, String::new(), String::new(), String::new()];
+        return [model, outcome, String::new(), String::new(), String::new(), String::new()];
     };
     let ms = record.took_ms();
     [
@@ -201,5 +201,6 @@ fn cells(row: &Summary) -> [String; 5] {
         record.archive.clone().unwrap_or_default(),
         size(record.bytes),
         if record.stages_ms.is_empty() { String::new() } else { format!("{ms:.1} ms") },
+        printable(&record.why.join("; ")),
     ]
 }

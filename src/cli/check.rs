@@ -166,7 +166,7 @@ impl Findings {
         for problem in &self.problems {
             write_line(out, problem)?;
         }
-        let verdict = if self.problems.is_empty() { "all is well: " } else { "" };
+        let verdict = if self.problems.is_empty() { "no problems: " } else { "" };
         writeln!(
             out,
             "{verdict}{} checked, {}, {}",

@@ -16,7 +16,7 @@ use crate::results::follow::Follower;
 use crate::results::{Outcome, RESULTS_FILE, Record};
 use crate::store::hidden_folder;
 
-/// Interval between two looks for new records with `--follow`.
+/// Interval between two reads for new records with `--follow`.
 const INTERVAL: Duration = Duration::from_millis(250);
 
 /// Show the result of each build, removal, rollback and server update
@@ -109,6 +109,9 @@ fn show(record: &Record, args: &Args, out: &mut dyn Write) -> io::Result<()> {
         }
     }
     write_line(out, line)?;
+    if !record.why.is_empty() {
+        write_line(out, format_args!("  why: {}", record.why.join("; ")))?;
+    }
     if let Some(failure) = &record.failure {
         write_line(out, format_args!("  {failure}"))?;
     }
@@ -134,7 +137,7 @@ mod tests {
         let args =
             Args { follow: false, model: vec![], failed: true, lines: 1, json: false, source };
         let mut record = Record::new("m".into(), "m".into(), Trigger::Change);
-        let outcomes = Outcome::OF_ATTEMPTS.into_iter().chain(Outcome::OF_SERVERS);
+        let outcomes = Outcome::ALL.iter().copied();
         let shown = outcomes.filter(|&outcome| {
             record.outcome = outcome;
             is_wanted(&record, &args)

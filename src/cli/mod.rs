@@ -66,8 +66,8 @@ Without a configuration file:
   marwatch run --watch models --server http://127.0.0.1:8081
 
 Exit codes: 0 success; 1 a model was rejected, failed or did not settle, or an archive has problems;
-2 wrong usage; 3 the configuration is not valid; 4 another marwatch holds the store; 5 the store or
-another resource cannot be used; 6 stopped before all builds had ended.";
+2 wrong usage; 3 the configuration is invalid; 4 another marwatch holds the store; 5 the store or
+another resource cannot be used; 6 stopped before all builds had finished.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -223,8 +223,12 @@ const KEEP_THREADS: Duration = Duration::from_secs(365 * 24 * 3600);
 /// of leaving hundreds of threads.
 const MORE_THREADS: usize = 16;
 
+/// How long tasks that still run at the end may take. The last one gives the store back, which then
+/// removes what left it.
+const LAST_TASKS: Duration = Duration::from_secs(2);
+
 /// Runs `work` on this thread; up to `jobs` builds and some short tasks run on threads beside it. A
-/// build that does not stop must not keep the process alive: the next start sweeps what it leaves in
+/// build that does not stop must not keep the process alive: the next start removes what it leaves in
 /// staging.
 fn block_on<T>(jobs: usize, work: impl Future<Output = T>) -> Result<T, Stop> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -234,6 +238,6 @@ fn block_on<T>(jobs: usize, work: impl Future<Output = T>) -> Result<T, Stop> {
         .build()
         .map_err(|error| Stop::cannot("start", &error))?;
     let result = runtime.block_on(work);
-    runtime.shutdown_background();
+    runtime.shutdown_timeout(LAST_TASKS);
     Ok(result)
 }

@@ -6,7 +6,6 @@ use super::source::Source;
 use super::{Stop, ask};
 use crate::exit::Exit;
 use crate::pipeline::command::Command;
-use crate::reconcile::OrderKind;
 
 /// Put an earlier archive of a model back into the store
 ///
@@ -57,7 +56,7 @@ struct Model {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Stop> {
-    args.model.ask(Command::Order(OrderKind::RollBack { to: args.to }), out)
+    args.model.ask(Command::RollBack { to: args.to }, out)
 }
 
 pub(super) fn pause(args: &PauseArgs, out: &mut dyn Write) -> Result<Exit, Stop> {
@@ -65,7 +64,7 @@ pub(super) fn pause(args: &PauseArgs, out: &mut dyn Write) -> Result<Exit, Stop>
 }
 
 pub(super) fn resume(args: &ResumeArgs, out: &mut dyn Write) -> Result<Exit, Stop> {
-    args.model.ask(Command::Order(OrderKind::Resume), out)
+    args.model.ask(Command::Resume, out)
 }
 
 impl Model {

@@ -22,7 +22,7 @@ pub(super) struct Source {
     /// Drop folder: each of its direct sub-folders is a model. Can be repeated
     #[arg(long, value_name = "DIR")]
     pub(super) watch: Vec<PathBuf>,
-    /// The model store [default with --watch: model-store in the current folder]
+    /// The model store, with --watch [default: model-store in the current folder]
     #[arg(long, value_name = "DIR", requires = "watch")]
     pub(super) store: Option<PathBuf>,
 }

@@ -197,7 +197,9 @@ fn cells(model: &ModelStatus, now: Timestamp, has_servers: bool) -> Vec<String> 
         };
         cells.push(servers.map(|all| count(&mut all.map(|of| of.state))).unwrap_or_default());
     }
-    let why = model.why.clone().or_else(|| model.unserved()).unwrap_or_default();
+    // Without a reason for its state, the reason for its last archive.
+    let packed = || model.last.as_ref().map(|last| last.why.join("; "));
+    let why = model.why.clone().or_else(|| model.unserved()).or_else(packed).unwrap_or_default();
     cells.push(printable(&why));
     cells
 }

@@ -11,7 +11,6 @@ use crate::exit::Exit;
 use crate::model::ModelName;
 use crate::model::problem::any_error;
 use crate::pipeline::command::Command;
-use crate::reconcile::OrderKind;
 use crate::results::audit::{Audit, Verdict, audit};
 
 /// Read the whole store back and list its problems
@@ -72,7 +71,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Stop> {
 fn repair(config: &Config, found: &Audit) {
     for name in &found.repairable {
         let Ok(name) = ModelName::parse(name) else { continue };
-        match ask::ask(config.clone(), &name, Command::Order(OrderKind::Rebuild)) {
+        match ask::ask(config.clone(), &name, Command::Rebuild) {
             Ok(answer) => print(Priority::Notice, &answer.message),
             Err(stop) => stop.print(),
         }

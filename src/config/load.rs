@@ -64,7 +64,7 @@ pub fn parse(path: &Path, text: &str) -> Result<(Config, Vec<Problem>), Vec<Prob
     parse_bytes(path, text.as_bytes())
 }
 
-/// A command line that stands in for a configuration file.
+/// A command line that replaces a configuration file.
 #[derive(Debug, Clone, Copy)]
 pub struct Flags<'a> {
     /// The values of `--watch`.

@@ -91,7 +91,7 @@ impl Reader {
             }
             other => {
                 let what = format!("is {}, not a list", kind(other));
-                let help = "write each item on its own line below it, after `- `";
+                let help = "write each item on its own line below it, beginning with `- `";
                 self.wrong(at, Wrong::new(what, help));
                 None
             }
@@ -121,7 +121,9 @@ impl Reader {
         let schema = OnceCell::new();
         for key in unknown.take(MAX_UNKNOWN) {
             let key_at = at.member(key);
-            if let Some((_, what, help)) = DROPPED.iter().find(|(name, ..)| *name == key_at.key()) {
+            // Only marwatch.yaml had them, and only there files may be named.
+            let dropped = DROPPED.iter().find(|(name, ..)| *name == key_at.key());
+            if let Some((_, what, help)) = dropped.filter(|_| self.base.is_some()) {
                 self.problems.push(key_at.problem_at_key(Code::SettingsUnknownKey, what, *help));
                 continue;
             }

@@ -15,7 +15,6 @@ use super::socket::short;
 use super::{RollBack, SOCKET, verb};
 use crate::model::ModelName;
 use crate::pipeline::command::{Answer, Command, Refusal};
-use crate::reconcile::OrderKind;
 use crate::status::Status;
 
 /// Why a request failed.
@@ -39,7 +38,7 @@ pub enum ClientError {
 /// done.
 pub async fn ask(hidden: &Path, name: &ModelName, command: Command) -> Result<Answer, ClientError> {
     let body = match command {
-        Command::Order(OrderKind::RollBack { to }) => serde_json::to_vec(&RollBack { to })?,
+        Command::RollBack { to } => serde_json::to_vec(&RollBack { to })?,
         _ => Vec::new(),
     };
     // Names need no escaping in a URL.

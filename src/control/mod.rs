@@ -23,7 +23,6 @@ pub use socket::{Closed, Socket};
 
 use crate::config::Config;
 use crate::pipeline::command::{Command, CommandRequest};
-use crate::reconcile::OrderKind;
 use crate::results::Record;
 use crate::sink::Sink;
 use crate::status::history::AttemptHistory;
@@ -109,13 +108,13 @@ impl Control {
         };
         let token = config.control.token_file.as_deref().map(port::token).transpose();
         // An unchanged address stays open, so that clients stay connected.
-        let stays = self.port.as_ref().filter(|port| port.wanted() == address);
+        let stays = self.port.as_ref().filter(|port| port.configured == address);
         match (token, stays) {
             (Ok(token), Some(port)) => port.set_token(token),
             (Ok(token), None) => {
                 self.port = Port::open(address, token, self.app.clone()).map_err(fail).ok();
                 if let Some(port) = &self.port {
-                    tracing::info!(address = %port.address(), "answering on a port");
+                    tracing::info!(address = %port.address, "answering on a port");
                 }
             }
             (Err(error), _) => {
@@ -125,20 +124,21 @@ impl Control {
         }
     }
 
-    /// Removes the socket. Requests on open connections and on the port are answered until
-    /// [`Closed::answered`]; once the loop and what it took are dropped, the answer is that
-    /// marwatch is stopping.
+    /// Removes the socket and stops listening on the port, which the next daemon may need. Requests
+    /// that have arrived are answered until [`Closed::answered`]; once the loop and what it took are
+    /// dropped, the answer is that marwatch is stopping.
     pub fn close(self) -> Closed {
-        self.socket.map(Socket::close).unwrap_or_default().and(self.port.map(Port::close))
+        let port = self.port.map(|port| port.service.stop_listening());
+        self.socket.map(Socket::close).unwrap_or_default().and(port)
     }
 }
 
 /// The last part of a command's path.
 const fn verb(command: Command) -> &'static str {
     match command {
-        Command::Order(OrderKind::RollBack { .. } | OrderKind::PutBack { .. }) => "rollback",
-        Command::Order(OrderKind::Resume) => "resume",
-        Command::Order(OrderKind::Rebuild) => "rebuild",
+        Command::RollBack { .. } | Command::PutBack { .. } => "rollback",
+        Command::Resume => "resume",
+        Command::Rebuild => "rebuild",
         Command::Pause => "pause",
     }
 }

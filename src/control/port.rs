@@ -36,10 +36,12 @@ pub(super) enum PortError {
 /// An open port. Dropping it closes the port.
 #[derive(Debug)]
 pub(super) struct Port {
-    wanted: SocketAddr,
-    address: SocketAddr,
+    /// The configured address.
+    pub(super) configured: SocketAddr,
+    /// The actual address, which differs for port 0.
+    pub(super) address: SocketAddr,
     guard: Guard,
-    service: Service,
+    pub(super) service: Service,
 }
 
 /// The digest of a token. Comparing digests takes the same time wherever they differ.
@@ -54,39 +56,24 @@ struct Guard {
 
 impl Port {
     pub(super) fn open(
-        wanted: SocketAddr,
+        configured: SocketAddr,
         token: Option<Token>,
         app: AppState,
     ) -> Result<Self, PortError> {
-        let guard = Guard::new(token, wanted.ip().is_loopback());
-        let listener = std::net::TcpListener::bind(wanted)
+        let guard = Guard::new(token, configured.ip().is_loopback());
+        let listener = std::net::TcpListener::bind(configured)
             .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
             .and_then(TcpListener::from_std)
             .map_err(PortError::Listen)?;
         let address = listener.local_addr().map_err(PortError::Listen)?;
         let router = router(app).layer(from_fn_with_state(guard.clone(), guard_requests));
         let service = Service::start(listener, router, "port");
-        Ok(Self { wanted, address, guard, service })
-    }
-
-    /// The configured address.
-    pub(super) fn wanted(&self) -> SocketAddr {
-        self.wanted
+        Ok(Self { configured, address, guard, service })
     }
 
     /// Sets another token, for connected clients too.
     pub(super) fn set_token(&self, token: Option<Token>) {
         *self.guard.token() = token;
-    }
-
-    /// The actual address.
-    pub(super) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// The service, which continues to answer.
-    pub(super) fn close(self) -> Service {
-        self.service
     }
 }
 
@@ -101,8 +88,8 @@ pub(super) fn token(path: &Path) -> Result<Token, PortError> {
 }
 
 async fn guard_requests(State(guard): State<Guard>, request: Request, next: Next) -> Response {
-    match guard.objection(request.method(), request.uri().path(), request.headers()) {
-        Some((status, message, help)) => refuse(status, message, help),
+    match guard.refusal(request.method(), request.uri().path(), request.headers()) {
+        Some(refusal) => refusal,
         None => next.run(request).await,
     }
 }
@@ -117,35 +104,26 @@ impl Guard {
         self.token.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Why a request is refused: status, message and help.
-    fn objection(
-        &self,
-        method: &Method,
-        path: &str,
-        headers: &HeaderMap,
-    ) -> Option<(StatusCode, &'static str, &'static str)> {
+    /// The answer to a request that is refused.
+    fn refusal(&self, method: &Method, path: &str, headers: &HeaderMap) -> Option<Response> {
         if matches!(path, "/healthz" | "/readyz") {
             return None;
         }
         // DNS rebinding: a page from elsewhere can let its own name lead here, but its requests
         // then carry that name in the header.
         if self.is_loopback && !names_loopback(headers) {
-            return Some((
-                StatusCode::MISDIRECTED_REQUEST,
-                "the `Host` header does not name this machine",
-                "use 127.0.0.1 or localhost",
-            ));
+            let message = "the `Host` header does not name this machine";
+            let help = "use 127.0.0.1 or localhost";
+            return Some(refuse(StatusCode::MISDIRECTED_REQUEST, message, help));
         }
         let is_read = matches!(*method, Method::GET | Method::HEAD);
         if self.is_loopback && is_read {
             return None;
         }
         let Some(token) = *self.token() else {
-            return Some((
-                StatusCode::FORBIDDEN,
-                "commands on this port need a token, and none is configured",
-                "use the control socket, or set `control.token_file`",
-            ));
+            let message = "commands on this port need a token, and none is configured";
+            let help = "use the control socket, or set `control.token_file`";
+            return Some(refuse(StatusCode::FORBIDDEN, message, help));
         };
         let sent = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
         let sent = sent.and_then(|value| value.strip_prefix(b"Bearer "));
@@ -153,7 +131,7 @@ impl Guard {
             return None;
         }
         let help = "send `Authorization: Bearer TOKEN` with the token in `control.token_file`";
-        Some((StatusCode::UNAUTHORIZED, "the token is missing or wrong", help))
+        Some(refuse(StatusCode::UNAUTHORIZED, "the token is missing or wrong", help))
     }
 }
 
@@ -179,7 +157,7 @@ mod tests {
 
     use super::*;
 
-    fn objection(guard: &Guard, method: Method, path: &str, host: &str, token: &str) -> u16 {
+    fn answer(guard: &Guard, method: Method, path: &str, host: &str, token: &str) -> u16 {
         let mut headers = HeaderMap::new();
         if !host.is_empty() {
             headers.insert(header::HOST, host.parse().unwrap());
@@ -187,27 +165,27 @@ mod tests {
         if !token.is_empty() {
             headers.insert(header::AUTHORIZATION, token.parse().unwrap());
         }
-        guard.objection(&method, path, &headers).map_or(200, |(status, ..)| status.as_u16())
+        guard.refusal(&method, path, &headers).map_or(200, |answer| answer.status().as_u16())
     }
 
     #[test]
     fn on_loopback_everyone_may_read_and_commands_need_the_token() {
         let open = Guard::new(None, true);
         for host in ["localhost", "localhost:80", "127.0.0.1:8", "127.0.0.1", "[::1]:8", "[::1]"] {
-            assert_eq!(objection(&open, Method::GET, "/models", host, ""), 200, "{host}");
+            assert_eq!(answer(&open, Method::GET, "/models", host, ""), 200, "{host}");
         }
         for host in ["", "evil.example:8", "10.0.0.1:8", "localhost.evil.example", "[::2]"] {
-            assert_eq!(objection(&open, Method::GET, "/models", host, ""), 421, "{host}");
+            assert_eq!(answer(&open, Method::GET, "/models", host, ""), 421, "{host}");
         }
-        assert_eq!(objection(&open, Method::POST, "/rescan", "localhost", ""), 403);
-        assert_eq!(objection(&open, Method::POST, "/rescan", "localhost", "Bearer "), 403);
+        assert_eq!(answer(&open, Method::POST, "/rescan", "localhost", ""), 403);
+        assert_eq!(answer(&open, Method::POST, "/rescan", "localhost", "Bearer "), 403);
         let guarded = Guard::new(Some(blake3::hash(b"secret")), true);
-        let post = |token| objection(&guarded, Method::POST, "/rescan", "localhost", token);
+        let post = |token| answer(&guarded, Method::POST, "/rescan", "localhost", token);
         assert_eq!(post(""), 401);
         assert_eq!(post("Bearer wrong"), 401);
         assert_eq!(post("secret"), 401);
         assert_eq!(post("Bearer secret"), 200);
-        assert_eq!(objection(&guarded, Method::GET, "/models", "localhost", ""), 200);
+        assert_eq!(answer(&guarded, Method::GET, "/models", "localhost", ""), 200);
     }
 
     #[test]
@@ -220,7 +198,7 @@ mod tests {
             ("/metrics", "Bearer secret", 200),
             ("/", "Bearer s", 401),
         ] {
-            assert_eq!(objection(&guard, Method::GET, path, "m.example", token), status, "{path}");
+            assert_eq!(answer(&guard, Method::GET, path, "m.example", token), status, "{path}");
         }
     }
 

@@ -23,7 +23,6 @@ use crate::clock;
 use crate::model::ModelName;
 use crate::model::name::NameError;
 use crate::pipeline::command::{Answer, Command, CommandRequest, Refusal};
-use crate::reconcile::OrderKind;
 use crate::results::{CATALOG_FILE, Catalog, Record};
 use crate::status::now::Now;
 use crate::status::{Status, metrics};
@@ -44,8 +43,8 @@ pub(super) fn router(app: AppState) -> Router {
         .route("/metrics", get(text))
         .route("/rescan", post(rescan))
         .route("/models/{name}/rollback", post(roll_back))
-        .route("/models/{name}/resume", command(Command::Order(OrderKind::Resume)))
-        .route("/models/{name}/rebuild", command(Command::Order(OrderKind::Rebuild)))
+        .route("/models/{name}/resume", command(Command::Resume))
+        .route("/models/{name}/rebuild", command(Command::Rebuild))
         .route("/models/{name}/pause", command(Command::Pause))
         .with_state(app)
 }
@@ -66,10 +65,12 @@ impl AppState {
     }
 
     async fn now(&self) -> Result<Now, Response> {
-        timeout(LOOP_TIMEOUT, self.ask(Question::Now)).await.unwrap_or_else(|_| {
+        let Ok(answer) = timeout(LOOP_TIMEOUT, self.ask(Question::Now)).await else {
+            let message = "the daemon's loop does not answer";
             let help = "see marwatch's log; a service manager with a watchdog restarts marwatch";
-            Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "the daemon's loop does not answer", help))
-        })
+            return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, message, help));
+        };
+        answer
     }
 
     /// What `read` makes of the status. Both are computed off the loop's thread.
@@ -99,7 +100,7 @@ impl AppState {
         let name = ModelName::parse(name)
             .map_err(|error| refuse(StatusCode::BAD_REQUEST, error.to_string(), NameError::HELP))?;
         let (reply, answer) = oneshot::channel();
-        self.commands.send(CommandRequest { name, demand: command, reply });
+        self.commands.send(CommandRequest { name, command, reply });
         let answer = answer.await.map_err(|_| stopping())?;
         let refused = |refusal| (StatusCode::CONFLICT, Json::<Refusal>(refusal)).into_response();
         Ok(Json(answer.map_err(refused)?).into_response())
@@ -167,7 +168,7 @@ async fn roll_back(
         let message = format!("the request's body is invalid: {error}");
         refuse(StatusCode::BAD_REQUEST, message, "send {\"to\": GENERATION}, or no body")
     })?;
-    app.command(&name, Command::Order(OrderKind::RollBack { to })).await
+    app.command(&name, Command::RollBack { to }).await
 }
 
 fn stopping() -> Response {

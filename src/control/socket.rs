@@ -75,7 +75,7 @@ impl Socket {
 /// requests that it is answering, as long as the runtime runs.
 #[derive(Debug)]
 pub(super) struct Service {
-    end: oneshot::Sender<()>,
+    end: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
 
@@ -93,7 +93,15 @@ impl Service {
                 tracing::error!(%error, "the {name} no longer answers");
             }
         });
-        Self { end, task }
+        Self { end: Some(end), task }
+    }
+
+    /// Stops listening. Requests that have arrived are still answered.
+    pub(super) fn stop_listening(mut self) -> Self {
+        if let Some(end) = self.end.take() {
+            let _ = end.send(());
+        }
+        self
     }
 }
 
@@ -110,11 +118,8 @@ impl Closed {
 
     /// Waits until every client has its answer, except those that do not read it.
     pub async fn answered(self) {
-        let end = |service: Service| {
-            let _ = service.end.send(());
-            service.task
-        };
-        let tasks: Vec<_> = self.0.into_iter().map(end).collect();
+        let tasks: Vec<_> =
+            self.0.into_iter().map(|service| service.stop_listening().task).collect();
         let all = async {
             for task in tasks {
                 let _ = task.await;

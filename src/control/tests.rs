@@ -116,16 +116,16 @@ async fn commands_are_forwarded_and_answered() {
     let Fixture { hidden, inbox, .. } = &mut fixture();
     let name = ModelName::parse("m").unwrap();
     for command in [
-        Command::Order(OrderKind::RollBack { to: None }),
-        Command::Order(OrderKind::RollBack { to: Some(7) }),
-        Command::Order(OrderKind::Resume),
-        Command::Order(OrderKind::Rebuild),
+        Command::RollBack { to: None },
+        Command::RollBack { to: Some(7) },
+        Command::Resume,
+        Command::Rebuild,
         Command::Pause,
     ] {
         let asked = client::ask(hidden, &name, command);
         let served = async {
             let request = inbox.recv().await.unwrap();
-            assert_eq!((&request.name, request.demand), (&name, command));
+            assert_eq!((&request.name, request.command), (&name, command));
             let answer = Answer { message: "done".into(), record: None };
             request.reply.send(Ok(answer)).unwrap();
         };
@@ -138,7 +138,7 @@ async fn commands_are_forwarded_and_answered() {
 async fn a_command_that_still_waits_at_the_end_is_answered() {
     let Fixture { _dir, hidden, socket, mut inbox, .. } = fixture();
     let name = ModelName::parse("m").unwrap();
-    let asked = client::ask(&hidden, &name, Command::Order(OrderKind::Resume));
+    let asked = client::ask(&hidden, &name, Command::Resume);
     let ended = async {
         let request = inbox.recv().await.unwrap();
         let closed = socket.close();
@@ -151,7 +151,7 @@ async fn a_command_that_still_waits_at_the_end_is_answered() {
         Err(ClientError::Refused(refusal)) => assert_eq!(refusal.message, "marwatch is stopping"),
         other => panic!("{other:?}"),
     }
-    let again = client::ask(&hidden, &name, Command::Order(OrderKind::Resume)).await;
+    let again = client::ask(&hidden, &name, Command::Resume).await;
     assert!(matches!(again, Err(ClientError::Connect { .. })), "{again:?}");
 }
 
@@ -263,7 +263,7 @@ async fn commands_over_the_port_need_the_token() {
     fs::write(&token, "secret\n").unwrap();
     let port = Port::open("127.0.0.1:0".parse().unwrap(), Some(port::token(&token).unwrap()), app)
         .unwrap();
-    let address = port.address();
+    let address = port.address;
     let talk = move |line: &str, headers: &str| {
         let request =
             format!("{line} HTTP/1.1\r\nconnection: close\r\ncontent-length: 0\r\n{headers}\r\n");
@@ -314,7 +314,7 @@ fn a_request_that_is_being_answered_at_the_end_gets_its_answer_over_socket_and_p
             drop(socket);
             let control = Control::start(&config, app.clone());
             let stream: Box<dyn ReadWrite> = if over == "port" {
-                let address = control.port.as_ref().unwrap().address();
+                let address = control.port.as_ref().unwrap().address;
                 Box::new(TcpStream::connect(address).unwrap())
             } else {
                 let folder = fs::File::open(&hidden).unwrap();
@@ -326,8 +326,12 @@ fn a_request_that_is_being_answered_at_the_end_gets_its_answer_over_socket_and_p
             let Some(Question::Now(reply)) = asked.recv().await else { panic!() };
             reply.send(now()).unwrap();
             // The loop stops, as on SIGTERM.
+            let address = control.port.as_ref().unwrap().address;
             let closed = control.close();
             drop(asked);
+            // The next daemon can listen there at once.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            drop(std::net::TcpListener::bind(address).expect("the port is free"));
             tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 drop(history);

@@ -32,7 +32,7 @@ impl EventForwarder {
         Self { events, configs, task, grace: config.shutdown_grace }
     }
 
-    /// Where to send events.
+    /// The receiver of events.
     pub(super) fn events(&self) -> UnboundedSender<StoreEvent> {
         self.events.clone()
     }

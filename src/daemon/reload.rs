@@ -25,7 +25,7 @@ fn read(source: &dyn ConfigSource, current: &Config) -> Result<Config, String> {
         for problem in &problems {
             tracing::error!("{problem}");
         }
-        tracing::error!("SIGHUP: the configuration is not valid; keeping the old one");
+        tracing::error!("SIGHUP: the configuration is invalid; keeping the old one");
         problems.into_iter().next().unwrap_or_default()
     })?;
     if config.store != current.store || config.state_dir != current.state_dir {
@@ -34,6 +34,6 @@ fn read(source: &dyn ConfigSource, current: &Config) -> Result<Config, String> {
         );
         return Err("`store` and `state_dir` change only with a restart".into());
     }
-    tracing::info!("SIGHUP: the configuration was read again");
+    tracing::info!("SIGHUP: configuration reloaded");
     Ok(config)
 }

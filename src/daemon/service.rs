@@ -20,17 +20,17 @@ use crate::status::issues::Issues;
 /// The status is sent this long after a change. Changes that are over by then are not sent: an edit
 /// that is in the store after 300 ms leaves the status as it was.
 const STATUS_PAUSE: Duration = Duration::from_secs(1);
-/// The time that is asked for while builds drain. Asked for bit by bit, so that systemd does not wait
+/// The time that each request for more time adds while builds drain. It is short, so that systemd does not wait
 /// for the whole grace period if the loop gets stuck.
 const EXTENSION: Duration = Duration::from_secs(20);
-/// How often more time is asked for.
+/// Interval between requests for more time.
 pub const EXTEND_EVERY: Duration = Duration::from_secs(5);
 
 /// Notifies the service manager, if there is one.
 #[derive(Debug)]
 pub struct ServiceNotifier {
     is_enabled: bool,
-    /// How often to feed the watchdog; `None` without one.
+    /// Interval between watchdog messages; `None` without a watchdog.
     feed_every: Option<Duration>,
     feed_at: Option<Instant>,
     /// The status that was sent last.
@@ -109,11 +109,11 @@ impl ServiceNotifier {
         ]);
     }
 
-    /// The configuration was read again, or has this error.
+    /// The configuration was reloaded, or has this error.
     pub fn reloaded(&mut self, outcome: Result<(), String>) {
         self.config_error = outcome.err();
         let line = match &self.config_error {
-            None => "the configuration was read again; scanning every model".to_owned(),
+            None => "configuration reloaded; scanning every model".to_owned(),
             Some(error) => invalid_config(error),
         };
         self.status = issues::fit(&line);
@@ -175,7 +175,7 @@ fn notify(states: &[NotifyState<'_>]) {
 }
 
 fn invalid_config(error: &str) -> String {
-    format!("the new configuration is not valid, keeping the old one: {error}")
+    format!("the new configuration is invalid; keeping the old one: {error}")
 }
 
 fn extension() -> NotifyState<'static> {

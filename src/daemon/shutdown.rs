@@ -11,7 +11,7 @@ use super::signals::Signal;
 use super::{Daemon, service, signals, until};
 use crate::exit::Exit;
 
-/// How long builds may take to stop when they are cancelled.
+/// The time that cancelled builds have to stop.
 const STOP_WAIT: Duration = Duration::from_secs(2);
 
 impl Daemon {
@@ -22,7 +22,7 @@ impl Daemon {
         let grace = self.engine.config().shutdown_grace;
         tracing::info!(
             work = self.engine.outstanding(),
-            "stopping; letting builds end for up to {} s",
+            "stopping; running builds have {} s to finish",
             grace.as_secs()
         );
         let mut deadline = Instant::now() + grace;
@@ -32,7 +32,7 @@ impl Daemon {
             tokio::select! {
                 Some(message) = self.inbox.recv() => self.take(message),
                 () = stop_signal(&mut self.signals) => {
-                    tracing::warn!("stopped at once; the next start sweeps what is left in staging");
+                    tracing::warn!("stopped at once; the next start removes what is left in staging");
                     self.engine.cancel();
                     return Exit::Interrupted;
                 }

@@ -46,6 +46,7 @@ pub struct Identity {
 
 impl Identity {
     /// Stands for the identity of an archive that is not in the store.
+    #[cfg(test)]
     pub const NONE: Self = Self { ino: 0, size: 0, mtime: 0 };
 
     /// The identity of what is at `path`, if anything is. Links are not followed.
@@ -118,7 +119,7 @@ const COARSE_STEP: i64 = 2_000_000_000;
 
 /// Identifies the content of a source file as far as the file system knows it without reading it.
 ///
-/// Whoever writes the file can set `mtime` back, but not `ctime` and the inode.
+/// A program that writes the file can set `mtime` back, but not `ctime` and the inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FileId {
     /// Device of the file.
@@ -179,6 +180,6 @@ mod tests {
         assert!(!id(0, listed - 1_000_001).is_settled(listed));
         assert!(!id(0, listed + 7).is_settled(listed), "a clock that went back");
         assert!(!id(0, 99 * second).is_settled(listed), "whole seconds");
-        assert!(id(listed + 5, 1).is_settled(listed), "an mtime that somebody set");
+        assert!(id(listed + 5, 1).is_settled(listed), "an mtime that a program set");
     }
 }

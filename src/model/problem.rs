@@ -111,7 +111,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Writes a path as text, with U+FFFD for what is not UTF-8: such a path must not prevent the rest
+/// Writes a path as text, with U+FFFD for bytes that are not UTF-8: such a path must not prevent the rest
 /// from being written.
 pub(crate) fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())

@@ -1,10 +1,10 @@
-//! What is wrong with a model, without building anything.
+//! Checks a model without building it.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::snapshot::{exclude_of, listing_request};
 use super::validate::{gather, validate};
-use super::{exclude_of, request};
 use crate::config::{Config, SETTINGS_FILE};
 use crate::model::manifest::MANIFEST_PATH;
 use crate::model::problem::{Code, Problem};
@@ -15,12 +15,11 @@ use crate::source::resolve::resolve;
 use crate::source::snapshot;
 use crate::source::snapshot::Snapshot;
 
-/// What a check found.
 #[derive(Debug)]
 pub struct Checked {
-    /// The name that the model claims, unless it is not valid.
+    /// The name that the model claims, if it is valid.
     pub name: Option<ModelName>,
-    /// Everything that is wrong or worth saying.
+    /// All errors and warnings.
     pub problems: Vec<Problem>,
 }
 
@@ -36,7 +35,7 @@ pub fn check(folder: &Path, config: &Config) -> Checked {
     checked
 }
 
-/// Says of a file or folder that it cannot be read.
+/// The problem of a file or folder that cannot be read.
 pub(super) fn unreadable(path: &Path, error: &io::Error) -> Problem {
     Problem::error(
         Code::Unreadable,
@@ -46,7 +45,7 @@ pub(super) fn unreadable(path: &Path, error: &io::Error) -> Problem {
     )
 }
 
-/// The settings file that cannot be opened; the folder where that cannot be told.
+/// The settings file that cannot be opened; the folder if that is not known.
 pub(super) fn settings_file(folder: &Confined) -> PathBuf {
     let files = [SETTINGS_FILE, MANIFEST_PATH].map(Path::new);
     let is_closed = |path: &&Path| {
@@ -56,7 +55,7 @@ pub(super) fn settings_file(folder: &Confined) -> PathBuf {
     closed.map_or_else(|| folder.path().to_owned(), |path| folder.path().join(path))
 }
 
-/// The files that marwatch may not read, all of them.
+/// The problems of all files that marwatch may not read.
 pub(super) fn all_unreadable(folder: &Confined, snapshot: &Snapshot) -> Vec<Problem> {
     let files = snapshot.files.iter().map(|file| file.path.as_path());
     let problem = |path| match folder.open_file(path) {
@@ -81,7 +80,7 @@ fn try_check(
     checked.name.clone_from(&resolved.name);
     let settings = &resolved.settings;
     let exclude = exclude_of(settings);
-    let snapshot = snapshot::take(&opened, &request(&exclude, config, settings))
+    let snapshot = snapshot::take(&opened, &listing_request(&exclude, config, settings))
         .map_err(|error| (error.path, error.source))?;
     let closed = all_unreadable(&opened, &snapshot);
     if !closed.is_empty() {

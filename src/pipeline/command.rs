@@ -1,45 +1,36 @@
-//! What can be asked of the daemon for one model, and what it answers.
+//! Commands for one model, and their answers.
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::model::ModelName;
-use crate::reconcile::OrderKind;
+pub use crate::reconcile::Command;
 use crate::results::Record;
 
-/// What somebody asks for, and where the answer goes.
+/// A command, and where its answer goes.
 #[derive(Debug)]
 pub struct CommandRequest {
     /// The model's name.
     pub name: ModelName,
-    /// What is to be done.
-    pub demand: Command,
-    /// Is told what became of it; dropped where marwatch ends before.
+    /// What is asked for.
+    pub command: Command,
+    /// Receives the answer; dropped if marwatch ends before.
     pub reply: oneshot::Sender<Result<Answer, Refusal>>,
 }
 
-/// What is to be done with a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Command {
-    /// Something with its archive.
-    Order(OrderKind),
-    /// It is to be left alone, over restarts too, until [`OrderKind::Resume`].
-    Pause,
-}
-
-/// What was done for whoever asked for it.
+/// The answer to a command that was carried out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
-    /// In words.
+    /// What was done, for people.
     pub message: String,
-    /// The record of it, where something was attempted.
+    /// The record of the attempt, if there was one.
     pub record: Option<Record>,
 }
 
-/// Why an order was not carried out.
+/// Why a command was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
-    /// What is in the way.
+    /// What is wrong.
     pub message: String,
     /// What to do about it.
     pub help: String,

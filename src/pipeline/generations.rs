@@ -1,8 +1,8 @@
-//! The last generations of models that are gone: one that comes back counts on from there.
+//! The last generations of models that are gone. A model that comes back counts on from there.
 //!
-//! Of a model that was removed nothing needs to be left: its archive may be deleted and not kept in
-//! the history either. The results log still tells of it. It is read once, when a model comes of which
-//! nothing else is known.
+//! A removed model may leave nothing behind: its archive may be deleted, and not be kept in the history
+//! either. But the results log still has its records. It is read once, when a model comes that is not
+//! known in any other way.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -14,45 +14,49 @@ use crate::results::RESULTS_FILE;
 use crate::results::log::last_generations;
 use crate::store::hidden_folder;
 
-/// What is known of models that are gone.
 #[derive(Debug)]
-pub struct Ended {
+pub struct LastGenerations {
     log: PathBuf,
     known: Mutex<Known>,
 }
 
 #[derive(Debug, Default)]
 struct Known {
-    /// Of those that went since marwatch was started.
-    here: HashMap<String, u64>,
-    /// Of all that the log tells of, once it was asked.
-    logged: Option<HashMap<String, u64>>,
+    generations: HashMap<String, u64>,
+    has_read_log: bool,
 }
 
-impl Ended {
-    /// The models of the store that is configured.
-    pub fn of(config: &Config) -> Self {
+impl Known {
+    fn note(&mut self, name: String, generation: u64) {
+        let last = self.generations.entry(name).or_default();
+        *last = generation.max(*last);
+    }
+}
+
+impl LastGenerations {
+    pub fn new(config: &Config) -> Self {
         let log = hidden_folder(&config.store).join(RESULTS_FILE);
         Self { log, known: Mutex::default() }
     }
 
-    /// A model has gone.
+    /// A model was removed.
     pub fn note(&self, name: &ModelName, generation: u64) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.here.insert(name.to_string(), generation);
+        known.note(name.to_string(), generation);
     }
 
-    /// The last generation of a model; 0 where nothing tells of it.
-    pub fn generation(&self, name: &ModelName) -> u64 {
+    /// The last generation of a model; 0 if it is not known.
+    pub fn of(&self, name: &ModelName) -> u64 {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let Known { here, logged } = &mut *known;
-        let logged = logged.get_or_insert_with(|| {
-            last_generations(&self.log).unwrap_or_else(|error| {
-                tracing::warn!(path = %self.log.display(), %error, "cannot read the results log; generations may begin anew");
-                HashMap::new()
-            })
-        });
-        let of = |map: &HashMap<String, u64>| map.get(name.as_str()).copied().unwrap_or(0);
-        of(here).max(of(logged))
+        if !known.has_read_log {
+            known.has_read_log = true;
+            match last_generations(&self.log) {
+                Ok(logged) => logged.into_iter().for_each(|(name, last)| known.note(name, last)),
+                Err(error) => {
+                    tracing::warn!(path = %self.log.display(), %error, "cannot read the results log; generations may start at 1 again");
+                }
+            }
+        }
+        known.generations.get(name.as_str()).copied().unwrap_or(0)
     }
 }

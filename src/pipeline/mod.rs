@@ -1,110 +1,96 @@
-//! The stages of a build, one after the other: [`Attempt::run`] reads like a list of them.
+//! A build, stage by stage: [`Attempt::run`] is the list of stages, and each has a file.
 
-pub mod check;
-pub mod command;
+pub(crate) mod check;
+pub(crate) mod command;
 pub mod compare;
+mod error;
 mod fingerprint;
-pub mod generations;
-pub(crate) mod orders;
-pub mod preflight;
+pub(crate) mod generations;
+mod occupant;
+mod pack;
+pub(crate) mod preflight;
 mod publish;
-pub mod report;
-mod reporting;
+pub(crate) mod report;
 pub mod reuse;
-mod serve;
-mod stage_snapshot;
+mod rollback;
+mod snapshot;
+pub(crate) mod state;
 #[cfg(test)]
 mod tests;
-pub mod validate;
+pub(crate) mod validate;
+mod verify;
 mod why;
 
-use stage_snapshot::{exclude_of, request};
-
 use std::cell::{Cell, RefCell};
-use std::error::Error;
-use std::fs::File;
-use std::io;
 use std::panic::{self, AssertUnwindSafe};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use crate::archive::Digest;
-use crate::archive::pack::{Before, Packed};
-use crate::archive::plan::{Profile, plan};
-use crate::archive::probe::probe;
-use crate::archive::{Control, PackError};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::archive::{Cost, Digest};
 use crate::config::Config;
-use crate::failpoints::{Protection, is_disabled};
-use crate::fs::identity::Identity;
 use crate::model::problem::{Problem, any_error};
-use crate::model::{ArchiveFormat, Exclude, ModelName, Serve, Settings};
-use crate::reconcile::{End, OrderKind, Ticket};
+use crate::model::{ModelName, Serve};
+use crate::reconcile::{BuildRequest, Command};
 use crate::results::Stage;
 use crate::results::catalog;
 use crate::results::catalog::CatalogEntry;
 use crate::results::record;
-use crate::results::record::{Cost, EntryCounts};
-use crate::source::confined::Confined;
-use crate::source::files;
-use crate::source::files::ListedFiles;
-use crate::source::readiness::Asked;
-use crate::source::resolve::Resolved;
-use crate::source::snapshot;
-use crate::source::snapshot::Snapshot;
-use crate::store::{ModelState, Parts, Staged, Store, Verified};
-use crate::text::chain;
-use check::all_unreadable;
-use fingerprint::Changes;
-use generations::Ended;
+use crate::results::record::EntryCounts;
+use crate::store::{ModelState, Store};
+use error::BuildError;
+use generations::LastGenerations;
 use preflight::Preflight;
-use report::{Halt, Laps, Report};
-use reuse::Kept;
-use validate::{ValidModel, gather, validate};
+use report::{Report, StageTimer};
+use reuse::Reuse;
 
-/// What every build needs: the configuration, the store, and a way to be stopped.
+/// Builds models: the configuration, the store, and what else every build needs.
 #[derive(Clone)]
-pub struct Workshop {
-    /// The configuration that holds.
+pub(crate) struct Builder {
+    /// The configuration in effect.
     pub config: Arc<Config>,
     /// The store.
-    pub(crate) store: Arc<Store>,
-    /// Set to stop what is under way.
+    pub store: Arc<Store>,
+    /// Set to stop the builds under way.
     pub cancelled: Arc<AtomicBool>,
-    /// Is told how many bytes of which model are packed.
+    /// Called with the progress of each build.
     pub progress: OnProgress,
     /// The last generations of models that are gone.
-    pub ended: Arc<Ended>,
-    /// Servers that an archive has to pass before it is published.
+    pub generations: Arc<LastGenerations>,
+    /// Servers that try an archive before it is published.
     pub gate: Option<Arc<dyn Preflight>>,
 }
 
-/// Is told how far the build of the model in a folder has got.
-pub type OnProgress = Arc<dyn Fn(&Path, Progress) + Send + Sync>;
+/// Called with the progress of the build of the model in a folder.
+pub(crate) type OnProgress = Arc<dyn Fn(&Path, Progress) + Send + Sync>;
 
-/// How far a build has got.
-#[derive(Debug, Clone, Copy)]
+/// Progress of a build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Progress {
-    /// Bytes of the model that are packed.
+    /// Bytes of the model packed so far.
     pub done: u64,
     /// Bytes of the model.
     pub total: u64,
 }
 
-/// One build to do.
+/// A build to do.
 #[derive(Debug, Clone)]
-pub struct Job {
-    /// What is to be built, and why.
-    pub ticket: Ticket,
-    /// What is known of the model.
+pub(crate) struct Job {
+    /// What to build, and why.
+    pub request: BuildRequest,
+    /// The state of the model.
     pub known: Option<Arc<ModelState>>,
-    /// What the catalog says of its archive: by that it is known as ours if the state was lost.
+    /// What the catalog says about its archive. It identifies the archive as ours if the state was
+    /// lost.
     pub listed: Option<Listed>,
 }
 
-/// What the catalog says of an archive of which no state tells.
+/// What the catalog says about an archive without a state.
 #[derive(Debug, Clone)]
-pub struct Listed {
+pub(crate) struct Listed {
     /// The archive, relative to the store.
     pub archive: String,
     /// The digest of its content.
@@ -116,100 +102,106 @@ pub struct Listed {
 }
 
 impl Job {
-    /// What is known may be of an archive before the last one, where nothing could be written of
-    /// that: then the catalog tells more.
-    fn forget_what_is_stale(&mut self) {
+    /// Drops a state that is older than the catalog, because the newer one could not be written.
+    fn drop_stale_state(&mut self) {
         let listed = self.listed.as_ref().map(|listed| listed.generation);
         self.known = self.known.take().filter(|k| listed <= Some(k.archive.generation));
     }
+
+    /// Whether to pack the whole model again. Then nothing that is known of the archive is trusted but
+    /// its generation.
+    fn is_rebuild(&self) -> bool {
+        let command = self.request.command.as_ref();
+        command.is_some_and(|command| command.command == Command::Rebuild)
+    }
 }
 
-impl Workshop {
-    /// Looks at the model, and builds it if that is called for.
+impl Builder {
+    /// Scans the model, and builds it if necessary; or carries out a command.
     pub fn build(&self, mut job: Job) -> Report {
-        job.forget_what_is_stale();
-        let name = job.ticket.name.as_ref().map_or_else(
-            || job.ticket.folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-            ToString::to_string,
-        );
+        job.drop_stale_state();
+        let folder = job.request.folder.as_ref().and_then(|folder| folder.file_name());
+        let name = match &job.request.name {
+            Some(name) => name.to_string(),
+            None => folder.unwrap_or_default().to_string_lossy().into_owned(),
+        };
         let last_generation = self.last_generation(&job);
         let generation = last_generation + 1;
         let span = tracing::info_span!("build", model = %name, generation);
         let _entered = span.enter();
-        let distrusted = job.distrusted();
         let mut attempt = Attempt {
-            shop: self,
-            job: distrusted.as_ref().unwrap_or(&job),
+            builder: self,
+            job: &job,
             last_generation,
-            laps: Laps::start(),
+            timer: StageTimer::start(),
             cost: Cell::default(),
             problems: vec![],
-            closed: RefCell::default(),
-            kept: None,
+            unreadable: RefCell::default(),
+            reuse: None,
             serve: None,
             why: vec![],
         };
-        // A build that panics must end too, or its model and its place would be lost without a word.
+        // A build that panics must end too, or its model would never be built again.
         let result = panic::catch_unwind(AssertUnwindSafe(|| attempt.carry_out()));
-        let result = result.unwrap_or_else(|_| Err(Halt::Failed(attempt.panicked())));
+        let result = result.unwrap_or_else(|_| Err(BuildError::Failed(attempt.panicked())));
         attempt.report(name, result)
     }
-}
 
-impl Workshop {
-    /// The generation of the archive that was published last; 0 if there was none. What is known can
-    /// be older than the catalog, where it could not be written. Where neither tells of the model, the
-    /// history is asked: one that comes back must not give new archives the numbers of old ones.
+    /// The generation of the archive that was published last; 0 if there was none. The state can be
+    /// older than the catalog, if it could not be written. Without either, the history is searched: a
+    /// model that comes back must not give new archives the numbers of old ones.
     fn last_generation(&self, job: &Job) -> u64 {
         let known = job.known.as_ref().map(|known| known.archive.generation);
         let known = known.max(job.listed.as_ref().map(|listed| listed.generation));
-        let asked = || {
-            let name = job.ticket.name.as_ref()?;
-            Some(self.store.history().newest_generation(name).max(self.ended.generation(name)))
+        let searched = || {
+            let name = job.request.name.as_ref()?;
+            Some(self.store.history().newest_generation(name).max(self.generations.of(name)))
         };
-        known.or_else(asked).unwrap_or(0)
+        known.or_else(searched).unwrap_or(0)
     }
 }
 
+/// One attempt to build a model, or to carry out a command.
 struct Attempt<'a> {
-    shop: &'a Workshop,
+    builder: &'a Builder,
     job: &'a Job,
     last_generation: u64,
-    laps: Laps,
+    timer: StageTimer,
     cost: Cell<Cost>,
     problems: Vec<Problem>,
-    /// Files that may not be read, once that has ended the attempt.
-    closed: RefCell<Vec<Problem>>,
-    /// What the archive before holds of the model as it is now.
-    kept: Option<Kept<'a>>,
-    /// How the settings want the model to be served, once they were read and are good.
+    /// Files that may not be read, after that has ended the attempt.
+    unreadable: RefCell<Vec<Problem>>,
+    /// What the previous archive already holds of the model.
+    reuse: Option<Reuse<'a>>,
+    /// How the settings want the model to be served, if they are valid.
     serve: Option<Serve>,
     /// Why the model was packed, once it was.
     why: Vec<String>,
 }
 
-/// What came of an attempt that got to its end.
-enum Done {
-    /// The store's archive holds this content already.
+/// The result of an attempt that came to its end.
+enum Completed {
+    /// The archive in the store already holds this content.
     Unchanged {
         name: ModelName,
         state: Box<ModelState>,
-        /// Whether anything was touched; otherwise only a doubt was settled, which is no attempt.
+        /// Whether something was touched. If not, nothing is recorded.
         touched: bool,
-        /// What the catalog is to say of it, where it may not know it yet.
+        /// What the catalog has to say about it, if it may not know it yet.
         listed: Option<Box<CatalogEntry>>,
     },
     /// A new archive is in the store.
-    Published(Box<New>),
-    /// It is in the store already, and nothing could be written of it then.
-    Untold(Box<New>),
-    /// An earlier one is in the store again.
-    RolledBack(Box<New>),
-    /// It is held no longer.
+    Published(Box<NewArchive>),
+    /// A new archive is in the store since an earlier attempt, which could write nothing about it.
+    Recovered(Box<NewArchive>),
+    /// An earlier archive is in the store again.
+    RolledBack(Box<NewArchive>),
+    /// The archive is no longer held.
     Resumed { name: ModelName, state: Box<ModelState> },
 }
 
-struct New {
+/// An archive that was published.
+struct NewArchive {
     name: ModelName,
     state: ModelState,
     listed: CatalogEntry,
@@ -217,78 +209,38 @@ struct New {
     not_durable: Option<String>,
 }
 
-/// The model as the first stage saw it.
-struct Seen {
-    folder: Confined,
-    resolved: Resolved,
-    settings: Settings,
-    name: Option<ModelName>,
-    exclude: Exclude,
-    snapshot: Snapshot,
-    /// When the listing began, nanoseconds since 1970.
-    listed: i64,
-    /// What the kernel said of writers, once it was asked.
-    asked: Asked,
-    parts: Parts,
-    /// How the parts differ from those of the last build, if they are known.
-    changes: Option<Changes>,
-    format: ArchiveFormat,
-    profile: Profile,
-}
-
-impl Job {
-    /// The same, but for an order to pack everything anew: nothing is taken from what is known of the
-    /// archive but its number.
-    fn distrusted(&self) -> Option<Job> {
-        // One that is held is refused.
-        let is_held = self.known.as_ref().is_some_and(|known| known.held.is_some());
-        if !self.is_rebuild() || is_held {
-            return None;
-        }
-        let mut job = self.clone();
-        if let Some(known) = &mut job.known {
-            let known = Arc::make_mut(known);
-            known.archive.identity = Identity::NONE;
-            known.archive.ctime = None;
-            known.fingerprint = None;
-        }
-        Some(job)
-    }
-
-    fn is_rebuild(&self) -> bool {
-        self.ticket.order.as_ref().is_some_and(|order| order.kind == OrderKind::Rebuild)
-    }
-}
-
-impl Attempt<'_> {
-    /// What was ordered, or what a change asks for.
-    fn carry_out(&mut self) -> Result<Done, Halt> {
-        match &self.job.ticket.order {
-            Some(order) => self.serve(&order.name, order.kind),
+impl<'a> Attempt<'a> {
+    fn carry_out(&mut self) -> Result<Completed, BuildError> {
+        match &self.job.request.command {
+            Some(command) => self.command(&command.name, command.command),
             None => self.run(),
         }
     }
 
-    fn run(&mut self) -> Result<Done, Halt> {
-        let mut seen = self.snapshot()?;
-        if !any_error(&seen.resolved.problems) {
-            self.serve = Some(seen.settings.serve.clone());
+    fn run(&mut self) -> Result<Completed, BuildError> {
+        let mut scan = self.snapshot()?;
+        if !any_error(&scan.resolved.problems) {
+            self.serve = Some(scan.settings.serve.clone());
         }
-        let compared = self.compare(&mut seen);
-        self.laps.done(Stage::Snapshot);
+        let compared = self.compare(&mut scan);
+        self.timer.done(Stage::Snapshot);
         if let Some(done) = compared? {
             return Ok(done);
         }
-        let model = self.validate(&seen)?;
-        let standing = self.standing(&model, &seen)?;
-        self.laps.done(Stage::Validate);
-        let (verified, packed) = self.pack(&model, &seen)?;
-        self.why = self.reasons(&seen, &packed);
-        self.pass_gate(&model, &seen, &verified)?;
-        self.publish(&model, &seen, verified, packed, standing)
+        let model = self.validate(&scan)?;
+        let occupant = self.occupant(&model, &scan)?;
+        self.timer.done(Stage::Validate);
+        let (verified, packed) = self.pack(&model, &scan)?;
+        self.why = self.reasons(&scan, &packed);
+        self.preflight(&model, &scan, &verified)?;
+        self.publish(&model, &scan, verified, packed, occupant)
     }
 
-    /// Adds to what the attempt has taken so far.
+    /// The state of the model.
+    fn known(&self) -> Option<&'a ModelState> {
+        self.job.known.as_deref()
+    }
+
     fn spend(&self, cost: Cost) {
         let mut sum = self.cost.get();
         sum += cost;
@@ -296,257 +248,10 @@ impl Attempt<'_> {
     }
 
     fn panicked(&self) -> record::Failure {
-        let reached = self.laps.times.last().map_or(Stage::Snapshot, |lap| lap.stage.next());
         record::Failure {
-            stage: reached,
-            message: "marwatch met an error of its own; standard error says where".into(),
-            help: Some("report it, with the model if possible".into()),
+            stage: self.timer.times.last().map_or(Stage::Snapshot, |time| time.stage.next()),
+            message: "internal error (see the log)".into(),
+            help: Some("please report it, with the model if possible".into()),
         }
     }
-
-    fn validate(&mut self, seen: &Seen) -> Result<ValidModel, Halt> {
-        let evidence =
-            gather(&seen.folder, &seen.snapshot, &seen.settings).map_err(|(path, source)| {
-                let path = seen.folder.path().join(path.as_path());
-                self.read_failed(seen, Stage::Validate, &At { path, source })
-            });
-        let evidence = evidence?;
-        let place = |problems: Vec<Problem>| -> Vec<Problem> {
-            problems.into_iter().map(|problem| problem.under(seen.folder.path())).collect()
-        };
-        match validate(&seen.resolved, &seen.snapshot, &evidence) {
-            Ok(model) => {
-                self.problems = place(model.warnings().to_vec());
-                Ok(model)
-            }
-            Err(problems) => {
-                // Half a file has problems that the whole one has not.
-                self.unmoved(seen)?;
-                let fingerprint = self.fingerprint(seen);
-                Err(Halt::Rejected { problems: place(problems), fingerprint })
-            }
-        }
-    }
-
-    /// Packs the archive, on what the one before holds of it already where there is one.
-    fn pack(&mut self, model: &ValidModel, seen: &Seen) -> Result<(Verified, Packed), Halt> {
-        match self.try_pack(model, seen) {
-            Err(Trouble::Full(halt)) => {
-                if !self.shop.store.make_room(self.shop.config.history) {
-                    return Err(halt);
-                }
-                tracing::info!(
-                    "the disk is full; removed spares and what the histories do not keep"
-                );
-                self.try_pack(model, seen).map_err(Trouble::into_halt)
-            }
-            done => done.map_err(Trouble::into_halt),
-        }
-    }
-
-    fn try_pack(&mut self, model: &ValidModel, seen: &Seen) -> Result<(Verified, Packed), Trouble> {
-        if let Some(previous) = self.previous(model, seen) {
-            match self.pack_on(Some(&previous), model, seen) {
-                Err(Trouble::Before(error)) => {
-                    // Damaged where no stat shows it, or on a disk that fails.
-                    let error = chain(&*error);
-                    tracing::warn!(error, "the archive before is of no use; packing everything");
-                }
-                done => return done,
-            }
-        }
-        self.pack_on(None, model, seen)
-    }
-
-    /// The archive before, where entries of it can be carried over.
-    fn previous(&self, model: &ValidModel, seen: &Seen) -> Option<File> {
-        let known = self.job.known.as_deref()?;
-        let is_kept = self.kept.as_ref()?.entries.iter().any(Option::is_some);
-        let is_like_it = seen.changes.as_ref().is_some_and(Changes::is_packed_alike)
-            && known.archive.format == seen.format
-            && seen.format == ArchiveFormat::Default;
-        if !is_kept || !is_like_it {
-            return None;
-        }
-        self.shop.store.open_published(model.name(), &known.archive)
-    }
-
-    fn pack_on(
-        &mut self,
-        previous: Option<&File>,
-        model: &ValidModel,
-        seen: &Seen,
-    ) -> Result<(Verified, Packed), Trouble> {
-        let shop = self.shop;
-        let total = seen.snapshot.total_size();
-        let folder = &self.job.ticket.folder;
-        let progress = |done: u64| (shop.progress)(folder, Progress { done, total });
-        let control = self.control(&progress);
-        let source = ListedFiles::new(&seen.folder, &seen.snapshot, seen.listed);
-        let (carried, inputs) = match self.kept.as_ref().filter(|_| previous.is_some()) {
-            Some(kept) => kept.divide(&seen.snapshot),
-            None => (vec![], seen.snapshot.inputs()),
-        };
-        let manifest = self
-            .manifest(model, &carried, &inputs, &source, &control)
-            .map_err(|error| self.pack_failed(seen, Stage::Plan, &error))?;
-        let methods = probe(&inputs, &seen.profile, &source, &control)
-            .map_err(|error| self.pack_failed(seen, Stage::Plan, &error))?;
-        let plan = plan(manifest, &inputs, &methods, carried);
-        self.laps.done(Stage::Plan);
-        let spare = self.job.known.as_deref().and_then(|known| known.recycled.as_ref());
-        let spare = spare.filter(|_| previous.is_some());
-        let spare = spare.and_then(|note| Some((shop.store.recycle(model.name(), note)?, note)));
-        let on_spare = spare.map(|(staged, note)| {
-            let before = Before { previous, in_place: &note.large };
-            let packed = staged.pack(&plan, &seen.profile, &source, before, &control);
-            (staged, packed)
-        });
-        // It has told before anything was written: some large entry is another one now. It goes at
-        // once, as the new archive may need the room.
-        let on_spare = on_spare.filter(|(_, packed)| !matches!(packed, Err(PackError::Recycled)));
-        let (staged, packed) = match on_spare {
-            None => {
-                let staged = self.stage(model, seen)?;
-                let before = Before { previous, in_place: &[] };
-                let packed = staged.pack(&plan, &seen.profile, &source, before, &control);
-                (staged, packed)
-            }
-            Some(done) => done,
-        };
-        let packed = match packed {
-            Err(error @ PackError::Previous { .. }) => return Err(Trouble::Before(error.into())),
-            Err(error @ PackError::Write { .. }) if error.is_full() => {
-                return Err(Trouble::Full(self.pack_failed(seen, Stage::Pack, &error)));
-            }
-            packed => packed.map_err(|error| self.pack_failed(seen, Stage::Pack, &error))?,
-        };
-        self.spend(packed.cost);
-        self.laps.done(Stage::Pack);
-        self.unmoved(seen)?;
-        let verified = match staged.verify(&packed, control.durable) {
-            Err(error) if previous.is_some() => return Err(Trouble::Before(error.into())),
-            verified => verified.map_err(|error| self.failed_in_staging(Stage::Verify, &error))?,
-        };
-        if let Some((previous, known)) = previous.zip(self.job.known.as_deref())
-            && !known.archive.is_untouched(previous)
-        {
-            let moved = "it was written to while it was carried over";
-            return Err(Trouble::Before(moved.into()));
-        }
-        self.laps.done(Stage::Verify);
-        Ok((verified, packed))
-    }
-
-    /// A new place for the archive.
-    fn stage(&self, model: &ValidModel, seen: &Seen) -> Result<Staged, Halt> {
-        let staging = self.shop.store.staging();
-        staging.stage(model.name(), seen.format).map_err(|source| {
-            let path = staging.folder().to_owned();
-            Halt::failed(Stage::Pack, &At { path, source })
-        })
-    }
-
-    fn control<'c>(&self, progress: &'c (dyn Fn(u64) + Sync)) -> Control<'c>
-    where
-        Self: 'c,
-    {
-        let threads = crate::fs::threads::processors();
-        let durable = !is_disabled(Protection::ArchiveFlush);
-        Control { threads, durable, cancelled: &self.shop.cancelled, progress }
-    }
-
-    fn pack_failed(&self, seen: &Seen, stage: Stage, error: &PackError) -> Halt {
-        if self.shop.cancelled.load(Ordering::Relaxed) {
-            return Halt::Quietly(End::Stopped);
-        }
-        match error {
-            PackError::Write { .. } => {
-                let halt = self.failed_in_staging(stage, error);
-                self.moved_or(seen, halt)
-            }
-            _ => self.read_failed(seen, stage, error),
-        }
-    }
-
-    /// A failure that is not about the model but about the archive that is made of it.
-    fn failed_in_staging(&self, stage: Stage, error: &(dyn Error + 'static)) -> Halt {
-        let mut halt = Halt::failed(stage, error);
-        if let Halt::Failed(failure) = &mut halt {
-            let staging = self.shop.store.staging().folder().display();
-            failure.message = format!("{staging}: {}", failure.message);
-        }
-        halt
-    }
-
-    /// Something of the model could not be read, or not be packed.
-    fn read_failed(&self, seen: &Seen, stage: Stage, error: &(dyn Error + 'static)) -> Halt {
-        if files::is_moved(error) {
-            return Halt::Unstable;
-        }
-        if is_denied(error) {
-            let closed = all_unreadable(&seen.folder, &seen.snapshot).into_iter();
-            let closed = closed.map(|problem| problem.under(seen.folder.path()));
-            self.closed.borrow_mut().extend(closed);
-        }
-        self.moved_or(seen, Halt::failed(stage, error))
-    }
-
-    /// Looks at the whole model again: anything but the same listing, or a writer, means that what
-    /// was read may never have been a state of the model.
-    fn unmoved(&self, seen: &Seen) -> Result<(), Halt> {
-        if is_disabled(Protection::Recheck) {
-            return Ok(());
-        }
-        let request = request(&seen.exclude, &self.shop.config, &seen.settings);
-        let again = snapshot::take(&seen.folder, &request)
-            .map_err(|error| Halt::failed(Stage::Verify, &error))?;
-        let is_written = || seen.asked.is_written_since(&seen.folder, &again, seen.listed);
-        if again != seen.snapshot || is_written() { Err(Halt::Unstable) } else { Ok(()) }
-    }
-
-    /// Whatever went wrong with a model that moved, went wrong because it moved.
-    fn moved_or(&self, seen: &Seen, halt: Halt) -> Halt {
-        self.unmoved(seen).err().unwrap_or(halt)
-    }
-}
-
-/// Why an archive could not be made.
-enum Trouble {
-    /// For a reason that ends the attempt.
-    Halt(Halt),
-    /// As the disk is full.
-    Full(Halt),
-    /// The archive before is not what it was taken for.
-    Before(Box<dyn Error + Send + Sync>),
-}
-
-impl Trouble {
-    fn into_halt(self) -> Halt {
-        match self {
-            Trouble::Halt(halt) | Trouble::Full(halt) => halt,
-            Trouble::Before(error) => Halt::failed(Stage::Pack, &*error),
-        }
-    }
-}
-
-impl From<Halt> for Trouble {
-    fn from(halt: Halt) -> Self {
-        Trouble::Halt(halt)
-    }
-}
-
-/// Whether a missing permission is the cause of `error`.
-fn is_denied(error: &(dyn Error + 'static)) -> bool {
-    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
-    kind == Some(io::ErrorKind::PermissionDenied) || error.source().is_some_and(is_denied)
-}
-
-/// Something that failed at a path.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot use {}", path.display())]
-struct At {
-    path: PathBuf,
-    #[source]
-    source: io::Error,
 }

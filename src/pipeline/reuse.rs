@@ -1,5 +1,4 @@
-//! What of the archive before the new one can keep: the entries of files whose content is known to
-//! be what it was.
+//! What a new archive can take from the previous one: the entries of files whose content is unchanged.
 
 use std::collections::BTreeMap;
 
@@ -7,21 +6,21 @@ use crate::archive::{Entry, Input};
 use crate::source::snapshot::Snapshot;
 use crate::store::ModelState;
 
-/// How the files of a listing stand to those that were packed last.
+/// The files of a listing, compared with the last build.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Kept<'k> {
-    /// For each file of the listing, in its order, what was packed of it, if it has the same content
-    /// for certain.
+pub struct Reuse<'k> {
+    /// For each file of the listing, in its order: its entry in the last build, if its content is
+    /// certainly the same.
     pub entries: Vec<Option<&'k Entry>>,
-    /// Files whose content has to be looked at, by their position in the listing: they have the
-    /// length that they had, but another identity, or one that cannot be trusted.
+    /// The entries of files that have to be read, by their position in the listing: they have the same
+    /// length, but another identity, or one that cannot be trusted.
     pub doubtful: BTreeMap<usize, &'k Entry>,
 }
 
-impl<'k> Kept<'k> {
-    /// Holds a listing against what was packed last, by stats alone.
+impl<'k> Reuse<'k> {
+    /// Compares a listing with the last build, by stats alone.
     pub fn by_stat(known: &'k ModelState, snapshot: &Snapshot) -> Self {
-        let mut kept = Self::default();
+        let mut reuse = Self::default();
         let mut old = known.files.iter().peekable();
         for (i, file) in snapshot.files.iter().enumerate() {
             // Both are sorted by path.
@@ -30,14 +29,14 @@ impl<'k> Kept<'k> {
             let entry = match known {
                 Some(known) if known.id == file.id && known.settled => Some(&known.entry),
                 Some(known) if known.entry.size == file.id.size => {
-                    kept.doubtful.insert(i, &known.entry);
+                    reuse.doubtful.insert(i, &known.entry);
                     None
                 }
                 _ => None,
             };
-            kept.entries.push(entry);
+            reuse.entries.push(entry);
         }
-        kept
+        reuse
     }
 
     /// The doubtful files, to be hashed.
@@ -46,7 +45,7 @@ impl<'k> Kept<'k> {
         files.map(|file| Input { path: file.path.clone(), size: file.id.size }).collect()
     }
 
-    /// Settles the doubt: `hashes` are the BLAKE3 of the doubtful files.
+    /// Decides about the doubtful files by their BLAKE3, in their order.
     pub fn by_content(mut self, hashes: &[[u8; 32]]) -> Self {
         for ((i, entry), hash) in std::mem::take(&mut self.doubtful).into_iter().zip(hashes) {
             if entry.blake3 == *hash {
@@ -56,7 +55,7 @@ impl<'k> Kept<'k> {
         self
     }
 
-    /// What is carried over, and what is packed anew, given the files of the listing.
+    /// The entries to carry over, and the files to pack.
     pub fn divide(&self, snapshot: &Snapshot) -> (Vec<Entry>, Vec<Input>) {
         let mut carried = Vec::new();
         let mut inputs = Vec::new();

@@ -8,19 +8,22 @@ mod spare;
 mod why;
 
 use std::fs;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
 
 use super::*;
 use crate::fs::identity::Identity;
 use crate::fs::test_folder::with_attributes;
+use crate::model::Settings;
 use crate::model::problem::Code;
-use crate::reconcile::Fingerprint;
+use crate::reconcile::{End, Fingerprint, PendingCommand};
 use crate::results::Outcome;
 use crate::results::Trigger;
 
 /// A store, and a model `m` that is fit to be built into it.
 struct World {
     dir: tempfile::TempDir,
-    shop: Workshop,
+    builder: Builder,
     known: Option<Arc<ModelState>>,
 }
 
@@ -33,16 +36,16 @@ impl World {
         let models = dir.path().join("models");
         fs::create_dir_all(models.join("m")).unwrap();
         let config = Config::with_defaults(dir.path().join("store"), vec![models]);
-        let ended = Arc::new(Ended::of(&config));
-        let shop = Workshop {
+        let generations = Arc::new(LastGenerations::new(&config));
+        let builder = Builder {
             store: Arc::new(Store::open(&config).unwrap()),
             config: Arc::new(config),
             cancelled: Arc::default(),
             progress: Arc::new(|_, _| {}),
-            ended,
+            generations,
             gate: None,
         };
-        let world = Self { dir, shop, known: None };
+        let world = Self { dir, builder, known: None };
         world.write("service.py", "def handle(data, context):\n    return data\n");
         world
     }
@@ -60,7 +63,7 @@ impl World {
     }
 
     fn configure(&mut self, change: impl FnOnce(&mut Config)) {
-        change(Arc::make_mut(&mut self.shop.config));
+        change(Arc::make_mut(&mut self.builder.config));
     }
 
     fn build_again(&mut self, refused: Option<Fingerprint>) -> Report {
@@ -81,26 +84,45 @@ impl World {
         refused: Option<Fingerprint>,
         listed: Option<Listed>,
     ) -> Report {
-        let ticket = Ticket {
-            folder,
+        let request = BuildRequest {
+            folder: Some(folder),
             name: ModelName::parse("m").ok(),
             rivals: Default::default(),
             trigger: Trigger::Change,
             unclosed: Default::default(),
-            refused,
+            rejected: refused,
             min_age: None,
-            order: None,
+            command: None,
         };
-        let report = self.shop.build(Job { ticket, known: self.known.clone(), listed });
-        if let Some((_, state)) = &report.learned {
-            self.known = Some(Arc::clone(state));
-        }
-        report
+        self.carry_out(request, listed)
     }
 
     fn build(&mut self) -> Report {
         self.build_again(None)
     }
+
+    fn command(&mut self, command: Command) -> Report {
+        let request = request(command);
+        self.carry_out(BuildRequest { folder: Some(self.folder()), ..request }, None)
+    }
+
+    /// The same if the model's folder is out of sight.
+    fn command_without_folder(&mut self, command: Command, listed: Option<Listed>) -> Report {
+        self.carry_out(request(command), listed)
+    }
+
+    fn carry_out(&mut self, request: BuildRequest, listed: Option<Listed>) -> Report {
+        let report = self.builder.build(Job { request, known: self.known.clone(), listed });
+        if let Some((_, state)) = &report.learned {
+            self.known = Some(Arc::clone(state));
+        }
+        report
+    }
+}
+
+fn request(command: Command) -> BuildRequest {
+    let name = ModelName::parse("m").unwrap();
+    BuildRequest::without_folder(PendingCommand { number: 1, name, command })
 }
 
 fn outcome(report: &Report) -> Option<Outcome> {
@@ -129,7 +151,7 @@ fn a_refused_model_that_is_as_it_was_before_is_said_to_be_well() {
     let mut world = World::new();
     assert_eq!(outcome(&world.build()), Some(Outcome::Published));
     world.write(".mar.yaml", "descripton: a typing error\n");
-    let End::Refused(fingerprint) = world.build().end else { panic!("it is wrong") };
+    let End::Rejected(fingerprint) = world.build().end else { panic!("it is wrong") };
     fs::remove_file(world.folder().join(".mar.yaml")).unwrap();
     assert_eq!(outcome(&world.build_again(Some(fingerprint))), Some(Outcome::Unchanged));
     assert_eq!(outcome(&world.build()), None);
@@ -184,7 +206,7 @@ fn an_archive_that_only_its_mark_tells_of_is_replaced() {
     assert_eq!(outcome(&world.build()), Some(Outcome::Published));
     let place = world.stored("m.mar");
     let found = Identity::at(&place).unwrap().unwrap();
-    assert!(world.shop.store.is_marked(&place, &found));
+    assert!(world.builder.store.is_marked(&place, &found));
     // As after a power cut that came before what is known of it was whole.
     world.known = None;
     world.write("service.py", "def handle(data, context):\n    return []\n");
@@ -207,10 +229,25 @@ fn a_reload_with_adopt_lets_a_refused_model_in() {
     fs::write(world.stored("m.mar"), "not ours").unwrap();
     let refused = world.build();
     assert_eq!(codes(&refused), [Code::ArchiveForeign]);
-    let End::Refused(fingerprint) = refused.end else { panic!("{:?}", refused.end) };
+    let End::Rejected(fingerprint) = refused.end else { panic!("{:?}", refused.end) };
     assert_eq!(world.build_again(Some(fingerprint)).record, None, "said once");
     world.configure(|config| config.adopt = true);
     assert_eq!(outcome(&world.build_again(Some(fingerprint))), Some(Outcome::Published));
+}
+
+/// As by bit rot: its stat, and so its mark, stay.
+#[test]
+fn a_rebuild_replaces_damage_that_no_stat_shows_and_takes_the_next_generation() {
+    let mut world = World::new_in(with_attributes());
+    assert_eq!(outcome(&world.build()), Some(Outcome::Published));
+    let file = fs::File::options().write(true).open(world.stored("m.mar")).unwrap();
+    let modified = file.metadata().unwrap().modified().unwrap();
+    file.write_all_at(b"damage", 100).unwrap();
+    file.set_modified(modified).unwrap();
+    assert_eq!(world.build().end, End::UpToDate, "nothing shows it");
+    let record = world.command(Command::Rebuild).record.unwrap();
+    assert_eq!((record.outcome, record.generation), (Outcome::Published, 2));
+    assert!(world.is_cold());
 }
 
 #[test]
@@ -237,12 +274,12 @@ fn odd_settings_files_are_problems_of_the_model() {
 #[test]
 fn a_build_that_panics_ends_in_a_record() {
     let mut world = World::new();
-    world.shop.progress = Arc::new(|_, _| panic!("as a fault of ours would"));
+    world.builder.progress = Arc::new(|_, _| panic!("as a fault of ours would"));
     let report = world.build();
     assert_eq!((outcome(&report), &report.end), (Some(Outcome::Failed), &End::Failed));
     let failure = report.record.unwrap().failure.unwrap();
     assert_eq!(failure.stage, Stage::Pack);
-    assert_eq!(fs::read_dir(world.shop.store.staging().folder()).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(world.builder.store.staging().folder()).unwrap().count(), 0);
 }
 
 #[test]
@@ -278,20 +315,21 @@ fn the_longest_name_fits_wherever_it_is_written() {
         let world = World::new();
         let name = ModelName::parse(&"n".repeat(crate::model::name::MAX_LENGTH)).unwrap();
         world.write(".mar.yaml", &format!("name: {name}\narchive_format: {format}\n"));
-        let ticket = Ticket {
-            folder: world.folder(),
+        let request = BuildRequest {
+            folder: Some(world.folder()),
             name: Some(name.clone()),
             rivals: Default::default(),
             trigger: Trigger::Change,
             unclosed: Default::default(),
-            refused: None,
+            rejected: None,
             min_age: None,
-            order: None,
+            command: None,
         };
-        let report = world.shop.build(Job { ticket, known: None, listed: None });
+        let report = world.builder.build(Job { request, known: None, listed: None });
         assert_eq!(outcome(&report), Some(Outcome::Published), "{report:?}");
-        let state = world.shop.store.states().load(&name).unwrap();
-        let removed = world.shop.store.remove(&name, &state.archive, world.shop.config.history);
+        let state = world.builder.store.states().load(&name).unwrap();
+        let removed =
+            world.builder.store.remove(&name, &state.archive, world.builder.config.history);
         assert_eq!(removed.unwrap(), crate::store::Removed::Gone);
     }
 }

@@ -1,33 +1,36 @@
-//! Validation: whether a model may become an archive.
+//! Validation: whether a model may be packed.
 //!
-//! [`gather`] reads what the checks need to see, [`validate`] is pure and reports every problem at
-//! once. Only validation makes a [`ValidModel`], and only a valid model is packed.
+//! [`gather`] reads what the checks need; [`validate`] is pure and reports every problem at once. Only
+//! validation makes a [`ValidModel`], and only a valid model is packed.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read};
 
+use super::Attempt;
+use super::error::{At, BuildError};
+use super::snapshot::Scan;
 use crate::model::problem::{Code, Problem, any_error};
 use crate::model::{EntryPath, Handler, Manifest, ModelName, Runtime, Settings};
 use crate::python;
+use crate::results::Stage;
 use crate::source::confined::Confined;
 use crate::source::files;
 use crate::source::resolve::Resolved;
 use crate::source::snapshot::{Snapshot, SourceFile};
 
-/// What validation looks at, read from the disk.
+/// What validation needs from the disk.
 #[derive(Debug)]
 pub struct Evidence {
     /// The texts of the modules that could hold the handler.
     modules: BTreeMap<EntryPath, Vec<u8>>,
-    /// What to say of a configured handler whose module is not in the model.
+    /// The problem of a configured handler whose module is not in the model.
     missing: Option<Problem>,
-    /// What the JSON files at the top level have wrong.
+    /// The problems of the JSON files at the top level.
     json: Vec<Problem>,
 }
 
 impl Evidence {
-    /// What the JSON files at the top level have wrong.
-    pub(crate) fn json(&self) -> &[Problem] {
+    pub fn json(&self) -> &[Problem] {
         &self.json
     }
 }
@@ -43,7 +46,6 @@ pub struct ValidModel {
 }
 
 impl ValidModel {
-    /// Its name.
     pub fn name(&self) -> &ModelName {
         &self.name
     }
@@ -58,7 +60,6 @@ impl ValidModel {
         &self.manifest
     }
 
-    /// What is worth saying about it.
     pub fn warnings(&self) -> &[Problem] {
         &self.warnings
     }
@@ -101,7 +102,7 @@ pub fn gather(
         .files
         .iter()
         .filter(|file| file.path.is_top_level() && file.path.as_str().ends_with(".json"))
-        // What is refused for its size is not read for its syntax.
+        // A file that is rejected for its size is not parsed.
         .filter(|file| !snapshot.problems.iter().any(|p| p.path == file.path.as_path()))
         .filter_map(|file| check_json(folder, file).transpose())
         .collect::<Result<_, _>>()?;
@@ -109,9 +110,9 @@ pub fn gather(
 }
 
 fn read(folder: &Confined, file: &SourceFile) -> io::Result<Vec<u8>> {
-    // Room for most modules: without it they are read in small pieces.
+    // Enough for most modules: without it they are read in small pieces.
     let mut text = Vec::with_capacity(16 << 10);
-    // One byte more than is parsed tells that there is more.
+    // One byte more than is parsed shows that there is more.
     let most = file.id.size.min(python::MAX_SOURCE as u64 + 1);
     files::open(folder, &file.path, file.id)?.take(most).read_to_end(&mut text)?;
     Ok(text)
@@ -123,23 +124,23 @@ fn check_json(
 ) -> Result<Option<Problem>, (EntryPath, io::Error)> {
     let path = &file.path;
     let opened = files::open(folder, path, file.id).map_err(|error| (path.clone(), error))?;
-    // No more than was listed: somebody may append to it faster than it is read.
+    // No more than was listed: a process may append to it faster than it is read.
     let reader = BufReader::new(opened.take(file.id.size));
-    // Read as a stream: a vocabulary of a gigabyte is checked without being held in memory.
+    // As a stream: a vocabulary of a gigabyte is checked without being held in memory.
     match serde_json::from_reader::<_, serde::de::IgnoredAny>(reader) {
         Ok(_) => Ok(None),
         Err(error) if error.is_io() => Err((path.clone(), error.into())),
         Err(error) => {
             let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).max(1);
             let text = error.to_string();
-            // The position is said by the problem itself.
+            // The problem itself has the position.
             let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
             Ok(Some(
                 Problem::warning(
                     Code::JsonSyntax,
                     path.as_path(),
                     format!("this JSON does not parse: {what}"),
-                    "mend it, or leave it out with `exclude` if nothing reads it",
+                    "fix it, or leave it out with `exclude` if nothing reads it",
                 )
                 .at(count(error.line()), count(error.column())),
             ))
@@ -147,16 +148,16 @@ fn check_json(
     }
 }
 
-/// What the handler rules say about a model.
+/// The result of the handler rules.
 #[derive(Debug)]
 pub struct HandlerVerdict {
-    /// The entry point, configured or inferred; `None` where none could be found.
+    /// The entry point, configured or inferred; `None` if none could be found.
     pub handler: Option<Handler>,
     /// What is wrong with it.
     pub problems: Vec<Problem>,
 }
 
-/// Holds the handler setting against the modules. Shared with `model-archiver`, which only warns.
+/// Compares the handler setting with the modules. Shared with `model-archiver`, which only warns.
 pub fn check_handler(settings: &Settings, evidence: &Evidence) -> HandlerVerdict {
     let Some(handler) = &settings.handler else {
         let modules = evidence.modules.iter().map(|(path, text)| (path, text.as_slice()));
@@ -175,8 +176,8 @@ pub fn check_handler(settings: &Settings, evidence: &Evidence) -> HandlerVerdict
     HandlerVerdict { handler: Some(handler.clone()), problems }
 }
 
-/// Why no handler could be inferred. A module that does not parse may well be the one: its errors
-/// are told with their places, and instead of `problem` where it is the only module.
+/// Why no handler could be inferred. A module that does not parse may be the handler's: its errors are
+/// reported with their places, and replace `problem` if it is the only module.
 fn not_inferred(evidence: &Evidence, problem: Problem) -> Vec<Problem> {
     let broken = evidence.modules.iter().filter_map(|(path, text)| {
         let handler = Handler::parse(path.as_str().strip_suffix(".py")?).ok()?;
@@ -195,10 +196,10 @@ fn not_inferred(evidence: &Evidence, problem: Problem) -> Vec<Problem> {
     others.then_some(problem).into_iter().chain(broken).collect()
 }
 
-/// Checks everything and reports everything.
+/// Checks everything.
 ///
 /// # Errors
-/// All problems, of which at least one refuses the model.
+/// All problems, of which at least one is an error.
 pub fn validate(
     resolved: &Resolved,
     snapshot: &Snapshot,
@@ -230,12 +231,37 @@ pub fn validate(
     }
 }
 
+impl Attempt<'_> {
+    pub(super) fn validate(&mut self, scan: &Scan) -> Result<ValidModel, BuildError> {
+        let evidence = gather(&scan.folder, &scan.snapshot, &scan.settings);
+        let evidence = evidence.map_err(|(path, source)| {
+            let path = scan.folder.path().join(path.as_path());
+            self.read_failed(scan, Stage::Validate, &At { path, source })
+        })?;
+        let in_folder = |problems: Vec<Problem>| -> Vec<Problem> {
+            problems.into_iter().map(|problem| problem.under(scan.folder.path())).collect()
+        };
+        match validate(&scan.resolved, &scan.snapshot, &evidence) {
+            Ok(model) => {
+                self.problems = in_folder(model.warnings().to_vec());
+                Ok(model)
+            }
+            Err(problems) => {
+                // Half a file has problems that the whole file does not have.
+                self.recheck(scan)?;
+                let fingerprint = self.fingerprint(scan);
+                Err(BuildError::Rejected { problems: in_folder(problems), fingerprint })
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What is said of the modules of a model that sets no handler.
-    fn said(modules: &[(&str, &str)]) -> Vec<String> {
+    /// The problems of a model that sets no handler.
+    fn problems(modules: &[(&str, &str)]) -> Vec<String> {
         let modules = modules
             .iter()
             .map(|&(path, text)| (EntryPath::parse(path).unwrap(), text.as_bytes().to_vec()));
@@ -249,18 +275,18 @@ mod tests {
     }
 
     #[test]
-    fn a_module_that_does_not_parse_is_said_to_be_just_that() {
+    fn a_module_that_does_not_parse_is_reported_with_its_error() {
         const BROKEN: &str = "x = 1\nhandle = 1 +\n";
         const HANDLER: &str = "def handle(data, context):\n    return data\n";
-        assert_eq!(said(&[("a.py", BROKEN)]), ["a.py:2 handler-syntax"]);
+        assert_eq!(problems(&[("a.py", BROKEN)]), ["a.py:2 handler-syntax"]);
         assert_eq!(
-            said(&[("a.py", BROKEN), ("b.py", "x = 1\n")]),
+            problems(&[("a.py", BROKEN), ("b.py", "x = 1\n")]),
             ["handler-not-found", "a.py:2 handler-syntax"]
         );
-        assert_eq!(said(&[("a.py", "x = 1\n")]), ["handler-entry-point"], "of the only module");
-        assert_eq!(said(&[("a.py", BROKEN), ("b.py", HANDLER)]), [""; 0]);
+        assert_eq!(problems(&[("a.py", "x = 1\n")]), ["handler-entry-point"], "of the only module");
+        assert_eq!(problems(&[("a.py", BROKEN), ("b.py", HANDLER)]), [""; 0]);
         assert_eq!(
-            said(&[("a.py", BROKEN), ("b.py", HANDLER), ("c.py", HANDLER)]),
+            problems(&[("a.py", BROKEN), ("b.py", HANDLER), ("c.py", HANDLER)]),
             ["handler-ambiguous"]
         );
     }

@@ -1,7 +1,9 @@
 //! Why a model was packed, in words for its record.
 
+use super::Attempt;
+use super::compare::{EntryChange, changed_files};
 use super::fingerprint::{LEVEL, PACK, PACKER, SERVERS, SETTINGS, STORE_ABOVE};
-use super::{Attempt, Seen};
+use super::snapshot::Scan;
 use crate::archive::pack::Packed;
 use crate::fs::identity::Identity;
 use crate::store::{ChangedPart, ModelState};
@@ -11,49 +13,51 @@ const MOST_NAMED: usize = 3;
 
 impl Attempt<'_> {
     /// The reasons for which this archive was packed.
-    pub(super) fn reasons(&self, seen: &Seen, packed: &Packed) -> Vec<String> {
+    pub(super) fn reasons(&self, scan: &Scan, packed: &Packed) -> Vec<String> {
         let mut why = Vec::new();
         if self.job.is_rebuild() {
             why.push("rebuild requested".to_owned());
         }
-        let Some(known) = self.job.known.as_deref() else {
+        let Some(known) = self.known() else {
             why.push(match (&self.job.listed, self.last_generation) {
-                (Some(_), _) => "the state of the last build was lost".to_owned(),
+                (Some(_), _) => "it is not known what the last archive was packed from".to_owned(),
                 (None, 0) => "first archive".to_owned(),
                 (None, last) => format!("first archive since generation {last}"),
             });
             return why;
         };
         if !self.job.is_rebuild() {
-            why.extend(self.archive_reason(known, seen));
+            why.extend(self.archive_reason(known, scan));
         }
-        if known.folder != seen.folder.path() {
+        if known.folder != scan.folder.path() {
             why.push(format!("its folder was {} before", known.folder.display()));
         }
-        if known.held.is_none() {
-            match &seen.changes {
-                Some(changes) => why.extend(changes.parts().iter().map(part_reason)),
-                None if self.job.is_rebuild() => {}
-                // The end of a hold forgets the files too.
-                None if known.files.is_empty() => {
-                    why.push("the earlier archive is no longer held".to_owned());
-                    return why;
-                }
-                None => {
-                    why.push("a power cut may have damaged the archive in the store".to_owned());
+        match (&known.held, &scan.changes) {
+            (Some(held), _) => {
+                if !held.is_against(&scan.resolved.settings_fingerprint) {
+                    why.push("the settings in its folder changed".to_owned());
                 }
             }
-        } else if !known.held.as_ref().is_some_and(|held| held.is_against(&seen.resolved.said)) {
-            why.push("the settings in its folder changed".to_owned());
+            (None, Some(changes)) => why.extend(changes.parts().iter().map(part_reason)),
+            (None, None) if self.job.is_rebuild() => {}
+            // The end of a hold forgets the files too.
+            (None, None) if known.files.is_empty() => {
+                why.push("the earlier archive is no longer held".to_owned());
+            }
+            (None, None) => {
+                why.push("a power cut may have damaged the archive in the store".to_owned());
+            }
         }
-        why.extend(file_reasons(known, packed));
+        if !known.files.is_empty() {
+            why.extend(file_reasons(known, packed));
+        }
         why
     }
 
     /// What is wrong with the archive in the store, if anything is.
-    fn archive_reason(&self, known: &ModelState, seen: &Seen) -> Option<String> {
-        let name = seen.name.as_ref()?;
-        let place = self.shop.store.place(name, known.archive.format);
+    fn archive_reason(&self, known: &ModelState, scan: &Scan) -> Option<String> {
+        let name = scan.name.as_ref()?;
+        let place = self.builder.store.place(name, known.archive.format);
         match Identity::at(&place).ok()? {
             Some(found) if found == known.archive.identity => None,
             Some(_) => Some("the archive in the store was not the one published last".to_owned()),
@@ -80,31 +84,18 @@ fn part_reason(part: &ChangedPart) -> String {
     }
 }
 
-/// The files whose content differs from what was packed last, by path.
+/// The files whose content differs from the last build, by path.
 fn file_reasons(known: &ModelState, packed: &Packed) -> Vec<String> {
-    let manifest = &known.archive.manifest.path;
-    let mut entries: Vec<_> = packed.entries.iter().filter(|e| e.path != *manifest).collect();
-    entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    let mut changed = Vec::new();
-    for entry in &entries {
-        match known.entry(&entry.path) {
-            None => changed.push((&entry.path, "is new")),
-            Some(old) if old.blake3 != entry.blake3 => changed.push((&entry.path, "changed")),
-            Some(_) => {}
-        }
-    }
-    let removed = known
-        .files
-        .iter()
-        .map(|file| &file.entry.path)
-        .filter(|path| entries.binary_search_by(|entry| entry.path.cmp(path)).is_err());
-    changed.extend(removed.map(|path| (path, "was removed")));
-    changed.sort_unstable();
-    let more = changed.len().saturating_sub(MOST_NAMED);
-    let named = changed.iter().take(MOST_NAMED).map(|(path, what)| format!("{path} {what}"));
-    let rest = (more > 0).then(|| match more {
-        1 => "and 1 more file changed".to_owned(),
-        _ => format!("and {more} more files changed"),
+    let changed = changed_files(known, packed);
+    let named = changed.iter().take(MOST_NAMED).map(|(path, change)| match change {
+        EntryChange::Added => format!("{path} is new"),
+        EntryChange::Changed => format!("{path} changed"),
+        EntryChange::Removed => format!("{path} was removed"),
     });
+    let rest = match changed.len().saturating_sub(MOST_NAMED) {
+        0 => None,
+        1 => Some("and 1 more file changed".to_owned()),
+        more => Some(format!("and {more} more files changed")),
+    };
     named.chain(rest).collect()
 }

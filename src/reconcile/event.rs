@@ -1,4 +1,4 @@
-//! What goes into the reconciler and what comes out: plain values.
+//! The reconciler's inputs and outputs: plain values.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -11,34 +11,34 @@ use crate::source::discover::RootListing;
 use crate::source::readiness::Waiting;
 use crate::watch::Change;
 
-/// What the reconciler goes by.
+/// The settings of the reconciler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// When a model counts as quiet.
+    /// When a model counts as settled.
     pub settle: Settle,
-    /// How failures are tried again; `None` for a single pass, which tries nothing again.
+    /// How failures are retried; `None` for a single pass, which retries nothing.
     pub retry: Option<Retry>,
     /// How many models are built at the same time.
     pub jobs: usize,
-    /// How long a model has to be gone before it counts as removed.
+    /// How long a model must be gone before it counts as removed.
     pub vanish_delay: Duration,
 }
 
-/// Identifies what a refusal was about: the same again need not be refused again.
+/// Identifies what a rejection was about. The same input is not rejected again.
 pub type Fingerprint = [u8; 32];
 
 /// Something that happened.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// A configuration holds from now on; models of other roots are forgotten.
+    /// A new configuration is in effect; models of other roots are forgotten.
     Configured {
-        /// What to go by.
+        /// The settings.
         policy: Policy,
-        /// Where models are looked for.
+        /// Where models are found.
         roots: BTreeSet<PathBuf>,
     },
-    /// Look at every model: the first pass, lost events, the slow rescan, a signal.
-    LookAtAll(Trigger),
+    /// Scan every model: at the first pass, after lost events, at a rescan, on a signal.
+    ScanAll(Trigger),
     /// The watcher reports where the disk changed.
     Changed(Change),
     /// The answer to [`Effect::List`].
@@ -47,79 +47,80 @@ pub enum Event {
     Finished {
         /// The model's folder.
         folder: PathBuf,
-        /// How it ended.
+        /// How the build ended.
         end: End,
     },
-    /// Somebody asks for something to be done with the model of a name.
-    Ordered(Order),
-    /// The model of this name is to be left alone from now on: what changes is not built, and what
-    /// goes is not removed.
+    /// A client or a server sends a command for a model.
+    Command(PendingCommand),
+    /// This model is paused: its changes are not built, and its removal is ignored.
     Paused(ModelName),
-    /// It is not to be left alone any longer.
+    /// The pause ends.
     Unpaused(ModelName),
-    /// The answer to [`Effect::Build`] for an order that names a model without a folder.
-    Served(ModelName),
+    /// The answer to [`Effect::Build`] for a command about a model without a folder.
+    CommandDone(ModelName),
     /// Time has passed.
     Tick,
     /// Begin nothing more.
     Drain,
 }
 
-/// What somebody asks for, beside what changes ask for.
+/// A command for one model that waits for its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Order {
-    /// By which whoever asks is found again.
+pub struct PendingCommand {
+    /// Identifies the client to answer.
     pub number: u64,
     /// The model's name.
     pub name: ModelName,
-    /// What is to be done.
-    pub kind: OrderKind,
+    /// What is asked for.
+    pub command: Command,
 }
 
-/// What can be asked for.
+/// What clients and servers can ask for one model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OrderKind {
-    /// Put an earlier archive back into the store.
+pub enum Command {
+    /// Puts an earlier archive back into the store and holds it there.
     RollBack {
-        /// Which generation; without one the newest of other content.
+        /// The generation; by default the newest one with other content.
         to: Option<u64>,
     },
-    /// Put an earlier archive back in the place of one that a server has refused.
+    /// Puts an earlier archive back in place of one that a server refused.
     PutBack {
         /// The generation that was refused. If another one was published since, nothing is done.
         from: u64,
-        /// The one that comes back.
+        /// The generation that comes back.
         to: u64,
     },
-    /// Let the model's folder decide again what is in the store.
+    /// Ends a hold or a pause: the model's folder decides again.
     Resume,
-    /// Pack everything anew, whatever stands in the store under this name.
+    /// Packs the whole model again, whatever the store has under this name.
     Rebuild,
+    /// Pauses the model, across restarts, until [`Command::Resume`]. Needs no build.
+    Pause,
 }
 
-/// How a build ended, as far as the next step goes. What it did is in its record.
+/// How a build ended, as far as the next step depends on it. The record has the details.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
     /// The store holds what the folder holds.
     UpToDate,
-    /// Refused; looking again helps only if something changes.
-    Refused(Fingerprint),
-    /// The model has not come to rest.
+    /// Rejected; another build helps only after a change.
+    Rejected(Fingerprint),
+    /// The model is not ready.
     Waiting(Waiting),
-    /// It was changed so lately that it may not have come to rest; nobody had noticed the change.
-    Fresh,
-    /// It moved while it was read.
-    Moved,
-    /// It failed; trying again may help.
+    /// It changed so recently that it may still be changing, and no event has reported that yet.
+    JustChanged,
+    /// It changed while it was read.
+    Unstable,
+    /// It failed; a retry may help.
     Failed,
-    /// It claims another name than was thought.
+    /// It claims another name than expected.
     Renamed(Option<ModelName>),
     /// Its folder is gone.
     Gone,
-    /// It was stopped on the way.
+    /// It was stopped at shutdown.
     Stopped,
-    /// An order was carried out, or refused; what the model was waiting for it is waiting for still.
-    Served,
+    /// A command was carried out or refused; the model goes on waiting for what it waited for.
+    CommandDone,
 }
 
 /// Something to do.
@@ -127,76 +128,76 @@ pub enum End {
 pub enum Effect {
     /// List every root, and answer with [`Event::Listed`].
     List,
-    /// Build a model, and answer with [`Event::Finished`]; where there is no folder, with
-    /// [`Event::Served`].
-    Build(Ticket),
-    /// A model is gone: deal with its archive as configured.
+    /// Build a model, and answer with [`Event::Finished`], or with [`Event::CommandDone`] if there is
+    /// no folder.
+    Build(BuildRequest),
+    /// A model is gone: treat its archive as configured.
     Remove {
         /// The folder that is gone.
         folder: PathBuf,
         /// The name that it claimed, unless another model claims it now. It may have published under
-        /// others before, which are to be dealt with as well.
+        /// other names before; their archives are treated the same way.
         name: Option<ModelName>,
     },
-    /// Say something.
-    Say(Notice),
+    /// Report something.
+    Notify(Notice),
 }
 
-/// What a build needs to know from here.
+/// What a build needs to know from the reconciler.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ticket {
-    /// The model's folder; empty where an order names a model that has none.
-    pub folder: PathBuf,
-    /// The name that it is thought to claim.
+pub struct BuildRequest {
+    /// The model's folder; `None` for a command about a model that has none.
+    pub folder: Option<PathBuf>,
+    /// The name that it is expected to claim.
     pub name: Option<ModelName>,
     /// Other folders that claim the same name.
     pub rivals: BTreeSet<PathBuf>,
-    /// What caused it.
+    /// Its cause.
     pub trigger: Trigger,
-    /// Files that were written to and whose close has not been seen.
+    /// Files that were written to and whose close event has not come.
     pub unclosed: BTreeSet<PathBuf>,
-    /// What was refused last.
-    pub refused: Option<Fingerprint>,
-    /// Files younger than this mean that the model may still be changing: nobody has seen it
-    /// change, or not yet how it changed last.
+    /// What was rejected last.
+    pub rejected: Option<Fingerprint>,
+    /// If a file is younger than this, the model may still be changing: its last change, or any, has
+    /// not been reported yet.
     pub min_age: Option<Duration>,
-    /// What somebody asks for; without it the model is only looked at.
-    pub order: Option<Order>,
+    /// The command to carry out; without one the model is scanned.
+    pub command: Option<PendingCommand>,
 }
 
-impl Ticket {
-    /// An order for a model that has no folder.
-    pub fn without_folder(order: Order) -> Self {
+impl BuildRequest {
+    /// A command for a model that has no folder.
+    pub fn without_folder(command: PendingCommand) -> Self {
         Self {
-            folder: PathBuf::new(),
-            name: Some(order.name.clone()),
+            folder: None,
+            name: Some(command.name.clone()),
             rivals: BTreeSet::new(),
             trigger: Trigger::Request,
             unclosed: BTreeSet::new(),
-            refused: None,
+            rejected: None,
             min_age: None,
-            order: Some(order),
+            command: Some(command),
         }
     }
 }
 
-/// Something worth saying.
+/// Something worth reporting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
-    /// A model does not come to rest; `max_wait` is over.
-    NotAtRest {
+    /// A model is still not ready after `settle.max_wait`.
+    NotReady {
         /// Its folder.
         folder: PathBuf,
         /// Its name.
         name: Option<ModelName>,
-        /// What caused the first look.
+        /// What caused the first scan.
         trigger: Trigger,
         /// What it waits for.
         waiting: Waiting,
         /// For how long.
         since: Duration,
     },
-    /// So many models vanished at once that none is taken for removed.
+    /// So many models vanished at once that none counts as removed.
     RemovalsHeld {
         /// The root.
         root: PathBuf,
@@ -205,12 +206,12 @@ pub enum Notice {
         /// How many there were.
         of: usize,
     },
-    /// A root is not there.
+    /// A root is missing.
     RootMissing {
         /// The root.
         root: PathBuf,
     },
-    /// A root is there again.
+    /// A root is back.
     RootBack {
         /// The root.
         root: PathBuf,

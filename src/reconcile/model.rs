@@ -1,10 +1,10 @@
-//! One model's state, and its steps from a touch to a build and back to rest.
+//! One model's state, and its steps from a change to a build and back to idle.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Fingerprint, Notice, Order, OrderKind, Policy, Ticket, growing};
+use super::{BuildRequest, Command, Fingerprint, Notice, PendingCommand, Policy};
 use crate::clock::Moment;
 use crate::config::{Retry, Settle};
 use crate::failpoints::{Protection, is_disabled};
@@ -13,8 +13,8 @@ use crate::model::exclude::is_built_in;
 use crate::results::Trigger;
 use crate::source::readiness::Waiting;
 
-/// How often it is seen whether a writer has closed its files: where close-write events come, they
-/// are quicker.
+/// The first and the longest interval between two checks for writers. Close-write events, where the
+/// file system sends them, are quicker.
 const WRITER_POLL: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// The same for unfinished transfers.
 const PARTIAL_POLL: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
@@ -23,40 +23,40 @@ const PARTIAL_POLL: (Duration, Duration) = (Duration::from_millis(500), Duration
 pub(super) struct Model {
     pub(super) root: PathBuf,
     pub(super) name: Option<ModelName>,
-    /// Whether it was published before: then a short quiet time will do.
+    /// It was published before, so a short quiet time is enough.
     pub(super) known: bool,
     pub(super) phase: Phase,
     pub(super) unclosed: BTreeSet<PathBuf>,
     pub(super) rivals: BTreeSet<PathBuf>,
-    pub(super) refused: Option<Fingerprint>,
+    pub(super) rejected: Option<Fingerprint>,
     /// Since when it is gone.
     pub(super) vanished: Option<Moment>,
-    /// It is gone, but so are too many others: it is not taken for removed.
+    /// It is gone together with too many others, so it does not count as removed.
     pub(super) held: bool,
-    /// Its root is no longer configured; it ends with the build under way.
+    /// Its root is no longer configured; it is forgotten once its build has ended.
     pub(super) unwatched: bool,
     failures: u32,
-    /// How often it was found not at rest since the last touch.
+    /// How many scans found it not ready since the last change.
     polls: u32,
-    /// Whether it was said that it does not come to rest.
-    said: bool,
+    /// It was reported as not ready.
+    is_reported: bool,
 }
 
 #[derive(Debug)]
 pub(super) enum Phase {
     /// Nothing to do until something changes.
     Idle,
-    /// Waiting for it to come to rest.
+    /// Waiting until it is quiet.
     Settling(Settling),
-    /// Ready, waiting for a place.
+    /// Ready, waiting for a free job.
     Queued(Burst),
-    /// A build is under way; what was touched meanwhile.
+    /// A build is under way; `touched` holds the changes during it.
     Building { burst: Burst, touched: Option<Burst> },
-    /// Failed; tried again when due.
+    /// Failed; retried when due.
     Backoff { due: Moment },
 }
 
-/// Touches that came one after the other.
+/// Changes that came one after the other.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Burst {
     pub(super) first: Moment,
@@ -66,15 +66,21 @@ pub(super) struct Burst {
 
 #[derive(Debug)]
 pub(super) struct Settling {
-    burst: Burst,
-    /// When it is looked at; `None` to wait for a touch alone.
+    pub(super) burst: Burst,
+    /// When it is scanned; `None` if it waits for a change alone.
     pub(super) due: Option<Moment>,
 }
 
-impl Settling {
-    /// The first of the changes after which it has to come to rest.
-    pub(super) fn since(&self) -> Moment {
-        self.burst.first
+impl Burst {
+    pub(super) fn new(now: Moment, trigger: Trigger) -> Self {
+        Self { first: now, last: now, trigger }
+    }
+
+    fn extend(&mut self, now: Moment, trigger: Trigger) {
+        self.last = now;
+        if trigger == Trigger::Change {
+            self.trigger = trigger;
+        }
     }
 }
 
@@ -87,13 +93,13 @@ impl Model {
             phase: Phase::Idle,
             unclosed: BTreeSet::new(),
             rivals: BTreeSet::new(),
-            refused: None,
+            rejected: None,
             vanished: None,
             held: false,
             unwatched: false,
             failures: 0,
             polls: 0,
-            said: false,
+            is_reported: false,
         }
     }
 
@@ -101,42 +107,35 @@ impl Model {
         matches!(self.phase, Phase::Building { .. })
     }
 
-    /// Something changed: it has to be quiet from now on.
+    /// It changed: it has to be quiet from now on.
     pub(super) fn touch(&mut self, now: Moment, trigger: Trigger, settle: &Settle) {
         let (mut burst, due) = match &mut self.phase {
             Phase::Settling(settling) => (settling.burst, settling.due),
-            // It has waited long enough; only a place was missing.
+            // It has waited long enough and only lacks a free job.
             Phase::Queued(burst) if now.since(burst.first) >= settle.max_wait => return,
             Phase::Queued(burst) => (*burst, None),
             Phase::Building { touched, .. } => {
-                let touched = touched.get_or_insert(Burst::new(now, trigger));
-                touched.last = now;
-                if trigger == Trigger::Change {
-                    touched.trigger = trigger;
-                }
+                touched.get_or_insert(Burst::new(now, trigger)).extend(now, trigger);
                 return;
             }
             Phase::Idle | Phase::Backoff { .. } => (Burst::new(now, trigger), None),
         };
-        burst.last = now;
-        if trigger == Trigger::Change {
-            burst.trigger = trigger;
-        }
+        burst.extend(now, trigger);
         let quiet_until = now + self.quiet(&burst, settle);
         let cap = burst.first + settle.max_wait;
         let due = if now < cap {
             self.polls = 0;
             quiet_until.min(cap)
         } else {
-            // The cap is over and it was still found moving: touches do not put the next look off.
+            // After `max_wait`, changes do not delay the next scan.
             due.map_or(quiet_until, |due| due.min(quiet_until))
         };
         self.phase = Phase::Settling(Settling { burst, due: Some(due) });
     }
 
-    /// Somebody else claims its name. Two models that swap their names share one for a moment, so
-    /// time has to pass before that is a reason to refuse it. One that was touched itself waits
-    /// already, and no longer: it may be the one that is to claim another name.
+    /// Another model claims its name. Two models that swap their names share one for a moment, so time
+    /// has to pass before that is a reason to reject it. A model that has changed itself is settling
+    /// already and waits no longer: it may be the one that is about to claim another name.
     pub(super) fn meet_rival(&mut self, now: Moment, settle: &Settle) {
         match &self.phase {
             Phase::Settling(settling) if settling.due.is_some_and(|due| due <= now) => {
@@ -147,7 +146,7 @@ impl Model {
         }
     }
 
-    /// The quiet time: short for an edit of a known model, longer for a new one and for one that
+    /// The quiet time: short for an edit of a known model, longer for a new model and for one that
     /// has been changing for long.
     fn quiet(&self, burst: &Burst, settle: &Settle) -> Duration {
         if is_disabled(Protection::QuietTime) {
@@ -160,8 +159,8 @@ impl Model {
         (burst.last.since(burst.first) / 4).clamp(settle.quiet, longest)
     }
 
-    /// Somebody wants it looked at, without a change: it is due at once.
-    pub(super) fn look(&mut self, now: Moment, trigger: Trigger) {
+    /// Scans it without a change: it is due at once.
+    pub(super) fn scan(&mut self, now: Moment, trigger: Trigger) {
         match &mut self.phase {
             Phase::Idle | Phase::Backoff { .. } => {
                 let burst = Burst::new(now, trigger);
@@ -185,15 +184,20 @@ impl Model {
         }
     }
 
-    pub(super) fn queue_up(&mut self, now: Moment) {
-        let burst = match &self.phase {
+    /// The changes that it waits for a build of; a burst with `trigger` if there are none.
+    fn burst(&self, now: Moment, trigger: Trigger) -> Burst {
+        match &self.phase {
             Phase::Settling(settling) => settling.burst,
-            _ => Burst::new(now, Trigger::Retry),
-        };
-        self.phase = Phase::Queued(burst);
+            Phase::Queued(burst) => *burst,
+            _ => Burst::new(now, trigger),
+        }
     }
 
-    /// It vanished: what was queued is not built.
+    pub(super) fn enqueue(&mut self, now: Moment) {
+        self.phase = Phase::Queued(self.burst(now, Trigger::Retry));
+    }
+
+    /// It vanished: it is not built.
     pub(super) fn leave_queue(&mut self, queue: &mut VecDeque<PathBuf>, folder: &Path) {
         if !self.is_building() {
             self.phase = Phase::Idle;
@@ -202,71 +206,71 @@ impl Model {
         self.unclosed.clear();
     }
 
-    pub(super) fn begin(&mut self, now: Moment, folder: &Path, settle: &Settle) -> Option<Ticket> {
-        let Phase::Queued(burst) = self.phase else { return None };
-        self.phase = Phase::Building { burst, touched: None };
-        Some(Ticket {
-            folder: folder.to_owned(),
-            name: self.name.clone(),
-            rivals: self.rivals.clone(),
-            trigger: burst.trigger,
-            unclosed: self.unclosed.clone(),
-            refused: self.refused,
-            min_age: (burst.trigger != Trigger::Request
-                && now.since(burst.first) < settle.max_wait)
-                .then(|| self.quiet(&burst, settle)),
-            order: None,
-        })
-    }
-
-    /// Begins what somebody has asked for. What it was waiting for, it goes on waiting for afterwards.
-    pub(super) fn serve(
+    pub(super) fn begin(
         &mut self,
         now: Moment,
         folder: &Path,
-        order: Order,
         settle: &Settle,
-    ) -> Ticket {
-        let burst = match &self.phase {
-            Phase::Settling(settling) => settling.burst,
-            Phase::Queued(burst) => *burst,
-            _ => Burst::new(now, Trigger::Request),
-        };
-        self.phase = Phase::Building { burst, touched: None };
-        Ticket {
-            folder: folder.to_owned(),
+    ) -> Option<BuildRequest> {
+        let Phase::Queued(burst) = self.phase else { return None };
+        let is_fresh = now.since(burst.first) < settle.max_wait;
+        let min_age = is_fresh && burst.trigger != Trigger::Request;
+        let request = self.request(folder, &burst, min_age, settle);
+        Some(BuildRequest { trigger: burst.trigger, rejected: self.rejected, ..request })
+    }
+
+    /// Begins a command. Afterwards the model goes on waiting for what it waited for.
+    pub(super) fn begin_command(
+        &mut self,
+        now: Moment,
+        folder: &Path,
+        command: PendingCommand,
+        settle: &Settle,
+    ) -> BuildRequest {
+        let burst = self.burst(now, Trigger::Request);
+        // A rebuild packs nothing that may still be arriving.
+        let min_age = command.command == Command::Rebuild;
+        let request = self.request(folder, &burst, min_age, settle);
+        BuildRequest { command: Some(command), ..request }
+    }
+
+    fn request(
+        &mut self,
+        folder: &Path,
+        burst: &Burst,
+        has_min_age: bool,
+        settle: &Settle,
+    ) -> BuildRequest {
+        self.phase = Phase::Building { burst: *burst, touched: None };
+        BuildRequest {
+            folder: Some(folder.to_owned()),
             name: self.name.clone(),
             rivals: self.rivals.clone(),
             trigger: Trigger::Request,
             unclosed: self.unclosed.clone(),
-            refused: None,
-            // Nothing is packed that may still be arriving, whoever asks for it.
-            min_age: (order.kind == OrderKind::Rebuild).then(|| self.quiet(&burst, settle)),
-            order: Some(order),
+            rejected: None,
+            min_age: has_min_age.then(|| self.quiet(burst, settle)),
+            command: None,
         }
     }
 
-    /// Ends the build: what it was for, and what was touched meanwhile.
+    /// Ends the build; returns the changes that it was for, and those that came during it.
     pub(super) fn end_build(&mut self) -> Option<(Burst, Option<Burst>)> {
-        match std::mem::replace(&mut self.phase, Phase::Idle) {
-            Phase::Building { burst, touched } => Some((burst, touched)),
-            other => {
-                self.phase = other;
-                None
-            }
-        }
+        let Phase::Building { burst, touched } = self.phase else { return None };
+        self.phase = Phase::Idle;
+        Some((burst, touched))
     }
 
-    pub(super) fn rest(&mut self, known: bool) {
+    pub(super) fn become_idle(&mut self, known: bool) {
         self.phase = Phase::Idle;
         self.known = known;
         self.failures = 0;
-        self.refused = None;
+        self.rejected = None;
         self.polls = 0;
-        self.said = false;
+        self.is_reported = false;
     }
 
-    /// It has not come to rest: when to look again, and whether to say so.
+    /// It is not ready: decides when it is scanned again, and whether that is reported.
     pub(super) fn wait(
         &mut self,
         now: Moment,
@@ -278,22 +282,22 @@ impl Model {
         let poll = match waiting {
             Waiting::Writers { .. } | Waiting::Moving => Some(WRITER_POLL),
             Waiting::Partial { .. } => Some(PARTIAL_POLL),
-            // Folders that are never packed have no watch: nobody reports a marker in one.
+            // Folders that are never packed have no watch, so no event reports a marker in one.
             Waiting::Marker { ref marker } if is_in_unwatched_folder(marker) => Some(PARTIAL_POLL),
             Waiting::Marker { .. } => None,
         };
         let since = now.since(burst.first);
         let over = since >= policy.settle.max_wait;
-        // A missing marker is no fault that could heal by itself: it is said at once.
-        let say = !self.said && (over || matches!(waiting, Waiting::Marker { .. }));
-        self.said |= say;
-        // A single pass gives up then; a daemon goes on looking.
+        // A missing marker does not appear without the user, so it is reported at once.
+        let report = !self.is_reported && (over || matches!(waiting, Waiting::Marker { .. }));
+        self.is_reported |= report;
+        // A single pass gives up after `max_wait`; a daemon goes on.
         if policy.retry.is_some() || !(over || poll.is_none()) {
-            let due = poll.map(|(first, most)| now + growing(first, self.polls, most));
+            let due = poll.map(|(first, most)| now + backoff(first, self.polls, most));
             self.polls += 1;
             self.phase = Phase::Settling(Settling { burst, due });
         }
-        say.then(|| Notice::NotAtRest {
+        report.then(|| Notice::NotReady {
             folder: folder.to_owned(),
             name: self.name.clone(),
             trigger: burst.trigger,
@@ -304,16 +308,16 @@ impl Model {
 
     pub(super) fn back_off(&mut self, now: Moment, retry: Option<Retry>) {
         let Some(retry) = retry else { return };
-        let due = now + growing(retry.initial, self.failures, retry.max);
+        let due = now + backoff(retry.initial, self.failures, retry.max);
         self.failures = self.failures.saturating_add(1);
         self.phase = Phase::Backoff { due };
     }
 
-    /// Touches that came during the build count from the first of them, or from the first touch of
-    /// all if the model was not at rest anyway.
+    /// Changes during the build count from the first of them, or from the first change of all if the
+    /// model was still settling.
     pub(super) fn touched_during_build(&mut self, now: Moment, touched: Burst, settle: &Settle) {
         if touched.trigger != Trigger::Change {
-            self.look(now, touched.trigger);
+            self.scan(now, touched.trigger);
             return;
         }
         let mut burst = touched;
@@ -323,12 +327,17 @@ impl Model {
         self.settle(now, burst, settle);
     }
 
-    /// It has to be quiet from the last touch of `burst` on, within the cap since its first.
+    /// It has to be quiet after the last change of `burst`, for at most `max_wait` after the first.
     pub(super) fn settle(&mut self, now: Moment, burst: Burst, settle: &Settle) {
         let quiet = self.quiet(&Burst { last: now, ..burst }, settle);
         let due = (burst.last + quiet).min(burst.first + settle.max_wait);
         self.phase = Phase::Settling(Settling { burst, due: Some(due.max(now)) });
     }
+}
+
+/// The wait before the next try: doubled with each of `times` failures, up to `most`.
+fn backoff(first: Duration, times: u32, most: Duration) -> Duration {
+    first.saturating_mul(1 << times.min(20)).min(most)
 }
 
 fn is_in_unwatched_folder(file: &str) -> bool {

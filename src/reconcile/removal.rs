@@ -1,25 +1,24 @@
-//! When a model that is gone counts as removed.
+//! When a model whose folder is gone counts as removed.
 //!
-//! Folders vanish one after the other, and often for reasons that nobody meant as a removal: a
-//! mount that is gone, a `git checkout`, a sync gone wrong. So removals are judged together, root
-//! by root, once the last of them is `vanish_delay` old; if most models of a root vanished, none
-//! of them is taken for removed. A root that is not there, or was not there meanwhile, never
-//! removes anything.
+//! Folders vanish one after the other, and often without anybody meaning a removal: a lost mount, a
+//! `git checkout`, a failed sync. So removals are judged together for each root, `vanish_delay` after
+//! the last of them. If most models of a root vanished, none of them counts as removed. A root that is
+//! missing, or was missing in between, never removes anything.
 
 use std::path::{Path, PathBuf};
 
-use super::{Effect, Notice, Reconciler};
+use super::{Effect, Notice, Reconciler, Root};
 use crate::clock::Moment;
 
 impl Reconciler {
-    /// The models that vanished from `root` are not taken for removed.
+    /// The models that vanished from `root` do not count as removed.
     pub(super) fn hold_vanished(&mut self, root: &Path) {
         for model in self.models.values_mut().filter(|model| model.root == root) {
             model.held |= model.vanished.is_some();
         }
     }
 
-    /// When the next removals are to be judged.
+    /// When the next removals are judged.
     pub(super) fn removal_deadline(&self) -> Option<Moment> {
         if !self.is_any_vanished() {
             return None;
@@ -27,32 +26,28 @@ impl Reconciler {
         self.roots.keys().filter_map(|root| self.judged_at(root)).min()
     }
 
-    /// Judges what is due.
+    /// Judges the removals that are due.
     pub(super) fn removals(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         if !self.is_any_vanished() {
             return;
         }
-        let due: Vec<PathBuf> = self
-            .roots
-            .keys()
-            .filter(|root| self.judged_at(root).is_some_and(|at| at <= now))
-            .cloned()
-            .collect();
+        let is_due = |root: &&PathBuf| self.judged_at(root).is_some_and(|at| at <= now);
+        let due: Vec<PathBuf> = self.roots.keys().filter(is_due).cloned().collect();
         for root in due {
             self.judge(root, effects);
         }
     }
 
-    /// Whether there is anything to judge, which there seldom is: asked at every event, and root by
-    /// root that costs roots times models.
+    /// Whether there is anything to judge, which is rare. This runs at every event; going through the
+    /// roots each time would take roots times models steps.
     fn is_any_vanished(&self) -> bool {
         self.models.values().any(|m| m.vanished.is_some() && !m.held && !self.is_paused(m))
     }
 
     fn judged_at(&self, root: &Path) -> Option<Moment> {
-        let present = self.roots.get(root).is_some_and(|root| root.present == Some(true));
+        let is_present = self.roots.get(root).is_some_and(Root::is_present);
         let last = self.vanished(root).map(|(_, since)| since).max();
-        last.filter(|_| present).map(|last| last + self.policy.vanish_delay)
+        last.filter(|_| is_present).map(|last| last + self.policy.vanish_delay)
     }
 
     fn vanished(&self, root: &Path) -> impl Iterator<Item = (&PathBuf, Moment)> {
@@ -67,12 +62,12 @@ impl Reconciler {
         let of = self.models.values().filter(|model| model.root == root).count();
         if gone.len() > 1 && gone.len() * 2 > of {
             self.hold_vanished(&root);
-            effects.push(Effect::Say(Notice::RemovalsHeld { root, vanished: gone.len(), of }));
+            effects.push(Effect::Notify(Notice::RemovalsHeld { root, vanished: gone.len(), of }));
             return;
         }
         for folder in gone {
             let Some(model) = self.models.remove(&folder) else { continue };
-            // A renamed folder that keeps its model's name removes nothing.
+            // A renamed folder whose model keeps its name removes nothing.
             let name = model.name.filter(|name| !self.is_claimed(name));
             effects.push(Effect::Remove { folder, name });
         }

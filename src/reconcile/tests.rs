@@ -1,9 +1,12 @@
 //! Timelines and properties of the reconciler.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::config::{Retry, Settle};
+use crate::source::discover::{ListedModel, RootListing};
 use crate::source::readiness::Waiting;
 
 const SETTLE: Settle = Settle {
@@ -57,19 +60,19 @@ fn finished(name: &str, end: End) -> Event {
 }
 
 fn builds(effects: &[Effect]) -> Vec<&str> {
-    let tickets = effects.iter().filter_map(|effect| match effect {
-        Effect::Build(ticket) => ticket.folder.file_name()?.to_str(),
+    let requests = effects.iter().filter_map(|effect| match effect {
+        Effect::Build(request) => request.folder.as_ref()?.file_name()?.to_str(),
         _ => None,
     });
-    tickets.collect()
+    requests.collect()
 }
 
-fn tickets(effects: Vec<Effect>) -> Vec<Ticket> {
-    let tickets = effects.into_iter().filter_map(|effect| match effect {
-        Effect::Build(ticket) => Some(ticket),
+fn requests(effects: Vec<Effect>) -> Vec<BuildRequest> {
+    let requests = effects.into_iter().filter_map(|effect| match effect {
+        Effect::Build(request) => Some(request),
         _ => None,
     });
-    tickets.collect()
+    requests.collect()
 }
 
 /// A reconciler whose first pass over `models` is done: all of them are up to date.
@@ -77,7 +80,7 @@ fn settled(models: &[&str]) -> Reconciler {
     let mut reconciler = Reconciler::new(POLICY);
     let roots = BTreeSet::from([PathBuf::from("/drop")]);
     reconciler.handle(at(0), Event::Configured { policy: POLICY, roots });
-    assert_eq!(reconciler.handle(at(0), Event::LookAtAll(Trigger::Start)), [Effect::List]);
+    assert_eq!(reconciler.handle(at(0), Event::ScanAll(Trigger::Start)), [Effect::List]);
     let mut under_way: Vec<String> =
         builds(&reconciler.handle(at(0), listing(models))).iter().map(|s| s.to_string()).collect();
     while let Some(name) = under_way.pop() {
@@ -95,10 +98,10 @@ fn a_known_model_is_built_after_a_short_quiet_time() {
     assert_eq!(ms(r.deadline()), Some(1300));
     assert!(r.handle(at(1200), touched("a")).is_empty());
     assert!(r.handle(at(1300), Event::Tick).is_empty(), "quiet begins again with each touch");
-    let tickets = tickets(r.handle(at(1500), Event::Tick));
-    assert_eq!(tickets[0].trigger, Trigger::Change);
+    let requests = requests(r.handle(at(1500), Event::Tick));
+    assert_eq!(requests[0].trigger, Trigger::Change);
     let quiet = Some(Duration::from_millis(300));
-    assert_eq!(tickets[0].min_age, quiet, "a change that nobody told of yet would be younger");
+    assert_eq!(requests[0].min_age, quiet, "a change without an event yet would be younger");
 }
 
 #[test]
@@ -132,16 +135,16 @@ fn a_paused_model_is_left_alone_until_it_is_not_paused_any_more() {
     assert_eq!(r.view().next().unwrap().activity, Activity::Missing);
     r.handle(at(9000), root_changed());
     assert!(r.handle(at(9000), listing(&["a", "b", "c"])).is_empty());
-    // What somebody has open is known all the same.
+    // Open files are known all the same.
     r.handle(
         at(9100),
         Event::Changed(Change::Writing { folder: folder("a"), file: "weights".into() }),
     );
     r.handle(at(9200), Event::Paused(name()));
-    let tickets = tickets(r.handle(at(9500), Event::Unpaused(name())));
-    assert_eq!(tickets.len(), 1);
-    assert_eq!((tickets[0].trigger, tickets[0].unclosed.len()), (Trigger::Change, 1));
-    assert!(tickets[0].min_age.is_some(), "it may have changed a moment ago");
+    let requests = requests(r.handle(at(9500), Event::Unpaused(name())));
+    assert_eq!(requests.len(), 1);
+    assert_eq!((requests[0].trigger, requests[0].unclosed.len()), (Trigger::Change, 1));
+    assert!(requests[0].min_age.is_some(), "it may have changed a moment ago");
     assert!(r.handle(at(9600), finished("a", End::UpToDate)).is_empty());
     assert!(r.handle(at(9700), Event::Unpaused(name())).is_empty(), "it is not paused");
 }
@@ -180,7 +183,7 @@ fn a_new_model_waits_longer() {
 }
 
 #[test]
-fn a_model_that_never_rests_is_looked_at_within_the_cap() {
+fn a_model_that_keeps_changing_is_scanned_after_max_wait() {
     let mut r = settled(&["a"]);
     for t in (0..60_000).step_by(100) {
         assert!(builds(&r.handle(at(t), touched("a"))).is_empty(), "at {t}");
@@ -208,7 +211,7 @@ fn an_open_writer_is_waited_for_and_reported_once() {
     let mut r = settled(&["a"]);
     let waiting = Waiting::Writers { files: vec!["w".into()] };
     r.handle(at(0), Event::Changed(Change::Writing { folder: folder("a"), file: "w".into() }));
-    let first = tickets(r.handle(at(300), Event::Tick));
+    let first = requests(r.handle(at(300), Event::Tick));
     assert_eq!(first[0].unclosed, BTreeSet::from([PathBuf::from("w")]));
     r.handle(at(310), finished("a", End::Waiting(waiting.clone())));
     assert_eq!(ms(r.deadline()), Some(510), "seen again soon");
@@ -224,7 +227,7 @@ fn an_open_writer_is_waited_for_and_reported_once() {
     assert_eq!(notices.len(), 1, "{notices:?}");
     assert!(matches!(
         &notices[0],
-        Effect::Say(Notice::NotAtRest { since, .. }) if *since >= SETTLE.max_wait
+        Effect::Notify(Notice::NotReady { since, .. }) if *since >= SETTLE.max_wait
     ));
     r.handle(at(now), Event::Tick);
     r.handle(at(now), finished("a", End::Waiting(waiting)));
@@ -239,7 +242,7 @@ fn a_missing_marker_costs_no_wake_ups() {
     r.handle(at(300), Event::Tick);
     let marker = || End::Waiting(Waiting::Marker { marker: "READY".into() });
     let effects = r.handle(at(301), finished("a", marker()));
-    assert!(matches!(effects[..], [Effect::Say(Notice::NotAtRest { .. })]), "said at once");
+    assert!(matches!(effects[..], [Effect::Notify(Notice::NotReady { .. })]), "said at once");
     assert_eq!(r.deadline(), None);
     r.handle(at(9000), touched("a"));
     let due = r.deadline().unwrap();
@@ -268,7 +271,7 @@ fn failures_back_off_and_a_touch_ends_the_wait() {
         assert_eq!(ms(r.deadline()), Some(u128::from(now) + wait));
         now += u64::try_from(wait).unwrap();
     }
-    let retry = tickets(r.handle(at(now), Event::Tick));
+    let retry = requests(r.handle(at(now), Event::Tick));
     assert_eq!(retry[0].trigger, Trigger::Retry);
     r.handle(at(now), finished("a", End::Failed));
     r.handle(at(now + 1), touched("a"));
@@ -280,11 +283,11 @@ fn a_refused_model_waits_for_a_change_and_says_what_was_refused() {
     let mut r = settled(&["a"]);
     r.handle(at(0), touched("a"));
     r.handle(at(300), Event::Tick);
-    r.handle(at(400), finished("a", End::Refused([7; 32])));
+    r.handle(at(400), finished("a", End::Rejected([7; 32])));
     assert_eq!(r.deadline(), None);
     r.handle(at(500), touched("a"));
-    let again = tickets(r.handle(at(800), Event::Tick));
-    assert_eq!(again[0].refused, Some([7; 32]));
+    let again = requests(r.handle(at(800), Event::Tick));
+    assert_eq!(again[0].rejected, Some([7; 32]));
 }
 
 #[test]
@@ -294,21 +297,21 @@ fn two_claims_of_a_name_concern_both() {
     r.handle(at(300), Event::Tick);
     let renamed = End::Renamed(ModelName::parse("a").ok());
     assert_eq!(builds(&r.handle(at(310), finished("b", renamed))), [""; 0]);
-    let both = tickets(r.handle(at(610), Event::Tick));
+    let both = requests(r.handle(at(610), Event::Tick));
     assert_eq!(both.len(), 2);
-    for ticket in &both {
-        assert_eq!(ticket.name, ModelName::parse("a").ok());
-        assert_eq!(ticket.rivals.len(), 1);
-        assert!(!ticket.rivals.contains(&ticket.folder));
+    for request in &both {
+        assert_eq!(request.name, ModelName::parse("a").ok());
+        assert_eq!(request.rivals.len(), 1);
+        assert!(!request.rivals.contains(request.folder.as_ref().unwrap()));
     }
-    r.handle(at(320), finished("a", End::Refused([1; 32])));
-    r.handle(at(320), finished("b", End::Refused([2; 32])));
+    r.handle(at(320), finished("a", End::Rejected([1; 32])));
+    r.handle(at(320), finished("b", End::Rejected([2; 32])));
     assert!(r.is_idle());
     // One goes away: the other one is free to be built.
     r.handle(at(1000), root_changed());
-    let freed = tickets(r.handle(at(1000), listing(&["a"])));
+    let freed = requests(r.handle(at(1000), listing(&["a"])));
     assert_eq!(freed.len(), 1);
-    assert_eq!((&freed[0].folder, freed[0].rivals.len()), (&folder("a"), 0));
+    assert_eq!((&freed[0].folder, freed[0].rivals.len()), (&Some(folder("a")), 0));
 }
 
 #[test]
@@ -324,11 +327,11 @@ fn two_models_that_swap_their_names_are_not_refused() {
         "b claims it still"
     );
     assert_eq!(builds(&r.handle(at(350), Event::Tick)), ["b"], "it was touched itself");
-    let mut built = tickets(r.handle(at(360), finished("b", renamed("a"))));
-    built.extend(tickets(r.handle(at(610), Event::Tick)));
-    let folders: Vec<_> = built.iter().map(|ticket| ticket.folder.clone()).collect();
+    let mut built = requests(r.handle(at(360), finished("b", renamed("a"))));
+    built.extend(requests(r.handle(at(610), Event::Tick)));
+    let folders: Vec<_> = built.iter().filter_map(|request| request.folder.clone()).collect();
     assert_eq!(folders, [folder("b"), folder("a")]);
-    assert!(built.iter().all(|ticket| ticket.rivals.is_empty()));
+    assert!(built.iter().all(|request| request.rivals.is_empty()));
 }
 
 #[test]
@@ -363,7 +366,7 @@ fn when_most_vanish_none_is_removed() {
     r.handle(at(1500), listing(&["a"]));
     assert!(r.handle(at(2000), Event::Tick).is_empty(), "judged together with the later one");
     let held = Notice::RemovalsHeld { root: "/drop".into(), vanished: 2, of: 3 };
-    assert_eq!(r.handle(at(3500), Event::Tick), [Effect::Say(held)]);
+    assert_eq!(r.handle(at(3500), Event::Tick), [Effect::Notify(held)]);
     assert_eq!(r.deadline(), None);
 }
 
@@ -376,11 +379,11 @@ fn a_vanished_root_removes_nothing_and_neither_does_its_return() {
     r.handle(at(0), listing(&[]));
     r.handle(at(10), root_changed());
     let effects = r.handle(at(10), gone());
-    assert_eq!(effects, [Effect::Say(Notice::RootMissing { root: "/drop".into() })]);
+    assert_eq!(effects, [Effect::Notify(Notice::RootMissing { root: "/drop".into() })]);
     assert!(r.handle(at(5000), Event::Tick).is_empty());
     r.handle(at(6000), root_changed());
     let effects = r.handle(at(6000), listing(&[]));
-    assert_eq!(effects, [Effect::Say(Notice::RootBack { root: "/drop".into() })]);
+    assert_eq!(effects, [Effect::Notify(Notice::RootBack { root: "/drop".into() })]);
     assert!(r.handle(at(60_000), Event::Tick).is_empty());
     assert_eq!(r.deadline(), None);
 }
@@ -392,7 +395,7 @@ fn what_was_remembered_and_is_gone_counts_as_removed() {
     let name = ModelName::parse("old").unwrap();
     r.remember(folder("old"), "/drop".into(), name.clone());
     r.handle(at(0), Event::Configured { policy: POLICY, roots });
-    r.handle(at(0), Event::LookAtAll(Trigger::Start));
+    r.handle(at(0), Event::ScanAll(Trigger::Start));
     assert_eq!(builds(&r.handle(at(0), listing(&["a"]))), ["a"]);
     let effects = r.handle(at(2000), Event::Tick);
     assert_eq!(effects, [Effect::Remove { folder: folder("old"), name: Some(name) }]);
@@ -403,9 +406,9 @@ fn a_listing_that_is_asked_for_during_another_follows_it() {
     let mut r = settled(&["a"]);
     assert_eq!(r.handle(at(0), root_changed()), [Effect::List]);
     assert!(r.handle(at(1), root_changed()).is_empty());
-    assert!(r.handle(at(2), Event::LookAtAll(Trigger::Rescan)).is_empty());
+    assert!(r.handle(at(2), Event::ScanAll(Trigger::Rescan)).is_empty());
     let effects = r.handle(at(3), listing(&["a"]));
-    assert_eq!(effects, [Effect::List], "and only then is everything looked at");
+    assert_eq!(effects, [Effect::List], "and only then is everything scanned");
     assert_eq!(builds(&r.handle(at(4), listing(&["a"]))), ["a"]);
 }
 
@@ -449,8 +452,8 @@ fn a_write_that_is_heard_before_its_new_folder_is_listed_counts() {
     // The listing that was under way had begun before; another one follows.
     assert_eq!(r.handle(at(1001), listing(&["a"])), [Effect::List]);
     r.handle(at(1002), listing(&["a", "new"]));
-    let tickets = tickets(r.handle(at(5000), Event::Tick));
-    assert_eq!(tickets[0].unclosed, BTreeSet::from(["weights".into()]));
+    let requests = requests(r.handle(at(5000), Event::Tick));
+    assert_eq!(requests[0].unclosed, BTreeSet::from(["weights".into()]));
 }
 
 #[test]
@@ -460,11 +463,11 @@ fn a_model_that_a_reload_puts_under_another_root_while_it_is_built_is_kept() {
     assert_eq!(builds(&r.handle(at(300), Event::Tick)), ["a"]);
     let roots = BTreeSet::from([folder("a")]);
     r.handle(at(301), Event::Configured { policy: POLICY, roots });
-    assert_eq!(r.handle(at(301), Event::LookAtAll(Trigger::Reload)), [Effect::List]);
+    assert_eq!(r.handle(at(301), Event::ScanAll(Trigger::Reload)), [Effect::List]);
     let models = Some(vec![listed("a")]);
     r.handle(at(302), Event::Listed(vec![RootListing { root: folder("a"), models }]));
     let effects = r.handle(at(400), finished("a", End::UpToDate));
-    assert_eq!(builds(&effects), ["a"], "it is looked at by the new configuration");
+    assert_eq!(builds(&effects), ["a"], "it is scanned with the new configuration");
     r.handle(at(500), finished("a", End::UpToDate));
     r.handle(at(1000), touched("a"));
     assert_eq!(builds(&r.handle(at(1300), Event::Tick)), ["a"], "and its touches still count");
@@ -473,14 +476,14 @@ fn a_model_that_a_reload_puts_under_another_root_while_it_is_built_is_kept() {
 #[test]
 fn a_clock_that_is_ahead_does_not_hold_a_model_for_ever() {
     let mut r = settled(&["a"]);
-    assert_eq!(r.handle(at(1000), Event::LookAtAll(Trigger::Rescan)), [Effect::List]);
-    let mut ticket = tickets(r.handle(at(1000), listing(&["a"]))).remove(0);
+    assert_eq!(r.handle(at(1000), Event::ScanAll(Trigger::Rescan)), [Effect::List]);
+    let mut request = requests(r.handle(at(1000), listing(&["a"]))).remove(0);
     let mut now = 1000;
-    while ticket.min_age.is_some() {
-        r.handle(at(now + 1), finished("a", End::Fresh));
+    while request.min_age.is_some() {
+        r.handle(at(now + 1), finished("a", End::JustChanged));
         now = ceil(r.deadline().unwrap());
         assert!(now <= 61_000, "within the cap");
-        ticket = tickets(r.handle(at(now), Event::Tick)).remove(0);
+        request = requests(r.handle(at(now), Event::Tick)).remove(0);
     }
 }
 
@@ -491,13 +494,13 @@ fn a_single_pass_gives_up_instead_of_waiting_for_ever() {
         End::Failed,
         End::Waiting(Waiting::Writers { files: vec![] }),
         End::Waiting(Waiting::Marker { marker: "READY".into() }),
-        End::Moved,
-        End::Fresh,
+        End::Unstable,
+        End::JustChanged,
     ] {
         let mut r = Reconciler::new(once);
         let roots = BTreeSet::from([PathBuf::from("/drop")]);
         r.handle(at(0), Event::Configured { policy: once, roots });
-        r.handle(at(0), Event::LookAtAll(Trigger::Request));
+        r.handle(at(0), Event::ScanAll(Trigger::Request));
         let mut under_way = builds(&r.handle(at(0), listing(&["a"]))).len();
         let mut now = at(0);
         let mut rounds = 0;
@@ -524,8 +527,8 @@ enum Step {
     Wait(u64),
     Finish(usize, u8),
     List(u8),
-    LookAtAll,
-    Order(usize, bool),
+    ScanAll,
+    Command(usize, bool),
 }
 
 /// Of which there is never a folder.
@@ -539,31 +542,31 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (1..900u64).prop_map(Step::Wait),
         4 => ((0..8usize), any::<u8>()).prop_map(|(which, end)| Step::Finish(which, end)),
         1 => any::<u8>().prop_map(Step::List),
-        1 => Just(Step::LookAtAll),
-        2 => ((0..=NAMES.len()), any::<bool>()).prop_map(|(i, rebuild)| Step::Order(i, rebuild)),
+        1 => Just(Step::ScanAll),
+        2 => ((0..=NAMES.len()), any::<bool>()).prop_map(|(i, rebuild)| Step::Command(i, rebuild)),
     ];
     proptest::collection::vec(step, 0..120)
 }
 
 fn end(number: u8) -> End {
     match number % 8 {
-        0 => End::Refused([number; 32]),
-        1 => End::Moved,
+        0 => End::Rejected([number; 32]),
+        1 => End::Unstable,
         2 => End::Failed,
         3 => End::Waiting(Waiting::Writers { files: vec!["w".into()] }),
-        4 => End::Fresh,
+        4 => End::JustChanged,
         5 => End::Waiting(Waiting::Marker { marker: "READY".into() }),
         _ => End::UpToDate,
     }
 }
 
 /// A build that has not ended: of which folder or, where there is none, of which name; and what was
-/// ordered.
+/// commanded.
 #[derive(Debug, PartialEq)]
 struct UnderWay {
-    folder: PathBuf,
+    folder: Option<PathBuf>,
     name: Option<ModelName>,
-    order: Option<OrderKind>,
+    command: Option<Command>,
 }
 
 /// A world around the reconciler: carries out its effects and checks the invariants at each step.
@@ -574,7 +577,7 @@ struct World {
     listings: usize,
     present: u8,
     /// How many orders were given, and which were begun.
-    ordered: u64,
+    commanded: u64,
     begun: BTreeSet<u64>,
     /// When each model was last touched, and when its last build began.
     touched: BTreeMap<PathBuf, u64>,
@@ -591,7 +594,7 @@ impl World {
             under_way: vec![],
             listings: 0,
             present: 0b11111,
-            ordered: 0,
+            commanded: 0,
             begun: BTreeSet::new(),
             touched: BTreeMap::new(),
             began: BTreeMap::new(),
@@ -605,28 +608,28 @@ impl World {
     fn handle(&mut self, event: Event) {
         for effect in self.reconciler.handle(at(self.now), event) {
             match effect {
-                Effect::Build(ticket) => {
-                    let Ticket { folder, name, order, .. } = ticket;
+                Effect::Build(request) => {
+                    let BuildRequest { folder, name, command, .. } = request;
                     let is_same = |other: &UnderWay| other.folder == folder && other.name == name;
                     assert!(!self.under_way.iter().any(is_same), "two builds of one model");
-                    if let Some(order) = &order {
-                        assert!(self.begun.insert(order.number), "an order is begun twice");
-                        assert_eq!(Some(&order.name), name.as_ref());
+                    if let Some(command) = &command {
+                        assert!(self.begun.insert(command.number), "an command is begun twice");
+                        assert_eq!(Some(&command.name), name.as_ref());
                         let is_gone = |name: &ModelName| name.as_str() == ABSENT;
-                        assert!(!folder.as_os_str().is_empty() || self.is_absent(&order.name));
-                        assert!(!is_gone(&order.name) || folder.as_os_str().is_empty());
+                        assert!(folder.is_some() || self.is_absent(&command.name));
+                        assert!(!is_gone(&command.name) || folder.is_none());
                     } else {
                         self.builds += 1;
                     }
                     // Of a model that is put back its folder is not packed.
-                    let order = order.map(|order| order.kind);
-                    if order.is_none_or(|kind| kind == OrderKind::Rebuild) {
-                        self.began.insert(folder.clone(), self.now);
+                    let command = command.map(|command| command.command);
+                    if command.is_none_or(|command| command == Command::Rebuild) {
+                        self.began.extend(folder.clone().map(|folder| (folder, self.now)));
                     }
-                    self.under_way.push(UnderWay { folder, name, order });
+                    self.under_way.push(UnderWay { folder, name, command });
                 }
                 Effect::List => self.listings += 1,
-                Effect::Remove { .. } | Effect::Say(_) => {}
+                Effect::Remove { .. } | Effect::Notify(_) => {}
             }
         }
         assert!(self.under_way.len() <= POLICY.jobs, "more builds than jobs");
@@ -679,14 +682,15 @@ impl World {
                 self.present = *present;
                 self.handle(root_changed());
             }
-            Step::LookAtAll => self.handle(Event::LookAtAll(Trigger::Rescan)),
-            Step::Order(which, is_rebuild) => {
-                self.ordered += 1;
+            Step::ScanAll => self.handle(Event::ScanAll(Trigger::Rescan)),
+            Step::Command(which, is_rebuild) => {
+                self.commanded += 1;
                 let name = NAMES.get(*which).unwrap_or(&ABSENT);
-                let kind =
-                    if *is_rebuild { OrderKind::Rebuild } else { OrderKind::RollBack { to: None } };
-                let order = Order { number: self.ordered, name: parsed(name), kind };
-                self.handle(Event::Ordered(order));
+                let command =
+                    if *is_rebuild { Command::Rebuild } else { Command::RollBack { to: None } };
+                let command =
+                    PendingCommand { number: self.commanded, name: parsed(name), command };
+                self.handle(Event::Command(command));
             }
         }
     }
@@ -697,14 +701,17 @@ impl World {
     }
 
     fn finish(&mut self, ended: UnderWay, end: End) {
-        let UnderWay { folder, name, order } = ended;
-        if folder.as_os_str().is_empty() {
-            return self.handle(Event::Served(name.unwrap()));
-        }
-        // What was waited for is waited for still, and looked at for what was ordered.
-        let is_served = order.is_some_and(|kind| kind != OrderKind::Rebuild);
+        let UnderWay { folder, name, command } = ended;
+        let Some(folder) = folder else {
+            return self.handle(Event::CommandDone(name.unwrap()));
+        };
+        // After the command the model still waits for what it waited for, and is scanned.
+        let is_served = command.is_some_and(|command| command != Command::Rebuild);
         self.causes += usize::from(is_served);
-        self.handle(Event::Finished { folder, end: if is_served { End::Served } else { end } });
+        self.handle(Event::Finished {
+            folder,
+            end: if is_served { End::CommandDone } else { end },
+        });
     }
 
     /// Lets everything come to its end, each build with success.
@@ -739,14 +746,14 @@ proptest! {
                 prop_assert!(began >= Some(touched), "{name}: touched {touched}, built {began:?}");
             }
         }
-        let all: BTreeSet<u64> = (1..=world.ordered).collect();
-        prop_assert_eq!(&world.begun, &all, "each order is begun");
+        let all: BTreeSet<u64> = (1..=world.commanded).collect();
+        prop_assert_eq!(&world.begun, &all, "each command is begun");
         // Each build has a cause: a touch, a listing that found it, or an end that asked for more.
         prop_assert!(world.builds <= world.causes, "{} > {}", world.builds, world.causes);
     }
 
     #[test]
-    fn a_model_that_never_rests_starves_nobody(period in 20..290u64, jobs in 1..3usize) {
+    fn a_model_that_never_settles_starves_no_other(period in 20..290u64, jobs in 1..3usize) {
         let policy = Policy { jobs, ..POLICY };
         let mut world = World::new();
         let roots = BTreeSet::from([PathBuf::from("/drop")]);
@@ -758,14 +765,14 @@ proptest! {
             world.wait(period);
             // The restless one always moved under its build; the others are fine.
             while let Some(built) = world.under_way.pop() {
-                let is_restless = built.folder == folder("a");
-                world.finish(built, if is_restless { End::Moved } else { End::UpToDate });
+                let is_restless = built.folder == Some(folder("a"));
+                world.finish(built, if is_restless { End::Unstable } else { End::UpToDate });
             }
         }
         let quiet = world.began.get(&folder("b")).copied().unwrap_or(u64::MAX);
         prop_assert!(quiet <= start + 1000, "the quiet one was built at {quiet}");
         let restless = world.began.get(&folder("a")).copied().unwrap_or(0);
-        prop_assert!(restless >= start + 120_000, "the restless one is looked at again and again");
+        prop_assert!(restless >= start + 120_000, "the restless one is scanned again and again");
         prop_assert!(world.builds <= 8, "{} builds in three minutes", world.builds);
     }
 }
@@ -774,30 +781,30 @@ fn parsed(name: &str) -> ModelName {
     ModelName::parse(name).unwrap()
 }
 
-fn ordered(number: u64, name: &str) -> Event {
+fn resume(number: u64, name: &str) -> Event {
     let name = parsed(name);
-    Event::Ordered(Order { number, name, kind: OrderKind::Resume })
+    Event::Command(PendingCommand { number, name, command: Command::Resume })
 }
 
-fn orders(effects: Vec<Effect>) -> Vec<(u64, PathBuf)> {
-    let order = |ticket: Ticket| Some((ticket.order?.number, ticket.folder));
-    tickets(effects).into_iter().filter_map(order).collect()
+fn commands(effects: Vec<Effect>) -> Vec<(u64, Option<PathBuf>)> {
+    let command = |request: BuildRequest| Some((request.command?.number, request.folder));
+    requests(effects).into_iter().filter_map(command).collect()
 }
 
 #[test]
 fn an_order_is_served_at_once_and_what_was_waited_for_is_still() {
     let mut r = settled(&["a"]);
     r.handle(at(1000), touched("a"));
-    assert_eq!(orders(r.handle(at(1100), ordered(1, "a"))), [(1, folder("a"))]);
+    assert_eq!(commands(r.handle(at(1100), resume(1, "a"))), [(1, Some(folder("a")))]);
     assert!(r.handle(at(1200), touched("a")).is_empty(), "it is under way");
-    assert!(r.handle(at(1250), finished("a", End::Served)).is_empty());
+    assert!(r.handle(at(1250), finished("a", End::CommandDone)).is_empty());
     assert_eq!(ms(r.deadline()), Some(1500), "quiet since the last touch");
-    let built = tickets(r.handle(at(1500), Event::Tick));
-    assert_eq!((built[0].trigger, &built[0].order), (Trigger::Change, &None));
+    let built = requests(r.handle(at(1500), Event::Tick));
+    assert_eq!((built[0].trigger, &built[0].command), (Trigger::Change, &None));
     // Of one that waits for nothing it is seen whether anything follows from it.
     r.handle(at(1600), finished("a", End::UpToDate));
-    assert_eq!(orders(r.handle(at(2000), ordered(2, "a"))), [(2, folder("a"))]);
-    assert!(r.handle(at(2000), finished("a", End::Served)).is_empty());
+    assert_eq!(commands(r.handle(at(2000), resume(2, "a"))), [(2, Some(folder("a")))]);
+    assert!(r.handle(at(2000), finished("a", End::CommandDone)).is_empty());
     assert_eq!(ms(r.deadline()), Some(2300));
 }
 
@@ -806,64 +813,62 @@ fn orders_wait_for_the_model_and_for_a_place() {
     let mut r = settled(&["a", "b", "c"]);
     r.handle(at(1000), touched("a"));
     assert_eq!(builds(&r.handle(at(1300), Event::Tick)), ["a"]);
-    assert!(r.handle(at(1400), ordered(1, "a")).is_empty(), "it is being built");
-    assert_eq!(orders(r.handle(at(1400), ordered(2, "b"))), [(2, folder("b"))]);
-    assert!(r.handle(at(1400), ordered(3, "c")).is_empty(), "two are under way");
+    assert!(r.handle(at(1400), resume(1, "a")).is_empty(), "it is being built");
+    assert_eq!(commands(r.handle(at(1400), resume(2, "b"))), [(2, Some(folder("b")))]);
+    assert!(r.handle(at(1400), resume(3, "c")).is_empty(), "two are under way");
     assert!(!r.is_idle());
     assert_eq!(
-        orders(r.handle(at(1500), finished("b", End::Served))),
-        [(3, folder("c"))],
+        commands(r.handle(at(1500), finished("b", End::CommandDone))),
+        [(3, Some(folder("c")))],
         "the first one for which nothing is in the way"
     );
     let ended = r.handle(at(1600), finished("a", End::Failed));
-    assert_eq!(orders(ended), [(1, folder("a"))], "before it is tried again");
+    assert_eq!(commands(ended), [(1, Some(folder("a")))], "before it is tried again");
 }
 
 #[test]
 fn orders_for_models_without_a_folder_are_served_too() {
     let mut r = settled(&["a"]);
-    let nowhere = PathBuf::new();
-    assert_eq!(orders(r.handle(at(0), ordered(1, "b"))), [(1, nowhere.clone())]);
-    assert!(r.handle(at(1), ordered(2, "b")).is_empty(), "one is under way");
+    assert_eq!(commands(r.handle(at(0), resume(1, "b"))), [(1, None)]);
+    assert!(r.handle(at(1), resume(2, "b")).is_empty(), "one is under way");
     assert!(!r.is_idle());
-    let after = r.handle(at(1), Event::Served(parsed("b")));
-    assert_eq!(orders(after), [(2, nowhere.clone())]);
-    assert!(r.handle(at(1), Event::Served(parsed("b"))).is_empty());
+    let after = r.handle(at(1), Event::CommandDone(parsed("b")));
+    assert_eq!(commands(after), [(2, None)]);
+    assert!(r.handle(at(1), Event::CommandDone(parsed("b"))).is_empty());
     assert!(r.is_idle());
     r.handle(at(40), Event::Drain);
-    assert!(r.handle(at(50), ordered(3, "a")).is_empty());
+    assert!(r.handle(at(50), resume(3, "a")).is_empty());
 }
 
 #[test]
 fn an_order_for_a_model_that_vanished_waits_until_it_is_known_whether_it_was_removed() {
-    let nowhere = PathBuf::new();
     let mut r = settled(&["a", "b", "c"]);
     r.handle(at(10), root_changed());
     r.handle(at(20), listing(&["b", "c"]));
-    assert_eq!(r.handle(at(30), ordered(1, "a")), []);
+    assert_eq!(r.handle(at(30), resume(1, "a")), []);
     let effects = r.handle(at(2020), Event::Tick);
     assert!(
         matches!(&effects[0], Effect::Remove { name, .. } if name.as_ref().is_some_and(|name| name.as_str() == "a"))
     );
-    assert_eq!(orders(effects), [(1, nowhere)], "and then it has none");
-    r.handle(at(2030), Event::Served(parsed("a")));
+    assert_eq!(commands(effects), [(1, None)], "and then it has none");
+    r.handle(at(2030), Event::CommandDone(parsed("a")));
     // It is back before that.
     r.handle(at(3000), root_changed());
     r.handle(at(3000), listing(&["c"]));
-    assert_eq!(r.handle(at(3010), ordered(2, "b")), []);
+    assert_eq!(r.handle(at(3010), resume(2, "b")), []);
     assert_eq!(r.handle(at(3020), root_changed()), [Effect::List]);
-    assert_eq!(orders(r.handle(at(3020), listing(&["b", "c"]))), [(2, folder("b"))]);
-    r.handle(at(3030), finished("b", End::Served));
+    assert_eq!(commands(r.handle(at(3020), listing(&["b", "c"]))), [(2, Some(folder("b")))]);
+    r.handle(at(3030), finished("b", End::CommandDone));
     // Too many are gone, as where a disk is: they are as they were, only out of sight.
     r.handle(at(9000), Event::Tick);
     r.handle(at(9000), finished("b", End::UpToDate));
     r.handle(at(9010), root_changed());
     r.handle(at(9010), listing(&[]));
-    assert_eq!(r.handle(at(9020), ordered(3, "b")), []);
+    assert_eq!(r.handle(at(9020), resume(3, "b")), []);
     let effects = r.handle(at(11_010), Event::Tick);
-    assert!(matches!(&effects[0], Effect::Say(Notice::RemovalsHeld { .. })));
-    assert_eq!(orders(effects), [(3, folder("b"))]);
-    r.handle(at(11_020), finished("b", End::Served));
+    assert!(matches!(&effects[0], Effect::Notify(Notice::RemovalsHeld { .. })));
+    assert_eq!(commands(effects), [(3, Some(folder("b")))]);
+    r.handle(at(11_020), finished("b", End::CommandDone));
     assert!(r.is_idle());
 }
 
@@ -877,16 +882,17 @@ fn of_several_that_claim_a_name_an_order_is_about_the_one_that_was_published() {
     r.handle(at(0), Event::Listed(vec![listing]));
     // Nothing was ever published of the first.
     r.models.get_mut(&folder("a")).unwrap().known = false;
-    assert_eq!(orders(r.handle(at(1), ordered(1, "b"))), [(1, folder("b"))]);
+    assert_eq!(commands(r.handle(at(1), resume(1, "b"))), [(1, Some(folder("b")))]);
 }
 
 #[test]
 fn what_may_still_be_arriving_is_not_packed_for_an_order_either() {
     let mut r = settled(&["a"]);
-    let order = |number, kind| Event::Ordered(Order { number, name: parsed("a"), kind });
-    let rebuild = tickets(r.handle(at(1000), order(1, OrderKind::Rebuild)));
+    let command =
+        |number, command| Event::Command(PendingCommand { number, name: parsed("a"), command });
+    let rebuild = requests(r.handle(at(1000), command(1, Command::Rebuild)));
     assert_eq!(rebuild[0].min_age, Some(SETTLE.quiet));
     r.handle(at(1000), finished("a", End::UpToDate));
-    let put_back = tickets(r.handle(at(1000), order(2, OrderKind::RollBack { to: None })));
+    let put_back = requests(r.handle(at(1000), command(2, Command::RollBack { to: None })));
     assert_eq!(put_back[0].min_age, None);
 }

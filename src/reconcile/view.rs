@@ -1,4 +1,4 @@
-//! What every model is doing, for whoever asks.
+//! What every model is doing.
 
 use std::path::{Path, PathBuf};
 
@@ -13,13 +13,13 @@ use crate::results::Trigger;
 pub struct View<'a> {
     /// Its folder.
     pub folder: &'a Path,
-    /// The name that it is thought to claim.
+    /// The name that it is expected to claim.
     pub name: Option<&'a ModelName>,
     /// What it is doing.
     pub activity: Activity,
-    /// The first of the changes that it settles, waits or is built for.
+    /// The first of the changes that it settles for, waits for or is built for.
     pub since: Option<Moment>,
-    /// When it is looked at or tried again, if not only after a change.
+    /// When it is scanned or retried, if not only after a change.
     pub due: Option<Moment>,
 }
 
@@ -30,9 +30,9 @@ pub enum Activity {
     Idle,
     /// It has changed and has to settle.
     Settling,
-    /// Ready to be built, waiting for a place.
+    /// Ready, waiting for a free job.
     Queued,
-    /// Being looked at or built.
+    /// Being scanned or built.
     Building,
     /// A build has failed and is retried later.
     Retrying,
@@ -57,23 +57,25 @@ impl Reconciler {
             _ if model.vanished.is_some() => (Activity::Missing, None, None),
             _ if self.is_paused(model) => (Activity::Paused, None, None),
             Phase::Idle => (Activity::Idle, None, None),
-            Phase::Settling(settling) => (Activity::Settling, Some(settling.since()), settling.due),
+            Phase::Settling(settling) => {
+                (Activity::Settling, Some(settling.burst.first), settling.due)
+            }
             Phase::Queued(burst) => (Activity::Queued, Some(burst.first), None),
             Phase::Backoff { due } => (Activity::Retrying, None, Some(*due)),
         }
     }
 
-    /// How many models are ready and wait for a place.
+    /// How many models and commands wait for a free job.
     pub fn queued(&self) -> usize {
-        self.queue.len() + self.orders.len()
+        self.queue.len() + self.commands.len()
     }
 
-    /// Whether every root was looked for once.
+    /// Whether every root was listed once.
     pub fn has_listed(&self) -> bool {
         self.roots.values().all(|root| root.present.is_some())
     }
 
-    /// The first of the changes for which the model in `folder` is being built, if it is for a change.
+    /// The first of the changes that the model in `folder` is being built for, if it is for changes.
     pub fn building_since(&self, folder: &PathBuf) -> Option<Moment> {
         match &self.models.get(folder)?.phase {
             Phase::Building { burst: Burst { first, trigger: Trigger::Change, .. }, .. } => {

@@ -1,5 +1,5 @@
 //! Reads a whole store back, the history included, and checks it against the catalog and against
-//! the rules by which the server loads a store.
+//! the server's rules for loading a store.
 //!
 //! An audit only reads and holds no lock, so a daemon may publish at the same time. An archive
 //! takes its place before the catalog names it, so what seems wrong is read again after a pause if
@@ -25,7 +25,7 @@ use crate::model::problem::{Code, Problem, Severity};
 use crate::store::{History, Kept, hidden_folder};
 use crate::text::chain;
 
-/// How often an archive is read at most.
+/// The most times that an archive is read.
 const ROUNDS: usize = 3;
 
 /// The longest time for which the catalog may lag behind the archives.
@@ -33,7 +33,7 @@ const CATALOG_LAG: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Default, PartialEq, Serialize)]
 pub struct Audit {
-    /// By file name.
+    /// In the order of their file names.
     pub archives: Vec<Audited>,
     /// Number of archives in the history that were read.
     pub history: usize,
@@ -102,7 +102,7 @@ pub fn audit(root: &Path, only: &BTreeSet<String>) -> io::Result<Audit> {
             if is_archive(root, &file) {
                 places.entry(file).or_insert(None);
             } else {
-                audit.problems.push(stray(root, &file));
+                audit.problems.push(stray(root.join(file)));
             }
         }
     }
@@ -152,22 +152,14 @@ fn is_archive(root: &Path, file: &str) -> bool {
     if path.is_dir() { path.join("MAR-INF/MANIFEST.json").exists() } else { is_named }
 }
 
-fn stray(root: &Path, file: &str) -> Problem {
-    let path = root.join(file);
+fn stray(path: PathBuf) -> Problem {
     if path.is_dir() {
-        Problem::error(
-            Code::StoreStray,
-            path,
-            "the server tries every visible folder in a store as a model, and this one has no manifest",
-            "move it out of the store, or rename it so that its name begins with a dot",
-        )
+        let message = "the server tries every visible folder in a store as a model, and this one has no manifest";
+        let help = "move it out of the store, or rename it so that its name begins with a dot";
+        Problem::error(Code::StoreStray, path, message, help)
     } else {
-        Problem::warning(
-            Code::StoreStray,
-            path,
-            "this is not a model archive; the server ignores it",
-            "move it out of the store",
-        )
+        let message = "this is not a model archive; the server ignores it";
+        Problem::warning(Code::StoreStray, path, message, "move it out of the store")
     }
 }
 
@@ -217,13 +209,9 @@ fn examine(root: &Path, (file, name): &Place, entry: Option<&CatalogEntry>) -> F
     };
     if path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
         audited.verdict = Verdict::Missing;
-        let problem = Problem::error(
-            Code::ArchiveMissing,
-            path,
-            "the catalog names this archive, but it does not exist",
-            "run `marwatch verify --repair` or `marwatch build` to pack it again",
-        );
-        return (audited, vec![problem]);
+        let message = "the catalog names this archive, but it does not exist";
+        let help = "run `marwatch verify --repair` or `marwatch build` to pack it again";
+        return (audited, vec![Problem::error(Code::ArchiveMissing, path, message, help)]);
     }
     let inspection = match inspect(&path) {
         Ok(inspection) => inspection,
@@ -254,19 +242,16 @@ fn examine(root: &Path, (file, name): &Place, entry: Option<&CatalogEntry>) -> F
     };
     match (audited.verdict, entry) {
         (Verdict::Unlisted, _) if inspection.form != Form::Folder || name.is_none() => {
-            problems.push(Problem::warning(
-                Code::ArchiveForeign,
-                path,
-                "the server loads this archive, but marwatch did not publish it",
-                "leave it if you want it; marwatch never touches it",
-            ));
+            let message = "the server loads this archive, but marwatch did not publish it";
+            let help = "leave it if you want it; marwatch never touches it";
+            problems.push(Problem::warning(Code::ArchiveForeign, path, message, help));
         }
-        (Verdict::Changed, Some(entry)) => problems.push(Problem::error(
-            Code::ArchiveForeign,
-            path,
-            format!("it is intact, but not generation {} as marwatch published it", entry.generation),
-            "leave it if it was replaced on purpose; otherwise move it away and run `marwatch build`",
-        )),
+        (Verdict::Changed, Some(CatalogEntry { generation, .. })) => {
+            let message =
+                format!("it is intact, but not generation {generation} as marwatch published it");
+            let help = "leave it if it was replaced on purpose; otherwise move it away and run `marwatch build`";
+            problems.push(Problem::error(Code::ArchiveForeign, path, message, help));
+        }
         _ => {}
     }
     (audited, problems)

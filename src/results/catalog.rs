@@ -62,12 +62,12 @@ pub struct CatalogEntry {
     /// The model's settings for servers, if it has any.
     #[serde(skip_serializing_if = "Serve::is_empty", default)]
     pub serve: Serve,
-    /// What each configured server does with the archive, by the address of its management API.
+    /// The state of the archive on each configured server, by the address of its management API.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub servers: BTreeMap<String, ServerStatus>,
 }
 
-/// What a server does with an archive.
+/// The state of an archive on a server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServerStatus {
     /// Whether the server serves the archive, or why not.

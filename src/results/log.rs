@@ -24,7 +24,7 @@ pub struct Log {
     doubtful: Option<(NodeId, u64)>,
 }
 
-/// What the log says about archives and removals.
+/// The log's content about archives and removals.
 #[derive(Debug, Default)]
 pub struct RecordedHistory {
     /// Models, and the generations that were in the store.
@@ -93,7 +93,7 @@ impl Log {
         Ok(())
     }
 
-    /// What the log says, rotated files included.
+    /// Reads the log, rotated files included.
     ///
     /// # Errors
     /// When a file of it exists and cannot be read.

@@ -1,8 +1,8 @@
 //! One line in the log for each record, at the level that its outcome deserves, and one for each of
 //! its problems.
 //!
-//! Only the line that reports the outcome has `outcome` and `message_id`, by which the journal
-//! finds it. Lines for people leave them out.
+//! Only the line that reports the outcome has `outcome` and `message_id`, so that the journal can
+//! find it. Lines for people leave them out.
 
 use super::catalog::ServingState;
 use super::server_report::ServerResult;

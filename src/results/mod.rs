@@ -1,4 +1,4 @@
-//! What marwatch writes for others: a record of each build attempt, and the catalog of the store.
+//! Output for other programs: a record of each build attempt, and the catalog of the store.
 //!
 //! Both are documented in `docs/results.md`; their JSON Schemas are generated from the types here.
 

@@ -29,12 +29,12 @@ pub struct Record {
     pub time: Timestamp,
     /// The model's name; the folder's name if the settings give no valid one.
     pub model: String,
-    /// The model's folder; U+FFFD stands for what is not UTF-8.
+    /// The model's folder; U+FFFD stands for bytes that are not UTF-8.
     #[serde(serialize_with = "as_text")]
     pub folder: PathBuf,
-    /// How the attempt ended.
+    /// The result of the attempt.
     pub outcome: Outcome,
-    /// What caused the attempt.
+    /// The cause of the attempt.
     pub trigger: Trigger,
     /// Why the model was packed, in words, for example `service.py changed`; names at most three
     /// files. Absent for records that packed nothing.
@@ -74,17 +74,17 @@ pub struct Record {
     pub cost: Option<Cost>,
     /// Duration of each stage that was reached, in milliseconds, in the order of the stages.
     pub stages_ms: Vec<StageTime>,
-    /// What is wrong with the model; a published model may have warnings.
+    /// Problems of the model; a published model may have warnings.
     pub problems: Vec<Problem>,
-    /// What went wrong that is not a mistake in the model.
+    /// A failure that is not a mistake in the model.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub failure: Option<Failure>,
-    /// What a server does with the archive; only in records about servers.
+    /// The state of a server; only in records about servers.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub server: Option<ServerResult>,
 }
 
-/// How an attempt ended, or what changed on a server.
+/// The result of an attempt, or of a change on a server.
 #[derive(
     Debug,
     Clone,
@@ -97,6 +97,7 @@ pub struct Record {
     Deserialize,
     JsonSchema,
     IntoStaticStr,
+    VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
@@ -125,18 +126,13 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Outcomes of build attempts.
-    pub const OF_ATTEMPTS: [Outcome; 7] = [
-        Outcome::Published,
-        Outcome::Unchanged,
-        Outcome::Rejected,
-        Outcome::Unstable,
-        Outcome::Failed,
-        Outcome::Removed,
-        Outcome::RolledBack,
-    ];
-    /// Outcomes of records about servers.
-    pub const OF_SERVERS: [Outcome; 3] = [Outcome::Served, Outcome::NotServed, Outcome::Withdrawn];
+    /// All outcomes.
+    pub const ALL: &[Outcome] = Outcome::VARIANTS;
+
+    /// Whether it is an outcome of a record about a server, rather than of a build attempt.
+    pub fn is_of_server(self) -> bool {
+        matches!(self, Outcome::Served | Outcome::NotServed | Outcome::Withdrawn)
+    }
 
     /// The outcome as records write it.
     pub fn as_str(self) -> &'static str {
@@ -160,7 +156,7 @@ impl Outcome {
     }
 }
 
-/// What caused an attempt.
+/// The cause of an attempt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Trigger {
@@ -257,12 +253,12 @@ pub struct EntryCounts {
     pub carried_over: u64,
 }
 
-/// What went wrong that is not a mistake in the model.
+/// A failure that is not a mistake in the model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     /// The stage that failed.
     pub stage: Stage,
-    /// What happened, with its causes.
+    /// The error, with its causes.
     pub message: String,
     /// How to fix it, if known.
     #[serde(skip_serializing_if = "Option::is_none", default)]

@@ -13,7 +13,7 @@ use super::catalog::{CatalogEntry, ServerStatus, ServingState};
 use super::{Outcome, Record, Trigger};
 use crate::model::ModelName;
 
-/// What a record says about a server.
+/// The part of a record about a server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServerResult {
     /// Address of the server's management API.
@@ -23,7 +23,7 @@ pub struct ServerResult {
     /// Version in the archive that the server should serve.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub version: Option<String>,
-    /// What the server had instead of what it served before, if marwatch had to correct that.
+    /// The server's state before marwatch corrected it; absent if there was nothing to correct.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub found: Option<String>,
     /// Why the server does not serve it.
@@ -37,7 +37,7 @@ pub struct ServerReport {
     pub model: ModelName,
     /// Address of the server's management API.
     pub server: String,
-    /// What the server had instead, if marwatch had to correct it.
+    /// The server's state before marwatch corrected it, if it had to.
     pub found: Option<String>,
     /// Whether the store or the configuration asked for the change.
     pub is_asked: bool,

@@ -151,7 +151,7 @@ struct WriterState {
     catalog_changed: bool,
     records: Vec<PendingRecord>,
     /// Records in the log that have not been sent to the listener yet.
-    written: Vec<Box<Record>>,
+    written: Vec<StoreEvent>,
     /// Models whose listing has changed since the listener was notified.
     relisted: BTreeSet<String>,
     /// Without a message, nothing is written before this moment.
@@ -217,8 +217,12 @@ impl WriterState {
             Message::Catalog(change) => self.change(change),
             Message::Server(report, folder) => self.report(*report, folder),
             Message::Subscribe(listener) => {
+                // What the catalog on disk says already does not wait for the next write.
+                let models = self.catalog.models.iter();
+                for (model, entry) in models.filter(|(model, _)| !self.relisted.contains(*model)) {
+                    let _ = listener.send(StoreEvent::Listed(model.clone(), entry.clone().into()));
+                }
                 self.listener = Some(listener);
-                self.relisted.extend(self.catalog.models.keys().cloned());
             }
             Message::Rotation(rotation) => self.log.set_rotation(rotation),
         }
@@ -293,6 +297,9 @@ impl WriterState {
             self.write();
         }
         self.records.drain(..).for_each(|record| log_dropped(&record));
+        // If only the catalog cannot be written: the next start would not send what the log has.
+        self.relisted.clear();
+        self.notify();
     }
 
     fn write(&mut self) {
@@ -301,7 +308,7 @@ impl WriterState {
         let was_failing = self.retry_at.take().is_some();
         let Err(error) = written else {
             if was_failing {
-                tracing::info!("the results log and the catalog are written again");
+                tracing::info!("the results log and the catalog can be written again");
             }
             self.notify();
             return;
@@ -331,12 +338,18 @@ impl WriterState {
             remove_reminder(record.reminder);
             // An earlier run may have sent what this one recovers.
             if !record.record.recovered {
-                self.written.push(record.record);
+                self.written.push(StoreEvent::Record(record.record));
             }
         }
         // Bounded like the records, for when only the catalog cannot be written.
         let excess = self.written.len().saturating_sub(MAX_KEPT);
-        self.written.drain(..excess);
+        if excess > 0 {
+            self.written.drain(..excess);
+            tracing::error!(
+                records = excess,
+                "hooks and subscribers miss records: the catalog cannot be written"
+            );
+        }
         Ok(())
     }
 
@@ -380,12 +393,11 @@ impl WriterState {
         let (written, relisted) =
             (std::mem::take(&mut self.written), std::mem::take(&mut self.relisted));
         let Some(listener) = &self.listener else { return };
-        let records = written.into_iter().map(StoreEvent::Record);
         let listings = relisted.into_iter().map(|model| match self.catalog.models.get(&model) {
             Some(entry) => StoreEvent::Listed(model, Box::new(entry.clone())),
             None => StoreEvent::Delisted(model),
         });
-        for event in records.chain(listings) {
+        for event in written.into_iter().chain(listings) {
             // Fails only at shutdown.
             let _ = listener.send(event);
         }

@@ -126,7 +126,7 @@ impl Api {
         match serde_json::from_slice(&text) {
             Ok(OneOrMany::One(found)) => live(Some(found)),
             Ok(OneOrMany::Many(found)) => live(found.into_iter().next()),
-            Err(error) => Answer::Refused(format!("its answer is not understood: {error}")),
+            Err(error) => Answer::Refused(format!("cannot parse its answer: {error}")),
         }
     }
 

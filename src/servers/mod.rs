@@ -1,6 +1,6 @@
 //! Keeps running servers true to the store.
 //!
-//! A server never looks at an archive again once it has loaded it. For each model and each configured
+//! A server never reads an archive again once it has loaded it. For each model and each configured
 //! server, [`Servers`] compares the version that the server reports with the one in the store's
 //! archive: after each publish, at the start, and on a slow timer. [`swap`] mends a difference.
 //! Nothing is remembered that the server could be asked for, so a server that was down or restarted
@@ -33,7 +33,6 @@ use crate::clock;
 use crate::config::{Config, Retry};
 use crate::model::ModelName;
 use crate::pipeline::command::{Command, CommandRequest};
-use crate::reconcile::OrderKind;
 use crate::results::catalog::{CatalogEntry, ServerStatus, ServingState};
 use crate::results::server_report::ServerReport;
 use crate::sink::Sink;
@@ -97,7 +96,7 @@ impl Servers {
             let api = Api::new(Arc::new(server.clone()));
             api.inspect_err(|error| {
                 let error = chain(error);
-                tracing::error!(server = %server.management, "this server is left out: {error}");
+                tracing::error!(server = %server.management, "this server is ignored until a reload: {error}");
             })
             .ok()
         });
@@ -309,8 +308,8 @@ impl Servers {
     /// Has the store roll back to the archive that is served again.
     fn put_back(&self, name: &ModelName, from: u64, to: u64) {
         let (reply, answer) = oneshot::channel();
-        let demand = Command::Order(OrderKind::PutBack { from, to });
-        self.commands.send(CommandRequest { name: name.clone(), demand, reply });
+        let command = Command::PutBack { from, to };
+        self.commands.send(CommandRequest { name: name.clone(), command, reply });
         let name = name.clone();
         tokio::spawn(async move {
             if let Ok(Err(refusal)) = answer.await {

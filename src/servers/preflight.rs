@@ -18,7 +18,7 @@ use crate::model::{ModelName, Serve};
 use crate::pipeline::preflight::{Preflight, PreflightRefusal};
 use crate::text::chain;
 
-/// How often a trial is unregistered if the server does not confirm it.
+/// The most requests to unregister a trial while the server does not confirm it.
 const MOST_LOST: u32 = 3;
 
 /// The servers that every archive has to pass.
@@ -55,7 +55,7 @@ impl Preflight for Gate {
             Err(error) => {
                 tracing::error!(
                     error = chain(&error),
-                    "cannot make a copy for a trial; publishing without"
+                    "cannot make a copy for a trial; publishing without a trial"
                 );
                 return Ok(());
             }
@@ -88,7 +88,10 @@ async fn pass(
     let server = api.server().management.clone();
     // A server that is down is found sooner by a question that needs no work.
     if let Answer::Lost(why) = api.describe(name).await {
-        tracing::warn!(server, "the server cannot try the archive; publishing without: {why}");
+        tracing::warn!(
+            server,
+            "the server cannot try the archive; publishing without a trial: {why}"
+        );
         return Ok(());
     }
     let mut answer = trial.register(api, &registration).await;
@@ -110,7 +113,7 @@ async fn pass(
         Answer::Good => Ok(()),
         Answer::Refused(why) => Err(PreflightRefusal { server, why }),
         answer => {
-            tracing::warn!(%server, ?answer, "the server cannot try the archive; publishing without");
+            tracing::warn!(%server, ?answer, "the server cannot try the archive; publishing without a trial");
             Ok(())
         }
     }

@@ -1,4 +1,4 @@
-//! How a model is registered on a server: with its own settings, and for the rest with the server's.
+//! The settings of a registration: the model's own, and otherwise the server's.
 
 use crate::config::Server;
 use crate::model::{Batching, Probe, Serve};

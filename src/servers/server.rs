@@ -57,7 +57,7 @@ pub(super) async fn swap(
         if gap.is_none() && matches!(step, Step::Unregister | Step::Register(Which::Trial)) {
             gap = gaps.try_read().ok();
             if gap.is_none() {
-                break Verdict::Unsettled("marwatch is ending".into());
+                break Verdict::Unsettled("marwatch is stopping".into());
             }
         }
         let answer = match step {

@@ -1,4 +1,4 @@
-//! The state of a model: its archive in the store, and how it stands on each server.
+//! The state of a model: its archive in the store, and its state on each server.
 //!
 //! Each server of a model has its own clock, so that one that is down does not slow down the others.
 
@@ -26,11 +26,11 @@ pub(super) struct Model {
     pub(super) is_newer: bool,
     /// Whether the store holds no archive of it any more: the servers should no longer serve it.
     pub(super) is_gone: bool,
-    /// By the addresses of the servers.
+    /// The key is the server's address.
     pub(super) servers: BTreeMap<String, ServerState>,
 }
 
-/// How a model stands on a server.
+/// The state of a model on a server.
 #[derive(Debug, Clone)]
 pub(super) struct ServerState {
     /// When to ask it.
@@ -57,7 +57,7 @@ pub(super) struct ServerOutcome {
     /// The address of its management API.
     pub(super) server: String,
     pub(super) verdict: Verdict,
-    /// What was there instead, if something had to be done.
+    /// The state of the server before, if it had to be corrected.
     pub(super) found: Option<String>,
     /// The settings of the registration, if there was one.
     pub(super) batching: Batching,

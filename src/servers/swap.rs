@@ -17,12 +17,12 @@ use crate::model::Batching;
 
 /// The most steps of a swap: beyond, the server contradicts itself, and the next check tries again.
 const MOST_STEPS: u32 = 24;
-/// How often each of the two archives is registered. A refusal may be a passing failure.
+/// The most registrations of each of the two archives. A refusal may be a passing failure.
 const ROUNDS: u32 = 2;
-/// How often in a row an archive is registered that leaves neither an answer nor a trace, before that
-/// counts as a refusal: the server, or a proxy before it, may not survive that archive.
+/// After this many registrations in a row without an answer or an effect, the archive counts as
+/// refused: the server, or a proxy before it, may not survive it.
 const MOST_UNANSWERED: u32 = 3;
-/// How often in a row a question is repeated that gets no answer.
+/// The most repetitions in a row of a request without an answer.
 const MOST_LOST: u32 = 3;
 
 /// A swap under way.
@@ -31,28 +31,28 @@ pub struct Swap {
     request: SwapRequest,
     phase: Phase,
     steps: u32,
-    /// Answers in a row that did not come.
+    /// Requests in a row without an answer.
     lost: u32,
-    /// How often in a row an archive was registered without an answer or a trace.
+    /// Registrations in a row without an answer or an effect.
     unanswered: u32,
-    /// How often the new archive and the one before were refused.
+    /// Refusals of the new archive and of the previous one.
     refusals: (u32, u32),
     /// Why the new archive was refused.
     why: Option<String>,
     /// The version that was registered at first.
     before: Option<Option<String>>,
-    /// What was wrong at first, in words.
+    /// The state of the server at first, in words, if it was wrong.
     pub found: Option<String>,
     /// The settings that the server reported at first for the new archive, if they are not those of
     /// the request.
     pub misfit: Option<Batching>,
     /// Whether the server had the new archive at first, and only its settings were wrong.
     pub had_new: bool,
-    /// How often the end of the trial was not confirmed.
+    /// Requests to end the trial without a confirmation.
     unconfirmed: u32,
 }
 
-/// What the last step was for.
+/// The purpose of the last step.
 #[derive(Debug, Clone)]
 enum Phase {
     First,
@@ -113,7 +113,7 @@ impl Swap {
                 Answer::Lost(why) => unsettled(why),
                 // Fewer workers than wanted are better than none.
                 Answer::Refused(why) if is_ready => {
-                    unsettled(format!("it does not start as many workers as are wanted: {why}"))
+                    unsettled(format!("it starts too few workers: {why}"))
                 }
                 // Something that does not work holds the name.
                 _ => Phase::Unregister,

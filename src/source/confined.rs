@@ -134,7 +134,7 @@ impl Confined {
     /// page through a mapping, which the kernel stops for `page_mkwrite`. Not so tmpfs, which maps
     /// pages writable as soon as they are read (`vma_wants_writenotify` in `mm/mmap.c`), and nobody
     /// can say it of file systems that are shared over a network.
-    pub fn device_that_stamps(&self) -> Option<u64> {
+    pub fn reliable_ctime_device(&self) -> Option<u64> {
         // As wide as the platform likes; the numbers have 32 bits.
         let magic = rustix::fs::fstatfs(&self.root).ok()?.f_type;
         let stamps = [EXT4, XFS, BTRFS].contains(&(magic as u32));

@@ -90,7 +90,7 @@ impl Source for ListedFiles<'_> {
     fn is_settled(&self, path: &EntryPath) -> bool {
         let is_settled = |id: &FileId| id.is_settled(self.listed);
         // Asked of few files: those that are large, and where blocks can be shared.
-        let shows = |id: &FileId| self.folder.device_that_stamps() == Some(id.dev);
+        let shows = |id: &FileId| self.folder.reliable_ctime_device() == Some(id.dev);
         self.id(path).is_some_and(|id| is_settled(&id) && shows(&id))
     }
 }
@@ -146,7 +146,8 @@ mod tests {
         let folder = Confined::open(dir.path()).unwrap();
         let file = dir.path().join("w");
         let path = EntryPath::parse("w").unwrap();
-        let changes: [(&str, fn(&Path)); 3] = [
+        type Change = fn(&Path);
+        let changes: [(&str, Change); 3] = [
             ("other content of the same length, with the old mtime", |file| {
                 let before = file.metadata().unwrap().modified().unwrap();
                 fs::write(file, "CONTENT").unwrap();

@@ -1,9 +1,8 @@
-//! Whether a model has come to rest, as far as the disk can tell.
+//! Whether a model is ready, as far as the disk shows.
 //!
-//! Quiet time is the reconciler's affair. Here it is seen whether a transfer has left an
-//! unfinished file, whether the ready marker is missing, and whether anybody still has a file of
-//! the model open for writing: by asking the kernel for a lease, and where it will not say, by the
-//! close-write events that have not come yet.
+//! The reconciler waits for the quiet time. This module finds unfinished transfers, a missing ready
+//! marker, and files of the model that are open for writing: it asks the kernel for a lease, and where
+//! the kernel does not answer, it relies on the close-write events that have not come yet.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,10 +20,10 @@ use crate::fs::threads::in_shares;
 /// How many files are named in a message.
 const MOST_NAMED: usize = 3;
 
-/// Why a model has not come to rest.
+/// Why a model is not ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Waiting {
-    /// Files of it are open for writing.
+    /// Files are open for writing.
     Writers {
         /// The files, relative to the model folder.
         files: Vec<PathBuf>,
@@ -34,27 +33,29 @@ pub enum Waiting {
         /// The unfinished files.
         files: Vec<PathBuf>,
     },
-    /// The ready marker is not there yet.
+    /// The ready marker does not exist yet.
     Marker {
-        /// The file that is waited for.
+        /// The file.
         marker: String,
     },
-    /// Files came, went or changed while they were looked at.
+    /// Files came, went or changed during the scan.
     Moving,
 }
 
 impl Waiting {
-    /// What to do if it does not end by itself.
+    /// What to do if this does not end.
     pub fn help(&self) -> &'static str {
         match self {
-            Waiting::Writers { .. } => "let whoever writes the model finish, or close its files",
+            Waiting::Writers { .. } => {
+                "let the program that writes the model finish, or make it close the files"
+            }
             Waiting::Partial { .. } => {
                 "let the transfer finish, or remove what an interrupted one has left"
             }
             Waiting::Marker { .. } => {
                 "create it once the model is complete, or take `ready_marker` out of the settings"
             }
-            Waiting::Moving => "let whoever writes the model finish",
+            Waiting::Moving => "let the program that writes the model finish",
         }
     }
 }
@@ -65,7 +66,7 @@ impl fmt::Display for Waiting {
             Waiting::Writers { files } => write!(f, "still being written: {}", Names(files)),
             Waiting::Partial { files } => write!(f, "unfinished transfer: {}", Names(files)),
             Waiting::Marker { marker } => write!(f, "waiting for the ready marker {marker}"),
-            Waiting::Moving => f.write_str("it changed while it was looked at"),
+            Waiting::Moving => f.write_str("it changed while it was scanned"),
         }
     }
 }
@@ -84,7 +85,7 @@ impl fmt::Display for Names<'_> {
     }
 }
 
-/// What the listing alone tells.
+/// What the listing alone shows.
 pub fn by_listing(snapshot: &Snapshot, ready_marker: Option<&str>) -> Option<Waiting> {
     if !snapshot.partial.is_empty() {
         return Some(Waiting::Partial { files: snapshot.partial.clone() });
@@ -95,16 +96,16 @@ pub fn by_listing(snapshot: &Snapshot, ready_marker: Option<&str>) -> Option<Wai
     snapshot.moving.then_some(Waiting::Moving)
 }
 
-/// What the kernel says of the files' writers; `unclosed` are files that were written to and whose
-/// close has not been seen, which decides where the kernel says nothing.
+/// Asks the kernel for writers. Where it does not answer, `unclosed` decides: files that were written
+/// to and whose close event has not come.
 ///
 /// # Errors
-/// Which files are being written.
+/// The files that are being written.
 pub fn by_writers(
     folder: &Confined,
     snapshot: &Snapshot,
     unclosed: &BTreeSet<PathBuf>,
-) -> Result<Asked, Waiting> {
+) -> Result<WriterProbe, Waiting> {
     let listed = snapshot.files.iter().chain(&snapshot.settings).map(|file| file.path.as_path());
     let hidden = snapshot.maybe_partial.iter().map(PathBuf::as_path);
     let files: Vec<&Path> = listed.chain(hidden).collect();
@@ -120,53 +121,52 @@ pub fn by_writers(
         return Err(Waiting::Writers { files: written });
     }
     let unanswered = files.iter().zip(&answers).filter(|(_, answer)| **answer == Writers::Unknown);
-    Ok(Asked {
+    Ok(WriterProbe {
         unanswered: unanswered.map(|(path, _)| path.to_path_buf()).collect(),
-        device: folder.device_that_stamps(),
+        device: folder.reliable_ctime_device(),
     })
 }
 
-/// What was learned by asking for writers, so that the next time fewer files are asked about.
+/// The answers about writers, so that the next time fewer files are asked about.
 #[derive(Debug, Default)]
-pub struct Asked {
-    /// Files of which the kernel would not say.
+pub struct WriterProbe {
+    /// Files about which the kernel did not answer.
     unanswered: BTreeSet<PathBuf>,
-    /// See [`Confined::device_that_stamps`].
+    /// See [`Confined::reliable_ctime_device`].
     device: Option<u64>,
 }
 
-impl Asked {
-    /// Whether a file of the model is, or was, open for writing since [`by_writers`] found none to
-    /// be, as far as its unchanged listing does not tell. `snapshot` is that listing, made again just
-    /// now; `listed` is when it was made first, in nanoseconds since 1970, before the asking.
+impl WriterProbe {
+    /// Whether a file of the model is, or was, open for writing since [`by_writers`] found none, as far
+    /// as the unchanged listing does not show it. `snapshot` is that listing, just made again;
+    /// `listed_at` is when it was first made, in nanoseconds since 1970, before the kernel was asked.
     ///
-    /// A file is not asked about again if it was settled at `listed` and the kernel has answered:
+    /// A file is not asked about again if it was settled at `listed_at` and the kernel has answered:
     ///
-    /// - Then nobody had it open for writing, and no writable mapping of it existed, when it was
-    ///   asked about: the kernel grants the lease to nobody else. Whoever has written to it since
-    ///   opened it after that.
-    /// - A `write`, a truncation, and the first write to any page through a mapping that is younger
-    ///   than the asking set `ctime` to the time of the change before they change anything, on the
-    ///   file systems that [`Confined::device_that_stamps`] tells.
-    /// - That time is later than `listed` (but for a step of the kernel's coarse clock), and the file's
-    ///   `ctime` is so much earlier than `listed` that the step does not matter: that is what settled
-    ///   means. So the `ctime` would differ, and with it the listing.
+    /// - Then no process had it open for writing, and no writable mapping of it existed, when the kernel
+    ///   was asked: otherwise it would not have granted the lease. A later writer opened it after that.
+    /// - On the file systems of [`Confined::reliable_ctime_device`], a `write`, a truncation, and the
+    ///   first write to any page through a new mapping set `ctime` to the current time before they
+    ///   change anything.
+    /// - That time is later than `listed_at`, except for a step of the kernel's coarse clock; and a
+    ///   settled file's `ctime` is so much earlier than `listed_at` that the step does not matter. So the
+    ///   `ctime`, and with it the listing, would differ.
     ///
-    /// Whoever has opened it since without writing has not changed what was read. All other files are
-    /// asked about: those that changed shortly before they were listed, since a second change at
-    /// almost the same time need not show, hidden files that may be transfers, and those of which the
-    /// kernel would not say.
-    pub fn is_written_since(&self, folder: &Confined, snapshot: &Snapshot, listed: i64) -> bool {
-        let is_told_by_stat = |file: &&SourceFile| {
+    /// A process that has opened it since without writing has not changed what was read. All other files
+    /// are asked about: those that changed shortly before they were listed, because a second change at
+    /// almost the same time need not show; hidden files that may be transfers; and those about which the
+    /// kernel did not answer.
+    pub fn is_written_since(&self, folder: &Confined, snapshot: &Snapshot, listed_at: i64) -> bool {
+        let shows_in_stat = |file: &&SourceFile| {
             self.device == Some(file.id.dev)
-                && file.id.is_settled(listed)
+                && file.id.is_settled(listed_at)
                 && (self.unanswered.is_empty() || !self.unanswered.contains(file.path.as_path()))
         };
         let doubtful = snapshot
             .files
             .iter()
             .chain(&snapshot.settings)
-            .filter(|file| !is_told_by_stat(file))
+            .filter(|file| !shows_in_stat(file))
             .map(|file| file.path.as_path());
         let hidden = snapshot.maybe_partial.iter().map(PathBuf::as_path);
         let files: Vec<&Path> = doubtful.chain(hidden).collect();
@@ -174,11 +174,11 @@ impl Asked {
     }
 }
 
-/// Files that are worth a thread.
+/// How many files are worth a thread.
 const SHARE: usize = 256;
 
-/// Asks about all `files`; the answers are in the same order. An answer for which `enough` is true
-/// ends the asking, and the other files may be given none.
+/// Asks about all `files`; the answers are in the same order. After an answer for which `enough` is true,
+/// the other files may get none.
 fn ask_all(folder: &Confined, files: &[&Path], enough: fn(Writers) -> bool) -> Vec<Writers> {
     let is_over = AtomicBool::new(false);
     let ask_some = |files: &[&Path]| -> Vec<Writers> {
@@ -199,13 +199,13 @@ fn ask(folder: &Confined, path: &Path) -> Writers {
     if is_disabled(Protection::LeaseProbe) {
         return Writers::None;
     }
-    // What cannot be opened is for the packing to report, which opens it again.
+    // Packing opens the file again, and reports it if that fails.
     folder.open_file(path).map_or(Writers::None, writers)
 }
 
-/// Who has one of `files` open for writing: the names and numbers of processes, as far as `/proc`
-/// shows them (those of other users only to root).
-pub fn who(folder: &Path, files: &[PathBuf]) -> Vec<String> {
+/// The processes that have one of `files` open for writing, as far as `/proc` shows them: those of other
+/// users only to root.
+pub fn writing_processes(folder: &Path, files: &[PathBuf]) -> Vec<String> {
     let wanted: BTreeSet<NodeId> = files
         .iter()
         .filter_map(|file| folder.join(file).metadata().ok())
@@ -235,7 +235,7 @@ fn has_open_for_writing(pid: u32, wanted: &BTreeSet<NodeId>) -> bool {
     })
 }
 
-/// Reads the `flags:` line of `fdinfo` (octal; the lowest two bits are the access mode).
+/// Reads the `flags:` line of `fdinfo`: octal, the lowest two bits are the access mode.
 fn opened_for_writing(fdinfo: &str) -> bool {
     fdinfo
         .lines()
@@ -315,14 +315,15 @@ mod tests {
             let listing = snapshot(&folder);
             let asked = by_writers(&folder, &listing, &BTreeSet::new()).unwrap();
             let listed = listing.files[0].id.ctime + since_change;
-            let is_written = |asked: &Asked| asked.is_written_since(&folder, &listing, listed);
+            let is_written =
+                |asked: &WriterProbe| asked.is_written_since(&folder, &listing, listed);
             assert!(!is_written(&asked), "{file:?}, {since_change} ns: no writer");
             let mut writer = OpenOptions::new().append(true).open(&file).unwrap();
             assert_eq!(is_written(&asked), expected, "{file:?}, {since_change} ns");
             // Without the answers of the first time, about every file.
-            assert!(is_written(&Asked::default()), "{file:?}, {since_change} ns");
+            assert!(is_written(&WriterProbe::default()), "{file:?}, {since_change} ns");
             let unanswered = BTreeSet::from([PathBuf::from("w")]);
-            assert!(is_written(&Asked { unanswered, device: asked.device }), "{file:?}");
+            assert!(is_written(&WriterProbe { unanswered, device: asked.device }), "{file:?}");
             // A writer that was not asked about shows in the next listing once it writes.
             writer.write_all(b", and the rest").unwrap();
             assert_ne!(snapshot(&folder).files, listing.files, "{file:?}");

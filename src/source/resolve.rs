@@ -1,4 +1,4 @@
-//! What holds for a model: the layers of settings read and laid over each other.
+//! The settings of a model: reads the layers and merges them.
 
 use std::fs::File;
 use std::io::ErrorKind::{NotADirectory, NotFound};
@@ -18,27 +18,27 @@ use crate::model::problem::{Code, Problem};
 use crate::model::{EntryPath, ModelName, Settings};
 use crate::store::state::KnownText;
 
-/// The largest settings file; more is no settings file.
+/// The largest settings file.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// What holds for a model, and what is wrong with what was said about it.
+/// The settings of a model, and their problems.
 #[derive(Debug, Clone)]
 pub struct Resolved {
-    /// The settings of all layers; the first that says a thing wins.
+    /// The settings of all layers; the first layer that sets a value wins.
     pub settings: Settings,
-    /// The model's name, unless it is not valid.
+    /// The model's name, if it is valid.
     pub name: Option<ModelName>,
-    /// What is wrong with the settings, with paths relative to the model folder.
+    /// The problems of the settings, with paths relative to the model folder.
     pub problems: Vec<Problem>,
     /// The texts that need not be read again while their identity is the same.
     pub texts: Vec<KnownText>,
-    /// A hash of what the folder's own files say, whatever the configuration does.
-    pub said: [u8; 32],
+    /// The fingerprint of the folder's own settings files, whatever the configuration says.
+    pub settings_fingerprint: [u8; 32],
 }
 
-/// Reads what is said about the model in `folder`: `configured` by the daemon, then `.mar.yaml`,
-/// then the manifest of an unpacked archive; the folder's name is the name that holds by default.
-/// A file of `known` that is as it was then is not opened, nor is one that is not there.
+/// Reads the settings of the model in `folder`: those `configured` in the daemon, then `.mar.yaml`, then
+/// the manifest of an unpacked archive. The default name is the folder's. A file of `known` that has
+/// not changed is not opened, nor is one that does not exist.
 ///
 /// # Errors
 /// When a settings file is there and cannot be read.
@@ -49,7 +49,7 @@ pub fn resolve(
 ) -> io::Result<Resolved> {
     let (mut problems, mut texts) = (Vec::new(), Vec::new());
     let mut settings = configured.clone();
-    let mut said = blake3::Hasher::new();
+    let mut fingerprint = SettingsFingerprint::default();
     type Parse = fn(&Path, &[u8]) -> (Settings, Vec<Problem>);
     let layers: [(&str, Parse); 2] =
         [(SETTINGS_FILE, parse_settings), (MANIFEST_PATH, parse_manifest_settings)];
@@ -59,13 +59,13 @@ pub fn resolve(
             Recalled::Absent => continue,
             Recalled::Same(known) => {
                 texts.push(known.clone());
-                say(&mut said, file, known.text.as_bytes());
+                fingerprint.add(file, known.text.as_bytes());
                 parse(path, known.text.as_bytes())
             }
             Recalled::Unknown => {
                 let Some((text, id)) = read(folder, path, &mut problems)? else { continue };
                 texts.extend(id.and_then(|id| keep(path, id, &text)));
-                say(&mut said, file, &text);
+                fingerprint.add(file, &text);
                 parse(path, &text)
             }
         };
@@ -93,25 +93,35 @@ pub fn resolve(
             "choose a name without two dots in a row (`name:`)",
         ));
     }
-    Ok(Resolved { settings, name, problems, texts, said: *said.finalize().as_bytes() })
+    let settings_fingerprint = fingerprint.finish();
+    Ok(Resolved { settings, name, problems, texts, settings_fingerprint })
 }
 
-/// What [`Resolved::said`] was when `texts` were all that there was, so far as they were kept.
-pub fn said_by(texts: &[KnownText]) -> [u8; 32] {
-    let mut said = blake3::Hasher::new();
+/// [`Resolved::settings_fingerprint`] of settings files with these texts.
+pub fn settings_fingerprint(texts: &[KnownText]) -> [u8; 32] {
+    let mut fingerprint = SettingsFingerprint::default();
     for known in texts {
-        say(&mut said, &known.path.as_path().to_string_lossy(), known.text.as_bytes());
+        fingerprint.add(&known.path.as_path().to_string_lossy(), known.text.as_bytes());
     }
-    *said.finalize().as_bytes()
+    fingerprint.finish()
 }
 
-/// One file, told apart from what stands before and after it.
-fn say(said: &mut blake3::Hasher, file: &str, text: &[u8]) {
-    said.update(file.as_bytes());
-    said.update(blake3::hash(text).as_bytes());
+#[derive(Default)]
+struct SettingsFingerprint(blake3::Hasher);
+
+impl SettingsFingerprint {
+    /// The hash of the text has a fixed length, so two files cannot run into each other.
+    fn add(&mut self, file: &str, text: &[u8]) {
+        self.0.update(file.as_bytes());
+        self.0.update(blake3::hash(text).as_bytes());
+    }
+
+    fn finish(&self) -> [u8; 32] {
+        *self.0.finalize().as_bytes()
+    }
 }
 
-/// The largest text that is kept: more is read again each time.
+/// The largest text that is kept. Larger files are read each time.
 const MOST_KEPT: usize = 64 << 10;
 
 fn keep(path: &Path, id: FileId, text: &[u8]) -> Option<KnownText> {
@@ -120,16 +130,16 @@ fn keep(path: &Path, id: FileId, text: &[u8]) -> Option<KnownText> {
 }
 
 enum Recalled<'a> {
-    /// There is no such file.
+    /// The file does not exist.
     Absent,
-    /// It is the file that is known, unchanged.
+    /// It has not changed.
     Same(&'a KnownText),
-    /// It has to be opened.
+    /// It has to be read.
     Unknown,
 }
 
-/// What a stat tells of a settings file. A link, or a file behind one, is always looked at anew:
-/// whether it leads out of the model is seen only by opening it.
+/// What a stat shows about a settings file. A link, or a file behind one, is always read: only opening
+/// shows whether it leads out of the model.
 fn recall<'a>(folder: &Confined, path: &Path, known: &'a [KnownText]) -> Recalled<'a> {
     let stat = match folder.look_at(path) {
         Ok(stat) => stat,
@@ -151,16 +161,16 @@ fn recall<'a>(folder: &Confined, path: &Path, known: &'a [KnownText]) -> Recalle
     if is_same { Recalled::Same(known) } else { Recalled::Unknown }
 }
 
-/// The identity by which the text that is read from `file` next can be recalled, if it can. As
-/// with [`Asked`](super::readiness::Asked): nobody has it open for writing now, and whoever writes to it
-/// from now on gives it another `ctime`, by which it is seen that the text is an old one.
+/// The identity with which the text can be kept that is read from `file` next, if it can be kept. As with
+/// [`WriterProbe`](super::readiness::WriterProbe): no process has the file open for writing now, and a
+/// later write gives it another `ctime`, which shows that the text is old.
 fn lasting_id(folder: &Confined, file: &File) -> io::Result<Option<FileId>> {
     let now = i64::try_from(clock::timestamp().as_nanosecond()).unwrap_or(0);
     if writers_of(file) != Writers::None {
         return Ok(None);
     }
     let id = FileId::of(&file.metadata()?);
-    let lasts = id.is_settled(now) && folder.device_that_stamps() == Some(id.dev);
+    let lasts = id.is_settled(now) && folder.reliable_ctime_device() == Some(id.dev);
     Ok(lasts.then_some(id))
 }
 
@@ -169,7 +179,7 @@ fn read(
     path: &Path,
     problems: &mut Vec<Problem>,
 ) -> io::Result<Option<(Vec<u8>, Option<FileId>)>> {
-    // Looked at before it is opened: opening a FIFO or a device can do something.
+    // A stat first: opening a FIFO or a device can have effects.
     let is_file = |stat: rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode).is_file();
     let found = match folder.stat(path).map(is_file) {
         Ok(true) => folder.open_file(path).map(Some),
@@ -186,7 +196,7 @@ fn read(
             ));
             return Ok(None);
         }
-        // `NotADirectory`: a file called MAR-INF, which is warned of like all that has a reserved name.
+        // `NotADirectory`: a file called MAR-INF. The listing warns of reserved names.
         Err(error) if matches!(error.kind(), NotFound | NotADirectory) => return Ok(None),
         Err(error) if super::confined::is_circle(&error) => {
             problems.push(Problem::error(
@@ -242,7 +252,7 @@ mod tests {
         resolved.name.unwrap().to_string()
     }
 
-    /// What would be known of the file if it said `text`, by which one sees whether it is read.
+    /// What would be known of the file with the content `text`: shows whether it is read.
     fn known(folder: &Path, file: &str, text: &str) -> KnownText {
         let id = FileId::of(&folder.join(file).metadata().unwrap());
         KnownText { path: EntryPath::parse(file).unwrap(), id, text: text.into() }

@@ -6,7 +6,7 @@
 
 mod folders;
 mod links;
-mod met;
+mod parallel_stat;
 #[cfg(test)]
 mod tests;
 
@@ -32,7 +32,7 @@ use crate::model::manifest::{MANIFEST_PATH, MAR_INF};
 use crate::model::problem::{Code, Problem};
 use crate::model::{EntryPath, Exclude};
 use folders::{Failed, Folders, Found};
-use met::{Met, Pending};
+use parallel_stat::{Pending, WalkItem};
 
 /// One file that would be packed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,7 +130,7 @@ pub struct SnapshotError {
 }
 
 /// One listing. What the walk meets is noted in its order and counted in that order by
-/// [`met`], whoever asks for the stats.
+/// [`parallel_stat`], whoever asks for the stats.
 struct Walk<'scope, 'env> {
     folder: &'env Confined,
     request: &'env Request<'env>,
@@ -235,11 +235,11 @@ impl<'scope, 'env> Walk<'scope, 'env> {
             && partial::is_partial(name, is_folder)
             && !self.excluded_by_model(relative, is_folder)
         {
-            self.meet(Met::Partial(relative.to_owned()));
+            self.meet(WalkItem::Partial(relative.to_owned()));
             return Ok(false);
         }
         if partial::may_be_partial(name) && is_file {
-            self.meet(Met::MaybePartial(relative.to_owned()));
+            self.meet(WalkItem::MaybePartial(relative.to_owned()));
         }
         let path = match entry_path(relative) {
             Ok(path) => path,
@@ -263,7 +263,7 @@ impl<'scope, 'env> Walk<'scope, 'env> {
         if found.kind == FileType::Symlink {
             self.link(path, depth)?;
         } else if is_file || is_disabled(Protection::SpecialFiles) {
-            self.meet(Met::File(path, None));
+            self.meet(WalkItem::File(path, None));
         } else {
             self.special(&path);
         }
@@ -272,7 +272,7 @@ impl<'scope, 'env> Walk<'scope, 'env> {
 
     /// Notes that the walk goes into a folder; always true.
     fn enter(&mut self) -> bool {
-        self.meet(Met::Folder);
+        self.meet(WalkItem::Folder);
         true
     }
 
@@ -346,7 +346,7 @@ impl<'scope, 'env> Walk<'scope, 'env> {
     }
 
     fn problem(&mut self, problem: Problem) {
-        self.meet(Met::Problem(problem));
+        self.meet(WalkItem::Problem(problem));
     }
 }
 

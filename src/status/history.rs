@@ -1,4 +1,4 @@
-//! What the results log says about each model.
+//! The results log's content, by model.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -17,7 +17,7 @@ pub struct AttemptHistory {
     models: BTreeMap<String, ModelHistory>,
 }
 
-/// What the results log says about one model.
+/// The results log's content about one model.
 #[derive(Debug, Clone)]
 pub struct ModelHistory {
     /// The record of the last attempt.

@@ -26,14 +26,14 @@ pub struct Issues {
     waiting: BTreeMap<PathBuf, String>,
 }
 
-/// What is wrong with a model.
+/// A problem of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issue {
     /// Rejected, failed or unstable.
     pub state: State,
     /// The model's name.
     pub model: String,
-    /// What is wrong, and where.
+    /// The problem and its place.
     pub reason: String,
 }
 
@@ -80,17 +80,17 @@ impl Issues {
                 self.issues.remove(&folder);
                 return;
             }
-            End::Refused(_) => State::Rejected,
+            End::Rejected(_) => State::Rejected,
             End::Failed => State::Failed,
             // Without a record, the model is only not quiet for long enough yet.
             End::Waiting(_) if record.is_some() => State::Unstable,
             // marwatch scans these again, or they say nothing about the folder.
             End::Waiting(_)
-            | End::Fresh
-            | End::Moved
+            | End::JustChanged
+            | End::Unstable
             | End::Renamed(_)
             | End::Stopped
-            | End::Served => return,
+            | End::CommandDone => return,
         };
         // An end that repeats has no new record; the first one gave the reason.
         let reported = record.as_ref().and_then(Issue::of).filter(|issue| issue.state == state);
@@ -106,7 +106,7 @@ impl Issues {
         self.issues.get(folder)
     }
 
-    /// What the last scan of `folder` found the model to wait for.
+    /// The reason why the model in `folder` has not settled, from the last scan.
     pub fn waiting(&self, folder: &Path) -> Option<&str> {
         self.waiting.get(folder).map(String::as_str)
     }
@@ -149,7 +149,7 @@ impl Issues {
     }
 }
 
-/// Where in the model, and what; the log has the code and how to fix it.
+/// The place and the message; the log has the code and the help.
 fn in_short(problem: &Problem, folder: &Path) -> String {
     let path = problem.path.strip_prefix(folder).unwrap_or(&problem.path);
     let line = problem.line.map_or_else(String::new, |line| format!(":{line}"));
@@ -173,7 +173,7 @@ pub fn fit(line: &str) -> String {
 mod tests {
     use super::*;
     use crate::model::problem::Code;
-    use crate::pipeline::report::Took;
+    use crate::pipeline::report::BuildStats;
     use crate::results::record::Failure;
     use crate::results::{Stage, Trigger};
     use crate::source::readiness::Waiting;
@@ -182,18 +182,18 @@ mod tests {
         let folder = PathBuf::from("/models").join(model);
         let mut record = Record::new(model.into(), folder.clone(), Trigger::Change);
         record.outcome = match end {
-            End::Refused(_) => Outcome::Rejected,
+            End::Rejected(_) => Outcome::Rejected,
             End::Waiting(_) => Outcome::Unstable,
             End::Failed => Outcome::Failed,
             _ => Outcome::Unchanged,
         };
         change(&mut record);
-        let (took, since_change, held, model) = (Took::default(), None, None, model.into());
-        Summary { folder, model, end, record: Some(record), took, since_change, held }
+        let (stats, since_change, held, model) = (BuildStats::default(), None, None, model.into());
+        Summary { folder, model, end, record: Some(record), stats, since_change, held }
     }
 
     fn rejected(model: &str, line: u32) -> Summary {
-        seen(model, End::Refused([0; 32]), |record| {
+        seen(model, End::Rejected([0; 32]), |record| {
             let path = record.folder.join("service.py");
             let first = Problem::warning(Code::HandlerUndecided, &path, "no matter", "");
             let second = Problem::error(Code::HandlerSyntax, &path, "an expression is missing", "");
@@ -235,7 +235,7 @@ mod tests {
     fn a_rejection_that_is_not_recorded_again_keeps_its_reason() {
         let mut issues = Issues::default();
         issues.update(rejected("a", 3));
-        let again = Summary { record: None, ..seen("a", End::Refused([0; 32]), |_| {}) };
+        let again = Summary { record: None, ..seen("a", End::Rejected([0; 32]), |_| {}) };
         issues.update(again.clone());
         assert!(issues.line(1, 0).ends_with("a: service.py:3: an expression is missing"));
         // The failure in between is not the reason for the rejection.

@@ -21,7 +21,7 @@ use crate::results::{Outcome, Record, Stage};
 
 /// The `Content-Type` of the text.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// Models with series of their own name; beyond it, the first by name.
+/// The number of models that have their own series: the first by name.
 const MAX_MODELS: usize = 1000;
 
 type Label = [(&'static str, &'static str); 1];
@@ -60,7 +60,7 @@ impl Default for Metrics {
         let metrics = Self {
             attempts: add.metric("attempts", "Build attempts since the start, by outcome"),
             handovers: add
-                .metric("handovers", "Changes in what servers do with archives, by outcome"),
+                .metric("handovers", "Changes of the state of archives on servers, by outcome"),
             stages: add.in_unit(
                 Unit::Seconds,
                 "stage",
@@ -100,11 +100,8 @@ impl Default for Metrics {
             registry: Registry::default(),
         };
         // A series that appears with its first event hides that event from rates.
-        for outcome in Outcome::OF_ATTEMPTS {
-            drop(metrics.attempts.get_or_create(&[("outcome", outcome.as_str())]));
-        }
-        for outcome in Outcome::OF_SERVERS {
-            drop(metrics.handovers.get_or_create(&[("outcome", outcome.as_str())]));
+        for &outcome in Outcome::ALL {
+            drop(metrics.outcomes(outcome).get_or_create(&[("outcome", outcome.as_str())]));
         }
         for (kind, _) in work_of(&Cost::default()) {
             drop(metrics.work.get_or_create(&[("kind", kind)]));
@@ -147,8 +144,8 @@ fn work_of(cost: &Cost) -> [(&'static str, u64); 6] {
 impl Metrics {
     /// Counts a record.
     pub(crate) fn count(&self, record: &Record) {
-        let counters = if record.server.is_some() { &self.handovers } else { &self.attempts };
-        counters.get_or_create(&[("outcome", record.outcome.as_str())]).inc();
+        let outcome = record.outcome;
+        self.outcomes(outcome).get_or_create(&[("outcome", outcome.as_str())]).inc();
         for time in &record.stages_ms {
             let stage = self.stages.get_or_create(&[("stage", time.stage.as_str())]);
             stage.observe(time.ms / 1e3);
@@ -156,6 +153,10 @@ impl Metrics {
         for (kind, bytes) in record.cost.iter().flat_map(work_of) {
             self.work.get_or_create(&[("kind", kind)]).inc_by(bytes);
         }
+    }
+
+    fn outcomes(&self, outcome: Outcome) -> &Family<Label, Counter> {
+        if outcome.is_of_server() { &self.handovers } else { &self.attempts }
     }
 
     /// Counts a published archive; `time` is from the model's first change.

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
 
 use crate::model::problem::{Problem, as_text, some_as_text};
+use crate::pipeline::Progress;
 use crate::results::catalog::{CatalogEntry, ServingState};
 use crate::results::record::Failure;
 use crate::results::{Outcome, Record, Trigger};
@@ -37,7 +38,7 @@ pub struct Status {
     /// The model store.
     #[serde(serialize_with = "as_text")]
     pub store: PathBuf,
-    /// The daemon that uses the store; absent if none runs.
+    /// The daemon that holds the store; absent if none runs.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub daemon: Option<Daemon>,
     /// The models, by name.
@@ -75,7 +76,7 @@ pub struct ModelStatus {
     /// Its folder, if known.
     #[serde(serialize_with = "some_as_text", skip_serializing_if = "Option::is_none", default)]
     pub folder: Option<PathBuf>,
-    /// What the model is doing, or how its last build ended.
+    /// The model's activity, or the result of its last build.
     pub state: State,
     /// Since when it is in this state, RFC 3339 in UTC.
     #[schemars(with = "Option<String>")]
@@ -102,7 +103,7 @@ pub struct ModelStatus {
     pub build_ms: Vec<f64>,
 }
 
-/// What a model is doing, or how its last build ended.
+/// A model's activity, or the result of its last build.
 #[derive(
     Debug,
     Clone,
@@ -159,34 +160,25 @@ impl State {
     }
 }
 
-/// Progress of a build.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Progress {
-    /// Bytes of the model packed so far.
-    pub done: u64,
-    /// Bytes of the model.
-    pub total: u64,
-}
-
 /// The last build attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LastAttempt {
     /// When it ended, RFC 3339 in UTC.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub time: Timestamp,
-    /// How it ended.
+    /// Its result.
     pub outcome: Outcome,
-    /// What caused it.
+    /// Its cause.
     pub trigger: Trigger,
     /// Why the model was packed, in words; absent if it was not.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub why: Vec<String>,
-    /// How long it took, in milliseconds.
+    /// Its duration in milliseconds.
     pub ms: f64,
-    /// What is wrong with the model.
+    /// Problems of the model.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub problems: Vec<Problem>,
-    /// What went wrong that is not a mistake in the model.
+    /// A failure that is not a mistake in the model.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub failure: Option<Failure>,
 }

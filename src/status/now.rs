@@ -1,4 +1,4 @@
-//! What only the daemon's loop knows: what each model is doing now.
+//! The part of the status that only the daemon's loop knows: the activity of each model.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,20 +6,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
+use super::Daemon;
 use super::issues::{Issue, Issues};
-use super::{Daemon, Progress};
-use crate::pipeline;
-use crate::pipeline::OnProgress;
+use crate::pipeline::{OnProgress, Progress};
 use crate::reconcile::Activity;
 
-/// What the loop knows.
+/// The loop's part of the status.
 #[derive(Debug, Clone)]
 pub struct Now {
     pub daemon: Daemon,
     pub models: Vec<ModelNow>,
 }
 
-/// What the loop knows about a model.
+/// The loop's part of a model's status.
 #[derive(Debug, Clone)]
 pub struct ModelNow {
     /// The model's name; the folder's if the settings give no valid one.
@@ -31,7 +30,7 @@ pub struct ModelNow {
     /// When marwatch scans or retries it.
     pub next: Option<Timestamp>,
     pub issue: Option<Issue>,
-    /// What the model waits for, as the last scan found it.
+    /// The reason why the model has not settled, from the last scan.
     pub waiting: Option<String>,
     pub progress: Option<Progress>,
 }
@@ -56,8 +55,8 @@ impl Underway {
     /// The function that builds call with their progress.
     pub fn on_progress(&self) -> OnProgress {
         let underway = self.clone();
-        Arc::new(move |folder, pipeline::Progress { done, total }| {
-            underway.locked(|all| all.insert(folder.to_owned(), Progress { done, total }));
+        Arc::new(move |folder, progress| {
+            underway.locked(|all| all.insert(folder.to_owned(), progress));
         })
     }
 

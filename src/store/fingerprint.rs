@@ -1,8 +1,8 @@
-//! What an archive depends on besides its files.
+//! The inputs of an archive besides its files.
 
 use serde::{Deserialize, Serialize};
 
-/// What an archive was built from besides its files.
+/// The inputs of an archive besides its files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BuildFingerprint {
     /// Each setting that the archive depends on, and the version of the packer.
@@ -17,7 +17,7 @@ pub enum BuildFingerprint {
 }
 
 /// The parts of a fingerprint, in a fixed order: a name and its value, or the hash of a long value.
-/// What is not set has no part.
+/// A setting that is not set has no part.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parts(Vec<(String, String)>);
 

@@ -156,7 +156,8 @@ impl World {
             next.history.clone_from(&known.history);
             next.recycled.clone_from(&known.recycled);
         }
-        Publication { next, expected, known, history: self.config.history, again: None }
+        let history = self.config.history;
+        Publication { next, expected, known, is_trusted: true, history, again: None }
     }
 
     /// Changes the state of the archive, which need not exist.

@@ -40,7 +40,7 @@ pub struct Kept {
     pub format: ArchiveFormat,
 }
 
-/// What the name of an archive in the history says.
+/// The content of an archive's file name in the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Label {
     pub format: ArchiveFormat,

@@ -1,4 +1,4 @@
-//! The mark on an archive by which marwatch recognizes its own after a power cut.
+//! The mark on an archive, which marwatch recognizes after a power cut.
 //!
 //! An extended attribute, `user.marwatch`: the inode of the store, and the identity of the archive.
 //! The flush of the archive makes it durable, so nothing else has to be flushed before the archive

@@ -136,7 +136,7 @@ impl Store {
         &self.history
     }
 
-    /// Where the archive of a model stands.
+    /// The path of a model's archive.
     pub fn place(&self, name: &ModelName, format: ArchiveFormat) -> PathBuf {
         self.root.join(format.file_name(name))
     }

@@ -21,7 +21,7 @@ use crate::fs::{exchange, rename_new};
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// Another archive than the expected one is there.
-    #[error("{} is not the archive that marwatch put there", path.display())]
+    #[error("{} is not the archive that marwatch published", path.display())]
     Foreign { path: PathBuf },
     /// This process does not hold the store any more.
     #[error(transparent)]
@@ -118,7 +118,7 @@ pub fn place_in(
     Ok(Placed { ctime, old, is_foreign: out == Out::Foreign })
 }
 
-/// What came out of the place, and now lies where the new archive was staged.
+/// The file that the exchange moved from the place to staging.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Out {
     /// The place was empty by then, or the old archive is lost.
@@ -186,7 +186,7 @@ fn replace(staged: &Path, path: &Path) -> io::Result<bool> {
         }
         return Err(error);
     }
-    // Where the new one was staged.
+    // The path where the new archive was staged.
     if is_aside {
         fs::rename(&aside, staged)?;
     }

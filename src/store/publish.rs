@@ -48,7 +48,10 @@ pub struct Publication<'a> {
     pub expected: Option<Identity>,
     /// The state until then.
     pub known: Option<&'a ModelState>,
-    /// What happens to the archive that is replaced.
+    /// Whether the archive that is replaced is what `known` says. If not, it may be damaged: nothing of
+    /// it is recycled, and its name in the history has no digest.
+    pub is_trusted: bool,
+    /// The treatment of the archive that is replaced.
     pub history: config::History,
     /// The archive of the history that is published again, if it is one: it leaves the history.
     pub again: Option<PathBuf>,
@@ -63,7 +66,7 @@ pub struct Live<'a> {
     publication: Publication<'a>,
     prepared: Option<NextState>,
     placed: Placed,
-    /// What was known of the archive that was there.
+    /// The state of the previous archive.
     retired: Option<Retired>,
 }
 
@@ -86,14 +89,16 @@ impl Store {
         verified: Verified,
         mut publication: Publication<'a>,
     ) -> Result<Live<'a>, PublishError> {
-        let Publication { next: state, expected, known, history, .. } = &mut publication;
+        let Publication { next: state, expected, known, history, is_trusted, .. } =
+            &mut publication;
         let (name, format) = (verified.staged.name.clone(), verified.staged.format);
         self.lock.hold()?;
         // A new NAME.next would overwrite the one that the last publish could not finish.
         self.finish(self.states.unfinished_of(&name), *history);
         let prepared = self.prepare(&name, &verified, state)?;
         let place = self.place(&name, format);
-        let retired = expected.map(|found| retired(*known, &place, found, state, history));
+        let retired = expected
+            .map(|found| retired(known.filter(|_| *is_trusted), &place, found, state, history));
         match place::place_in(&self.root, verified, state.archive.identity, *expected) {
             Ok(placed) => {
                 // The state of a held model does not list the entries of its archive.
@@ -194,7 +199,7 @@ impl Store {
             // Without mark and state, no start would recognize the archive; without a state, none
             // would know that it is held.
             Err(error) if is_marked && state.held.is_none() => {
-                tracing::warn!(%error, folder = %self.states.folder().display(), "cannot prepare the state of the new archive; its mark has to do");
+                tracing::warn!(%error, folder = %self.states.folder().display(), "cannot prepare the state of the new archive; publishing it with its mark alone");
                 None
             }
             Err(error) => return Err(self.cannot_prepare(error)),
@@ -250,8 +255,8 @@ impl Store {
     }
 }
 
-/// What is known of the archive at `place`, read before anything moves it: a rename moves its
-/// `ctime`, and only the `ctime` shows that nothing was written into it.
+/// The state of the archive at `place`, read before anything moves it: a rename changes its `ctime`,
+/// and only the `ctime` shows that nothing was written into it.
 fn retired(
     known: Option<&ModelState>,
     place: &Path,

@@ -1,4 +1,4 @@
-//! What a start makes of a store that a crash, a power cut or an older marwatch left.
+//! Recovery at the start, after a crash, a power cut, or an older marwatch.
 
 use std::fs;
 use std::io;
@@ -43,7 +43,7 @@ pub(super) fn rescue(staging: &Path, states: &States, history: &History) {
 }
 
 impl Store {
-    /// Finishes publishes that a crash interrupted: if the new archive stands in its place, the
+    /// Finishes publishes that a crash interrupted: if the new archive is in its place, the
     /// prepared state becomes the state.
     pub(super) fn finish(
         &self,

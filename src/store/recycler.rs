@@ -41,7 +41,7 @@ pub struct Recycler {
     disk: fn(&Path) -> io::Result<Disk>,
 }
 
-/// What is known of a recycled archive. Part of the state.
+/// The identity of a recycled archive. Part of the state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecycledNote {
     pub identity: Identity,

@@ -21,7 +21,7 @@ pub enum Removed {
     Gone,
     /// There was none.
     Absent,
-    /// It is another archive than the one that marwatch put there. It stays.
+    /// It is another archive than the one that marwatch published. It stays.
     Foreign,
 }
 
@@ -42,7 +42,7 @@ impl Store {
         self.recycler.keep_one(staging, name, leavers, recycled, policy.spare)
     }
 
-    /// Takes an archive out of the store if it is the one that marwatch put there. It goes to the
+    /// Takes an archive out of the store if it is the one that marwatch published. It goes to the
     /// history like a replaced one, so that an accident can be undone.
     pub fn remove(
         &self,
@@ -110,7 +110,7 @@ impl Store {
     ) {
         if let Err(error) = rename_new(&aside, path) {
             let error = io::Error::from(error);
-            tracing::error!(path = %path.display(), %error, "took away an archive that another program had just put there, and cannot put it back; keeping it");
+            tracing::error!(path = %path.display(), %error, "removed an archive that another program had just put there, and cannot put it back; keeping it");
             let retired = Retired::foreign(known.format, known.generation);
             // No archive of the model leaves the history for it.
             let keep = if history.keep == 0 { 0 } else { usize::MAX };
@@ -136,15 +136,15 @@ impl Store {
         match self.take_out(name, old, history) {
             Ok(Removed::Gone) => tracing::info!(
                 archive = file,
-                "took the archive of the other format out of the store"
+                "moved the archive of the other format out of the store"
             ),
             Ok(Removed::Absent) => {}
             Ok(Removed::Foreign) => tracing::warn!(
                 archive = file,
-                "the archive of the other format is not the one that marwatch put there; it stays"
+                "the archive of the other format is not the one that marwatch published; it stays"
             ),
             Err(error) => {
-                tracing::warn!(archive = file, %error, "cannot take the archive of the other format out of the store; the next publish or start tries again");
+                tracing::warn!(archive = file, %error, "cannot move the archive of the other format out of the store; the next publish or start tries again");
                 return false;
             }
         }

@@ -211,9 +211,9 @@ impl Staged {
         }
     }
 
-    /// Reads the archive back and compares it with what was packed. Of what was carried over only
-    /// the headers are read: the data was read back when it was packed. If the archive is to be
-    /// `durable`, the disk writes a large one at the same time.
+    /// Reads the archive back and compares it with what was packed. Of entries that were
+    /// carried over, only the headers are read: the data was read back when it was packed. If
+    /// `durable`, the disk writes a large archive at the same time.
     pub fn verify(self, packed: &Packed, durable: bool) -> Result<Verified, VerifyError> {
         match &self.file {
             Some(file) if durable && packed.bytes >= LARGE => thread::scope(|scope| {

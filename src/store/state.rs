@@ -1,4 +1,4 @@
-//! What is known of a model that was built.
+//! The state of a model that was built.
 //!
 //! A restart decides from it by stats alone that nothing has changed, and recognizes marwatch's own
 //! archives. Losing it costs one full scan, never a wrong answer.
@@ -19,14 +19,14 @@ use crate::failpoints::{Protection, is_disabled};
 use crate::fs::identity::{FileId, Identity, Stat};
 use crate::model::{ArchiveFormat, EntryPath};
 
-/// What is known of one model.
+/// The state of one model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelState {
     /// The folder that it was built from.
     #[serde(with = "path_bytes")]
     pub folder: PathBuf,
-    /// What the archive was built from besides the files. If it is unknown, the model is built
-    /// again, unless the archive is held.
+    /// The inputs of the archive besides the files. If they are unknown, the model is built again,
+    /// unless the archive is held.
     pub fingerprint: Option<BuildFingerprint>,
     /// The settings files that it was built with, unless they have to be read again anyway. Their
     /// text is kept, not their meaning: each scan parses it under the configuration that holds
@@ -53,16 +53,16 @@ pub struct Held {
     pub of: u64,
     /// The time of the rollback.
     pub since: Timestamp,
-    /// What the folder's settings files said then: see
-    /// [`Resolved::said`](crate::source::resolve::Resolved::said). Zeros if they could not be read.
-    pub said: [u8; 32],
+    /// The fingerprint of the folder's settings files then: see
+    /// [`Resolved`](crate::source::resolve::Resolved). `None` if they could not be read.
+    pub settings_fingerprint: Option<[u8; 32]>,
 }
 
 impl Held {
-    /// Whether it is held against settings files that say `said`. If they could not be read at the
-    /// rollback, it is held against whatever they say now.
-    pub fn is_against(&self, said: &[u8; 32]) -> bool {
-        self.said == *said || self.said == [0; 32]
+    /// Whether it is held against settings files with this fingerprint. If they could not be read at
+    /// the rollback, it is held against whatever they say now.
+    pub fn is_against(&self, settings: &[u8; 32]) -> bool {
+        self.settings_fingerprint.is_none_or(|then| then == *settings)
     }
 }
 
@@ -97,7 +97,7 @@ pub struct KnownFile {
     /// Whether the identity can be trusted: a file that changed at almost the same time as it was
     /// listed may have changed again without a trace.
     pub settled: bool,
-    /// What was packed.
+    /// Its entry in the archive.
     pub entry: Entry,
 }
 
@@ -126,7 +126,7 @@ pub struct ArchiveState {
 }
 
 impl ArchiveState {
-    /// What its name in the history says.
+    /// Its label in the history's file names.
     pub(crate) fn label(&self) -> Label {
         Label { format: self.format, generation: self.generation, digest: Some(self.digest) }
     }

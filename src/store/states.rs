@@ -1,6 +1,6 @@
 //! The state folder: one file for each model that was built.
 //!
-//! `NAME.state` is what is known. While an archive takes its place there is a `NAME.next` beside
+//! `NAME.state` is the current state. While an archive takes its place there is a `NAME.next` beside
 //! it, complete before the archive moves, which then becomes the state by a rename. So a publish
 //! writes the state once, and after any crash of marwatch one of the two files knows the archive in
 //! the store. After a power cut perhaps neither does; then the mark on the archive says whose it
@@ -128,7 +128,7 @@ impl States {
         }
     }
 
-    /// Writes the state that takes effect once the archive stands in its place.
+    /// Writes the state that takes effect once the archive is in its place.
     pub(crate) fn prepare(&self, name: &ModelName, state: &ModelState) -> io::Result<NextState> {
         let (path, place) = (self.file(name, NEXT_SUFFIX), self.path(name));
         let written = create(&path).and_then(|mut file| {
@@ -203,7 +203,7 @@ fn read(path: &Path) -> Result<Option<Decoded>, Unread> {
     Ok(state)
 }
 
-/// A state that takes effect once the archive stands in its place: `NAME.next`.
+/// A state that takes effect once the archive is in its place: `NAME.next`.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct NextState {
@@ -230,7 +230,7 @@ impl NextState {
         sync_folder(self.path.parent().unwrap_or(Path::new(".")))
     }
 
-    /// Makes it the state: the archive stands in its place, with this `ctime`. The `ctime` is
+    /// Makes it the state: the archive is in its place, with this `ctime`. The `ctime` is
     /// written into the head of the file, within a sector and without a flush. If a power cut loses
     /// it, one build carries nothing over.
     pub fn take_effect(&self, ctime: Option<i64>) -> io::Result<()> {

@@ -120,7 +120,7 @@ fn a_new_folder_is_watched_with_all_that_is_in_it() {
     watched.wait(&watched.touched("n"));
     watched.sees_write("n", "a/b/c/d/f");
 
-    // A tree per iteration, and a file at once in its last folder: whoever lists before it watches
+    // A tree per iteration, and a file at once in its last folder: a watcher that lists before it arms
     // misses some of these.
     for round in 0..50 {
         let deep = watched.model("m").join(format!("r{round}/x/y"));
@@ -349,7 +349,7 @@ fn more_events_than_the_queues_hold_are_an_overflow() {
         plan,
         Sink::new(move |change| {
             sink.send(change).unwrap();
-            // Holds the worker until the gate is opened for good.
+            // Holds the worker until the gate stays open.
             let _ = gate.lock().unwrap().recv();
         }),
     )

@@ -16,7 +16,7 @@ pub(super) struct WatchTree {
 }
 
 impl WatchTree {
-    /// Whether the folder itself is to be watched, not only as the ancestor of a missing root.
+    /// Whether the folder itself should be watched, not only as the ancestor of a missing root.
     pub(super) fn has_folder(&self, path: &Path) -> bool {
         self.folders.contains_key(path)
     }

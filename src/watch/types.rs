@@ -1,4 +1,4 @@
-//! What to watch, and what is reported.
+//! The roots to watch, and the reported changes.
 
 use std::path::PathBuf;
 use std::time::Duration;

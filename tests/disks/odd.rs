@@ -155,7 +155,7 @@ fn a_daemon_publishes_once_a_read_only_store_is_writable() {
         daemon.wait_for_line(&["cannot write the results log or the catalog"]);
         assert!(fs::read(site.archive("m")).unwrap() == before);
         passing.read_only.store(false, Ordering::SeqCst);
-        daemon.wait_for_line(&["the results log and the catalog are written again"]);
+        daemon.wait_for_line(&["the results log and the catalog can be written again"]);
         let failed = daemon.next("m", Outcome::Failed);
         let failure = failed.failure.unwrap();
         assert!(failure.message.contains("Read-only file system"), "{failure:?}");

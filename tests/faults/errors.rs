@@ -164,7 +164,7 @@ fn look(scenario: &mut Scenario, records: usize, run: &Run, fault: &Fault, tally
     match run.end {
         End::Code(0) => {
             tally.overcome += 1;
-            assert!(scenario.is_done(&view), "it says that all is well: {run:?}");
+            assert!(scenario.is_done(&view), "it says that no problems: {run:?}");
             let is_recorded = new
                 .iter()
                 .any(|record| Some(&(record.outcome, record.generation)) == world.story.last());

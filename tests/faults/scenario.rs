@@ -36,7 +36,7 @@ pub struct Scenario {
 impl Scenario {
     fn new(
         more: &str,
-        sabotage: Option<&'static str>,
+        disabled: Option<&'static str>,
         args: &'static [&'static str],
         prepare: fn(&mut World),
         change: fn(&mut World),
@@ -63,7 +63,7 @@ impl Scenario {
             "the change is another each time"
         );
         assert_eq!((&views[0].2, &views[0].3), (&inventory, &history), "something gathers");
-        let world = world.without(sabotage);
+        let world = world.without(disabled);
         Self {
             world,
             prepare,
@@ -174,17 +174,17 @@ impl Scenario {
     }
 
     /// The first archive in an empty store.
-    pub fn cold(sabotage: Option<&'static str>) -> Self {
+    pub fn cold(disabled: Option<&'static str>) -> Self {
         let prepare = |world: &mut World| {
             world.forget_store();
             small(world, "one");
         };
         let change = |world: &mut World| world.expect(Outcome::Published);
-        Self::new("", sabotage, BUILD, prepare, change)
+        Self::new("", disabled, BUILD, prepare, change)
     }
 
     /// An edit: the old archive goes to the history, and the archive there is removed.
-    pub fn edit(more: &str, sabotage: Option<&'static str>) -> Self {
+    pub fn edit(more: &str, disabled: Option<&'static str>) -> Self {
         let prepare = |world: &mut World| {
             if world.story.is_empty() {
                 small(world, "two");
@@ -197,12 +197,12 @@ impl Scenario {
             small(world, "two");
             world.expect(Outcome::Published);
         };
-        Self::new(more, sabotage, BUILD, prepare, change)
+        Self::new(more, disabled, BUILD, prepare, change)
     }
 
     /// An edit next to large weights that are carried over, into a recycled archive where blocks
     /// cannot be shared.
-    pub fn large(more: &str, sabotage: Option<&'static str>) -> Self {
+    pub fn large(more: &str, disabled: Option<&'static str>) -> Self {
         let prepare = |world: &mut World| {
             if world.story.is_empty() {
                 let mut weights = vec![0; 17 << 20];
@@ -220,11 +220,11 @@ impl Scenario {
             small(world, "two");
             world.expect(Outcome::Published);
         };
-        Self::new(more, sabotage, BUILD, prepare, change)
+        Self::new(more, disabled, BUILD, prepare, change)
     }
 
     /// A model is removed, and its archive with it.
-    pub fn removal(more: &str, sabotage: Option<&'static str>) -> Self {
+    pub fn removal(more: &str, disabled: Option<&'static str>) -> Self {
         let prepare = |world: &mut World| {
             small(world, "one");
             publish(world);
@@ -233,11 +233,11 @@ impl Scenario {
             fs::remove_dir_all(&world.model).unwrap();
             world.expect(Outcome::Removed);
         };
-        Self::new(&format!("on_remove: delete\n{more}"), sabotage, BUILD, prepare, change)
+        Self::new(&format!("on_remove: delete\n{more}"), disabled, BUILD, prepare, change)
     }
 
     /// A model is removed, and its archive stays.
-    pub fn departure(sabotage: Option<&'static str>) -> Self {
+    pub fn departure(disabled: Option<&'static str>) -> Self {
         let prepare = |world: &mut World| {
             small(world, "two");
             publish(world);
@@ -248,11 +248,11 @@ impl Scenario {
             fs::remove_dir_all(&world.model).unwrap();
             world.expect(Outcome::Removed);
         };
-        Self::new("on_remove: keep\n", sabotage, BUILD, prepare, change)
+        Self::new("on_remove: keep\n", disabled, BUILD, prepare, change)
     }
 
     /// An earlier archive is put back.
-    pub fn rollback(sabotage: Option<&'static str>) -> Self {
+    pub fn rollback(disabled: Option<&'static str>) -> Self {
         let prepare = |world: &mut World| {
             for answer in ["three", "one", "two"] {
                 small(world, answer);
@@ -260,11 +260,11 @@ impl Scenario {
             }
         };
         let change = |world: &mut World| world.expect(Outcome::RolledBack);
-        Self::new("", sabotage, &["rollback", MODEL], prepare, change)
+        Self::new("", disabled, &["rollback", MODEL], prepare, change)
     }
 
     /// The archive format changes from one file to another, and the old archive leaves the store.
-    pub fn form_of_file(sabotage: Option<&'static str>) -> Self {
+    pub fn form_of_file(disabled: Option<&'static str>) -> Self {
         let prepare = |world: &mut World| {
             form(world, "no-archive");
             publish(world);
@@ -275,11 +275,11 @@ impl Scenario {
             form(world, "tgz");
             world.expect(Outcome::Published);
         };
-        Self::new("", sabotage, BUILD, prepare, change)
+        Self::new("", disabled, BUILD, prepare, change)
     }
 
     /// The archive format changes from a file to a folder.
-    pub fn form_of_folder(sabotage: Option<&'static str>) -> Self {
+    pub fn form_of_folder(disabled: Option<&'static str>) -> Self {
         let prepare = |world: &mut World| {
             form(world, "default");
             publish(world);
@@ -290,7 +290,7 @@ impl Scenario {
             form(world, "no-archive");
             world.expect(Outcome::Published);
         };
-        Self::new("", sabotage, BUILD, prepare, change)
+        Self::new("", disabled, BUILD, prepare, change)
     }
 }
 

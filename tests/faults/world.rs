@@ -37,7 +37,7 @@ pub struct World {
     /// The records that were read, and how many bytes of the log they take.
     book: RefCell<(Vec<Record>, usize)>,
     /// Protections that are switched off, and whether only for disturbed runs.
-    sabotage: Option<&'static str>,
+    disabled: Option<&'static str>,
     pub is_mended: bool,
 }
 
@@ -59,7 +59,7 @@ impl World {
             _dir: dir,
             story: Vec::new(),
             book: RefCell::default(),
-            sabotage: None,
+            disabled: None,
             is_mended: false,
         };
         fs::create_dir(world.root.join("drop")).unwrap();
@@ -70,7 +70,7 @@ impl World {
 
     /// From now on the program runs without these protections.
     pub fn without(mut self, protections: Option<&'static str>) -> Self {
-        self.sabotage = protections;
+        self.disabled = protections;
         self
     }
 
@@ -85,7 +85,7 @@ impl World {
     /// The command of a disturbed run.
     pub fn disturbed(&self, args: &[&str]) -> Command {
         let mut command = self.command(args);
-        if let Some(protections) = self.sabotage {
+        if let Some(protections) = self.disabled {
             command.env(marwatch::failpoints::VARIABLE, protections);
         }
         command

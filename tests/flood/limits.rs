@@ -46,7 +46,7 @@ fn inner_too_few_watches() {
     daemon.signal(Signal::USR1);
     configure(&site, "poll_interval: 1h\n");
     daemon.signal(Signal::HUP);
-    daemon.wait_for_line(&["SIGHUP: the configuration was read again"]);
+    daemon.wait_for_line(&["SIGHUP: configuration reloaded"]);
     fs::write(site.drop.join("m9/d1/e1/f1"), "edited").unwrap();
     fill(&site.drop.join("m99"), 5, 2);
     converge(&site, &mut daemon, ROOTS, PATIENCE).unwrap();

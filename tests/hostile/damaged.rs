@@ -38,7 +38,7 @@ fn spoil(path: &Path, random: &mut Random) {
 
 /// Builds a model again and again on damaged archives; returns the round in which an archive
 /// differed from that of a cold build.
-fn rounds(way: Way, sabotage: Option<&str>) -> Option<usize> {
+fn rounds(way: Way, disabled: Option<&str>) -> Option<usize> {
     let mut random = seeded();
     let (site, cold) = (Site::quick("history: {keep: 0}\n"), Site::quick("history: {keep: 0}\n"));
     let noise = random.noise(1_300_000);
@@ -56,7 +56,7 @@ fn rounds(way: Way, sabotage: Option<&str>) -> Option<usize> {
     }
     let build = |site: &Site| {
         let mut command = way.marwatch(site, &["build", "-c", "marwatch.yaml"]);
-        command.envs(sabotage.map(|name| (marwatch::failpoints::VARIABLE, name)));
+        command.envs(disabled.map(|name| (marwatch::failpoints::VARIABLE, name)));
         crate::way::ended(command).unwrap();
     };
     build(&site);
@@ -80,7 +80,7 @@ fn rounds(way: Way, sabotage: Option<&str>) -> Option<usize> {
         }
         assert_eq!(record.outcome, Outcome::Published, "{way:?}, round {round}: {record:?}");
         let over = record.entries.map_or(0, |entries| entries.carried_over);
-        assert!(sabotage.is_some() || !is_spoilt || over == 0, "round {round}: {record:?}");
+        assert!(disabled.is_some() || !is_spoilt || over == 0, "round {round}: {record:?}");
         carried += over;
         // Without a store, this is a cold build.
         let _ = fs::remove_dir_all(&cold.store);

@@ -196,13 +196,13 @@ fn no_log_line_controls_a_terminal() {
 }
 
 /// The log of a daemon that has scanned a site once.
-fn logged(site: &Site, format: &str, sabotage: Option<&str>) -> String {
+fn logged(site: &Site, format: &str, disabled: Option<&str>) -> String {
     use std::process::Stdio;
 
     let (file, path) = tempfile::NamedTempFile::new().unwrap().into_parts();
     let mut command = Way::Kernel.marwatch(site, &["--log-level", "debug", "--log-format", format]);
     command.args(["run", "--config"]).arg(&site.config);
-    command.envs(sabotage.map(|name| (marwatch::failpoints::VARIABLE, name)));
+    command.envs(disabled.map(|name| (marwatch::failpoints::VARIABLE, name)));
     let mut child = command.stdout(Stdio::null()).stderr(file).spawn().unwrap();
     let clock = marwatch::clock::Clock::new();
     let start = clock.now();

@@ -95,7 +95,7 @@ fn outcomes(site: &Site) -> BTreeMap<&'static str, usize> {
 
 /// Builds models under attack, one pass after the other, until enough builds have finished, some
 /// with an archive and some without, or until damage is found.
-fn passes(way: Way, prey: Prey, sabotage: Option<&str>) -> (Damage, BTreeMap<&'static str, usize>) {
+fn passes(way: Way, prey: Prey, disabled: Option<&str>) -> (Damage, BTreeMap<&'static str, usize>) {
     let site = Site::with(AT_ONCE);
     prepare(&site, MODELS);
     let attack = Attack::on(&site, MODELS, prey, seeded());
@@ -108,13 +108,13 @@ fn passes(way: Way, prey: Prey, sabotage: Option<&str>) -> (Damage, BTreeMap<&'s
         }
         assert!(pass < 2_000, "{way:?}: {:?}", outcomes(&site));
         let mut command = way.marwatch(&site, &["build", "-c", "marwatch.yaml"]);
-        command.envs(sabotage.map(|name| (marwatch::failpoints::VARIABLE, name)));
+        command.envs(disabled.map(|name| (marwatch::failpoints::VARIABLE, name)));
         let output = ended(command).unwrap_or_else(|| panic!("{way:?}: the build hangs"));
         // 1 if some model was not built; never an error of the configuration.
         assert!(matches!(output.status.code(), Some(0 | 1)), "{output:?}");
         for text in [&output.stdout, &output.stderr] {
             let text = String::from_utf8_lossy(text);
-            assert!(sabotage.is_some() || !text.contains(SECRET), "{way:?}: {text}");
+            assert!(disabled.is_some() || !text.contains(SECRET), "{way:?}: {text}");
             assert!(!text.contains("panicked"), "{way:?}: {text}");
         }
         found.look(&site);

@@ -29,7 +29,7 @@ pub(crate) struct Plan {
     pub(crate) cuts: u64,
     pub(crate) seed: u64,
     /// A protection that is switched off.
-    pub(crate) sabotage: Option<&'static str>,
+    pub(crate) disabled: Option<&'static str>,
 }
 
 /// When the disks are cut off.
@@ -111,7 +111,7 @@ impl Plan {
             if self.moment == Moment::Recorded {
                 scene.records_go_to(state_at.as_deref().unwrap());
             }
-            scene.sabotage = self.sabotage;
+            scene.disabled = self.disabled;
             let before: Vec<_> = scene.past.values().map(|past| past.oldest).collect();
             let is_daemon = self.moment == Moment::Any && random.once_in(2);
             let after = random.time(LATEST);
@@ -133,7 +133,7 @@ impl Plan {
                 state.recover();
             }
             // The next start has every protection.
-            scene.sabotage = None;
+            scene.disabled = None;
             let mut damage = scene.check_cut();
             let after: Vec<_> = scene.past.values().map(|past| past.oldest).collect();
             damage.extend(scene.check_recovery());

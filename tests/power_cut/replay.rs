@@ -36,7 +36,7 @@ pub(crate) struct Replay {
     pub(crate) images: u64,
     pub(crate) seed: u64,
     /// A protection that is switched off.
-    pub(crate) sabotage: Option<&'static str>,
+    pub(crate) disabled: Option<&'static str>,
 }
 
 /// The results.
@@ -108,12 +108,12 @@ impl Replay {
         // The images will be mounted here too, so that recorded paths stay valid.
         let at = bench.folder("disk");
         let mut scene = Scene::new(&bench.path, &at, None, &models, &goods);
-        scene.sabotage = self.sabotage;
+        scene.disabled = self.disabled;
         let recorder = Recorder::start(&folder, &image, self.kind.name(), self.options, &at);
         let chapters = self.record(&mut scene, &recorder);
         let in_place = scene.in_place();
         let ops = recorder.finish();
-        scene.sabotage = None;
+        scene.disabled = None;
 
         let mut summary = Summary { in_place, ..Summary::default() };
         let mut seen = std::collections::BTreeSet::new();

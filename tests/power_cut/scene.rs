@@ -34,7 +34,7 @@ pub(crate) struct Scene<'a> {
     /// The results log on another disk.
     pub(crate) recorded_elsewhere: Option<Vec<u8>>,
     /// A protection that is switched off.
-    pub(crate) sabotage: Option<&'static str>,
+    pub(crate) disabled: Option<&'static str>,
 }
 
 /// The contents of a model since its last check.
@@ -88,7 +88,7 @@ impl<'a> Scene<'a> {
             past,
             recorded: Vec::new(),
             recorded_elsewhere: None,
-            sabotage: None,
+            disabled: None,
         }
     }
 
@@ -96,7 +96,7 @@ impl<'a> Scene<'a> {
     pub(crate) fn command(&self, command: &str) -> Command {
         let mut program = marwatch();
         program.args([command, "-c"]).arg(&self.config);
-        if let Some(protection) = self.sabotage {
+        if let Some(protection) = self.disabled {
             program.env(marwatch::failpoints::VARIABLE, protection);
         }
         program

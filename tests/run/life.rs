@@ -46,7 +46,7 @@ fn running_builds_finish_after_sigterm() {
     daemon.signal(Signal::TERM);
     let ended = daemon.ended();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.story());
-    assert!(ended.said(&["stopping; letting builds end"]), "{}", ended.story());
+    assert!(ended.said(&["stopping; running builds have"]), "{}", ended.story());
     let records = site.records();
     assert_eq!(records.len(), 1, "{}", ended.story());
     assert_eq!(records[0].outcome, Outcome::Published);
@@ -60,7 +60,7 @@ fn a_second_sigterm_ends_at_once() {
     let site = Site::quick(SLOW_PACKING);
     let mut daemon = start_building(&site);
     daemon.signal(Signal::TERM);
-    daemon.wait_for_line(&["stopping; letting builds end"]);
+    daemon.wait_for_line(&["stopping; running builds have"]);
     daemon.signal(Signal::TERM);
     let ended = daemon.ended();
     assert_eq!(ended.status.code(), Some(6), "{}", ended.story());

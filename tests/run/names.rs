@@ -70,7 +70,7 @@ fn a_foreign_archive_is_replaced_only_with_adopt() {
     let site = Site::new();
     fs::create_dir(&site.store).unwrap();
     let archive = site.archive("m");
-    fs::write(&archive, "somebody's only copy").unwrap();
+    fs::write(&archive, "the only copy").unwrap();
     let before = stamp(&archive);
     site.put_simple("m");
     let mut daemon = site.start();
@@ -90,7 +90,7 @@ fn a_foreign_archive_is_replaced_only_with_adopt() {
 fn a_model_is_published_once_a_foreign_archive_is_gone() {
     let site = Site::new();
     fs::create_dir(&site.store).unwrap();
-    fs::write(site.archive("m"), "somebody's only copy").unwrap();
+    fs::write(site.archive("m"), "the only copy").unwrap();
     site.put_simple("m");
     let mut daemon = site.start();
     daemon.next("m", Outcome::Rejected);
@@ -98,7 +98,7 @@ fn a_model_is_published_once_a_foreign_archive_is_gone() {
     daemon.signal(Signal::USR1);
     daemon.next("m", Outcome::Published);
     // An archive that another program puts there is foreign again.
-    fs::write(site.root.join("new"), "somebody's other copy").unwrap();
+    fs::write(site.root.join("new"), "another only copy").unwrap();
     fs::rename(site.root.join("new"), site.archive("m")).unwrap();
     let before = stamp(&site.archive("m"));
     fs::write(site.drop.join("m/service.py"), service("two")).unwrap();

@@ -41,7 +41,7 @@ fn a_rollback_holds_until_the_folder_changes() {
     // record of the touch comes after any build that the others could have started.
     let held = stamp(&site.archive("a"));
     daemon.signal(rustix::process::Signal::HUP);
-    daemon.wait_for_line(&["the configuration was read again"]);
+    daemon.wait_for_line(&["configuration reloaded"]);
     fs::write(folder.join("service.py"), service("two")).unwrap();
     assert_eq!(daemon.next("a", Outcome::Unchanged).of_generation, Some(1));
     assert_eq!(stamp(&site.archive("a")), held);

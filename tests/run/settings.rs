@@ -47,7 +47,7 @@ fn a_valid_configuration_replaces_the_old_one() {
         models: [{path: prepared/somewhere, name: single, handler: t}]\n";
     fs::write(&site.config, text).unwrap();
     daemon.signal(Signal::HUP);
-    daemon.wait_for_line(&["SIGHUP: the configuration was read again"]);
+    daemon.wait_for_line(&["SIGHUP: configuration reloaded"]);
     let late = daemon.next("late", Outcome::Published);
     assert_eq!(late.folder, extra.join("late"));
     assert_eq!(daemon.next("single", Outcome::Published).folder, single);

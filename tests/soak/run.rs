@@ -33,13 +33,13 @@ pub struct Terms {
     /// The daemon is not disturbed.
     pub calm: bool,
     /// A protection that is switched off.
-    pub sabotage: Option<&'static str>,
+    pub disabled: Option<&'static str>,
 }
 
 impl Default for Terms {
     fn default() -> Self {
         let time = Duration::from_secs(30);
-        Self { seed: 1, time, writers: 3, slots: 4, calm: false, sabotage: None }
+        Self { seed: 1, time, writers: 3, slots: 4, calm: false, disabled: None }
     }
 }
 
@@ -71,7 +71,7 @@ const TUNINGS: [&str; 3] = ["", "pack: {compression: store}\njobs: 1\n", "jobs: 
 impl<'a> Soak<'a> {
     /// Runs a soak and returns its findings.
     pub fn run(terms: &Terms) -> Vec<String> {
-        println!("seed {}, {} s, without {:?}", terms.seed, terms.time.as_secs(), terms.sabotage);
+        println!("seed {}, {} s, without {:?}", terms.seed, terms.time.as_secs(), terms.disabled);
         let site = Site::with("");
         let ledger = Arc::new(Ledger::default());
         let mut random = Random::new(terms.seed);
@@ -121,7 +121,7 @@ impl<'a> Soak<'a> {
         drop(soak);
         println!("{states} states, {slow} of them written slowly, {archives} archives");
         let mut findings = ledger.findings();
-        if terms.sabotage.is_none() && (archives < 30 || slow * 3 > states) {
+        if terms.disabled.is_none() && (archives < 30 || slow * 3 > states) {
             findings.push(String::from("so little was done that nothing is proved"));
         }
         // A daemon that is killed between an archive and its record may leave none.
@@ -179,7 +179,7 @@ impl<'a> Soak<'a> {
     }
 
     fn start(&mut self) {
-        self.daemon = Some(Daemon::start_without(self.site, self.terms.sabotage));
+        self.daemon = Some(Daemon::start_without(self.site, self.terms.disabled));
     }
 
     fn pause(&mut self, most: Duration) {

@@ -203,7 +203,7 @@ fn a_reload_sends_reloading_and_then_ready() {
     assert!((before..=after).contains(&moment), "{before} {moment} {after}");
     let message = manager.next_event();
     assert_eq!(message[0], "READY=1");
-    assert!(value(&message, "STATUS").unwrap().starts_with("the configuration was read again"));
+    assert!(value(&message, "STATUS").unwrap().starts_with("configuration reloaded"));
     manager.exact_status("1 model");
 
     fs::write(&site.config, "store: store\nsettel: {}\ndrop_folders: [drop]\n").unwrap();
@@ -212,7 +212,7 @@ fn a_reload_sends_reloading_and_then_ready() {
     let message = manager.next_event();
     assert_eq!(message[0], "READY=1", "it goes on with the old one");
     let status = value(&message, "STATUS").unwrap();
-    assert!(status.starts_with("the new configuration is not valid, keeping the old one: "));
+    assert!(status.starts_with("the new configuration is invalid; keeping the old one: "));
     assert!(status.contains("marwatch.yaml:2:1: settings-unknown-key"), "{status}");
     // The status stays until the configuration is valid.
     assert!(manager.status(&["; 1 model"]).contains("marwatch.yaml:2:1"));

@@ -82,7 +82,7 @@ fn a_reload_applies_a_valid_configuration_and_rejects_an_invalid_one() {
 
     machine.put("/etc/marwatch/marwatch.yaml", "store: [\n");
     reload();
-    let status = machine.wait_for_status(&["is not valid, keeping the old one", "; 2 models"]);
+    let status = machine.wait_for_status(&["is invalid; keeping the old one", "; 2 models"]);
     assert!(status.contains("/etc/marwatch/marwatch.yaml:"), "{status}");
     assert_eq!(machine.property("ActiveState"), "active");
     // The old configuration stays in effect, including the folder that it added.

@@ -56,7 +56,7 @@ fn close_events_show_a_writer_that_stalls() {
     daemon.pause(STALL);
     // A reload, a rescan and a change of another file do not make the daemon forget the open file.
     daemon.signal(Signal::HUP);
-    daemon.wait_for_line(&["SIGHUP: the configuration was read again"]);
+    daemon.wait_for_line(&["SIGHUP: configuration reloaded"]);
     daemon.pause(STALL);
     fs::write(model.join("service.py"), service("two")).unwrap();
     daemon.pause(STALL);

@@ -17,15 +17,17 @@ pub struct Reach {
     pub plain: usize,
 }
 
-impl Inflater {
-    pub fn new() -> Self {
+impl Default for Inflater {
+    fn default() -> Self {
         #[expect(unsafe_code, reason = "the safe wrapper hides how much of its input was read")]
         // SAFETY: takes nothing; returns a new decoder or null.
         let decoder = unsafe { sys::libdeflate_alloc_decompressor() };
         #[expect(clippy::expect_used, reason = "as any allocation that fails")]
         Self(NonNull::new(decoder).expect("memory for a decoder"))
     }
+}
 
+impl Inflater {
     /// Decodes the stream at the beginning of `packed` into the front of `plain`. Returns `None` if
     /// there is no complete stream, or its content is longer than `plain`.
     pub fn inflate(&mut self, packed: &[u8], plain: &mut [u8]) -> Option<Reach> {
@@ -70,7 +72,7 @@ mod tests {
         let length = Deflater::new(6).whole(&content, &mut packed);
         packed.extend_from_slice(b"the next header");
         let mut plain = vec![0; content.len() + 1];
-        let mut inflater = Inflater::new();
+        let mut inflater = Inflater::default();
         let reach = Reach { packed: length, plain: content.len() };
         assert_eq!(inflater.inflate(&packed, &mut plain), Some(reach));
         assert_eq!(plain[..content.len()], content);

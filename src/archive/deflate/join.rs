@@ -38,7 +38,7 @@ pub fn open_end(out: &mut Vec<u8>, start: usize) -> bool {
     true
 }
 
-/// Where the last block begins and the stream ends, in bits.
+/// Offsets of the last block and of the stream's end, in bits.
 struct Ends {
     last_block: usize,
     end: usize,

@@ -39,7 +39,7 @@ pub enum Kind {
 /// A file or folder of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    /// Its path as it stands in the archive.
+    /// Its path as written in the archive.
     pub name: Vec<u8>,
     pub kind: Kind,
     /// Bytes of its content, 0 unless it is a file.

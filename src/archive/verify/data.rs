@@ -141,7 +141,7 @@ pub struct Worker<'e> {
 impl<'e> Worker<'e> {
     /// For a file of `bytes` bytes.
     pub fn new(file: &'e File, bytes: u64) -> Self {
-        Self { file, bytes, inflater: Inflater::new(), packed: Vec::new(), plain: Vec::new() }
+        Self { file, bytes, inflater: Inflater::default(), packed: Vec::new(), plain: Vec::new() }
     }
 
     pub fn run(&mut self, job: Job<'e>) -> Found<'e> {

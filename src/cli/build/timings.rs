@@ -54,12 +54,12 @@ pub(super) fn write(rows: &[&Summary], pass: &PassTimes, out: &mut dyn Write) ->
 }
 
 fn cells(row: &Summary) -> Vec<String> {
-    let took = &row.took;
+    let stats = &row.stats;
     let stage = |stage: Stage| {
-        let time = took.stages_ms.iter().find(|time| time.stage == stage);
+        let time = stats.stages_ms.iter().find(|time| time.stage == stage);
         time.map(|time| duration(Duration::from_secs_f64(time.ms / 1e3))).unwrap_or_default()
     };
-    let cost = took.cost;
+    let cost = stats.cost;
     let bytes = [cost.read, cost.compressed, cost.written].map(size);
     [printable(&row.model)]
         .into_iter()
@@ -95,7 +95,7 @@ fn duration(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::report::Took;
+    use crate::pipeline::report::BuildStats;
     use crate::reconcile::End;
     use crate::results::record::{Cost, StageTime};
 
@@ -108,7 +108,7 @@ mod tests {
             held: None,
             since_change: None,
             record: None,
-            took: Took { stages_ms: Stage::ALL.iter().zip(ms).map(time).collect(), cost },
+            stats: BuildStats { stages_ms: Stage::ALL.iter().zip(ms).map(time).collect(), cost },
         }
     }
 
@@ -123,11 +123,11 @@ mod tests {
             carried_over: CarriedOver { reflinked: 98 * MIB, in_place: 0, copied: 30_720 },
             written: 31_700,
         };
-        let spare = CarriedOver { in_place: 1_000_000_000, ..CarriedOver::default() };
+        let in_place = CarriedOver { in_place: 1_000_000_000, ..CarriedOver::default() };
         let rows = [
             seen("cold", &[1.04, 0.512, 22.96, 171.3, 60.04, 1404.9, 1.2], cold),
             seen("edited", &[0.41, 0.3, 0.011, 2.2, 0.9, 9.996, 0.5], edited),
-            seen("large", &[99.96], Cost { carried_over: spare, ..Cost::default() }),
+            seen("large", &[99.96], Cost { carried_over: in_place, ..Cost::default() }),
             seen("up-to-date", &[0.2], Cost::default()),
         ];
         let pass = PassTimes {

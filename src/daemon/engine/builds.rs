@@ -4,20 +4,19 @@ use super::{Engine, Message, folder_name};
 use crate::model::{ModelName, Serve};
 use crate::pipeline::Job;
 use crate::pipeline::command::Refusal;
-use crate::pipeline::report::{Report, Served, Summary, Took};
-use crate::reconcile::{End, Event, Ticket};
+use crate::pipeline::report::{Answered, BuildStats, Report, Summary};
+use crate::reconcile::{BuildRequest, End, Event};
 use crate::results::catalog::CatalogEntry;
 use crate::results::writer::CatalogChange;
 
 impl Engine {
-    pub(super) fn build(&mut self, ticket: Ticket) {
-        let name = ticket.name.as_ref();
-        let has_no_folder = ticket.folder.as_os_str().is_empty();
-        if has_no_folder && name.is_some_and(|name| self.removing.contains_key(name)) {
-            return self.deferred.push(ticket);
+    pub(super) fn build(&mut self, request: BuildRequest) {
+        let name = request.name.as_ref();
+        if request.folder.is_none() && name.is_some_and(|name| self.removing.contains_key(name)) {
+            return self.deferred.push(request);
         }
-        let not_built = Message::Built(Box::new(not_built(&ticket)));
-        if !self.is_wanted(&ticket) {
+        let not_built = Message::Built(Box::new(not_built(&request)));
+        if !self.is_wanted(&request) {
             self.outstanding += 1;
             // Fails only at shutdown.
             let _ = self.outbox.send(not_built);
@@ -27,15 +26,16 @@ impl Engine {
         let listed = name.and_then(|name| self.listed.get(name.as_str())).cloned();
         let builder = self.builder.clone();
         self.work(not_built, move || {
-            Message::Built(Box::new(builder.build(Job { ticket, known, listed })))
+            Message::Built(Box::new(builder.build(Job { request, known, listed })))
         });
     }
 
     /// Whether a single pass is for this model too.
-    fn is_wanted(&self, ticket: &Ticket) -> bool {
+    fn is_wanted(&self, request: &BuildRequest) -> bool {
         let Some(only) = &self.mode.only else { return true };
-        let folder_name = ticket.folder.file_name().map(|name| name.to_string_lossy());
-        ticket.name.as_ref().is_some_and(|name| only.contains(name.as_str()))
+        let folder_name = request.folder.as_ref().and_then(|folder| folder.file_name());
+        let folder_name = folder_name.map(|name| name.to_string_lossy());
+        request.name.as_ref().is_some_and(|name| only.contains(name.as_str()))
             || folder_name.is_some_and(|name| only.contains(&*name))
     }
 
@@ -53,22 +53,23 @@ impl Engine {
                 change.into_iter().for_each(|change| self.results.change(change));
             }
         }
-        self.handle(match report.name {
-            Some(name) if report.folder.as_os_str().is_empty() => Event::Served(name),
-            _ => Event::Finished { folder: report.folder, end: report.end },
-        });
-        if let Some(served) = report.served
-            && let Some(reply) = self.replies.remove(&served.number)
+        match (report.folder, report.name) {
+            (Some(folder), _) => self.handle(Event::Finished { folder, end: report.end }),
+            (None, Some(name)) => self.handle(Event::CommandDone(name)),
+            (None, None) => {}
+        }
+        if let Some(answered) = report.answered
+            && let Some(reply) = self.replies.remove(&answered.number)
         {
             // Fails if the client is gone.
-            let _ = reply.send(served.answer);
+            let _ = reply.send(answered.answer);
         }
     }
 
     fn learn_state(&mut self, report: &mut Report) {
         let Some((name, state)) = report.learned.take() else { return };
-        if !report.folder.as_os_str().is_empty() {
-            self.remove_former_names(&report.folder, &name);
+        if let Some(folder) = &report.folder {
+            self.remove_former_names(folder, &name);
         }
         self.listed.remove(name.as_str());
         let is_held = state.held.is_some();
@@ -83,20 +84,21 @@ impl Engine {
         let record = report.record.as_ref().map(|record| record.model.clone());
         let name = || report.name.as_ref().map(ToString::to_string);
         let known = report.name.as_ref().and_then(|name| self.states.get(name));
-        let first = self.reconciler.building_since(&report.folder);
+        let folder = report.folder.clone().unwrap_or_default();
+        let first = self.reconciler.building_since(&folder);
         // Fails only at shutdown.
         let _ = summaries.send(Summary {
             held: known.and_then(|known| known.held.as_ref()).map(|held| held.of),
             since_change: first.map(|first| self.clock.now().since(first)),
-            folder: report.folder.clone(),
-            model: record.or_else(name).unwrap_or_else(|| folder_name(&report.folder)),
+            model: record.or_else(name).unwrap_or_else(|| folder_name(&folder)),
+            folder,
             end: report.end.clone(),
             record: report.record.clone(),
-            took: report.took.clone(),
+            stats: report.stats.clone(),
         });
     }
 
-    /// What a build changes in the catalog: the archive, or the settings about being served.
+    /// The catalog's changes by a build: the archive, or the settings for servers.
     fn catalog_change(&mut self, report: &mut Report) -> Option<CatalogChange> {
         let name = report.name.as_ref();
         let is_changed = match (name, report.serve.take()) {
@@ -127,18 +129,18 @@ impl Engine {
 }
 
 /// The report of a build that is not wanted, or that panics.
-fn not_built(ticket: &Ticket) -> Report {
+fn not_built(request: &BuildRequest) -> Report {
     Report {
-        folder: ticket.folder.clone(),
-        name: ticket.name.clone(),
+        folder: request.folder.clone(),
+        name: request.name.clone(),
         end: End::UpToDate,
         record: None,
         learned: None,
         listed: None,
         serve: None,
-        took: Took::default(),
-        served: ticket.order.as_ref().map(|order| Served {
-            number: order.number,
+        stats: BuildStats::default(),
+        answered: request.command.as_ref().map(|command| Answered {
+            number: command.number,
             answer: Err(Refusal {
                 message: "internal error (see the log)".into(),
                 help: "please report it".into(),

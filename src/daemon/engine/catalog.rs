@@ -15,7 +15,7 @@ use crate::archive::inspect;
 use crate::clock;
 use crate::fs::identity::Identity;
 use crate::model::ModelName;
-use crate::pipeline::orders::listed;
+use crate::pipeline::state::entry_by_manifest;
 use crate::results::catalog::CatalogEntry;
 use crate::results::{CATALOG_FILE, Catalog};
 use crate::store::{ModelState, Store, hidden_folder};
@@ -66,5 +66,5 @@ fn entry_of(place: &Path, name: &ModelName, state: &ModelState) -> Option<Catalo
     let published = changed.and_then(|changed| Timestamp::try_from(changed).ok());
     // An archive that was rolled back to keeps its old time of change.
     let published = state.held.as_ref().map(|held| held.since).or(published);
-    Some(listed(name, manifest, state, published.unwrap_or_else(clock::timestamp)))
+    Some(entry_by_manifest(name, manifest, state, published.unwrap_or_else(clock::timestamp)))
 }

@@ -3,7 +3,7 @@
 use super::Engine;
 use crate::model::ModelName;
 use crate::pipeline::command::{Command, CommandRequest};
-use crate::reconcile::{Event, Order, OrderKind};
+use crate::reconcile::{Event, PendingCommand};
 use crate::source::discover;
 
 impl Engine {
@@ -20,21 +20,19 @@ impl Engine {
     }
 
     pub fn command(&mut self, request: CommandRequest) {
-        let CommandRequest { name, demand, reply } = request;
-        let kind = match demand {
-            Command::Order(OrderKind::Resume) if self.paused.contains_key(name.as_str()) => {
-                let _ = reply.send(self.pause(name, false));
-                return;
-            }
-            Command::Pause => {
-                let _ = reply.send(self.pause(name, true));
-                return;
-            }
-            Command::Order(kind) => kind,
+        let CommandRequest { name, command, reply } = request;
+        let pauses = match command {
+            Command::Pause => Some(true),
+            Command::Resume if self.paused.contains_key(name.as_str()) => Some(false),
+            _ => None,
         };
+        if let Some(pauses) = pauses {
+            let _ = reply.send(self.pause(name, pauses));
+            return;
+        }
         self.last_command += 1;
         let number = self.last_command;
         self.replies.insert(number, reply);
-        self.handle(Event::Ordered(Order { number, name, kind }));
+        self.handle(Event::Command(PendingCommand { number, name, command }));
     }
 }

@@ -33,8 +33,8 @@ use crate::config::{Config, Server};
 use crate::model::{ModelName, Serve};
 use crate::pipeline::command::{Answer, CommandRequest, Refusal};
 use crate::pipeline::report::{Report, Summary};
-use crate::pipeline::{Listed, OnProgress, Workshop};
-use crate::reconcile::{Effect, Event, Policy, Reconciler, Ticket};
+use crate::pipeline::{Builder, Listed, OnProgress};
+use crate::reconcile::{BuildRequest, Effect, Event, Policy, Reconciler};
 use crate::results::catalog::CatalogEntry;
 use crate::results::events::StoreEvent;
 use crate::results::server_report::ServerReport;
@@ -67,7 +67,7 @@ pub enum Message {
     Server(Box<ServerReport>),
 }
 
-/// How the engine runs.
+/// The engine's mode of operation.
 pub struct Mode {
     /// A single pass: no retries, and no wait beyond `settle.max_wait`.
     pub once: bool,
@@ -80,7 +80,7 @@ pub struct Mode {
 pub struct Engine {
     clock: Clock,
     mode: Mode,
-    builder: Workshop,
+    builder: Builder,
     reconciler: Reconciler,
     states: BTreeMap<ModelName, Arc<ModelState>>,
     paused: Paused,
@@ -88,18 +88,18 @@ pub struct Engine {
     listed: BTreeMap<String, Listed>,
     /// Archives that were removed before the start, until the servers are notified.
     gone: Vec<(String, CatalogEntry)>,
-    /// The models' own settings about being served, for those that have any.
+    /// The settings for servers of the models that have any.
     serves: BTreeMap<ModelName, Serve>,
-    /// Where the answer to each command goes, by the command's number.
+    /// The receivers of answers, by the command's number.
     replies: BTreeMap<u64, oneshot::Sender<Result<Answer, Refusal>>>,
     last_command: u64,
     /// The number of removals under way, by model.
     removing: BTreeMap<ModelName, usize>,
     /// Commands for models without a folder that are being removed; started after the removal.
-    deferred: Vec<Ticket>,
+    deferred: Vec<BuildRequest>,
     results: ResultsWriter,
     outbox: UnboundedSender<Message>,
-    /// Where a summary of every build goes.
+    /// Gets a summary of every build.
     summaries: Option<UnboundedSender<Summary>>,
     /// Jobs that workers have not answered yet.
     outstanding: usize,
@@ -145,7 +145,7 @@ impl Engine {
 
     /// Lists the roots and scans every model.
     pub fn scan_all(&mut self, trigger: Trigger) {
-        self.handle(Event::LookAtAll(trigger));
+        self.handle(Event::ScanAll(trigger));
     }
 
     /// Starts nothing more.
@@ -202,9 +202,9 @@ impl Engine {
         for effect in self.reconciler.handle(now, event) {
             match effect {
                 Effect::List => self.list(),
-                Effect::Build(ticket) => self.build(ticket),
+                Effect::Build(request) => self.build(request),
                 Effect::Remove { folder, name } => self.remove(folder, name),
-                Effect::Say(notice) => self.notice(notice),
+                Effect::Notify(notice) => self.notice(notice),
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Engine, folder_name};
 use crate::model::ModelName;
-use crate::pipeline::report::{Summary, Took};
+use crate::pipeline::report::{BuildStats, Summary};
 use crate::reconcile::{End, Notice};
 use crate::results::record::Failure;
 use crate::results::{Outcome, Record, Stage, Trigger, log_line};
@@ -15,7 +15,7 @@ use crate::store::ModelState;
 impl Engine {
     pub(super) fn notice(&mut self, notice: Notice) {
         match notice {
-            Notice::NotAtRest { folder, name, trigger, waiting, since } => {
+            Notice::NotReady { folder, name, trigger, waiting, since } => {
                 self.not_at_rest(folder, name, trigger, waiting, since);
             }
             Notice::RemovalsHeld { root, vanished, of } => tracing::warn!(
@@ -48,7 +48,7 @@ impl Engine {
             return;
         }
         if let Waiting::Writers { files } = &waiting {
-            let who = readiness::who(&folder, files);
+            let who = readiness::writing_processes(&folder, files);
             if !who.is_empty() {
                 message.push_str(&format!(" (by {})", who.join(", ")));
             }
@@ -60,7 +60,7 @@ impl Engine {
             outcome = Outcome::Unstable.as_str(),
             message_id = Outcome::Unstable.message_id(),
             model,
-            "not at rest for {seconds} s: {message}; nothing is published until it is"
+            "has not settled for {seconds} s: {message}; nothing is published until it has"
         );
         let mut record = Record::new(model, folder, trigger);
         if let Some((name, state)) = name.and_then(|name| self.states.get_key_value(&name)) {
@@ -82,7 +82,7 @@ impl Engine {
             model: record.model.clone(),
             end,
             record: Some(record.clone()),
-            took: Took::default(),
+            stats: BuildStats::default(),
             since_change: None,
             held: None,
         });

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::{Engine, Message, root_of};
 use crate::config::OnRemove;
 use crate::model::ModelName;
-use crate::pipeline::{Listed, Workshop};
-use crate::reconcile::{End, Event, Ticket};
+use crate::pipeline::{Builder, Listed};
+use crate::reconcile::{BuildRequest, End, Event};
 use crate::results::record::Failure;
 use crate::results::writer::CatalogChange;
 use crate::results::{Outcome, Record, Stage, log_line};
@@ -92,9 +92,9 @@ impl Engine {
             }
         }
         self.removing.remove(&name);
-        let of_it = |ticket: &mut Ticket| ticket.name.as_ref() == Some(&name);
-        let ready: Vec<Ticket> = self.deferred.extract_if(.., of_it).collect();
-        ready.into_iter().for_each(|ticket| self.build(ticket));
+        let of_it = |request: &mut BuildRequest| request.name.as_ref() == Some(&name);
+        let ready: Vec<BuildRequest> = self.deferred.extract_if(.., of_it).collect();
+        ready.into_iter().for_each(|request| self.build(request));
     }
 
     fn conclude_removal(&mut self, report: RemovalReport) {
@@ -168,7 +168,7 @@ impl Engine {
 
 /// Removes a model on a worker.
 fn remove(
-    builder: &Workshop,
+    builder: &Builder,
     folder: &Path,
     name: &ModelName,
     state: &ModelState,
@@ -185,7 +185,7 @@ fn remove(
             Ok(Removed::Gone | Removed::Absent) => is_deleted = true,
             Ok(Removed::Foreign) => {
                 let message =
-                    "the archive in the store is not the one that marwatch put there; it stays";
+                    "the archive in the store is not the one that marwatch published; it stays";
                 not_ours = Some(failure(Stage::Publish, message, "delete it by hand if unwanted"));
             }
             Err(error) => {
@@ -199,7 +199,7 @@ fn remove(
     }
     match store.forget(name) {
         Ok(reminder) => {
-            builder.ended.note(name, archive.generation);
+            builder.generations.note(name, archive.generation);
             Removal::Done { is_deleted, failure: not_ours, reminder }
         }
         // With its state left, the next start would remove it once more: it is not removed yet.
@@ -221,7 +221,7 @@ fn occupied(folder: &Path, model: &ModelName) -> Option<bool> {
         Ok(_) => tracing::warn!(
             %model,
             %folder,
-            "a link or a file is in the folder's place, which is no model; its archive stays (only a `models:` entry may be a link)"
+            "a link or a file has replaced the folder; its archive stays (only a `models:` entry may be a link)"
         ),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => {

@@ -10,9 +10,9 @@ use super::{Engine, Message, Mode, catalog, paused, policy, unrecorded};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::ModelName;
-use crate::pipeline::generations::Ended;
+use crate::pipeline::generations::LastGenerations;
 use crate::pipeline::report::Summary;
-use crate::pipeline::{Listed, Workshop};
+use crate::pipeline::{Builder, Listed};
 use crate::reconcile::{Event, Reconciler};
 use crate::results::catalog::CatalogEntry;
 use crate::results::writer::CatalogChange;
@@ -63,8 +63,8 @@ impl Engine {
         }
         let (outbox, inbox) = mpsc::unbounded_channel();
         let reconciler = Reconciler::new(policy(&config, mode.once));
-        let builder = Workshop {
-            ended: Arc::new(Ended::of(&config)),
+        let builder = Builder {
+            generations: Arc::new(LastGenerations::new(&config)),
             config: Arc::new(config),
             store: Arc::new(store),
             cancelled: Arc::new(AtomicBool::new(false)),

@@ -7,7 +7,6 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::*;
 use crate::config::OnRemove;
 use crate::pipeline::command::Command;
-use crate::reconcile::OrderKind;
 use crate::results::Record;
 use crate::results::{CATALOG_FILE, Catalog, Outcome, RESULTS_FILE};
 use crate::store::hidden_folder;
@@ -126,8 +125,8 @@ async fn a_command_for_a_model_being_removed_runs_after_the_removal() {
     }
     let (reply, answer) = oneshot::channel();
     let name = ModelName::parse("m").unwrap();
-    let kind = OrderKind::RollBack { to: Some(1) };
-    engine.command(CommandRequest { name: name.clone(), demand: Command::Order(kind), reply });
+    let kind = Command::RollBack { to: Some(1) };
+    engine.command(CommandRequest { name: name.clone(), command: kind, reply });
     assert_eq!(engine.deferred.len(), 1);
     answer_to(&mut engine, &mut inbox, answer).await.unwrap();
     assert!(engine.removing.is_empty() && engine.is_idle());
@@ -184,13 +183,13 @@ async fn a_hold_that_ends_without_a_new_archive_leaves_the_catalog() {
         pass_with(config.clone(), || {}).await;
     }
     let catalog = || Catalog::read(&hidden_folder(&store).join(CATALOG_FILE)).unwrap().unwrap();
-    for (kind, held) in [(OrderKind::RollBack { to: None }, Some(1)), (OrderKind::Resume, None)] {
+    for (kind, held) in [(Command::RollBack { to: None }, Some(1)), (Command::Resume, None)] {
         let mode = Mode { once: true, only: None, progress: Arc::new(|_, _| {}) };
         let (mut engine, mut inbox) = Engine::open(config.clone(), mode, None).unwrap();
         let name = ModelName::parse("m").unwrap();
         let (reply, answer) = oneshot::channel();
         engine.find(&name);
-        engine.command(CommandRequest { name, demand: Command::Order(kind), reply });
+        engine.command(CommandRequest { name, command: kind, reply });
         answer_to(&mut engine, &mut inbox, answer).await.unwrap();
         drop(engine);
         assert_eq!(catalog().models["m"].held.as_ref().map(|held| held.of), held);

@@ -36,7 +36,7 @@ impl Engine {
         self.reconciler.deadline().map(|moment| self.clock.instant(moment))
     }
 
-    /// What every model is doing.
+    /// The activity of every model.
     pub fn view(&self) -> Vec<ModelNow> {
         let (now, time) = (self.clock.now(), clock::timestamp());
         let of = |View { folder, name, activity, since, due }: View<'_>| ModelNow {

@@ -123,7 +123,7 @@ fn an_archive_that_is_written_to_while_it_is_taken_over_from_is_of_no_use() {
     let mut world = world();
     world.edit_handler(1);
     let (place, first) = (world.stored("m.mar"), Mutex::new(true));
-    world.shop.progress = Arc::new(move |_, _| {
+    world.builder.progress = Arc::new(move |_, _| {
         if std::mem::take(&mut *first.lock().unwrap()) {
             damage(&place, CHUNK as u64, b"damage");
         }

@@ -1,37 +1,16 @@
 //! Archives that were put back, and what holds them.
 
 use super::*;
-use crate::reconcile::{Order, OrderKind};
+use crate::reconcile::{Command, PendingCommand};
 
 impl World {
-    fn ask(&mut self, kind: OrderKind) -> Report {
-        let order = Order { number: 1, name: ModelName::parse("m").unwrap(), kind };
-        let ticket = Ticket { folder: self.folder(), ..Ticket::without_folder(order) };
-        let report = self.shop.build(Job { ticket, known: self.known.clone(), listed: None });
-        if let Some((_, state)) = &report.learned {
-            self.known = Some(Arc::clone(state));
-        }
-        report
-    }
-
-    /// The same where the model's folder is nowhere to be seen.
-    fn ask_without_folder(&mut self, kind: OrderKind, listed: Option<Listed>) -> Report {
-        let order = Order { number: 1, name: ModelName::parse("m").unwrap(), kind };
-        let ticket = Ticket::without_folder(order);
-        let report = self.shop.build(Job { ticket, known: self.known.clone(), listed });
-        if let Some((_, state)) = &report.learned {
-            self.known = Some(Arc::clone(state));
-        }
-        report
-    }
-
     fn say(&self, text: &str) {
         self.write("service.py", &format!("def handle(data, context):\n    return {text:?}\n"));
     }
 
     fn history(&self) -> Vec<u64> {
         let name = ModelName::parse("m").unwrap();
-        self.shop.store.history().list(&name).iter().map(|kept| kept.generation).collect()
+        self.builder.store.history().list(&name).iter().map(|kept| kept.generation).collect()
     }
 }
 
@@ -47,8 +26,8 @@ fn as_listed(entry: CatalogEntry) -> Listed {
 
 #[track_caller]
 fn refusal(report: &Report) -> &str {
-    assert_eq!((outcome(report), &report.end), (None, &End::Served), "{report:?}");
-    &report.served.as_ref().unwrap().answer.as_ref().unwrap_err().message
+    assert_eq!((outcome(report), &report.end), (None, &End::CommandDone), "{report:?}");
+    &report.answered.as_ref().unwrap().answer.as_ref().unwrap_err().message
 }
 
 fn of_two() -> (World, Vec<u8>) {
@@ -64,12 +43,12 @@ fn of_two() -> (World, Vec<u8>) {
 #[test]
 fn it_is_the_same_file_and_has_left_the_history() {
     let (mut world, first) = of_two();
-    let report = world.ask(OrderKind::RollBack { to: None });
-    assert_eq!((outcome(&report), &report.end), (Some(Outcome::RolledBack), &End::Served));
+    let report = world.command(Command::RollBack { to: None });
+    assert_eq!((outcome(&report), &report.end), (Some(Outcome::RolledBack), &End::CommandDone));
     assert_eq!(fs::read(world.stored("m.mar")).unwrap(), first);
     assert_eq!(world.history(), [2]);
     let metadata = fs::metadata(world.stored("m.mar")).unwrap();
-    let kept: Vec<_> = fs::read_dir(world.shop.store.staging().folder()).unwrap().collect();
+    let kept: Vec<_> = fs::read_dir(world.builder.store.staging().folder()).unwrap().collect();
     // The second name goes on the store's own thread.
     assert!(std::os::unix::fs::MetadataExt::nlink(&metadata) <= 1 + kept.len() as u64);
     assert_eq!(report.listed.unwrap().held.unwrap().of, 1);
@@ -77,13 +56,13 @@ fn it_is_the_same_file_and_has_left_the_history() {
     let known = world.known.as_ref().unwrap();
     assert_eq!((known.archive.ctime, &known.fingerprint), (None, &None));
     let name = ModelName::parse("m").unwrap();
-    assert!(world.shop.store.open_published(&name, &known.archive).is_none());
+    assert!(world.builder.store.open_published(&name, &known.archive).is_none());
 }
 
 #[test]
 fn what_is_held_is_not_what_the_configuration_says() {
     let (mut world, first) = of_two();
-    world.ask(OrderKind::RollBack { to: None });
+    world.command(Command::RollBack { to: None });
     world.configure(|config| config.pack.level = 9);
     assert_eq!(world.build().end, End::UpToDate);
     assert_eq!(fs::read(world.stored("m.mar")).unwrap(), first);
@@ -98,7 +77,7 @@ fn what_is_held_is_not_what_the_configuration_says() {
 #[test]
 fn content_that_comes_back_ends_the_hold_without_a_new_archive() {
     let (mut world, first) = of_two();
-    world.ask(OrderKind::RollBack { to: None });
+    world.command(Command::RollBack { to: None });
     world.write("service.py", "def handle(data, context):\n    return data\n");
     let report = world.build();
     assert_eq!(outcome(&report), Some(Outcome::Unchanged));
@@ -110,21 +89,21 @@ fn content_that_comes_back_ends_the_hold_without_a_new_archive() {
 #[test]
 fn a_hold_that_only_the_catalog_knows_lasts() {
     let (mut world, _) = of_two();
-    let listed = world.ask(OrderKind::RollBack { to: None }).listed.unwrap();
+    let listed = world.command(Command::RollBack { to: None }).listed.unwrap();
     world.known = None;
-    let ticket = |world: &World| Ticket {
-        order: None,
+    let request = |world: &World| BuildRequest {
+        command: None,
         trigger: Trigger::Start,
-        folder: world.folder(),
-        ..Ticket::without_folder(Order {
+        folder: Some(world.folder()),
+        ..BuildRequest::without_folder(PendingCommand {
             number: 0,
             name: ModelName::parse("m").unwrap(),
-            kind: OrderKind::Resume,
+            command: Command::Resume,
         })
     };
     let listed = as_listed(listed);
-    let job = Job { ticket: ticket(&world), known: None, listed: Some(listed) };
-    let report = world.shop.build(job);
+    let job = Job { request: request(&world), known: None, listed: Some(listed) };
+    let report = world.builder.build(job);
     assert_eq!(outcome(&report), None);
     world.known = report.learned.map(|(_, state)| state);
     assert_eq!(world.known.as_ref().unwrap().held.as_ref().unwrap().of, 1);
@@ -137,23 +116,23 @@ fn a_hold_that_only_the_catalog_knows_lasts() {
 fn a_damaged_archive_is_not_put_back() {
     let (mut world, _) = of_two();
     let name = ModelName::parse("m").unwrap();
-    let kept = world.shop.store.history().list(&name).remove(0);
+    let kept = world.builder.store.history().list(&name).remove(0);
     let mut bytes = fs::read(&kept.path).unwrap();
     let at = bytes.len() / 2;
     bytes[at] ^= 1;
     fs::write(&kept.path, bytes).unwrap();
     let second = fs::read(world.stored("m.mar")).unwrap();
-    let report = world.ask(OrderKind::RollBack { to: None });
+    let report = world.command(Command::RollBack { to: None });
     let record = report.record.unwrap();
-    assert_eq!((record.outcome, report.end), (Outcome::Failed, End::Served));
+    assert_eq!((record.outcome, report.end), (Outcome::Failed, End::CommandDone));
     assert_eq!(record.failure.unwrap().stage, Stage::Verify);
-    assert!(report.served.unwrap().answer.is_err());
+    assert!(report.answered.unwrap().answer.is_err());
     assert_eq!(fs::read(world.stored("m.mar")).unwrap(), second);
     assert_eq!(world.history(), [1], "it stays");
     assert_eq!(world.build().end, End::UpToDate);
     // Whole, but not what its name says.
     fs::copy(world.stored("m.mar"), &kept.path).unwrap();
-    let record = world.ask(OrderKind::RollBack { to: None }).record.unwrap();
+    let record = world.command(Command::RollBack { to: None }).record.unwrap();
     assert!(record.failure.unwrap().message.contains("not what was published"));
 }
 
@@ -162,11 +141,11 @@ fn a_foreign_archive_is_not_rolled_back_over() {
     let (mut world, first) = of_two();
     fs::remove_file(world.stored("m.mar")).unwrap();
     fs::write(world.stored("m.mar"), "somebody's").unwrap();
-    let report = world.ask(OrderKind::RollBack { to: None });
-    assert!(report.served.unwrap().answer.unwrap_err().message.contains("not the archive"));
+    let report = world.command(Command::RollBack { to: None });
+    assert!(report.answered.unwrap().answer.unwrap_err().message.contains("not the archive"));
     assert_eq!(fs::read(world.stored("m.mar")).unwrap(), b"somebody's");
     fs::remove_file(world.stored("m.mar")).unwrap();
-    world.ask(OrderKind::RollBack { to: None });
+    world.command(Command::RollBack { to: None });
     assert_eq!(fs::read(world.stored("m.mar")).unwrap(), first, "nothing is in the way");
 }
 
@@ -182,7 +161,7 @@ fn other_forms_are_put_back_as_they_were() {
         world.say("two");
         assert_eq!(outcome(&world.build()), Some(Outcome::Published));
         assert!(world.stored("m.mar").exists());
-        let report = world.ask(OrderKind::RollBack { to: None });
+        let report = world.command(Command::RollBack { to: None });
         assert_eq!(outcome(&report), Some(Outcome::RolledBack), "{form}: {report:?}");
         let file =
             world.known.as_ref().unwrap().archive.format.file_name(&ModelName::parse("m").unwrap());
@@ -201,17 +180,18 @@ fn other_forms_are_put_back_as_they_were() {
 #[test]
 fn a_hold_that_only_the_catalog_knows_can_be_ended() {
     let (mut world, first) = of_two();
-    let listed = as_listed(world.ask(OrderKind::RollBack { to: None }).listed.unwrap());
+    let listed = as_listed(world.command(Command::RollBack { to: None }).listed.unwrap());
     world.known = None;
-    let ask = |kind| {
-        let order = Order { number: 1, name: ModelName::parse("m").unwrap(), kind };
-        let ticket = Ticket { folder: world.folder(), ..Ticket::without_folder(order) };
-        world.shop.build(Job { ticket, known: None, listed: Some(listed.clone()) })
+    let ask = |command| {
+        let order = PendingCommand { number: 1, name: ModelName::parse("m").unwrap(), command };
+        let request =
+            BuildRequest { folder: Some(world.folder()), ..BuildRequest::without_folder(order) };
+        world.builder.build(Job { request, known: None, listed: Some(listed.clone()) })
     };
-    assert!(refusal(&ask(OrderKind::Rebuild)).contains("is held"));
-    assert!(refusal(&ask(OrderKind::RollBack { to: None })).contains("with other content"));
-    let report = ask(OrderKind::Resume);
-    assert_eq!(report.end, End::Served, "{report:?}");
+    assert!(refusal(&ask(Command::Rebuild)).contains("is held"));
+    assert!(refusal(&ask(Command::RollBack { to: None })).contains("with other content"));
+    let report = ask(Command::Resume);
+    assert_eq!(report.end, End::CommandDone, "{report:?}");
     assert_eq!(fs::read(world.stored("m.mar")).unwrap(), first);
     world.known = report.learned.map(|(_, state)| state);
     let report = world.build();
@@ -231,17 +211,18 @@ fn what_is_resumed_is_packed_whatever_its_form() {
         }
         let second = world.known.as_ref().unwrap().archive.digest;
         assert_eq!(
-            outcome(&world.ask(OrderKind::RollBack { to: None })),
+            outcome(&world.command(Command::RollBack { to: None })),
             Some(Outcome::RolledBack)
         );
         assert_ne!(world.known.as_ref().unwrap().archive.digest, second);
-        assert_eq!(outcome(&world.ask(OrderKind::Resume)), None);
+        assert_eq!(outcome(&world.command(Command::Resume)), None);
         let report = world.build();
         assert_eq!(outcome(&report), Some(Outcome::Published), "{form}: {report:?}");
         assert_eq!(report.record.unwrap().entries, None, "of the one before it is not known");
         let known = world.known.clone().unwrap();
         assert_eq!(known.archive.digest, second, "{form}");
-        let place = world.shop.store.place(&ModelName::parse("m").unwrap(), known.archive.format);
+        let place =
+            world.builder.store.place(&ModelName::parse("m").unwrap(), known.archive.format);
         let found = crate::archive::inspect::inspect(&place).unwrap();
         assert_eq!(found.digest, Some(second), "{form}");
         assert_eq!(world.build().end, End::UpToDate);
@@ -262,14 +243,14 @@ fn a_model_whose_disk_is_away_is_held_when_it_comes_back() {
         }
     }
     fs::rename(world.folder(), &away).unwrap();
-    let report = world.ask_without_folder(OrderKind::RollBack { to: Some(1) }, None);
+    let report = world.command_without_folder(Command::RollBack { to: Some(1) }, None);
     assert_eq!(outcome(&report), Some(Outcome::RolledBack), "{report:?}");
     assert_eq!(world.known.as_ref().unwrap().folder, world.folder());
-    assert!(refusal(&world.ask_without_folder(OrderKind::Resume, None)).contains("no folder"));
+    assert!(refusal(&world.command_without_folder(Command::Resume, None)).contains("no folder"));
     // And further, which forgets nothing of the folder.
-    let report = world.ask_without_folder(OrderKind::RollBack { to: Some(2) }, None);
+    let report = world.command_without_folder(Command::RollBack { to: Some(2) }, None);
     assert_eq!(outcome(&report), Some(Outcome::RolledBack), "{report:?}");
-    let report = world.ask_without_folder(OrderKind::RollBack { to: Some(4) }, None);
+    let report = world.command_without_folder(Command::RollBack { to: Some(4) }, None);
     assert_eq!(outcome(&report), Some(Outcome::RolledBack), "{report:?}");
     fs::rename(&away, world.folder()).unwrap();
     let report = world.build();
@@ -290,7 +271,7 @@ fn an_archive_of_another_form_gives_way_though_only_the_catalog_knows_it() {
     assert!(world.stored("m.mar").exists());
     // As of a model that was removed, and its archive kept.
     world.known = None;
-    let report = world.ask_without_folder(OrderKind::RollBack { to: None }, Some(listed));
+    let report = world.command_without_folder(Command::RollBack { to: None }, Some(listed));
     assert_eq!(outcome(&report), Some(Outcome::RolledBack), "{report:?}");
     assert!(world.stored("m.tar.gz").exists() && !world.stored("m.mar").exists());
     assert_eq!(world.history(), [2]);
@@ -299,21 +280,24 @@ fn an_archive_of_another_form_gives_way_though_only_the_catalog_knows_it() {
 #[test]
 fn an_archive_of_another_model_is_not_put_back() {
     let (mut world, _) = of_two();
-    let kept = world.shop.store.history().list(&ModelName::parse("m").unwrap()).remove(0);
+    let kept = world.builder.store.history().list(&ModelName::parse("m").unwrap()).remove(0);
     world.write(".mar.yaml", "name: other\n");
-    let order =
-        Order { number: 0, name: ModelName::parse("other").unwrap(), kind: OrderKind::Resume };
-    let ticket = Ticket::without_folder(order);
-    let ticket = Ticket { order: None, folder: world.folder(), ..ticket };
-    let report = world.shop.build(Job { ticket, known: None, listed: None });
+    let order = PendingCommand {
+        number: 0,
+        name: ModelName::parse("other").unwrap(),
+        command: Command::Resume,
+    };
+    let request = BuildRequest::without_folder(order);
+    let request = BuildRequest { command: None, folder: Some(world.folder()), ..request };
+    let report = world.builder.build(Job { request, known: None, listed: None });
     assert_eq!(outcome(&report), Some(Outcome::Published), "{report:?}");
     // As `adopt: true` lets into the history what it has replaced.
     fs::copy(world.stored("other.mar"), kept.path.with_file_name("000007-unknown.mar")).unwrap();
-    let report = world.ask(OrderKind::RollBack { to: Some(7) });
-    assert!(refusal(&report).contains("calls its model `other`"), "{report:?}");
+    let report = world.command(Command::RollBack { to: Some(7) });
+    assert!(refusal(&report).contains("of the model `other`"), "{report:?}");
     assert_eq!(world.history(), [7, 1]);
     fs::copy(world.stored("m.mar"), kept.path.with_file_name("000007-unknown.mar")).unwrap();
-    let report = world.ask(OrderKind::RollBack { to: Some(7) });
+    let report = world.command(Command::RollBack { to: Some(7) });
     assert_eq!(outcome(&report), Some(Outcome::RolledBack), "{report:?}");
 }
 
@@ -326,7 +310,7 @@ fn a_published_folder_in_which_somebody_has_put_his_own_is_not_rolled_back_over(
         assert_eq!(outcome(&world.build()), Some(Outcome::Published));
     }
     fs::write(world.stored("m/notes.txt"), "somebody's").unwrap();
-    let report = world.ask(OrderKind::RollBack { to: None });
+    let report = world.command(Command::RollBack { to: None });
     assert!(refusal(&report).contains("not the archive"), "{report:?}");
     assert!(world.stored("m/notes.txt").exists());
     assert_eq!(world.history(), [1]);
@@ -336,13 +320,13 @@ fn a_published_folder_in_which_somebody_has_put_his_own_is_not_rolled_back_over(
 #[test]
 fn an_archive_that_has_a_second_name_in_the_history_is_never_written_into() {
     let (mut world, first) = of_two();
-    let kept = world.shop.store.history().list(&ModelName::parse("m").unwrap()).remove(0);
+    let kept = world.builder.store.history().list(&ModelName::parse("m").unwrap()).remove(0);
     let second_name = world.dir.path().join("second name");
     fs::hard_link(&kept.path, &second_name).unwrap();
-    world.ask(OrderKind::RollBack { to: None });
+    world.command(Command::RollBack { to: None });
     fs::hard_link(&second_name, &kept.path).unwrap();
     // Rolled back to itself, which exchanges a file with itself.
-    let report = world.ask(OrderKind::RollBack { to: Some(1) });
+    let report = world.command(Command::RollBack { to: Some(1) });
     assert_eq!(outcome(&report), Some(Outcome::RolledBack), "{report:?}");
     assert_eq!(fs::read(world.stored("m.mar")).unwrap(), first);
     for text in ["three", "four", "five", "six", "seven"] {
@@ -350,7 +334,8 @@ fn an_archive_that_has_a_second_name_in_the_history_is_never_written_into() {
         assert_eq!(outcome(&world.build()), Some(Outcome::Published));
         assert_eq!(fs::read(&second_name).unwrap(), first, "{text}");
     }
-    let audit = crate::results::audit::audit(world.shop.store.root(), &Default::default()).unwrap();
+    let audit =
+        crate::results::audit::audit(world.builder.store.root(), &Default::default()).unwrap();
     assert!(!crate::model::problem::any_error(&audit.problems), "{audit:?}");
 }
 
@@ -359,13 +344,13 @@ fn an_archive_that_has_a_second_name_in_the_history_is_never_written_into() {
 fn what_is_in_the_way_in_staging_is_not_written_into() {
     let (mut world, first) = of_two();
     let second = fs::read(world.stored("m.mar")).unwrap();
-    let staging = world.shop.store.staging().folder().to_owned();
+    let staging = world.builder.store.staging().folder().to_owned();
     for number in 0..20 {
         fs::hard_link(world.stored("m.mar"), staging.join(format!("{number}-m.mar"))).unwrap();
     }
-    let report = world.ask(OrderKind::RollBack { to: None });
+    let report = world.command(Command::RollBack { to: None });
     assert_eq!(outcome(&report), Some(Outcome::RolledBack), "{report:?}");
     assert_eq!(fs::read(world.stored("m.mar")).unwrap(), first);
-    let kept = world.shop.store.history().list(&ModelName::parse("m").unwrap());
+    let kept = world.builder.store.history().list(&ModelName::parse("m").unwrap());
     assert_eq!((kept.len(), fs::read(&kept[0].path).unwrap()), (1, second));
 }

@@ -127,7 +127,7 @@ impl World {
             }
             Edit::Restart => {
                 let name = ModelName::parse("m").unwrap();
-                self.known = self.shop.store.states().load(&name).map(Arc::new);
+                self.known = self.builder.store.states().load(&name).map(Arc::new);
             }
             Edit::Rest => crate::clock::pause(Duration::from_millis(60)),
         }
@@ -155,12 +155,12 @@ impl World {
     /// The bytes of a cold build of the model as it is now.
     fn cold(&self) -> Vec<u8> {
         let dir = tempfile::tempdir().unwrap();
-        let mut config = (*self.shop.config).clone();
+        let mut config = (*self.builder.config).clone();
         config.store = dir.path().join("store");
         config.state_dir = config.store.join(".marwatch/state");
         let store = Arc::new(Store::open(&config).unwrap());
-        let shop = Workshop { config: Arc::new(config), store, ..self.shop.clone() };
-        let mut world = World { dir, shop, known: None };
+        let builder = Builder { config: Arc::new(config), store, ..self.builder.clone() };
+        let mut world = World { dir, builder, known: None };
         let report = world.build_in(self.folder());
         assert_eq!(outcome(&report), Some(Outcome::Published), "{report:?}");
         fs::read(world.stored("m.mar")).unwrap()

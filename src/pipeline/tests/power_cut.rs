@@ -22,9 +22,9 @@ fn unflushed(format: &str, boot: u128) -> World {
     assert_eq!(outcome(&world.build()), Some(Outcome::Published));
     let archive_format = Some(world.known.as_ref().unwrap().archive.format);
     let settings = Settings { archive_format, ..Settings::default() };
-    let fingerprint = Some(fingerprint::of_0_1_0(&settings, &world.shop.config));
+    let fingerprint = Some(fingerprint::of_0_1_0(&settings, &world.builder.config));
     let known = ModelState { fingerprint, ..ModelState::clone(world.known.as_ref().unwrap()) };
-    let state = world.shop.config.state_dir.join("m.state");
+    let state = world.builder.config.state_dir.join("m.state");
     fs::write(state, encode_unflushed(&known, boot)).unwrap();
     world.known = Some(Arc::new(known));
     world
@@ -39,7 +39,7 @@ impl World {
     fn tear(&mut self) {
         let known = self.known.as_ref().unwrap();
         let format = known.archive.format;
-        let place = self.shop.store.place(&ModelName::parse("m").unwrap(), format);
+        let place = self.builder.store.place(&ModelName::parse("m").unwrap(), format);
         let torn = if place.is_dir() { place.join("w") } else { place.clone() };
         let file = fs::File::options().write(true).open(&torn).unwrap();
         let modified = file.metadata().unwrap().modified().unwrap();
@@ -47,13 +47,13 @@ impl World {
         file.set_modified(modified).unwrap();
         let mut state = ModelState::clone(known);
         state.archive.ctime = Some(Stat::at(&place).unwrap().unwrap().ctime);
-        let path = self.shop.config.state_dir.join("m.state");
+        let path = self.builder.config.state_dir.join("m.state");
         fs::write(path, encode_unflushed(&state, this_boot() ^ 1)).unwrap();
     }
 
     /// What the next start knows.
     fn load(&mut self) {
-        let mut loaded = self.shop.store.load_states().unwrap();
+        let mut loaded = self.builder.store.load_states().unwrap();
         self.known = loaded.states.pop().map(|(_, state)| Arc::new(state));
     }
 }
@@ -66,7 +66,7 @@ fn an_unflushed_archive_of_0_1_0_is_kept_if_no_power_cut_has_torn_it() {
             let before = world.known.clone();
             world.load();
             assert_eq!(world.known, before, "{format}");
-            let states = world.shop.store.states();
+            let states = world.builder.store.states();
             assert_eq!(states.load_all().unwrap().unflushed, [], "{format}: it is flushed now");
             assert_eq!(outcome(&world.build()), None, "{format}");
         }
@@ -105,7 +105,7 @@ fn an_unflushed_archive_of_0_1_0_that_a_power_cut_has_torn_is_built_again() {
 #[test]
 fn a_torn_archive_of_0_1_0_is_held_no_longer() {
     let mut world = unflushed("default", this_boot() ^ 1);
-    let held = Held { of: 1, since: Timestamp::UNIX_EPOCH, said: [0; 32] };
+    let held = Held { of: 1, since: Timestamp::UNIX_EPOCH, settings_fingerprint: None };
     Arc::make_mut(world.known.as_mut().unwrap()).held = Some(held);
     world.tear();
     world.load();
@@ -125,7 +125,7 @@ fn an_archive_of_which_only_its_mark_is_left_is_replaced() {
         // No such attributes on this file system.
         return;
     }
-    assert!(world.shop.store.is_marked(&place, &Identity::at(&place).unwrap().unwrap()));
+    assert!(world.builder.store.is_marked(&place, &Identity::at(&place).unwrap().unwrap()));
     world.known = None;
     world.write("service.py", "def handle(data, context):\n    return [1]\n");
     assert_eq!(outcome(&world.build()), Some(Outcome::Published));

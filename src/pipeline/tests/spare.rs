@@ -1,6 +1,6 @@
 //! Archives that are written over spares.
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::archive::pack::tests::noise;
@@ -10,7 +10,7 @@ const LENGTH: usize = 17 << 20;
 /// With weights that are large enough for a spare, and as many archives as it takes to have one.
 fn world() -> World {
     let mut world = World::new();
-    Arc::get_mut(&mut world.shop.store).unwrap().assume_plenty();
+    Arc::get_mut(&mut world.builder.store).unwrap().assume_plenty();
     fs::write(world.folder().join("w"), noise(LENGTH)).unwrap();
     for number in 0..3 {
         world.edit(number);
@@ -26,7 +26,7 @@ impl World {
         let record = self.build().record.unwrap();
         assert_eq!(record.outcome, Outcome::Published, "{record:?}");
         assert!(self.is_cold(), "{number}");
-        assert_eq!(fs::read_dir(self.shop.store.staging().folder()).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(self.builder.store.staging().folder()).unwrap().count(), 0);
         record.cost.unwrap().carried_over.in_place
     }
 }
@@ -41,8 +41,8 @@ fn what_a_spare_holds_is_not_written_again() {
     // Other weights: neither the spare nor the next one holds them. It takes no room any more when
     // the new archive needs it.
     let most = Arc::new(AtomicUsize::new(0));
-    let (staging, seen) = (world.shop.store.staging().folder().to_owned(), Arc::clone(&most));
-    world.shop.progress = Arc::new(move |_, _| {
+    let (staging, seen) = (world.builder.store.staging().folder().to_owned(), Arc::clone(&most));
+    world.builder.progress = Arc::new(move |_, _| {
         seen.fetch_max(fs::read_dir(&staging).unwrap().count(), Ordering::Relaxed);
     });
     fs::write(world.folder().join("w"), noise(LENGTH + 1)).unwrap();

@@ -1,7 +1,6 @@
 //! What records say about why a model was packed.
 
 use super::*;
-use crate::reconcile::{Order, OrderKind};
 use crate::store::BuildFingerprint;
 
 impl World {
@@ -11,14 +10,6 @@ impl World {
         let report = self.build();
         assert_eq!(outcome(&report), Some(Outcome::Published), "{report:?}");
         report.record.unwrap().why
-    }
-
-    fn order(&mut self, kind: OrderKind) -> Report {
-        let order = Order { number: 1, name: ModelName::parse("m").unwrap(), kind };
-        let ticket = Ticket { folder: self.folder(), ..Ticket::without_folder(order) };
-        let report = self.shop.build(Job { ticket, known: self.known.clone(), listed: None });
-        self.known = report.learned.as_ref().map(|(_, state)| Arc::clone(state));
-        report
     }
 }
 
@@ -80,19 +71,19 @@ fn a_record_names_what_happened_to_the_archive() {
     world.configure(|config| config.adopt = true);
     fs::write(world.stored("m.mar"), "damaged").unwrap();
     assert_eq!(world.why(), ["the archive in the store was not the one published last"]);
-    let rebuilt = world.order(OrderKind::Rebuild).record.unwrap();
+    let rebuilt = world.command(Command::Rebuild).record.unwrap();
     assert_eq!(rebuilt.outcome, Outcome::Unchanged, "it holds just what was packed again");
     fs::write(world.stored("m.mar"), "damaged").unwrap();
-    let rebuilt = world.order(OrderKind::Rebuild).record.unwrap();
+    let rebuilt = world.command(Command::Rebuild).record.unwrap();
     assert_eq!(
         (rebuilt.outcome, rebuilt.why),
         (Outcome::Published, vec!["rebuild requested".into()])
     );
     world.write("service.py", "def handle(data, context):\n    return [1]\n");
     assert_eq!(world.why(), ["service.py changed"]);
-    let back = world.order(OrderKind::RollBack { to: None }).record.unwrap();
+    let back = world.command(Command::RollBack { to: None }).record.unwrap();
     assert_eq!((back.outcome, back.why), (Outcome::RolledBack, vec![]));
-    world.order(OrderKind::Resume);
+    world.command(Command::Resume);
     assert_eq!(world.why(), ["the earlier archive is no longer held"]);
     world.known = None;
     world.write("service.py", "def handle(data, context):\n    return [2]\n");
@@ -111,7 +102,7 @@ fn a_failed_attempt_that_packed_says_why_it_did() {
 /// The state of a model that 0.1.0 built with the same settings.
 fn as_0_1_0(world: &World) -> ModelState {
     let known = world.known.as_deref().unwrap().clone();
-    let fingerprint = fingerprint::of_0_1_0(&Settings::default(), &world.shop.config);
+    let fingerprint = fingerprint::of_0_1_0(&Settings::default(), &world.builder.config);
     ModelState { fingerprint: Some(fingerprint), ..known }
 }
 

@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::config::{Config, parse};
 
-/// What the server does with a request.
+/// The server's reaction to a request.
 enum Turn {
     /// Answers with a status and a body.
     Say(&'static str, &'static str),

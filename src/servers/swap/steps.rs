@@ -1,15 +1,15 @@
-//! A swap's request, its steps, and how it ends.
+//! A swap's request, steps and verdict.
 
 use crate::model::Batching;
 use crate::results::catalog::ServingState;
 use crate::servers::registration::Registration;
 
-/// What a server should serve, and what is known of it.
+/// The archive that a server should serve, and the state of the server as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SwapRequest {
     /// The version in the manifest of the new archive.
     pub version: Option<String>,
-    /// The version in the manifest of the archive before, if there is one.
+    /// The version in the manifest of the previous archive, if there is one.
     pub previous: Option<Option<String>>,
     pub registration: Registration,
     /// The settings of the last registration, if known: the server does not report all of them.
@@ -52,7 +52,7 @@ pub enum Step {
     Done(Verdict),
 }
 
-/// How a swap ended.
+/// The result of a swap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// The server served the new archive already.

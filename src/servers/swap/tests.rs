@@ -22,7 +22,7 @@ impl Holder {
     }
 }
 
-/// What goes wrong with a request.
+/// A fault of a request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Fault {
     /// It is not carried out, and the server says so.
@@ -35,7 +35,7 @@ enum Fault {
 
 const FAULTS: [Fault; 3] = [Fault::Refused, Fault::LostBefore, Fault::LostAfter];
 
-/// What the server does with an archive that does not work.
+/// The server's reaction to an archive that does not work.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Manner {
     /// It refuses it, and the name is free.

@@ -82,7 +82,7 @@ impl Walk<'_, '_> {
                 Code::SymlinkBroken,
                 path.as_path(),
                 format!("the link leads to {target}, which does not exist"),
-                "create what it leads to, or remove the link",
+                "create the target, or remove the link",
             ));
         } else {
             return self.failed_io(self.folder.path().join(path.as_path()), error);

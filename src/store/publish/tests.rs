@@ -270,7 +270,11 @@ fn a_marked_archive_is_published_without_a_state_unless_it_is_held() {
         let mut next =
             fixture::state(&world.name, ArchiveFormat::Default, 2, content, Identity::NONE);
         if held {
-            next.held = Some(Held { of: 1, since: jiff::Timestamp::UNIX_EPOCH, said: [0; 32] });
+            next.held = Some(Held {
+                of: 1,
+                since: jiff::Timestamp::UNIX_EPOCH,
+                settings_fingerprint: None,
+            });
         }
         let publication = world.publication(next, Some(known.archive.identity));
         let published = world.store().publish(Verified { staged }, publication);

@@ -8,14 +8,15 @@
 //! | 32 | BLAKE3 of the body |
 //! | rest | the body: [`ModelState`] as postcard |
 //!
-//! The `ctime` stands before the body because it is known last: it is written over a zero once the
-//! archive stands in its place.
+//! The `ctime` is before the body because it is known last: it is written over a zero once the
+//! archive is in its place.
 //!
-//! Whoever changes what [`ModelState`] holds raises [`VERSION`] and keeps reading the version
-//! before, so that an upgrade builds nothing again.
+//! A change of [`ModelState`] raises [`VERSION`] and keeps reading the version before, so that an
+//! upgrade builds nothing again.
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{
@@ -28,10 +29,10 @@ const MAGIC: [u8; 7] = *b"marwst\0";
 /// The version that is written.
 const VERSION: u8 = 8;
 
-/// Where the `ctime` begins.
+/// Offset of the `ctime`.
 pub const CTIME_AT: usize = MAGIC.len() + 1;
 
-/// Where the checksum of the body begins.
+/// Offset of the body's checksum.
 pub const CHECKSUM_AT: usize = CTIME_AT + 16;
 
 /// The 16 bytes at [`CTIME_AT`] of a file with this checksum of the body.
@@ -100,7 +101,16 @@ struct Version7 {
     archive: (ArchiveState, Option<u128>),
     history: Vec<(HistoryNote, Option<u128>)>,
     recycled: Option<RecycledNote>,
-    held: Option<Held>,
+    held: Option<Held7>,
+}
+
+/// In version 7, zeros stood for settings files that could not be read.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+struct Held7 {
+    of: u64,
+    since: Timestamp,
+    settings_fingerprint: [u8; 32],
 }
 
 impl From<Version7> for Decoded {
@@ -117,6 +127,10 @@ impl From<Version7> for Decoded {
         // Zeros stood for an unknown fingerprint.
         let fingerprint = (recipe != [0; 32])
             .then_some(BuildFingerprint::Hashes { build: recipe, pack: packing });
+        let held = held.map(|Held7 { of, since, settings_fingerprint }| {
+            let is_known = settings_fingerprint != [0; 32];
+            Held { of, since, settings_fingerprint: is_known.then_some(settings_fingerprint) }
+        });
         let state =
             ModelState { folder, fingerprint, settings, files, archive, history, recycled, held };
         (state, unflushed)
@@ -135,6 +149,11 @@ pub fn encode_unflushed(state: &ModelState, boot: u128) -> Vec<u8> {
     };
     let archive = (archive, Some(boot));
     let history = history.into_iter().map(|note| (note, Some(boot))).collect();
+    let held = held.map(|Held { of, since, settings_fingerprint }| Held7 {
+        of,
+        since,
+        settings_fingerprint: settings_fingerprint.unwrap_or_default(),
+    });
     let old =
         Version7 { folder, recipe, packing, settings, files, archive, history, recycled, held };
     seal(7, ctime, &postcard::to_stdvec(&old).unwrap())

@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 //! The module of a handler, with any content.
-=======
-//! Any module of a handler.
->>>>>>> w-arch
 //!
 //! The checks accept a module from which the handler is inferred; every problem is on a line of the
 //! file.

@@ -30,7 +30,7 @@ const MOST_LINKED: usize = 1000;
 
 /// Something that the walk has met.
 #[derive(Debug)]
-pub(super) enum Met {
+pub(super) enum WalkItem {
     /// A file, and what a look at it gave once there was one.
     File(EntryPath, Option<io::Result<FileId>>),
     /// A folder that the walk goes into.
@@ -52,15 +52,15 @@ pub(super) struct Pending<'scope, 'env> {
     /// Where they get batches from, each with the channel on which it comes back; none before the
     /// first.
     crew: Option<SyncSender<Batch>>,
-    /// Batches that they stat, in the order of the walk; before all of `met`.
-    away: VecDeque<Receiver<Vec<Met>>>,
-    met: Vec<Met>,
-    /// Files and folders in `away` and `met`.
+    /// Batches that they stat, in the order of the walk; before all of `parallel_stat`.
+    away: VecDeque<Receiver<Vec<WalkItem>>>,
+    met: Vec<WalkItem>,
+    /// Files and folders in `away` and `parallel_stat`.
     files: usize,
     folders: usize,
 }
 
-type Batch = (Vec<Met>, SyncSender<Vec<Met>>);
+type Batch = (Vec<WalkItem>, SyncSender<Vec<WalkItem>>);
 
 impl<'scope, 'env> Pending<'scope, 'env> {
     /// Nothing yet. With no `threads`, this one does everything.
@@ -124,19 +124,19 @@ fn stat(folder: &Confined, path: &EntryPath) -> io::Result<FileId> {
     folder.look_at(path.as_path()).map(|stat| FileId::of_stat(&stat))
 }
 
-fn stat_all(folder: &Confined, batch: &mut [Met]) {
+fn stat_all(folder: &Confined, batch: &mut [WalkItem]) {
     for met in batch {
-        if let Met::File(path, id @ None) = met {
+        if let WalkItem::File(path, id @ None) = met {
             *id = Some(stat(folder, path));
         }
     }
 }
 
 impl Walk<'_, '_> {
-    pub(super) fn meet(&mut self, met: Met) {
+    pub(super) fn meet(&mut self, met: WalkItem) {
         match met {
-            Met::File(..) => self.pending.files += 1,
-            Met::Folder => self.pending.folders += 1,
+            WalkItem::File(..) => self.pending.files += 1,
+            WalkItem::Folder => self.pending.folders += 1,
             _ => {}
         }
         self.pending.met.push(met);
@@ -188,11 +188,11 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn count(&mut self, batch: Vec<Met>) -> Result<(), SnapshotError> {
+    fn count(&mut self, batch: Vec<WalkItem>) -> Result<(), SnapshotError> {
         for met in batch {
             match met {
-                Met::File(..) => self.pending.files -= 1,
-                Met::Folder => self.pending.folders -= 1,
+                WalkItem::File(..) => self.pending.files -= 1,
+                WalkItem::Folder => self.pending.folders -= 1,
                 _ => {}
             }
             if self.ended {
@@ -204,16 +204,16 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    fn count_one(&mut self, met: Met) -> Result<(), SnapshotError> {
+    fn count_one(&mut self, met: WalkItem) -> Result<(), SnapshotError> {
         match met {
-            Met::File(path, id) => match id.unwrap_or_else(|| stat(self.folder, &path)) {
+            WalkItem::File(path, id) => match id.unwrap_or_else(|| stat(self.folder, &path)) {
                 Ok(id) => self.file(path, id),
                 Err(error) => self.failed_io(self.folder.path().join(path.as_path()), error)?,
             },
-            Met::Folder => self.folders += 1,
-            Met::Partial(path) => self.snapshot.partial.push(path),
-            Met::MaybePartial(path) => self.snapshot.maybe_partial.push(path),
-            Met::Problem(problem) => self.snapshot.problems.push(problem),
+            WalkItem::Folder => self.folders += 1,
+            WalkItem::Partial(path) => self.snapshot.partial.push(path),
+            WalkItem::MaybePartial(path) => self.snapshot.maybe_partial.push(path),
+            WalkItem::Problem(problem) => self.snapshot.problems.push(problem),
         }
         Ok(())
     }
