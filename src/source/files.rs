@@ -141,7 +141,8 @@ mod tests {
         let folder = Confined::open(dir.path()).unwrap();
         let file = dir.path().join("w");
         let path = EntryPath::parse("w").unwrap();
-        let changes: [(&str, fn(&Path)); 3] = [
+        type Change = fn(&Path);
+        let changes: [(&str, Change); 3] = [
             ("other content of the same length, with the old mtime", |file| {
                 let before = file.metadata().unwrap().modified().unwrap();
                 fs::write(file, "CONTENT").unwrap();
