@@ -43,7 +43,7 @@ fn a_server_on_the_command_line_serves_each_edit_after_a_trial() {
     assert_eq!((trials(), served("")), (2, Some(second.clone())));
     // A reload reads the same command line.
     daemon.signal(rustix::process::Signal::HUP);
-    daemon.wait_for_line(&["SIGHUP", "read again"]);
+    daemon.wait_for_line(&["SIGHUP", "reloaded"]);
     fs::write(folder.join("service.py"), service("four")).unwrap();
     daemon.wait("the fourth version on the server", |_| served(&second));
     daemon.stop();

@@ -11,7 +11,7 @@ mod literals;
 
 use std::sync::{Mutex, PoisonError};
 
-pub use inflate::Inflater;
+pub(crate) use inflate::Inflater;
 use libdeflater::{CompressionLvl, Compressor};
 use literals::Literals;
 
