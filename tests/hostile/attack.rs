@@ -129,6 +129,12 @@ fn swaps(site: &Site, i: usize, prey: Prey, baits: &Path) -> Vec<(PathBuf, PathB
         for file in ["one", "two"] {
             fs::write(bait.join(file), "harmless-1".repeat(30)).unwrap();
         }
+        // Packing these takes milliseconds, between the two of the pair.
+        for between in ["p0", "p1", "p2", "p3"] {
+            let text: String = (0..20_000).map(|line| format!("{line} {}\n", line * 7)).collect();
+            fs::write(bait.join(between), &text).unwrap();
+            fs::write(model.join("pair").join(between), &text).unwrap();
+        }
         return vec![(model.join("pair"), bait)];
     }
     let paths = ["weights", "service.py", "labels.json", "data", "data/deep", ".mar.yaml", "pair"];
