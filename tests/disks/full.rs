@@ -177,7 +177,7 @@ fn retries(kind: Kind, mib: u64, bytes: usize) {
         let ballast = Ballast::leaving(&site.store, bytes as u64 / 2);
         edit(&model, 1);
         let record = daemon.next("m", Outcome::Failed);
-        check_failed(&record, &site, "No space left on device", "make room");
+        check_failed(&record, &site, "No space left on device", "free space");
         assert_eq!(daemon.next("m", Outcome::Failed).trigger, Trigger::Retry);
         assert_eq!(stamp(&site.archive("m")), before);
         assert_eq!(site.staged(), Vec::<PathBuf>::new());
@@ -237,7 +237,7 @@ fn a_daemon_publishes_once_a_disk_without_inodes_has_some() {
         assert_eq!(full.kind(), ErrorKind::StorageFull, "{full}");
         edit(&model, 1);
         let record = daemon.next("m", Outcome::Failed);
-        check_failed(&record, &site, "No space left on device", "make room");
+        check_failed(&record, &site, "No space left on device", "free space");
         fs::remove_dir_all(&many).unwrap();
         published_again(&mut daemon);
         daemon.stop();
