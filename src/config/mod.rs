@@ -5,7 +5,7 @@
 //! ```
 //!
 //! [`Config`] is what the rest of the crate works with: every path is absolute, every value in range.
-//! [`load`] makes one from a file, [`from_flags`] from the command line; both report every problem at
+//! [`load()`] makes one from a file, [`from_flags`] from the command line; both report every problem at
 //! once.
 //!
 //! - `sections`: every key with its type, default, range and description;

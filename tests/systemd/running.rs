@@ -11,7 +11,7 @@ pub const SLOW: &str = "pack: {compression: deflate, level: 9}\n";
 
 /// A model that takes seconds to pack.
 pub fn put_large(machine: &Machine) {
-    let weights = slow_text(7, 80);
+    let weights = slow_text(7, 160);
     machine.put_model("large", &[("service.py", &service("one")), ("weights.txt", &weights)]);
     machine.wait("a build", |machine| (machine.staged() > 0).then_some(()));
 }

@@ -1,4 +1,4 @@
-//! A zip, read back. One thread walks over the headers while others read the data ([`data`]).
+//! A zip, read back. One thread walks over the headers while others read the data (`data`).
 
 use std::cmp::Ordering;
 use std::fs::File;

@@ -1,6 +1,6 @@
 //! A settings file as values with positions.
 //!
-//! `serde_yaml` reads the values and [`outline`] finds their positions; a [`Cursor`] joins the two
+//! `serde_yaml` reads the values and `outline` finds their positions; a [`Cursor`] joins the two
 //! for one key. Where they disagree about a text, the value counts and has no position.
 
 mod cursor;
